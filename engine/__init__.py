@@ -1,0 +1,1 @@
+"""How do workflows advance? The core decides, the store keeps, the runtime acts."""

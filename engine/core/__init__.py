@@ -1,0 +1,1 @@
+"""What happens next? Decides, purely: no clock, no chance, no input or output."""

@@ -1,0 +1,312 @@
+"""Which asyncio does workflow code see? A deterministic one: callbacks first in, first out; time from the history.
+
+`gather`, `wait`, `timeout`, `TaskGroup`, `sleep`, queues and locks of asyncio work on it unchanged, because they need
+only `call_soon`, `call_at`, futures and tasks. Everything that would reach the outside world is refused.
+
+A loop is driven on a plain thread by `drain`; it never waits. Timers and calls become orders of its program. Tasks
+and futures hash by the number of their creation, so that sets of them (`asyncio.wait`) iterate alike on every machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack
+
+from penstock.schemas.errors import NonDeterministicCall
+
+if TYPE_CHECKING:
+    from penstock.engine.core.program import Program
+    from penstock.schemas.call import Call
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+TASKS_KEPT_MIN = 64
+
+
+class _Handle(asyncio.Handle):
+    """A callback in the queue; leaner than asyncio's own, which formats itself for debugging."""
+
+    __slots__ = ("_stopped", "args", "callback", "context")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> None:
+        self.callback, self.args = callback, args
+        self.context = context if context is not None else contextvars.copy_context()
+        self._stopped = False
+
+    def cancel(self) -> None:
+        self._stopped = True
+
+    def cancelled(self) -> bool:
+        return self._stopped
+
+    def __repr__(self) -> str:
+        return f"<callback {self.callback!r}>"
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """A durable timer's callback; cancelling it is an order of its own."""
+
+    __slots__ = ("_due_s", "_stopped", "args", "callback", "context", "program", "sequence")
+
+    def __init__(
+        self,
+        due_s: float,
+        sequence: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+        program: Program,
+    ) -> None:
+        self._due_s, self.sequence, self.program = due_s, sequence, program
+        self.callback, self.args = callback, args
+        self.context = context if context is not None else contextvars.copy_context()
+        self._stopped = False
+
+    def cancel(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self.program.timer_cancelled(self.sequence)
+
+    def cancelled(self) -> bool:
+        return self._stopped
+
+    def when(self) -> float:
+        return self._due_s
+
+    def __hash__(self) -> int:
+        return self.sequence
+
+    def __repr__(self) -> str:
+        return f"<timer {self.sequence}>"
+
+
+class OrderFuture(asyncio.Future[bytes]):
+    """What workflow code awaits after an order. Cancelling it gives up the order."""
+
+    def __init__(self, loop: WorkflowLoop, serial: int, sequence: int, kind: str) -> None:
+        super().__init__(loop=loop)
+        self.serial, self.sequence, self.kind = serial, sequence, kind
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        program = self.get_loop().program  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
+        program.order_cancelled(self.sequence, self.kind)
+        return True
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
+class _Future(asyncio.Future[Any]):
+    def __init__(self, loop: WorkflowLoop, serial: int) -> None:
+        super().__init__(loop=loop)
+        self.serial = serial
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
+class _Task(asyncio.Task[Any]):
+    def __init__(self, coroutine: Any, loop: WorkflowLoop, serial: int, **options: Any) -> None:
+        self.serial = serial
+        super().__init__(coroutine, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """The loop of one run; `program` receives its orders."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.now_ms = 0
+        self.tasks: list[_Task] = []
+        self._ready: deque[_Handle | _TimerHandle] = deque()
+        self._serial = 0
+        self._tasks_kept_max = TASKS_KEPT_MIN
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Be the thread's running loop for a while."""
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(before)
+
+    def drain(self) -> None:
+        """Run callbacks until none is left. Call it while `running`."""
+        ready = self._ready
+        while ready:
+            handle = ready.popleft()
+            if handle._stopped:
+                continue
+            try:
+                handle.context.run(handle.callback, *handle.args)
+            except BaseException as error:  # noqa: BLE001 - SystemExit of one run must not end the processor
+                self.program.callback_failed(error)
+
+    def close_tasks(self) -> None:
+        """Close what still runs, youngest first; nothing that its `finally` blocks await is done any more."""
+        for task in reversed(self.tasks):
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # eviction is no accident
+                coroutine = task.get_coro()
+                try:
+                    if coroutine is not None:
+                        coroutine.close()
+                except (RuntimeError, ValueError):
+                    continue  # it swallowed GeneratorExit; it is gone all the same
+                except Exception:  # noqa: BLE001, S112 - an error of cleaning up concerns nobody any more
+                    continue
+        self.tasks.clear()
+        self._ready.clear()
+
+    def fire(self, handle: _TimerHandle) -> None:
+        """Queue a timer's callback: its moment has come."""
+        self._ready.append(handle)
+
+    # What asyncio asks of a loop.
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> _Handle:
+        handle = _Handle(callback, args, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        due_ms = max(round(when * 1000), self.now_ms)
+        sequence = self.program.timer_started(due_ms)
+        handle = _TimerHandle(when, sequence, callback, args, context, self.program)
+        self.program.timers[sequence] = handle
+        return handle
+
+    def time(self) -> float:
+        return self.now_ms / 1000
+
+    def create_future(self) -> asyncio.Future[Any]:
+        self.program.refuse_if_closing()
+        self._serial += 1
+        return _Future(self, self._serial)
+
+    def create_task(self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
+        self.program.refuse_if_closing()
+        self._serial += 1
+        if options.get("name") is None:
+            options["name"] = f"task-{self._serial}"
+        options.pop("eager_start", None)
+        task = _Task(coro, self, self._serial, **options)
+        self.tasks.append(task)
+        if len(self.tasks) > self._tasks_kept_max:
+            self.tasks = [kept for kept in self.tasks if not kept.done()]
+            self._tasks_kept_max = max(TASKS_KEPT_MIN, 2 * len(self.tasks))
+        return task
+
+    def order_future(self, sequence: int, kind: str) -> OrderFuture:
+        """The future of an order that was just given."""
+        self._serial += 1
+        return OrderFuture(self, self._serial, sequence, kind)
+
+    def perform(self, call: Call[Any]) -> OrderFuture:
+        """Order what `call` stands for (schemas/call.py asks for this by duck type)."""
+        return self.program.perform(call)
+
+    def dropped(self, call: Call[Any]) -> None:
+        """A call was thrown away unused."""
+        self.program.call_dropped(call)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Has no effect: there is no debug mode."""
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self.program.closing
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """asyncio's complaints about forgotten exceptions: a run's failure is told by its own end."""
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """As `call_exception_handler`."""
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """asyncio's own timers tell the loop; ours tell the program."""
+
+
+def _refusal(name: str, instead: str) -> Callable[..., NoReturn]:
+    def refuse(self: WorkflowLoop, *args: Any, **options: Any) -> NoReturn:
+        raise NonDeterministicCall(f"workflow code called the event loop's {name}(); {instead}.")
+
+    refuse.__name__ = name
+    return refuse
+
+
+_REFUSED = {
+    "run_in_executor": "put blocking work into an activity",
+    "call_soon_threadsafe": "workflow code has one thread; signal the run from outside instead",
+    "getaddrinfo": "reach the network from an activity",
+    "getnameinfo": "reach the network from an activity",
+    "create_connection": "reach the network from an activity",
+    "create_server": "reach the network from an activity",
+    "create_unix_connection": "reach the network from an activity",
+    "create_unix_server": "reach the network from an activity",
+    "create_datagram_endpoint": "reach the network from an activity",
+    "subprocess_shell": "start processes from an activity",
+    "subprocess_exec": "start processes from an activity",
+    "connect_read_pipe": "read files from an activity",
+    "connect_write_pipe": "write files from an activity",
+    "add_reader": "read from an activity",
+    "add_writer": "write from an activity",
+    "add_signal_handler": "handle signals in the program that hosts the workflow",
+    "sock_recv": "reach the network from an activity",
+    "sock_sendall": "reach the network from an activity",
+    "sock_connect": "reach the network from an activity",
+    "sock_accept": "reach the network from an activity",
+    "run_forever": "await instead",
+    "run_until_complete": "await instead",
+    "stop": "return from the workflow instead",
+    "close": "return from the workflow instead",
+    "set_task_factory": "use create_task as it is",
+    "set_default_executor": "put blocking work into an activity",
+    "shutdown_asyncgens": "return from the workflow instead",
+}
+for _name, _instead in _REFUSED.items():
+    setattr(WorkflowLoop, _name, _refusal(_name, _instead))

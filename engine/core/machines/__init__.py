@@ -1,0 +1,1 @@
+"""Which states and transitions are there? One file a machine, its table first."""

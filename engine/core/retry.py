@@ -1,0 +1,24 @@
+"""When is a failed attempt tried again?"""
+
+from __future__ import annotations
+
+from penstock.schemas.events import RetryPolicy
+from penstock.schemas.failure import Failure
+
+
+def retry_delay_ms(policy: RetryPolicy, failure: Failure, attempt: int) -> int | None:
+    """Milliseconds to wait after attempt number `attempt` (from 1) failed so; None: give up."""
+    if failure.non_retryable or failure.kind == "cancelled":
+        return None
+    if policy.retries_max >= 0 and attempt > policy.retries_max:
+        return None
+    return delay_ms(policy, attempt)
+
+
+def delay_ms(policy: RetryPolicy, retry: int) -> int:
+    """The wait before retry number `retry` (from 1): listed delays, then the last one growing by `factor`."""
+    delays = policy.delays_ms or (0,)
+    if retry <= len(delays):
+        return min(delays[retry - 1], policy.delay_ms_max) if policy.factor != 1.0 else delays[retry - 1]
+    growth = policy.factor ** min(retry - len(delays), 64)
+    return int(min(delays[-1] * growth, max(policy.delay_ms_max, delays[-1])))

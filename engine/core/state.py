@@ -1,0 +1,121 @@
+"""What does a decision see of a run, and what does it change?
+
+`RunView` is what deciders may read. `WorkingRun` is the working copy of one decision: its writes are a savepoint that
+the shard keeps or drops whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from penstock.engine.core.rows import (
+    ActivityRow,
+    ChildRow,
+    RunRow,
+    TimerRow,
+    after,
+    run_prefix,
+    sequence_key,
+    unpack_activity,
+    unpack_child,
+    unpack_timer,
+)
+
+if TYPE_CHECKING:
+    from penstock.engine.core.program import Program
+    from penstock.engine.core.workflow import WorkflowDefinition
+
+
+class RowReader(Protocol):
+    """Rows as the decisions so far have left them, committed or not yet."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+        ...
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, in order."""
+        ...
+
+
+class RunView(Protocol):
+    """What deciders may see of one workflow id."""
+
+    @property
+    def workflow_id(self) -> str: ...
+    @property
+    def row(self) -> RunRow | None:
+        """The header of the id's present run; None if there never was one. Not to be changed."""
+        ...
+
+    def activity(self, sequence: int) -> ActivityRow | None: ...
+    def timer(self, sequence: int) -> TimerRow | None: ...
+    def child(self, sequence: int) -> ChildRow | None: ...
+    def program(self) -> Program:
+        """The run's code, brought to where its history ends. Raises NonDeterminism, UnknownWorkflowType."""
+        ...
+
+    def unread_facts(self) -> list[object]:
+        """Facts recorded while the run was BLOCKED, which its code has not seen."""
+        ...
+
+    def new_program(self, definition: WorkflowDefinition[..., object], run_id: str) -> Program:
+        """The code of a run that begins now."""
+        ...
+
+    def definition(self, workflow_type: str) -> WorkflowDefinition[..., object] | None:
+        """The workflow type as hosted here."""
+        ...
+
+    def hosted(self) -> list[str]:
+        """The names of all workflow types hosted here."""
+        ...
+
+
+class WorkingRun:
+    """One run while one decision is made: reads through to the overlay, writes to a savepoint of its own."""
+
+    __slots__ = ("_reader", "row", "run_id", "workflow_id", "writes")
+
+    def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader) -> None:
+        self.workflow_id, self.row, self._reader = workflow_id, row, reader
+        self.run_id = row.run_id if row is not None else ""
+        self.writes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """A row, this decision's writes first."""
+        if key in self.writes:
+            return self.writes[key]
+        return self._reader.get(key)
+
+    def activity(self, sequence: int) -> ActivityRow | None:
+        """A pending activity."""
+        data = self.get(sequence_key(b"A", self.workflow_id, self.run_id, sequence))
+        return unpack_activity(data) if data is not None else None
+
+    def timer(self, sequence: int) -> TimerRow | None:
+        """A pending timer."""
+        data = self.get(sequence_key(b"t", self.workflow_id, self.run_id, sequence))
+        return unpack_timer(data) if data is not None else None
+
+    def child(self, sequence: int) -> ChildRow | None:
+        """A pending child workflow."""
+        data = self.get(sequence_key(b"C", self.workflow_id, self.run_id, sequence))
+        return unpack_child(data) if data is not None else None
+
+    def rows(self, kind: bytes) -> list[tuple[bytes, bytes]]:
+        """All of the run's rows of a kind, this decision's writes included."""
+        prefix = run_prefix(kind, self.workflow_id, self.run_id)
+        found = dict(self._reader.scan(prefix, after(prefix)))
+        for key, value in self.writes.items():
+            if key.startswith(prefix):
+                if value is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = value
+        return sorted(found.items())
+
+    def pending(self, kind: bytes, unpack: Callable[[bytes], object]) -> list[object]:
+        """The run's rows of a kind, decoded."""
+        return [unpack(value) for _, value in self.rows(kind)]

@@ -1,0 +1,317 @@
+"""Who moves what the shards decide? One turn after the other: poll, decide, commit, write the stores.
+
+    poll ─→ decide layer N+1 ─→ settle N (stores written, or all discarded) ─→ begin N+1 ─→ poll …
+
+One transaction a process holds the layers of all its shards. While N commits on the committer's thread, N+1 is
+decided on top of it. If N did not commit, or nobody knows, both are discarded and every shard goes back to where its
+store is, after the changelog's tail was replayed. The driver itself runs on one thread; the simulator turns it by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import msgspec
+import structlog
+
+from penstock.engine.runtime.committer import Committer, Outcome, Transaction
+from penstock.engine.runtime.facts import TopicFactsCache
+from penstock.engine.runtime.live import Definitions
+from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.overlay import Layer
+from penstock.engine.runtime.shard import NEVER_MS, Shard, ShardLimits, by_shard
+from penstock.engine.runtime.takeover import Ownership, bring_up
+from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
+from penstock.engine.store.store import Store, StoreReader
+from penstock.schemas.errors import LogError, LogUnavailable, OutcomeUnknown, RecordTooLarge, UnknownTopic
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import Log, StoredRecord, TopicPartition
+
+log = structlog.get_logger(__name__)
+
+
+class DriverSettings(msgspec.Struct, frozen=True):
+    """Bounds of one processor. `audit_window`: input records kept below the committed offset."""
+
+    records_max: int = 2_000
+    idle_s: float = 0.5
+    commit_poll_s: float = 0.005
+    commit_watchdog_s: float = 90.0
+    settle_timeout_s: float = 30.0
+    trim_interval_s: float = 60.0
+    audit_window: int = 100_000
+    limits: ShardLimits = ShardLimits()
+
+
+class Held:
+    """A shard this process has, with its store."""
+
+    __slots__ = ("shard", "store")
+
+    def __init__(self, shard: Shard, store: Store) -> None:
+        self.shard, self.store = shard, store
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """A transaction on its way."""
+
+    layers: list[Layer]
+    future: Future[Outcome]
+
+
+def _kill(message: str) -> None:
+    """End the process: a commit that hangs has an unknown outcome, which only a restart settles."""
+    log.critical("giving up", reason=message)
+    os._exit(70)
+
+
+class Driver:
+    """Runs the shards that group membership grants to this process. All methods belong to one thread."""
+
+    def __init__(
+        self,
+        events: Log,
+        topics: Topics,
+        shards: int,
+        definitions: Definitions,
+        *,
+        open_store: Callable[[int], Store],
+        transactional_id: str,
+        committer: Committer,
+        address: str = "",
+        settings: DriverSettings = DriverSettings(),
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        kill: Callable[[str], None] = _kill,
+    ) -> None:
+        self._log, self.topics, self.shards, self._definitions = events, topics, shards, definitions
+        self._open_store, self._committer, self._settings = open_store, committer, settings
+        self._clock_ms, self._kill = clock_ms, kill
+        self._ownership = Ownership(events, topics, transactional_id, address)
+        self.facts = TopicFactsCache(events, clock_ms)
+        self._router = TaskRouter(shards, self.facts.partitions)
+        self._held: dict[int, Held] = {}
+        self._granted: set[int] = set()
+        self._in_flight: InFlight | None = None
+        self._records_max = settings.records_max
+        self._poisoned = False
+        self._trim_ms = 0
+        self._closing = self._went_back = False
+        self._transactor = events.transactor(transactional_id)
+        self._transactor.recover(settings.settle_timeout_s)
+        group = f"{topics.prefix}.{topics.namespace}.processors"
+        self._member = events.join(group, [topics.commands, topics.results], self)
+
+    # The turn.
+
+    def step(self, wait_s: float | None = None) -> bool:
+        """One turn; whether anything was decided. Waits at most `wait_s` for records. Raises LogError, StoreError."""
+        if self._went_back:
+            self._went_back = False
+            self._start(list(self._held))
+        records = self._member.poll(self._records_max, self._wait_s() if wait_s is None else wait_s)
+        if self._went_back:
+            return True  # shards changed hands meanwhile: these records lie beyond where we begin again
+        self._open_granted()
+        layers = self._decide(records)
+        if not layers:
+            self.settle(wait=False)
+            return False
+        if self.settle(wait=True):
+            self._submit(layers)
+        return True
+
+    def settle(self, *, wait: bool) -> bool:
+        """See how the transaction in flight ended. True: committed, or none was; False: everything was discarded."""
+        flight = self._in_flight
+        if flight is None or (not wait and not flight.future.done()):
+            return True
+        try:
+            outcome = flight.future.result(self._settings.commit_watchdog_s)
+        except TimeoutError:
+            self._kill(f"a commit took longer than {self._settings.commit_watchdog_s} s")
+            raise
+        self._in_flight = None
+        if outcome.error is not None:
+            self._go_back(outcome)
+            return False
+        for layer in flight.layers:
+            self._write(layer, outcome)
+        self._records_max = min(self._records_max * 2, self._settings.records_max)
+        self._trim()
+        return True
+
+    def close(self) -> None:
+        """Drain: settle what is in flight, hand every shard over, leave the group."""
+        self._closing = True
+        self.settle(wait=True)
+        self._member.close()
+        self._transactor.close()
+
+    def abandon(self) -> None:
+        """Let go of files without a goodbye, after an error."""
+        for held in self._held.values():
+            held.store.close()
+        self._held.clear()
+
+    def stores(self) -> dict[int, StoreReader]:
+        """The stores of the shards held now: committed rows, readable from any thread."""
+        return {number: held.store for number, held in list(self._held.items())}
+
+    def retry_blocked(self, reason: str) -> None:
+        """Try runs parked for `reason` again."""
+        for held in self._held.values():
+            held.shard.retry_blocked(reason)
+
+    def _wait_s(self) -> float:
+        if self._in_flight is not None:
+            return self._settings.commit_poll_s
+        due_ms = min((held.shard.next_due_ms for held in self._held.values()), default=NEVER_MS)
+        return min(max(0.0, (due_ms - self._clock_ms()) / 1000), self._settings.idle_s)
+
+    def _decide(self, records: Sequence[StoredRecord]) -> list[Layer]:
+        now_ms = self._clock_ms()
+        if self.facts.has_news():
+            self.retry_blocked("missing_topic")
+        self._router.next_transaction()
+        batches = by_shard(records)
+        layers = []
+        for number, held in self._held.items():
+            batch = batches.get(number, ())
+            if batch and self._poisoned:
+                layer: Layer | None = held.shard.refuse(batch[0], now_ms)
+                self._poisoned = False
+            else:
+                layer = held.shard.decide(batch, now_ms) if batch or held.shard.is_due(now_ms) else None
+            if layer is not None:
+                layers.append(layer)
+        return layers
+
+    def _submit(self, layers: list[Layer]) -> None:
+        offsets: dict[TopicPartition, int] = {}
+        for layer in layers:
+            positions = layer.offsets or self._held[layer.shard].shard.positions() or {self.topics.commands: 0}
+            offsets.update({(topic, layer.shard): offset for topic, offset in positions.items()})
+        transaction = Transaction(
+            records=[record for layer in layers for record in layer.records],
+            offsets=offsets,
+            track=frozenset((self.topics.state_changelog, layer.shard) for layer in layers),
+        )
+        future = self._committer.submit(self._transactor, self._member, transaction)
+        self._in_flight = InFlight(layers, future)
+
+    def _write(self, layer: Layer, outcome: Outcome) -> None:
+        held = self._held[layer.shard]
+        end = outcome.ends[self.topics.state_changelog, layer.shard]
+        layer.writes[CHANGELOG_OFFSET_KEY] = end.to_bytes(8, "big")
+        held.store.write(layer.writes)
+        held.shard.confirm(layer)
+
+    # When it did not commit.
+
+    def _go_back(self, outcome: Outcome) -> None:
+        """Discard all open layers and begin again where the stores are; learn first what did commit after all."""
+        error = outcome.error
+        log.warning("transaction did not commit", error=str(error), kind=type(error).__name__)
+        if isinstance(error, RecordTooLarge | UnknownTopic):
+            self._poisoned = self._records_max == 1
+            self._records_max = max(1, self._records_max // 2)
+        for held in self._held.values():
+            held.shard.discard()
+        if not isinstance(error, RecordTooLarge | UnknownTopic):
+            self._recover()
+        for number, held in self._held.items():
+            bring_up(self._log, self.topics, number, held.store)
+            held.shard.discard()
+        self._went_back = True
+
+    def _recover(self) -> None:
+        """Settle the transactional id, trying for as long as the log is away."""
+        while True:
+            try:
+                self._transactor.recover(self._settings.settle_timeout_s)
+            except (LogUnavailable, OutcomeUnknown) as error:
+                log.warning("the log does not answer; trying again", error=str(error))
+                if self._closing:
+                    raise
+            else:
+                return
+
+    # Membership (topics.log.Listener).
+
+    def granted(self, partitions: Sequence[TopicPartition]) -> None:
+        """Shards of which both inputs were granted are opened after the poll."""
+        self._granted.update(number for _, number in partitions)
+
+    def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
+        """Finish what these shards have in flight, then let go of them."""
+        self.settle(wait=True)
+        numbers = sorted({number for _, number in partitions} & self._held.keys())
+        self._granted -= {number for _, number in partitions}
+        for number in numbers:
+            held = self._held.pop(number)
+            held.shard.discard()
+            held.store.close()
+        self._router.own(list(self._held))
+        if numbers and not lost:
+            try:
+                self._ownership.release(numbers, self._clock_ms())
+            except LogError as error:
+                log.warning("goodbye not said", shards=numbers, error=str(error))
+        log.info("shards released", shards=numbers, lost=lost)
+
+    def _open_granted(self) -> None:
+        if not self._granted:
+            return
+        for number in sorted(self._granted):
+            if number not in self._held:
+                self._open(number)
+        opened, self._granted = sorted(self._granted), set()
+        self._router.own(list(self._held))
+        self._start(opened)
+        log.info("shards granted", shards=opened)
+
+    def _open(self, number: int) -> None:
+        self._ownership.take(number, self._clock_ms())
+        store = self._open_store(number)
+        try:
+            bring_up(self._log, self.topics, number, store)
+            outputs = Outputs(number, self.shards, self.topics, self.facts.partitions, self._router)
+            shard = Shard(number, self.shards, self.topics, store, self._definitions, outputs, self._settings.limits)
+        except BaseException:
+            store.close()
+            raise
+        self._held[number] = Held(shard, store)
+
+    def _start(self, numbers: list[int]) -> None:
+        """Deliver these shards' inputs from where their stores are."""
+        partitions = [(topic, number) for number in numbers for topic in (self.topics.commands, self.topics.results)]
+        if not partitions:
+            return
+        firsts = self._log.ends(partitions)
+        positions: dict[TopicPartition, int] = {}
+        for topic, number in partitions:
+            known = self._held[number].shard.positions()
+            positions[topic, number] = known.get(topic, firsts[topic, number][0])
+        self._member.start(positions)
+
+    def _trim(self) -> None:
+        """Delete inputs that were processed long ago, now and then."""
+        now_ms = self._clock_ms()
+        if now_ms < self._trim_ms:
+            return
+        self._trim_ms = now_ms + int(self._settings.trim_interval_s * 1000)
+        below: dict[TopicPartition, int] = {}
+        for number, held in self._held.items():
+            for topic, offset in held.shard.positions().items():
+                if offset > self._settings.audit_window:
+                    below[topic, number] = offset - self._settings.audit_window
+        if below:
+            try:
+                self._log.trim(below)
+            except LogError as error:
+                log.warning("inputs not trimmed", error=str(error))
+
+

@@ -1,0 +1,404 @@
+"""What does one shard do with a batch of records? Decides it into a layer; acts on nothing itself.
+
+Sans-IO: records, clock readings and topic facts come in, a Layer goes out (rows, outputs, offsets). The caller
+(driver.py, or the simulator) commits the layer in a transaction, then writes it to the store and calls `confirm`; or
+it calls `discard`, and the shard is where its store is. At most two layers are open: one committing, one deciding.
+
+    take a record: decode → forward or refuse → decide → check → evolve and encode into the layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from penstock.engine.core.decide import decide, rejected_child
+from penstock.engine.core.decision import Decision, FireTimer, Rejection, RetryActivity
+from penstock.engine.core.effects import Effects, cause
+from penstock.engine.core.evolve import evolve, remember_message, write_header
+from penstock.engine.core.machines.run import BLOCKED, CLOSED
+from penstock.engine.core.program import ORDERS
+from penstock.engine.core.rows import (
+    DAY_MS,
+    SHARD_KEY,
+    ShardRow,
+    due_bound,
+    message_key,
+    pack,
+    parse_due_key,
+    unpack_shard,
+)
+from penstock.engine.runtime import intake, retention
+from penstock.engine.runtime.live import Definitions, LiveRun, RunCache
+from penstock.engine.runtime.outputs import Outputs
+from penstock.engine.runtime.overlay import Layer, Overlay
+from penstock.engine.store.changelog import to_records
+from penstock.engine.store.store import StoreReader
+from penstock.schemas import commands as c
+from penstock.schemas import events as e
+from penstock.schemas.envelope import Trigger
+from penstock.schemas.replies import Accepted, Rejected
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import StoredRecord
+
+log = structlog.get_logger(__name__)
+
+DUE_MAX = 1_000
+NEVER_MS = 1 << 62
+_REMEMBERED = frozenset({c.SignalWorkflow, c.CancelWorkflow, c.TerminateWorkflow, c.RetryWorkflow, c.StartWorkflow})
+_TIMER = Trigger()
+
+
+class ShardLimits(msgspec.Struct, frozen=True):
+    """Bounds of one shard. `runs_max`: coroutines kept in memory; `closed_kept_ms`: how long closed runs are told
+    apart from unknown ones and can be read here."""
+
+    runs_max: int = 10_000
+    closed_kept_ms: int = 86_400_000
+
+
+class Shard:
+    """One partition of every co-partitioned topic: its runs, decided one input at a time."""
+
+    def __init__(
+        self,
+        number: int,
+        shards: int,
+        topics: Topics,
+        store: StoreReader,
+        definitions: Definitions,
+        outputs: Outputs,
+        limits: ShardLimits = ShardLimits(),
+    ) -> None:
+        self.number, self.shards, self.topics = number, shards, topics
+        self._outputs, self._limits = outputs, limits
+        self._overlay = Overlay(store)
+        self.runs = RunCache(self._overlay, definitions, limits.runs_max)
+        self.next_due_ms = self._fired_ms = 0
+        self._decided = self._now_ms = self._transaction = self._swept_day = 0
+        self._offsets: dict[str, int] = {}
+        self._blocked: list[str] = []
+        self._load()
+        self.retry_blocked()
+
+    # The caller's verbs.
+
+    def decide(self, records: Sequence[StoredRecord], clock_ms: int) -> Layer | None:
+        """Decide a batch at one reading of the clock (epoch ms); None if there is nothing to commit."""
+        self._now_ms = now_ms = max(clock_ms, self._now_ms)
+        layer = Layer(self.number)
+        self._overlay.layers.append(layer)
+        for record in records:
+            if record.offset >= self._offsets.get(record.topic, 0):
+                self._take(layer, record, now_ms)
+                layer.offsets[record.topic] = record.offset + 1
+        if now_ms >= self.next_due_ms:
+            self._fire_due(layer, now_ms)
+        if self._blocked:
+            self._try_blocked(layer, now_ms)
+        self._swept_day = retention.sweep(
+            layer, self._overlay, self._swept_day, now_ms, self._limits.closed_kept_ms
+        )
+        if not layer.offsets and not layer.writes and not layer.records:
+            self._overlay.layers.pop()
+            return None
+        self._finish(layer, now_ms)
+        return layer
+
+    def confirm(self, layer: Layer) -> None:
+        """The layer is committed and in the store."""
+        assert self._overlay.layers and self._overlay.layers[0] is layer, "layers are confirmed in their order"
+        self._overlay.layers.pop(0)
+
+    def discard(self) -> None:
+        """No open layer will be committed, or nobody knows: go back to where the store is."""
+        for layer in self._overlay.layers:
+            for workflow_id in layer.touched:
+                self.runs.evict(workflow_id)
+        self._overlay.layers.clear()
+        self._load()
+        self.retry_blocked()
+
+    def is_due(self, clock_ms: int) -> bool:
+        """Whether there is something to decide without a record."""
+        return clock_ms >= self.next_due_ms or bool(self._blocked)
+
+    def positions(self) -> dict[str, int]:
+        """The next offset to read of `commands` and `results`, as decided so far; absent: from the first."""
+        return dict(self._offsets)
+
+    def retry_blocked(self, reason: str = "") -> None:
+        """Try BLOCKED runs (of that reason) again with the next batch: new code or new topics may help them."""
+        rows = self._overlay.scan(b"B", b"C")
+        self._blocked = [key[1:].decode() for key, value in rows if not reason or value == reason.encode()]
+
+    def refuse(self, record: StoredRecord, clock_ms: int) -> Layer:
+        """Set aside a record that keeps its transaction from committing: it goes to `dead-letters`."""
+        self._now_ms = max(clock_ms, self._now_ms)
+        layer = Layer(self.number)
+        self._overlay.layers.append(layer)
+        rejection = Rejection("engine_error", "It kept its transaction from committing; look at the processor's log.")
+        self._dead_letter(layer, record, rejection, self._now_ms)
+        layer.offsets[record.topic] = record.offset + 1
+        self._finish(layer, self._now_ms)
+        return layer
+
+    # One record.
+
+    def _take(self, layer: Layer, record: StoredRecord, now_ms: int) -> None:
+        taken = intake.read(record, self.topics, self.number, self.shards)
+        if isinstance(taken, Rejection):
+            self._dead_letter(layer, record, taken, now_ms)
+            return
+        if isinstance(taken, intake.Forward):
+            layer.records.append(self._outputs.command(taken.command))
+            return
+        command = taken
+        trigger = Trigger(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            message_id=getattr(command, "message_id", ""),
+        )
+        run = self.runs.get(command.workflow_id)
+        before = run.row
+        seen = self._seen(command, now_ms) if before is not None and type(command) in _REMEMBERED else None
+        decision = _repeated(run, command, seen) if seen is not None else self._decide_safely(
+            layer, run, command, now_ms, record
+        )
+        if decision is None:
+            return
+        if type(command) in _REMEMBERED and not decision.ignored:
+            self._remember(layer, command, before.run_id if before is not None else "", now_ms)
+        self._record(layer, self.runs.get(command.workflow_id), decision, trigger, now_ms)
+        self._answer(layer, record, command, decision, now_ms)
+
+    def _decide_safely(
+        self, layer: Layer, run: LiveRun, command: Any, now_ms: int, record: StoredRecord | None
+    ) -> Decision | None:
+        """Decide; an error of the engine itself harms this run alone: the input is kept, the run parked."""
+        workflow_id = command.workflow_id
+        for _ in range(2):
+            try:
+                return decide(run, command, now_ms)
+            except Exception:
+                log.exception("deciding failed", workflow_id=workflow_id, command=type(command).__name__)
+                self.runs.evict(workflow_id)
+                run = self.runs.get(workflow_id)
+        rejection = Rejection("engine_error", f"Deciding it for {workflow_id} failed; look at the processor's log.")
+        if record is not None:
+            self._dead_letter(layer, record, rejection, now_ms)
+        if run.row is not None and run.row.status not in CLOSED and run.row.status != BLOCKED:
+            blocked = e.WorkflowBlocked(reason="engine_error", message=rejection.message)
+            self._record(layer, run, Decision(run_id=run.run_id, events=[blocked]), _TIMER, now_ms)
+        return None
+
+    def _seen(self, command: Any, now_ms: int) -> bytes | None:
+        """The run in which this very message took effect before."""
+        today = self._overlay.get(message_key(now_ms, command.message_id))
+        if today is not None:
+            return today
+        return self._overlay.get(message_key(now_ms - DAY_MS, command.message_id))
+
+    def _remember(self, layer: Layer, command: Any, earlier_run: str, now_ms: int) -> None:
+        """Keep that a message took effect. A start is known by its run, until another run takes the id over."""
+        if not isinstance(command, c.StartWorkflow):
+            remember_message(layer.writes, now_ms, command.message_id, earlier_run)
+        elif earlier_run:
+            remember_message(layer.writes, now_ms, earlier_run, earlier_run)
+
+    # From a decision to the layer.
+
+    def _record(self, layer: Layer, run: LiveRun, decision: Decision, trigger: Trigger, now_ms: int) -> None:
+        """Evolve the run by the decision and put all that it causes into the layer: wholly, or as BLOCKED."""
+        if decision.ignored:
+            ignored = [e.InputIgnored(record=trigger.message_id or trigger.topic, reason=decision.ignored)]
+            self._decided += 1
+            layer.records.append(
+                self._outputs.unnumbered(run.workflow_id, decision.run_id, ignored, self._decided, trigger, now_ms)
+            )
+        else:
+            self._apply(layer, run, decision, trigger, now_ms)
+        layer.touched.add(run.workflow_id)
+        layer.decisions += 1
+        if run.row is None or run.row.status in CLOSED:
+            self.runs.evict(run.workflow_id)
+        elif run.row.status == BLOCKED:
+            run.forget()
+
+    def _apply(self, layer: Layer, run: LiveRun, decision: Decision, trigger: Trigger, now_ms: int) -> None:
+        if not run.run_id:
+            run.run_id = decision.run_id
+        first = run.row.next_number if run.row is not None and run.run_id == run.row.run_id else 1
+        if first > 1 and isinstance(decision.events[0], e.WorkflowStarted):
+            first = 1
+        found = Effects()
+        for event in decision.events:
+            cause(found, run, event, self.number, now_ms)
+            evolve(run, event, now_ms)
+        write_header(run, 0 if decision.unnumbered else len(decision.events))
+        problem = self._outputs.problem(found)
+        if problem is None:
+            self._decided += 1
+            made = self._outputs.records(run, decision, found, first, self._decided, trigger, now_ms)
+            problem = self._outputs.too_large(made)
+        if problem is not None:
+            self._park(layer, run.workflow_id, decision, problem, trigger, now_ms)
+            return
+        self._merge(layer, run)
+        layer.records.extend(made)
+
+    def _merge(self, layer: Layer, run: LiveRun) -> None:
+        """The run's savepoint becomes part of the layer."""
+        for key, value in run.writes.items():
+            if key[0] == 84 and value is not None:  # a new row of the timer index, kind `T`
+                due_ms = int.from_bytes(key[1:9], "big")
+                if due_ms < self.next_due_ms:
+                    self.next_due_ms = due_ms
+        layer.writes.update(run.writes)
+        run.writes.clear()
+
+    def _park(
+        self, layer: Layer, workflow_id: str, decision: Decision, problem: e.WorkflowBlocked, trigger: Trigger, now_ms: int
+    ) -> None:
+        """What the code ordered cannot be done: record what reached it, and that the run is BLOCKED."""
+        self.runs.evict(workflow_id)
+        run = self.runs.get(workflow_id)
+        facts = [event for event in decision.events if type(event) not in ORDERS]
+        if any(isinstance(event, e.WorkflowUnblocked) for event in facts) and run.row is not None:
+            facts = [event for event in facts if not isinstance(event, e.WorkflowUnblocked)]
+            facts.insert(0, e.WorkflowUnblocked(by="a retry"))
+        parked = Decision(run_id=decision.run_id, events=[*facts, problem], reply=decision.reply)
+        log.warning("run blocked", workflow_id=workflow_id, reason=problem.reason, message=problem.message)
+        self._apply(layer, run, parked, trigger, now_ms)
+
+    def _answer(self, layer: Layer, record: StoredRecord, command: Any, decision: Decision, now_ms: int) -> None:
+        """Whoever asked is told; what nobody asked about goes to `dead-letters`."""
+        reply_to = getattr(command, "reply_to", c.NO_REPLY)
+        rejection = decision.rejection
+        if rejection is None:
+            if decision.reply is not None and reply_to != c.NO_REPLY:
+                layer.records.extend(self._outputs.reply(reply_to, decision.reply))
+            return
+        if isinstance(command, c.StartWorkflow) and command.parent_workflow_id:
+            layer.records.append(self._outputs.command(rejected_child(command, rejection)))
+        elif reply_to != c.NO_REPLY:
+            answer = Rejected(
+                message_id=command.message_id,
+                workflow_id=command.workflow_id,
+                reason=rejection.reason,
+                message=rejection.message,
+                run_id=rejection.run_id,
+            )
+            layer.records.extend(self._outputs.reply(reply_to, answer))
+        elif rejection.keep:
+            self._dead_letter(layer, record, rejection, now_ms)
+
+    def _dead_letter(self, layer: Layer, record: StoredRecord, rejection: Rejection, now_ms: int) -> None:
+        log.warning(
+            "dead letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=rejection.reason,
+            message=rejection.message,
+        )
+        layer.records.append(self._outputs.dead_letter(record, rejection, now_ms))
+
+    # What happens without a record.
+
+    def _fire_due(self, layer: Layer, now_ms: int) -> None:
+        """Decide the timers that are due, the earliest first, at most DUE_MAX of them."""
+        due: list[bytes] = []
+        self.next_due_ms = NEVER_MS
+        bound = due_bound(now_ms + 1)
+        # From the last look on: nothing is ever due earlier, and a scan over fired timers' tombstones is slow.
+        for key, _ in self._overlay.scan(due_bound(self._fired_ms), b"U"):
+            if key >= bound or len(due) == DUE_MAX:
+                self.next_due_ms = int.from_bytes(key[1:9], "big")
+                break
+            due.append(key)
+        self._fired_ms = min(now_ms, self.next_due_ms)
+        for key in due:
+            self._fire(layer, key, now_ms)
+
+    def _fire(self, layer: Layer, key: bytes, now_ms: int) -> None:
+        found = parse_due_key(key)
+        order = FireTimer if found.kind == "t" else RetryActivity
+        command = order(workflow_id=found.workflow_id, run_id=found.run_id, sequence=found.sequence)
+        run = self.runs.get(found.workflow_id)
+        decision = self._decide_safely(layer, run, command, now_ms, None)
+        if decision is not None and not decision.ignored:
+            self._record(layer, self.runs.get(found.workflow_id), decision, _TIMER, now_ms)
+        layer.writes[key] = None
+        layer.touched.add(found.workflow_id)
+
+    def _try_blocked(self, layer: Layer, now_ms: int) -> None:
+        """Retry parked runs, a few each time; one that would be parked again stays as it is, without a record."""
+        batch, self._blocked = self._blocked[:100], self._blocked[100:]
+        for workflow_id in batch:
+            run = self.runs.get(workflow_id)
+            if run.row is None or run.row.status != BLOCKED:
+                continue
+            decision = self._decide_safely(layer, run, c.RetryWorkflow(workflow_id=workflow_id), now_ms, None)
+            if decision is None or self._would_park(decision):
+                self.runs.evict(workflow_id)
+            else:
+                self._record(layer, run, decision, _TIMER, now_ms)
+
+    def _would_park(self, decision: Decision) -> bool:
+        if any(isinstance(event, e.WorkflowBlocked) for event in decision.events):
+            return True
+        scheduled = (event for event in decision.events if isinstance(event, e.ActivityScheduled))
+        return any(self._outputs.partitions(self.topics.tasks(event.queue)) is None for event in scheduled)
+
+    # The shard's own row.
+
+    def _load(self) -> None:
+        data = self._overlay.get(SHARD_KEY)
+        row = unpack_shard(data) if data is not None else ShardRow()
+        self._decided, self._now_ms, self._transaction = row.decision, row.now_ms, row.transaction
+        self._offsets, self._swept_day = dict(row.offsets), row.swept_day
+        self.next_due_ms = self._fired_ms = 0
+
+    def _finish(self, layer: Layer, now_ms: int) -> None:
+        """Add the shard's own row and the changelog."""
+        self._offsets.update(layer.offsets)
+        self._transaction += 1
+        layer.writes[SHARD_KEY] = pack(
+            ShardRow(
+                decision=self._decided,
+                now_ms=now_ms,
+                transaction=self._transaction,
+                offsets=self._offsets,
+                swept_day=self._swept_day,
+            )
+        )
+        layer.records.extend(to_records(layer.writes, self.topics.state_changelog, self.number))
+
+
+def _repeated(run: LiveRun, command: Any, seen: bytes) -> Decision:
+    """The same message came again."""
+    assert run.row is not None
+    return Decision(
+        run_id=seen.decode(),
+        ignored="this message took effect before",
+        reply=Accepted(
+            message_id=command.message_id,
+            workflow_id=run.workflow_id,
+            run_id=seen.decode(),
+            existing=not isinstance(command, c.StartWorkflow),
+            status=run.row.status,
+        ),
+    )
+
+
+def by_shard(records: Iterable[StoredRecord]) -> dict[int, list[StoredRecord]]:
+    """Group records by the shard they lie on, keeping their order."""
+    found: dict[int, list[StoredRecord]] = {}
+    for record in records:
+        found.setdefault(record.partition, []).append(record)
+    return found

@@ -1,0 +1,259 @@
+"""How are a shard's rows kept on disk? In RocksDB, through rocksdict in raw mode.
+
+What the adapter rests on (rocksdict 0.3.29, RocksDB 10.4; each was tried):
+
+- `raw_mode=True` always: the default mode pickles, so a tampered directory could run code.
+- The write-ahead log is on and never synced: the log of record is the durable truth, the local one only saves a long
+  restore. A batch is one entry of it, so a process killed at any point leaves whole batches.
+- Iterators of rocksdict end silently at a damaged block; only `status()` tells, so every scan that ends asks it.
+- `Rdict.close` keeps the directory locked for as long as one iterator lives, so the store knows its open scans and
+  lets go of them first.
+- Keys are kind + id + NUL + ...: no prefix of fixed length tells runs apart, so there is no prefix extractor; scans are
+  bounded by `iterate_upper_bound` and point reads by a bloom filter over whole keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from weakref import WeakSet
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DbClosedError,
+    DBCompressionType,
+    Options,
+    Rdict,
+    RdictIter,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
+
+from penstock.schemas.errors import StoreCorrupt, StoreError, StoreLocked
+
+MEBIBYTE = 1024 * 1024
+BLOCK_CACHE_BYTES = 64 * MEBIBYTE  # for all stores of a process together
+WRITE_BUFFER_BYTES = 32 * MEBIBYTE  # of each store; at most two of them at once
+WAL_BYTES_MAX = 128 * MEBIBYTE
+OPEN_FILES_MAX = 256
+
+# A scan reads ahead in growing steps: looking at the first row stays cheap, and long scans pay per row only.
+_ROWS_AHEAD_FIRST = 8
+_ROWS_AHEAD_MAX = 256
+_BYTES_AHEAD_MAX = 256 * 1024
+
+
+class RocksStore:
+    """A store in a directory of its own, made when missing.
+
+    Opening raises StoreLocked while somebody has it open, StoreCorrupt when its files are damaged, else StoreError.
+    `get` and `write` hold the interpreter's lock all the while.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._lock = Lock()  # guards _cursors, and each cursor against `close` in another thread
+        self._cursors: WeakSet[_Cursor] = WeakSet()
+        self._closed = False
+        self._write_options = WriteOptions()
+        self._write_options.sync = False  # the write-ahead log itself is on by default
+        try:
+            Path(self.path).mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(self.path, _options())
+        except Exception as error:
+            raise _store_error(error, self.path) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None. Raises StoreCorrupt, StoreError."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise _store_error(error, self.path) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop in the order of their bytes, as they are at this call, read as they are asked
+        for (up to 256 rows or 256 kB ahead). Raises StoreCorrupt, StoreError."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(stop)
+        with self._lock:
+            try:
+                cursor = _Cursor(self._db.iter(options), start, self._lock, self.path)
+            except Exception as error:
+                raise _store_error(error, self.path) from error
+            self._cursors.add(cursor)
+        return _rows(cursor) if start < stop else iter(())
+
+    def write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Put and delete all of `rows` in one atomic batch. Raises StoreError."""
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in rows.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        self._write(batch)
+
+    def wipe(self) -> None:
+        """Delete every row, atomically. The space is given back by later compactions."""
+        try:
+            last = self._db.iter()
+            last.seek_to_last()
+            last.status()
+            if not last.valid():
+                return
+            batch = WriteBatch(raw_mode=True)
+            batch.delete_range(b"", last.key() + b"\x00")
+        except Exception as error:
+            raise _store_error(error, self.path) from error
+        self._write(batch)
+
+    def close(self) -> None:
+        """Let go of files and locks; open scans raise StoreError from now on. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for cursor in self._cursors:
+                cursor.drop()
+            try:
+                self._db.close()
+            except Exception as error:
+                raise _store_error(error, self.path) from error
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise _store_error(error, self.path) from error
+
+
+def delete_store(path: str | os.PathLike[str]) -> None:
+    """Delete the store in this directory, damaged or not; it is rebuilt from the changelog when opened next.
+
+    Files that are not RocksDB's are left alone. Raises StoreLocked while somebody has it open, else StoreError."""
+    place = Path(path)
+    if not place.is_dir():
+        return
+    try:
+        Rdict.destroy(os.fspath(place), Options(raw_mode=True))
+        for leftover in (*place.glob("rocksdict-config.json"), *place.glob("LOG*"), *place.glob("LOCK")):
+            leftover.unlink()
+    except Exception as error:
+        raise _store_error(error, os.fspath(place)) from error
+    with suppress(OSError):  # somebody else's files are in it, or it is gone already
+        place.rmdir()
+
+
+class _Cursor:
+    """An iterator of RocksDB that the store can take away."""
+
+    __slots__ = ("__weakref__", "_iterator", "_lock", "_path")
+
+    def __init__(self, iterator: RdictIter, start: bytes, lock: Lock, path: str) -> None:
+        iterator.seek(start)
+        self._iterator: RdictIter | None = iterator
+        self._lock = lock
+        self._path = path
+
+    def take(self, rows_max: int) -> list[tuple[bytes, bytes]]:
+        """The next rows, fewer than asked for when they are large; none at the end."""
+        rows: list[tuple[bytes, bytes]] = []
+        size_bytes = 0
+        with self._lock:  # `close` must not return while a reference to the iterator lives here
+            iterator = self._iterator
+            if iterator is None:
+                raise _closed(self._path)
+            try:
+                while len(rows) < rows_max and size_bytes < _BYTES_AHEAD_MAX and iterator.valid():
+                    key, value = iterator.key(), iterator.value()
+                    rows.append((key, value))
+                    size_bytes += len(key) + len(value)
+                    iterator.next()
+                if not iterator.valid():
+                    iterator.status()  # raises where the end is not the end but a block that cannot be read
+            except Exception as error:
+                raise _store_error(error, self._path) from error
+            finally:
+                del iterator
+        return rows
+
+    def drop(self) -> None:
+        self._iterator = None
+
+
+def _rows(cursor: _Cursor) -> Iterator[tuple[bytes, bytes]]:
+    rows_max = _ROWS_AHEAD_FIRST
+    try:
+        while rows := cursor.take(rows_max):
+            yield from rows
+            rows_max = min(rows_max * 4, _ROWS_AHEAD_MAX)
+    finally:
+        cursor.drop()
+
+
+@cache
+def _block_cache() -> Cache:
+    """One cache for every store of the process: how many shards it owns changes, its memory must not."""
+    return Cache(BLOCK_CACHE_BYTES)
+
+
+def _options() -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(_block_cache())
+    table.set_block_size(16 * 1024)
+    table.set_bloom_filter(10, block_based=False)
+    table.set_cache_index_and_filter_blocks(True)  # bounded by the cache, instead of growing with the store
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(2)
+    options.set_memtable_whole_key_filtering(True)  # most reads miss: "was this message seen before?"
+    options.set_memtable_prefix_bloom_ratio(0.02)
+    options.set_max_total_wal_size(WAL_BYTES_MAX)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_max_open_files(OPEN_FILES_MAX)
+    options.set_max_background_jobs(2)
+    # Rows of timers and tasks are written to be deleted soon: compact where deletions pile up, so that scans do not
+    # have to wade through them.
+    options.add_compact_on_deletion_collector_factory(1024, 512, 0.5)
+    options.set_max_log_file_size(4 * MEBIBYTE)
+    options.set_keep_log_file_num(4)
+    options.set_max_manifest_file_size(16 * MEBIBYTE)
+    options.set_stats_dump_period_sec(0)
+    return options
+
+
+def _store_error(error: Exception, path: str) -> StoreError:
+    """What rocksdict raised (a bare Exception with RocksDB's text) as the error of our tree that says what to do."""
+    text = str(error)
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, DbClosedError):
+        return _closed(path)
+    if "lock hold by current process" in text:
+        return StoreLocked(f"the store at {path} is open in this process already: close it first")
+    if "While lock file" in text:
+        return StoreLocked(
+            f"the store at {path} is open in another process: stop that one, or give this one a directory of its own"
+        )
+    missing_file = "No such file or directory: While open" in text
+    if text.startswith("Corruption") or missing_file:
+        return StoreCorrupt(
+            f"the files of the store at {path} are damaged: delete that directory, it is rebuilt from the changelog "
+            f"({text})"
+        )
+    return StoreError(f"the store at {path} failed: {text}")
+
+
+def _closed(path: str) -> StoreError:
+    return StoreError(f"the store at {path} is closed: open it again")

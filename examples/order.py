@@ -1,0 +1,100 @@
+"""How is an order fulfilled, whatever happens on the way? The example of the README, runnable as it stands.
+
+    penstock dev examples/order.py
+    penstock start fulfil --id order-1 --input '{"id":"order-1","total":12.5,"items":["apple","pear"]}' --wait
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import BaseModel
+
+from penstock import Client, Saga, Signal, WorkflowFailed, activity, sleep, workflow
+
+
+class Order(BaseModel):
+    """What a customer ordered; `total` in euros, `rest` is how long the parcel waits before it is shipped."""
+
+    id: str
+    total: float
+    items: list[str]
+    rest: str = "1s"
+
+
+class Approval(BaseModel):
+    """Who let a large order pass, or did not."""
+
+    ok: bool
+    by: str
+
+
+class CardDeclined(Exception):
+    """The bank said no; asking again would not help."""
+
+
+approval = Signal("approval", Approval)
+
+
+@activity(timeout="10s")
+def reserve(order_id: str, sku: str) -> str:
+    """Put one item aside."""
+    return f"{sku} reserved for {order_id}"
+
+
+@activity
+async def release(order_id: str, sku: str) -> None:
+    """Put one item back; harmless if it never was put aside."""
+
+
+@activity(timeout="30s", retries=5, backoff=2.0, non_retryable=(CardDeclined,), queue="payments", priority="high")
+async def charge(order: Order) -> str:
+    """Take the money."""
+    if order.total > 100_000:
+        raise CardDeclined(f"the card of {order.id} is not good for {order.total:.2f}")
+    return f"receipt-{order.id}"
+
+
+@activity
+async def refund(order_id: str) -> None:
+    """Give the money back; harmless if it never was taken."""
+
+
+@activity
+async def hand_over(order: Order) -> str:
+    """Give the parcel to the carrier and return its tracking number."""
+    return f"TRACK-{order.id.upper()}"
+
+
+@workflow
+async def ship(order: Order) -> str:
+    """Send the parcel: a workflow of its own, since it may take days."""
+    return await hand_over(order)
+
+
+@workflow(name="fulfil", version=1)
+async def fulfil(order: Order) -> str:
+    """Reserve all items, wait for approval of a large order, charge, rest, ship; undo all of it if one step fails."""
+    async with Saga() as saga:
+        await asyncio.gather(*(saga.do(reserve(order.id, sku), undo=release(order.id, sku)) for sku in order.items))
+        if order.total > 1_000:
+            decision = await approval.wait(timeout="48h")
+            if not decision.ok:
+                raise WorkflowFailed(f"rejected by {decision.by}")
+        await saga.do(charge(order), undo=refund(order.id))
+        await sleep(order.rest)
+        return await ship(order).options(id=f"ship-{order.id}")
+
+
+async def main() -> None:
+    """Start an order that needs approval, approve it, and print its tracking number."""
+    async with Client() as client:
+        order = Order(id="order-1", total=1_250, items=["apple", "pear"])
+        run = await client.start(fulfil(order), id=order.id)
+        await run.signal(approval, Approval(ok=True, by="ann"))
+        tracking: str = await run.result(timeout="1m")
+        print(tracking)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

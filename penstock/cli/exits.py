@@ -1,0 +1,107 @@
+"""What does a command's exit code say? One number per kind of end, and one sentence on stderr for each failure."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+import click
+
+from penstock.schemas.errors import (
+    CommandRejected,
+    LogError,
+    NotAnswered,
+    PenstockError,
+    StillRunning,
+    StoreError,
+    UserError,
+    WorkflowNotFound,
+)
+
+FAILED, USAGE, UNREACHABLE, NOT_FOUND, STILL_RUNNING, BUG, INTERRUPTED = 1, 2, 3, 4, 5, 70, 130
+
+EPILOG = """\b
+Exit codes:
+  0    done
+  1    the run failed, was cancelled or terminated, or an order was refused
+  2    a wrong option, setting, input or module
+  3    the log, its topics, the local state or a processor cannot be reached
+  4    there is no such workflow or dead letter
+  5    the run had not closed when --timeout was over
+  70   a fault in Penstock itself
+  130  interrupted
+
+\b
+Settings: flags, then the environment (PENSTOCK_LOG, PENSTOCK_NAMESPACE, …), then [tool.penstock] in
+./pyproject.toml, then defaults. Flags may stand before or after the verb.
+"""
+
+# The first class that fits decides.
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (WorkflowNotFound, NOT_FOUND),
+    (CommandRejected, FAILED),
+    (StillRunning, STILL_RUNNING),
+    (NotAnswered, UNREACHABLE),
+    (UserError, USAGE),
+    (LogError, UNREACHABLE),
+    (StoreError, UNREACHABLE),
+    (PenstockError, FAILED),
+)
+
+
+def guarded(work: Callable[[], object], *, debug: Callable[[], bool]) -> int:
+    """Run a command and give its exit code; every failure is told on stderr."""
+    try:
+        code = work()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("penstock: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # `penstock list | head`: whoever read has had enough
+        sys.stderr.close()
+        return 0
+    except PenstockError as error:
+        tell(str(error))
+        if debug():
+            traceback.print_exc()
+        return code_of(error)
+    except BaseExceptionGroup as group:
+        found = _only(group)
+        return guarded(lambda: _raise(found), debug=debug) if found is not group else _bug(group, show=True)
+    except Exception as error:
+        return _bug(error, show=debug())
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that an error of ours stands for."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
+
+
+def tell(sentence: str) -> None:
+    """Say one sentence on stderr."""
+    click.echo(f"penstock: {' '.join(sentence.split())}", err=True)
+
+
+def _bug(error: BaseException, *, show: bool) -> int:
+    hint = "" if show else "; run again with --debug for the traceback"
+    tell(f"this is a bug in Penstock: {type(error).__name__}: {error}{hint}.")
+    if show:
+        traceback.print_exception(error)
+    return BUG
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one error in nested groups of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _raise(error: BaseException) -> None:
+    raise error

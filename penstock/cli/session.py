@@ -1,0 +1,95 @@
+"""What do all commands share? The global flags, the settings that follow from them, and how failures end a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import click
+
+from penstock.cli.exits import guarded
+from penstock.config import Settings, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """One command line's flags, and the settings that follow from them."""
+
+    def __init__(self) -> None:
+        self.flags: dict[str, Any] = {}
+        self.debug = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings; reading them sets logging up."""
+        from penstock.logs import configure
+
+        settings = load(self.flags, os.environ)
+        configure(settings.log_format, settings.log_level)
+        return settings
+
+
+class GuardedGroup(click.Group):
+    """A group whose every failure becomes one sentence and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        standalone = extra.pop("standalone_mode", True)
+        session = Session()
+        extra["obj"] = session
+        run = super().main
+        code = guarded(
+            lambda: run(args=args, prog_name=prog_name, standalone_mode=False, **extra), debug=lambda: session.debug
+        )
+        if standalone:
+            sys.exit(code)
+        return code
+
+
+def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Option callback: keep a setting's flag; the one nearest to the end of the line wins."""
+    if value is not None and parameter.name is not None:
+        context.find_object(Session).flags[parameter.name] = value  # type: ignore[union-attr]
+
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's callback
+    if value:
+        context.find_object(Session).debug = True  # type: ignore[union-attr]
+
+
+def setting(flag: str, help: str, **extra: Any) -> Callable[[F], F]:
+    """An option that sets a field of Settings."""
+    return click.option(flag, help=help, expose_value=False, callback=remember, **extra)
+
+
+GLOBAL = (
+    setting("--log", "The log: embedded:PATH or kafka://HOST:PORT,…", metavar="URL"),
+    setting("--namespace", "The deployment that is meant.", metavar="NAME"),
+    setting("--log-format", "How log lines look.", type=click.Choice(["console", "json"])),
+    setting("--log-level", "The least level that is logged.", type=click.Choice(["debug", "info", "warning", "error"])),
+    click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks of failures."),
+)
+
+
+def with_global_options(function: F) -> F:
+    """Let the flags that every command knows stand here."""
+    for option in reversed(GLOBAL):
+        function = option(function)
+    return function
+
+
+def verb(name: str | None = None, **extra: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command: it gets the Session first and knows the global flags."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        return click.command(name, **extra)(with_global_options(click.pass_obj(function)))
+
+    return decorate
+
+
+output_option = click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For people or programs."
+)

@@ -1,0 +1,138 @@
+"""How are workflows started by hand? `penstock start TYPE`: one, or one a line of a file."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from penstock.cli.exits import FAILED, code_of, tell
+from penstock.cli.inputs import is_lines, read_input, read_lines
+from penstock.cli.session import Session, verb
+from penstock.schemas.errors import PenstockError
+from penstock.schemas.json_command import ON_EXISTING
+
+if TYPE_CHECKING:
+    from penstock.client import OnExisting, Run
+    from penstock.config import Settings
+
+PROBLEMS_SHOWN_MAX = 10
+WAITING_MAX = 500
+
+
+@verb("start")
+@click.argument("type", metavar="TYPE")
+@click.option("--id", "id_", metavar="ID", help="The workflow id; a random one unless told.")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="The input. @FILE.jsonl starts one run a line.")
+@click.option("--id-field", metavar="FIELD", help="With @FILE.jsonl: the field of each line that holds its id.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the result as JSON.")
+@click.option("--timeout", metavar="DURATION", help="With --wait: wait no longer than this, such as 90s or 1h.")
+@click.option(
+    "--on-existing", type=click.Choice(ON_EXISTING), default="use_existing", show_default=True,
+    help="What to do when the id is taken.",
+)  # fmt: skip
+def start(
+    session: Session,
+    type: str,
+    id_: str | None,
+    input_: str | None,
+    id_field: str | None,
+    *,
+    wait: bool,
+    timeout: str | None,
+    on_existing: OnExisting,
+) -> int:
+    """Start a workflow of TYPE; prints its id, or with --wait its result."""
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout needs --wait.")
+    if is_lines(input_):
+        if id_ is not None:
+            raise click.UsageError("--id is for one run; for a file of many name the field with --id-field.")
+        values = read_lines(str(input_), id_field)
+        starts = [(type, value, id) for value, id in values]  # noqa: A001 - the field's word
+        return asyncio.run(_start_lines(session.settings, starts, on_existing, wait=wait, timeout=timeout))
+    if id_field is not None:
+        raise click.UsageError("--id-field needs --input @FILE.jsonl.")
+    data = read_input(input_)
+    return asyncio.run(_start_one(session.settings, type, data, id_, on_existing, wait=wait, timeout=timeout))
+
+
+async def _start_one(
+    settings: Settings,
+    type: str,
+    data: bytes,
+    id: str | None,
+    on_existing: OnExisting,
+    *,
+    wait: bool,
+    timeout: str | None,
+) -> int:
+    from penstock.client import Client
+
+    async with Client(settings=settings) as client:
+        run = await client.start_by_name(type, data, id, on_existing=on_existing)
+        if run.existing:
+            click.echo(f"{run.id} was started before (run {run.run_id}); joined it", err=True)
+        else:
+            click.echo(f"started {run.id} (run {run.run_id})", err=True)
+        if wait:
+            result = await client.get(run.id, returns=msgspec.Raw, run_id=run.run_id).result(timeout)
+            click.echo(bytes(result))
+        else:
+            click.echo(run.id)
+    return 0
+
+
+async def _start_lines(
+    settings: Settings,
+    starts: list[tuple[str, bytes, str]],
+    on_existing: OnExisting,
+    *,
+    wait: bool,
+    timeout: str | None,
+) -> int:
+    from penstock.cli.output import progress
+    from penstock.client import Client
+
+    runs: list[Run[Any]] = []
+    problems: list[tuple[str, PenstockError]] = []
+    async with Client(settings=settings) as client:
+        with progress("starting", len(starts)) as step:
+            async for id, run, error in client.start_many(starts, on_existing=on_existing):  # noqa: A001
+                if error is not None:
+                    problems.append((id, error))
+                if run is not None:
+                    runs.append(run)
+                step()
+        failed = await _print_results(runs, timeout) if wait else 0
+    joined = sum(run.existing for run in runs)
+    click.echo(f"{len(runs) - joined} started, {joined} joined, {len(problems)} refused", err=True)
+    for id, error in problems[:PROBLEMS_SHOWN_MAX]:  # noqa: A001
+        tell(f"{id}: {error}")
+    if len(problems) > PROBLEMS_SHOWN_MAX:
+        tell(f"… and {len(problems) - PROBLEMS_SHOWN_MAX} more.")
+    return code_of(problems[0][1]) if problems else FAILED if failed else 0
+
+
+async def _print_results(runs: list[Run[Any]], timeout: str | None) -> int:
+    """Print {"id", "result"} or {"id", "error"} of each run as they close; returns how many had no result."""
+    from penstock.cli.output import progress
+
+    room, failed = asyncio.Semaphore(WAITING_MAX), 0
+
+    async def outcome(run: Run[Any]) -> dict[str, Any]:
+        async with room:
+            try:
+                return {"id": run.id, "result": await run.result(timeout)}
+            except PenstockError as error:
+                return {"id": run.id, "error": str(error)}
+
+    with progress("running", len(runs)) as step:
+        for task in asyncio.as_completed([asyncio.create_task(outcome(run)) for run in runs]):
+            found = await task
+            failed += "error" in found
+            click.echo(msgspec.json.encode(found))
+            step()
+    return failed

@@ -1,0 +1,146 @@
+"""With which settings does Penstock run? Flags, then the environment, then pyproject.toml, then defaults; read once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+
+from penstock.schemas.errors import SettingsError
+from penstock.topics.connect import FILE_NAME, embedded_path, kafka_address
+
+MEMORY = ":memory:"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+LogUrl = Annotated[str, msgspec.Meta(min_length=1, description="where the log is: embedded:PATH or kafka://host:port,…")]
+Namespace = Annotated[str, msgspec.Meta(pattern=NAME, max_length=100, description="the deployment that is meant")]
+Prefix = Annotated[str, msgspec.Meta(pattern=NAME, max_length=100, description="the first word of every topic's name")]
+Data = Annotated[str, msgspec.Meta(description="directory of the processors' state; empty: chosen after the log")]
+Shards = Annotated[int, msgspec.Meta(ge=0, le=10_000, description="shards of new topics; 0: 4 on Kafka, 1 embedded")]
+Replication = Annotated[int, msgspec.Meta(ge=0, le=100, description="replicas of new topics; 0: the broker's default")]
+LogFormat = Annotated[Literal["console", "json"], msgspec.Meta(description="how log lines look: console (for people) or json")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], msgspec.Meta(description="the least level that is logged")
+]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. Each field is a flag, `PENSTOCK_<FIELD>` and a key of `[tool.penstock]`."""
+
+    log: LogUrl = "embedded:.penstock"
+    namespace: Namespace = "default"
+    prefix: Prefix = "penstock"
+    data: Data = ""
+    shards: Shards = 0
+    replication: Replication = 0
+    log_format: LogFormat = "console"
+    log_level: LogLevel = "info"
+
+    @property
+    def state_path(self) -> Path | None:
+        """The directory of the processors' state; None keeps it in memory, as the log is."""
+        if self.data:
+            return Path(self.data)
+        if self.embedded:
+            file = self.log_file
+            return file and file.with_name("state" if file.name == FILE_NAME else f"{file.name}.state")
+        servers, _ = kafka_address(self.log)  # without the properties, which may hold a password
+        return Path(".penstock").absolute() / re.sub(r"[^A-Za-z0-9.]+", "-", servers).strip("-") / "state"
+
+    @property
+    def log_file(self) -> Path | None:
+        """The file of an embedded log; None for one in memory and for Kafka."""
+        path = embedded_path(self.log) if self.embedded else MEMORY
+        return None if path == MEMORY else Path(path)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the log is a file (or memory) of this machine."""
+        return self.log.startswith("embedded:")
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """The settings of this process.
+
+    `flags` holds what the command line or the caller said (None: nothing said). Raises SettingsError, naming the
+    setting and where it was set.
+    """
+    chosen: dict[str, Any] = {}
+    chosen |= _from_project(directory or Path())
+    chosen |= _from_environment(environment or {})
+    chosen |= {name: value for name, value in (flags or {}).items() if value is not None}
+    return _checked(chosen, "the command line")
+
+
+def fields() -> list[tuple[str, str, str, object]]:
+    """Every setting as (name, environment variable, meaning, default), for the reference."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [
+        (field.name, environment_name(field.name), get_args(hints[field.name])[-1].description, field.default)
+        for field in msgspec.structs.fields(Settings)
+    ]
+
+
+def check_url(url: str) -> None:
+    """Raises SettingsError unless the URL names a log; opens nothing."""
+    kind = url.partition(":")[0]
+    if kind not in ("embedded", "kafka"):
+        raise SettingsError(f"{url!r} names no log: write embedded:PATH or kafka://HOST:PORT,HOST:PORT")
+    _ = embedded_path(url) if kind == "embedded" else kafka_address(url)
+
+
+def environment_name(setting: str) -> str:
+    """`log_level` is `PENSTOCK_LOG_LEVEL`."""
+    return f"PENSTOCK_{setting.upper()}"
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    said = {}
+    for name in Settings.__struct_fields__:
+        value = environment.get(environment_name(name), "")
+        if value:  # an empty variable is how shells say "not set"
+            said[name] = value
+            _checked({name: value}, f"the environment variable {environment_name(name)}")
+    return said
+
+
+def _from_project(directory: Path) -> dict[str, Any]:
+    path = directory / "pyproject.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
+    tools = document.get("tool")
+    table = tools.get("penstock", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise SettingsError(f"[tool.penstock] in {path} must be a table of settings, not {type(table).__name__}")
+    said = {str(name).replace("-", "_"): value for name, value in table.items()}
+    unknown = sorted(set(said) - set(Settings.__struct_fields__))
+    if unknown:
+        known = ", ".join(Settings.__struct_fields__)
+        raise SettingsError(f"[tool.penstock] in {path} has the unknown setting {unknown[0]!r}; known are {known}")
+    _checked(said, f"[tool.penstock] in {path}")
+    return said
+
+
+def _checked(said: Mapping[str, Any], where: str) -> Settings:
+    try:
+        settings = msgspec.convert(dict(said), Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, at = str(error).partition(" - at `$.")
+        name = at.rstrip("`")
+        raise SettingsError(f"the setting {name or 'given'} in {where} has no meaning ({said.get(name)!r}): {reason}") from error
+    try:
+        check_url(settings.log)
+    except SettingsError as error:
+        raise SettingsError(f"the setting log in {where} has no meaning: {error}") from error
+    return settings

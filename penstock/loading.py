@@ -1,0 +1,88 @@
+"""How does code named on the command line come in? `orders.flow` is imported; `path/to/file.py` too, under its stem."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from penstock.schemas.errors import ModuleNotLoaded
+
+
+def load_modules(names: Sequence[str]) -> list[ModuleType]:
+    """Import every module or file, in order; their decorators register what they define.
+
+    Raises ModuleNotLoaded: nothing of that name exists, or its own code raised (the sentence says where).
+    """
+    return [load_module(name) for name in names]
+
+
+def load_module(name: str) -> ModuleType:
+    """Import `orders.flow` (looked for in the working directory first) or `path/to/file.py` (its folder goes first)."""
+    if name.endswith(".py") or "/" in name or "\\" in name:
+        return _load_file(name)
+    _look_first_in(Path.cwd())
+    return _imported(name, name)
+
+
+def _load_file(name: str) -> ModuleType:
+    path = Path(name).resolve()
+    if not path.is_file():
+        shown = "is a folder, name a file in it or the package" if path.is_dir() else "does not exist"
+        raise ModuleNotLoaded(f"cannot load {name}: the file {shown}")
+    if not path.stem.isidentifier():
+        raise ModuleNotLoaded(f"cannot load {name}: {path.stem!r} is no Python module name; use letters, digits and underscores")
+    _look_first_in(path.parent)
+    taken = sys.modules.get(path.stem)
+    if taken is not None and _origin(taken) == path:
+        return taken
+    if taken is not None or _origin_of_name(path.stem) != path:
+        raise ModuleNotLoaded(f"cannot load {name}: another module is called {path.stem!r} already; rename the file")
+    return _imported(path.stem, name)
+
+
+def _imported(module: str, shown: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise ModuleNotLoaded(f"cannot load {shown}: there is no module {error.name!r} here or among the installed packages") from error
+        raise ModuleNotLoaded(_raised(shown, error)) from error
+    except (Exception, SystemExit) as error:
+        raise ModuleNotLoaded(_raised(shown, error)) from error
+
+
+def _raised(shown: str, error: BaseException) -> str:
+    where = ""
+    if isinstance(error, SyntaxError):
+        where = f" in {error.filename}:{error.lineno}"
+        return f"cannot load {shown}: SyntaxError: {error.msg}{where}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    if len(frames) > 1:
+        last = frames[-1]
+        where = f" in {last.filename}:{last.lineno}" + (f" ({last.line})" if last.line else "")
+    return f"cannot load {shown}: {type(error).__name__}: {error}{where}"
+
+
+def _look_first_in(folder: Path) -> None:
+    place = str(folder)
+    if place not in sys.path:
+        sys.path.insert(0, place)
+        importlib.invalidate_caches()
+
+
+def _origin(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file else None
+
+
+def _origin_of_name(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin).resolve() if spec is not None and spec.origin else None

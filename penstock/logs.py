@@ -1,0 +1,77 @@
+"""What do log lines look like, and where do they go? Through structlog to stderr: for people, or as JSON when asked.
+
+Lines of the standard library's `logging` (uvicorn, httpx, users' own) take the same way. Whoever works for one run
+binds it: `structlog.contextvars.bound_contextvars(workflow_id=…)`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn.access": logging.WARNING}
+
+
+def configure(log_format: str = "console", log_level: str = "info", stream: TextIO | None = None) -> None:
+    """Set logging up for this process; a second call replaces the first. `log_format`: `console` | `json`."""
+    target = stream if stream is not None else sys.stderr
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    shared = _shared_processors()
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(log_format, target)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name, least in _LOUD.items():
+        logging.getLogger(name).setLevel(max(level, least))
+    _through_logging([*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter])
+
+
+def route_to_logging() -> None:
+    """Hand Penstock's lines to the standard library's `logging`, unless structlog was set up already.
+
+    For Penstock inside somebody else's program: whether and how they appear is then that program's choice, and nothing
+    is printed to its stdout, as structlog would by default.
+    """
+    if not structlog.is_configured():
+        _through_logging([*_shared_processors(), structlog.stdlib.render_to_log_kwargs])
+
+
+def _through_logging(processors: list[Any]) -> None:
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *processors],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # loggers made at import time must follow a later call of configure
+    )
+
+
+def _shared_processors() -> list[Any]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _rendering(log_format: str, target: TextIO) -> list[Any]:
+    if log_format == "json":
+        return [
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ]
+    colours = target.isatty()
+    return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]

@@ -1,0 +1,70 @@
+"""What does an answer mean to who asked? A closed run gives its result or its error, a refusal the error it stands for."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from penstock.schemas.errors import (
+    CommandRejected,
+    UnknownWorkflowType,
+    WorkflowAlreadyClosed,
+    WorkflowAlreadyExists,
+    WorkflowCancelled,
+    WorkflowError,
+    WorkflowFailed,
+    WorkflowNotFound,
+    WorkflowTerminated,
+)
+from penstock.schemas.failure import Failure
+from penstock.schemas.payload import Adapter
+from penstock.schemas.replies import Rejected, RunClosed
+
+R = TypeVar("R")
+
+_REFUSALS: dict[str, type[CommandRejected]] = {
+    "already_exists": WorkflowAlreadyExists,
+    "not_found": WorkflowNotFound,
+    "already_closed": WorkflowAlreadyClosed,
+    "unknown_type": UnknownWorkflowType,
+}
+_ENDS: dict[str, type[WorkflowFailed | WorkflowCancelled | WorkflowTerminated]] = {
+    "failed": WorkflowFailed,
+    "cancelled": WorkflowCancelled,
+    "terminated": WorkflowTerminated,
+}
+
+
+def result_of(closed: RunClosed, returns: Adapter[R]) -> R:
+    """The run's result, or its end raised as an error. Raises WorkflowError, BadInput (it does not fit the type)."""
+    if closed.status == "completed":
+        return returns.decode(closed.result)
+    raise error_of(closed)
+
+
+def error_of(closed: RunClosed) -> WorkflowError:
+    """The error that a run's end means to who awaits its result; its text tells the whole chain of causes."""
+    ended = f"{closed.workflow_id} {'was ' if closed.status != 'failed' else ''}{closed.status}"
+    told = failure_text(closed.failure)
+    return _ENDS.get(closed.status, WorkflowFailed)(f"{ended}: {told}" if told else ended, failure=closed.failure)
+
+
+def failure_text(failure: Failure | None) -> str:
+    """`CardDeclined: no funds, caused by HTTPError: 402`, on one line; empty for no failure."""
+    if failure is None:
+        return ""
+    links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
+    return ", caused by ".join(_named(type_name, message) for type_name, message in links)
+
+
+def refusal_of(rejected: Rejected) -> CommandRejected:
+    """The error that a refusal stands for."""
+    kind = _REFUSALS.get(rejected.reason, CommandRejected)
+    return kind(rejected.message, reason=rejected.reason, run_id=rejected.run_id)
+
+
+def _named(type_name: str, message: str) -> str:
+    # `raise WorkflowFailed("rejected by ann")` and cancellation say all in their message: the class adds nothing.
+    short = type_name.rpartition(".")[2]
+    if short in {"", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated", "CancelledError"}:
+        return message
+    return f"{short}: {message}" if message else short

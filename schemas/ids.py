@@ -1,0 +1,49 @@
+"""What are things called? Names for identities, so that a run id is never handed over as a workflow id."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+from penstock.schemas.errors import BadName
+
+WorkflowId = NewType("WorkflowId", str)
+"""The user's business key: at most 255 bytes of UTF-8, no NUL. It is the record key of every topic."""
+
+RunId = NewType("RunId", str)
+"""One execution of a workflow id: the message id of the command that started it."""
+
+MessageId = NewType("MessageId", str)
+"""Names one message; its effect happens once."""
+
+WORKFLOW_ID_BYTES_MAX = 255
+
+
+def check_workflow_id(text: str) -> WorkflowId:
+    """The text as a workflow id. Raises BadName when it is empty, holds a NUL or is longer than 255 bytes of UTF-8."""
+    if not text:
+        raise BadName("The workflow id is empty; give 1 to 255 bytes.")
+    _check_characters("workflow id", text)
+    return WorkflowId(text)
+
+
+def check_message_id(text: str) -> MessageId:
+    """The text as a message id, which may be empty (one is made then). Raises BadName as `check_workflow_id` does."""
+    _check_characters("message id", text)
+    return MessageId(text)
+
+
+def _check_characters(what: str, text: str) -> None:
+    if "\0" in text:
+        raise BadName(f"The {what} {text[:40]!r} holds a NUL character; leave it out.")
+    # Three ids out of four are short enough not to be encoded only to be counted: a character is 4 bytes at most.
+    if len(text) * 4 > WORKFLOW_ID_BYTES_MAX or not text.isascii():
+        _check_bytes(what, text)
+
+
+def _check_bytes(what: str, text: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise BadName(f"The {what} {text[:40]!r} cannot be written as UTF-8.") from error
+    if size > WORKFLOW_ID_BYTES_MAX:
+        raise BadName(f"The {what} {text[:40]!r}… is {size} bytes long; at most {WORKFLOW_ID_BYTES_MAX} are allowed.")

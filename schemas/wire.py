@@ -1,0 +1,274 @@
+"""How does a schema become code? For each record type, a function that writes it and one that reads it.
+
+They are generated from the `.avsc` and compiled once, straight to and from Avro's binary encoding, without a
+dictionary in between. Measured for `ActivityTask` (10 fields): 1.7 µs to write and 1.9 µs to read, against 5.7 and
+5.2 µs through a dictionary and fastavro's schemaless writer and reader. tests/schemas/test_codec.py holds both to the
+same bytes.
+
+Generated code uses what stands in `_NAMES`, and the Struct classes by their names.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from typing import Any
+
+import msgspec
+
+Writer = Callable[[Any], bytes]
+Reader = Callable[[bytes], msgspec.Struct]
+Schema = Any
+"""A schema as JSON gives it: a name, a list (union) or an object."""
+
+HEADER_BYTES = 10
+"""Single-object encoding: C3 01, then the schema's fingerprint in 8 bytes."""
+
+LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
+_LONG_BYTES_MAX = 10
+
+
+class Malformed(ValueError):
+    """Bytes that do not fit the schema; the message ends a sentence that began with the record's name."""
+
+
+def compile_writer(schema: Schema, header: bytes) -> Writer:
+    """A function from a value of the schema's Struct to `header` and its body.
+
+    The function raises AttributeError or TypeError for a value of another shape, OverflowError beyond 64 bits.
+    """
+    parts = _Source().written(schema, "value")
+    source = f"def write(value):\n    return join((HEADER, {', '.join(parts)}))\n"
+    return _compiled(source, f"write {schema['name']}", {"HEADER": header})["write"]  # type: ignore[no-any-return]
+
+
+def compile_reader(schema: Schema, classes: Mapping[str, type[msgspec.Struct]]) -> Reader:
+    """A function from a whole single-object encoding, whose header was looked at already, to the Struct.
+
+    The function raises `MALFORMED`, and nothing else, for any bytes.
+    """
+    lines, result = _Source().read(schema)
+    body = [f"position = {HEADER_BYTES}", *lines, "if position != len(data): misfit(data, position)", f"return {result}"]
+    source = "def read(data):\n" + "".join(f"    {line}\n" for line in body)
+    return _compiled(source, f"read {schema['name']}", classes)["read"]  # type: ignore[no-any-return]
+
+
+def _compiled(source: str, title: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    scope: dict[str, Any] = {**_NAMES, **names}
+    exec(compile(source, f"<penstock codec: {title}>", "exec"), scope)  # noqa: S102 - our own schemas, our own source
+    return scope
+
+
+class _Source:
+    """Source text for one schema, with names of its own for what it keeps on the way."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._records: dict[str, Schema] = {}
+
+    def written(self, schema: Schema, value: str) -> list[str]:
+        """Expressions whose bytes, one behind the other, are `value` (an expression used once) under the schema."""
+        if isinstance(schema, list):
+            return [self._written_optional(schema, value)]
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        kept = self._name()
+        match kind:
+            case "string":
+                return [f"longs[len({kept} := {value}.encode())]", kept]
+            case "bytes":
+                return [f"longs[len({kept} := {value})]", kept]
+            case "long":
+                return [f"longs[{value}]"]
+            case "boolean":
+                return [f"(TRUE if {value} else FALSE)"]
+            case "double":
+                return [f"pack_double({value})"]
+            case "array":
+                return [self._written_array(schema, value, kept)]
+            case _:
+                return self._written_record(schema, value, kept)
+
+    def _written_record(self, schema: Schema, value: str, kept: str) -> list[str]:
+        fields = self._record(schema)["fields"]
+        values = [f"({kept} := {value}).{fields[0]['name']}", *(f"{kept}.{field['name']}" for field in fields[1:])]
+        return [part for field, expression in zip(fields, values, strict=True)
+                for part in self.written(field["type"], expression)]
+
+    def _written_array(self, schema: Schema, value: str, kept: str) -> str:
+        item = self._name()
+        parts = ", ".join(self.written(schema["items"], item))
+        block = f"longs[len({kept})] + join([join(({parts},)) for {item} in {kept}]) + END"
+        return f"({block} if ({kept} := {value}) else END)"
+
+    def _written_optional(self, schema: Schema, value: str) -> str:
+        kept = self._name()
+        parts = ", ".join(self.written(_present(schema), kept))
+        return f"(NULL if ({kept} := {value}) is None else join((PRESENT, {parts})))"
+
+    def read(self, schema: Schema) -> tuple[list[str], str]:
+        """Statements that move `position` behind a value in `data`, and the expression of that value."""
+        if isinstance(schema, list):
+            return self._read_optional(schema)
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        kept = self._name()
+        match kind:
+            case "string":
+                return [*self._read_span(kept), f"{kept} = data[position:end].decode(); position = end"], kept
+            case "bytes":
+                return [*self._read_span(kept), f"{kept} = data[position:end]; position = end"], kept
+            case "long":
+                return [*_read_long(kept), f"{kept} = ({kept} >> 1) ^ -({kept} & 1)"], kept
+            case "boolean":
+                return [f"{kept} = boolean(data[position]); position += 1"], kept
+            case "double":
+                return [f"{kept} = unpack_double(data, position)[0]; position += 8"], kept
+            case "array":
+                return self._read_array(schema, kept)
+            case _:
+                return self._read_record(schema)
+
+    def _read_span(self, kept: str) -> Iterator[str]:
+        yield from _read_long(kept)
+        yield f"if {kept} & 1: negative()"
+        yield f"end = position + ({kept} >> 1)"
+
+    def _read_record(self, schema: Schema) -> tuple[list[str], str]:
+        record = self._record(schema)
+        lines, arguments = [], []
+        for field in record["fields"]:
+            statements, expression = self.read(field["type"])
+            lines += statements
+            arguments.append(f"{field['name']}={expression}")
+        return lines, f"{record['name']}({', '.join(arguments)})"
+
+    def _read_array(self, schema: Schema, kept: str) -> tuple[list[str], str]:
+        # An array is a row of blocks, each with its count; a negative count is followed by the block's size in bytes.
+        size = self._name()
+        statements, expression = self.read(schema["items"])
+        return [
+            f"{kept} = []",
+            "while True:",
+            *_indented(_read_long(size)),
+            f"    if not {size}: break",
+            f"    if {size} & 1: position = long(data, position + 1)[1] if data[position] > 127 else position + 1",
+            f"    for _ in range(({size} + 1) >> 1):",
+            *_indented(_indented(statements)),
+            f"        {kept}.append({expression})",
+        ], f"tuple({kept})"
+
+    def _read_optional(self, schema: Schema) -> tuple[list[str], str]:
+        kept = self._name()
+        statements, expression = self.read(_present(schema))
+        return [
+            f"{kept} = None",
+            "if boolean_branch(data[position]):",
+            "    position += 1",
+            *_indented(statements),
+            f"    {kept} = {expression}",
+            "else: position += 1",
+        ], kept
+
+    def _record(self, schema: Schema) -> Schema:
+        """The record's definition: here, or further up in the same schema."""
+        if isinstance(schema, str):
+            return self._records[schema.removeprefix("penstock.")]
+        self._records[schema["name"]] = schema
+        return schema
+
+    def _name(self) -> str:
+        return f"v{next(self._numbers)}"
+
+
+def _present(union: list[Schema]) -> Schema:
+    null, present = union
+    assert null == "null", "the only unions in use are [null, X]"
+    return present
+
+
+def _indented(lines: Iterator[str] | list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _read_long(kept: str) -> Iterator[str]:
+    """Most numbers fit into 7 bits: those cost no call."""
+    yield f"{kept} = data[position]; position += 1"
+    yield f"if {kept} > 127: {kept}, position = long(data, position)"
+
+
+# What generated code calls.
+
+
+class _Longs(dict[int, bytes]):
+    """Numbers in Avro's zigzag variable-length encoding; the usual ones at hand."""
+
+    def __missing__(self, number: int) -> bytes:
+        if not LONG_MIN <= number <= LONG_MAX:
+            raise OverflowError(f"{number} does not fit into 64 bits")
+        rest = (number << 1) ^ (number >> 63)
+        encoded = bytearray()
+        while rest > 127:
+            encoded.append(rest & 127 | 128)
+            rest >>= 7
+        encoded.append(rest)
+        return bytes(encoded)
+
+
+def _long(data: bytes, position: int) -> tuple[int, int]:
+    """The zigzag number whose first byte lies before `position`, and the position behind it."""
+    number, shift = data[position - 1] & 127, 7
+    for position_after in range(position + 1, position + _LONG_BYTES_MAX):
+        byte = data[position_after - 1]
+        number |= (byte & 127) << shift
+        if byte < 128:
+            if number >> 64:
+                break
+            return number, position_after
+        shift += 7
+    raise Malformed(f"holds a number of more than 64 bits at byte {position - 1}")
+
+
+def _negative() -> None:
+    raise Malformed("holds a negative length")
+
+
+def _boolean(byte: int) -> bool:
+    if byte > 1:
+        raise Malformed(f"holds {byte} where a boolean is 0 or 1")
+    return byte == 1
+
+
+def _branch(byte: int) -> bool:
+    if byte not in {0, 2}:
+        raise Malformed("chooses a branch that its union does not have")
+    return byte == 2
+
+
+def _misfit(data: bytes, position: int) -> None:
+    if position > len(data):
+        raise Malformed(f"is cut off after {len(data)} bytes")
+    raise Malformed(f"ends at byte {position}, but {len(data)} bytes are there")
+
+
+_longs = _Longs()
+_longs.update({number: _longs[number] for number in range(-64, 8192)})
+
+_NAMES: dict[str, Any] = {
+    "END": b"\0",
+    "FALSE": b"\0",
+    "NULL": b"\0",
+    "PRESENT": b"\2",
+    "TRUE": b"\1",
+    "boolean": _boolean,
+    "boolean_branch": _branch,
+    "join": b"".join,
+    "long": _long,
+    "longs": _longs,
+    "misfit": _misfit,
+    "negative": _negative,
+    "pack_double": struct.Struct("<d").pack,
+    "unpack_double": struct.Struct("<d").unpack_from,
+}
+
+MALFORMED = (IndexError, ValueError, struct.error)
+"""What a reader raises: IndexError and struct.error at the data's end, UnicodeDecodeError and Malformed inside."""

@@ -1,0 +1,190 @@
+"""Which workflows do the engine's tests run? Small ones, each showing one feature."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from penstock.engine.core.saga import Saga
+from penstock.engine.core.workflow import (
+    Signal,
+    get_run,
+    now,
+    patched,
+    random,
+    side_effect,
+    sleep,
+    uuid4,
+    wait_condition,
+    workflow,
+)
+from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
+from penstock.workers.activity import activity
+
+go = Signal("go")
+price = Signal("price", int)
+
+
+class Refused(Exception):
+    """An activity's own error."""
+
+
+@activity
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@activity(retries=2, backoff=2.0)
+def shaky(n: int) -> int:
+    return n
+
+
+@activity(queue="elsewhere")
+def far(n: int) -> int:
+    return n
+
+
+@activity
+def book(name: str) -> str:
+    return name
+
+
+@activity
+def unbook(name: str) -> None: ...
+
+
+@workflow
+async def five(n: int) -> int:
+    for step in range(5):
+        n = await add(n, step)
+    return n
+
+
+@workflow
+async def fan(n: int) -> list[int]:
+    return list(await asyncio.gather(*(add(i, 1) for i in range(n))))
+
+
+@workflow
+async def grouped(n: int) -> int:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(add(i, i)) for i in range(n)]
+    return sum(task.result() for task in tasks)
+
+
+@workflow
+async def sleeper(seconds: float) -> str:
+    before = now()
+    await sleep(seconds)
+    return str((now() - before).total_seconds())
+
+
+@workflow
+async def approved() -> str:
+    try:
+        return f"paid {await price.wait(timeout='1h')}"
+    except TimeoutError:
+        return "nobody answered"
+
+
+@workflow
+async def retried(n: int) -> str:
+    try:
+        return str(await shaky(n))
+    except ActivityFailed as error:
+        return f"{error.type.rsplit('.', 1)[-1]} after {error.attempts}"
+
+
+@workflow
+async def failing(n: int) -> None:
+    raise WorkflowFailed(f"rejected {n}")
+
+
+@workflow
+async def broken(n: int) -> None:
+    raise KeyError(n)
+
+
+@workflow
+async def travel(names: list[str]) -> str:
+    async with Saga() as saga:
+        for name in names:
+            await saga.do(book(name), undo=unbook(name))
+        await go.wait()
+    return "travelled"
+
+
+@workflow
+async def travel_together(names: list[str]) -> str:
+    async with Saga() as saga:
+        await asyncio.gather(*(saga.do(book(name), undo=unbook(name)) for name in names))
+    return "travelled"
+
+
+@workflow
+async def parent(id: str) -> str:
+    try:
+        return f"child said {await five(1).options(id=id)}"
+    except ChildWorkflowFailed as error:
+        return f"child failed: {error.message}"
+
+
+@workflow
+async def forgetful() -> None:
+    add(1, 2)
+    await sleep(1)
+
+
+@workflow
+async def far_away(n: int) -> int:
+    return await far(n)
+
+
+@workflow
+async def conditional() -> int:
+    total = 0
+
+    async def collect() -> None:
+        nonlocal total
+        while True:
+            total += await price.wait()
+
+    collector = asyncio.create_task(collect())
+    await wait_condition(lambda: total >= 10)
+    collector.cancel()
+    return total
+
+
+@workflow
+async def chancy() -> list[Any]:
+    first = [random().random(), str(uuid4()), side_effect(lambda: 42)]
+    await go.wait()
+    return [*first, random().random(), str(uuid4())]
+
+
+@workflow
+async def first_of(n: int) -> int:
+    tasks = [asyncio.create_task(add(i, 0)) for i in range(n)]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return next(iter(done)).result()
+
+
+@workflow
+async def teller(id: str) -> None:
+    get_run(id).signal(price, 7)
+
+
+@workflow
+async def patchy() -> str:
+    await go.wait()
+    return "new" if patched("greet") else "old"
+
+
+@workflow
+async def cleaner() -> None:
+    try:
+        await go.wait()
+    finally:
+        await unbook("room")

@@ -1,0 +1,218 @@
+"""What does a shard say when it hears this? Real shards over memory stores, with a log that is a few lists.
+
+Every decided layer commits at once. Time stands still until `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from penstock.engine.core.workflow import WorkflowDefinition
+from penstock.engine.runtime import reads
+from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.shard import Shard, ShardLimits
+from penstock.engine.store.memory import MemoryStore
+from penstock.schemas import commands as c
+from penstock.schemas.codec import decode, encode
+from penstock.schemas.failure import Failure, failure_of
+from penstock.schemas.tasks import ActivityTask, TaskCompleted, TaskFailed
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import StoredRecord
+from penstock.topics.partitioner import partition_of
+
+START_MS = 1_700_000_000_000
+
+
+class Stage:
+    """Shards with their stores; `sent` keeps every record that left them, by topic name without its prefix."""
+
+    def __init__(
+        self,
+        *definitions: WorkflowDefinition[Any, Any],
+        shards: int = 1,
+        queues: tuple[str, ...] = ("default",),
+        runs_max: int = 10_000,
+    ) -> None:
+        self.topics = Topics()
+        self.shards = shards
+        self.now_ms = START_MS
+        self.sent: dict[str, list[Any]] = {}
+        self.queues = set(queues)
+        self.definitions = {definition.name: definition for definition in definitions}
+        self.stores = [MemoryStore() for _ in range(shards)]
+        self.limits = ShardLimits(runs_max=runs_max)
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._inbox: list[StoredRecord] = []
+        self._messages = 0
+        self.nodes = [self._shard(number) for number in range(shards)]
+
+    def partitions(self, topic: str) -> int | None:
+        """Topics of known queues exist, and all the fixed ones."""
+        queue = self.topics.queue_of(topic)
+        if queue is not None and queue not in self.queues:
+            return None
+        return 4 if queue is not None else self.shards
+
+    def restart(self, *definitions: WorkflowDefinition[Any, Any]) -> None:
+        """Lose all memory, keep the stores; perhaps with other code."""
+        if definitions:
+            self.definitions = {definition.name: definition for definition in definitions}
+        self.nodes = [self._shard(number) for number in range(self.shards)]
+        self.tick()
+
+    # Inputs.
+
+    def start(self, definition: WorkflowDefinition[Any, Any], *args: Any, id: str = "run-1", **fields: Any) -> str:
+        """Start a run; returns its message id."""
+        call = definition(*args)
+        call.claim()
+        fields.setdefault("message_id", self.message_id())
+        self.tell(c.StartWorkflow(workflow_id=id, workflow_type=definition.name, input=call.input, **fields))
+        return str(fields["message_id"])
+
+    def signal(self, name: str, value: Any = None, *, id: str = "run-1") -> None:
+        """Send a signal."""
+        data = msgspec.json.encode(value)
+        self.tell(c.SignalWorkflow(workflow_id=id, signal=name, input=data, message_id=self.message_id()))
+
+    def tell(self, command: Any) -> None:
+        """Put a command on its shard and let it be decided."""
+        self.put("commands", partition_of(command.workflow_id, self.shards), encode(command))
+        self.settle()
+
+    def complete(self, task: ActivityTask, value: Any) -> None:
+        """Report an attempt's result."""
+        self._result(
+            task,
+            TaskCompleted(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                sequence=task.sequence,
+                attempt=task.attempt,
+                result=msgspec.json.encode(value),
+            ),
+        )
+
+    def fail(self, task: ActivityTask, failure: Failure) -> None:
+        """Report an attempt's failure."""
+        self._result(
+            task,
+            TaskFailed(
+                workflow_id=task.workflow_id,
+                run_id=task.run_id,
+                sequence=task.sequence,
+                attempt=task.attempt,
+                failure=failure,
+            ),
+        )
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, firing what becomes due on the way at its moment."""
+        end_ms = self.now_ms + round(seconds * 1000)
+        while True:
+            self.tick()
+            due_ms = min(node.next_due_ms for node in self.nodes)
+            if due_ms > end_ms:
+                break
+            self.now_ms = max(self.now_ms, due_ms)
+        self.now_ms = end_ms
+        self.tick()
+
+    def run(self, **activities: Callable[..., Any]) -> None:
+        """Run every open task with these functions until nothing is left to do."""
+        while True:
+            tasks = self.take("tasks")
+            if not tasks:
+                return
+            for task in tasks:
+                arguments = msgspec.json.decode(task.input) if task.input != b"null" else {}
+                call = activities[task.activity]
+                try:
+                    value = call(**arguments) if isinstance(arguments, dict) else call(arguments)
+                except Exception as error:  # noqa: BLE001 - an activity may raise what it likes
+                    self.fail(task, failure_of(error))
+                else:
+                    self.complete(task, value)
+
+    # Outputs.
+
+    def take(self, kind: str) -> list[Any]:
+        """The records that were sent of that kind since they were last taken."""
+        found = self.sent.get(kind, [])
+        self.sent[kind] = []
+        return found
+
+    def described(self, id: str = "run-1") -> dict[str, Any]:
+        """What a committed read says of the run."""
+        found = reads.describe(self.stores[partition_of(id, self.shards)], id)
+        assert found is not None, f"{id} is unknown"
+        return found
+
+    def history(self, id: str = "run-1", run_id: str = "") -> list[dict[str, Any]]:
+        """The run's numbered events."""
+        return reads.history(self.stores[partition_of(id, self.shards)], id, run_id)
+
+    def events(self, id: str = "run-1") -> list[str]:
+        """The names of the run's events, in order."""
+        return [event["event"] for event in self.history(id)]
+
+    # Below.
+
+    def message_id(self) -> str:
+        """A message id nobody has had."""
+        self._messages += 1
+        return f"message-{self._messages}"
+
+    def put(self, kind: str, partition: int, value: bytes | None) -> StoredRecord:
+        """Lay a record on a shard's input, undecided yet."""
+        topic = self.topics.name(kind)
+        offset = self._offsets.get((topic, partition), 0)
+        self._offsets[topic, partition] = offset + 1
+        record = StoredRecord(topic, partition, offset, None, value)
+        self._inbox.append(record)
+        return record
+
+    def settle(self) -> None:
+        """Decide until no record is left."""
+        while self._inbox:
+            batch, self._inbox = self._inbox, []
+            for node in self.nodes:
+                self._decide(node, [record for record in batch if record.partition == node.number])
+
+    def tick(self) -> None:
+        """One turn without records."""
+        for node in self.nodes:
+            self._decide(node, [])
+        self.settle()
+
+    def _decide(self, node: Shard, records: list[StoredRecord]) -> None:
+        layer = node.decide(records, self.now_ms)
+        if layer is None:
+            return
+        self.stores[node.number].write(layer.writes)
+        node.confirm(layer)
+        for record in layer.records:
+            self._route(record)
+
+    def _route(self, record: Any) -> None:
+        kind = record.topic.removeprefix(f"{self.topics.prefix}.{self.topics.namespace}.")
+        if kind == "state-changelog":
+            return
+        if kind == "commands":
+            self.put("commands", record.partition, record.value)
+        self.sent.setdefault(kind.split(".")[0], []).append(decode(record.value))
+
+    def _result(self, task: ActivityTask, result: Any) -> None:
+        self.put("results", task.shard, encode(result))
+        self.settle()
+
+    def _shard(self, number: int) -> Shard:
+        router = TaskRouter(self.shards, self.partitions)
+        router.own([number])
+        outputs = Outputs(number, self.shards, self.topics, self.partitions, router)
+        return Shard(
+            number, self.shards, self.topics, self.stores[number], self.definitions, outputs, self.limits
+        )

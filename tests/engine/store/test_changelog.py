@@ -1,0 +1,306 @@
+"""Is a store rebuilt from its changelog equal to the one whose writes made it, however often the way is cut short?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.engine.store.changelog import (
+    CHANGELOG_OFFSET_KEY,
+    checksum,
+    checksum_of_changelog,
+    offset_row,
+    restore,
+    rows_of,
+    stored_offset,
+    to_records,
+)
+from penstock.engine.store.memory import MemoryStore
+from penstock.engine.store.rocks import RocksStore
+from penstock.engine.store.store import Store
+from penstock.schemas.errors import OffsetOutOfRange, StoreAheadOfLog, Undecodable
+from penstock.topics.log import Record, StoredRecord
+
+TOPIC = "penstock.default.state-changelog"
+SHARD = 2
+
+
+class FakeLog:
+    """One partition that can be trimmed and compacted, with gaps like those that control records leave."""
+
+    def __init__(self, *, batch_size: int = 7, gap_every: int = 0) -> None:
+        self.records: list[StoredRecord] = []
+        self.begin = 0
+        self.end = 0
+        self.batch_size = batch_size
+        self.gap_every = gap_every
+
+    def append(self, records: Sequence[Record]) -> int:
+        """Append as one transaction; returns the next offset as its committer would know it."""
+        for record in records:
+            assert (record.topic, record.partition) == (TOPIC, SHARD)
+            self.records.append(StoredRecord(TOPIC, SHARD, self.end, record.key, record.value))
+            self.end += 1
+        committed = self.end
+        if self.gap_every:
+            self.end += self.gap_every
+        return committed
+
+    def trim(self, offset: int) -> None:
+        self.begin = offset
+        self.records = [record for record in self.records if record.offset >= offset]
+
+    def compact(self) -> None:
+        newest = {record.key: record.offset for record in self.records}
+        self.records = [record for record in self.records if newest[record.key] == record.offset]
+
+    def ends(self, partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], tuple[int, int]]:
+        assert list(partitions) == [(TOPIC, SHARD)]
+        return {(TOPIC, SHARD): (self.begin, self.end)}
+
+    def read_to_end(self, topic: str, partition: int, start: int, timeout_s: float) -> Iterator[list[StoredRecord]]:
+        assert (topic, partition) == (TOPIC, SHARD)
+        assert timeout_s > 0
+        if not self.begin <= start <= self.end:
+            raise OffsetOutOfRange(f"{start} is not within {self.begin}..{self.end}")
+        wanted = [record for record in self.records if record.offset >= start]
+        for at in range(0, len(wanted), self.batch_size):
+            yield wanted[at : at + self.batch_size]
+
+
+def bring_up(log: Any, store: Store, **options: Any) -> Any:
+    return restore(log, TOPIC, SHARD, store, timeout_s=5.0, **options)
+
+
+def commit(log: FakeLog, store: Store, rows: dict[bytes, bytes | None]) -> None:
+    """What a shard does: changelog first, then rows and offset in one batch."""
+    offset = log.append(to_records(rows, TOPIC, SHARD))
+    store.write({**rows, **offset_row(offset)})
+
+
+def random_rows(chance: random.Random) -> dict[bytes, bytes | None]:
+    return {
+        b"k%02d" % chance.randrange(60): chance.choice([None, chance.randbytes(5), b""])
+        for _ in range(chance.randint(1, 20))
+    }
+
+
+def test_records_carry_key_value_and_shard() -> None:
+    """A write becomes records in its order: store key, row or None, explicit partition; local rows stay out."""
+    rows = {b"b": b"1", b"a": None, CHANGELOG_OFFSET_KEY: b"x", b"\x00seen": b"y"}
+    assert to_records(rows, TOPIC, SHARD) == [Record(TOPIC, SHARD, b"b", b"1"), Record(TOPIC, SHARD, b"a", None)]
+
+
+def test_the_last_record_of_a_key_counts() -> None:
+    """Within one batch a later record of the same key replaces an earlier one, deletions included."""
+    values = [(b"a", b"1"), (b"b", b"1"), (b"a", None), (b"b", b"2")]
+    records = [StoredRecord(TOPIC, SHARD, at, key, value) for at, (key, value) in enumerate(values)]
+    assert rows_of(records) == {b"a": None, b"b": b"2"}
+
+
+def test_the_offset_row_is_eight_bytes_big_endian() -> None:
+    """The stored form of the offset is fixed: stores on disk outlive releases."""
+    assert offset_row(258) == {b"\x00changelog": b"\x00\x00\x00\x00\x00\x00\x01\x02"}
+
+
+@pytest.mark.parametrize("gap_every", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_restored_store_equals_the_one_that_wrote(seed: int, gap_every: int) -> None:
+    """A store rebuilt from nothing, from a compacted changelog too, has the checksum of the live one and of the log."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    log, live, rebuilt, late = FakeLog(gap_every=gap_every), MemoryStore(), MemoryStore(), MemoryStore()
+    for _ in range(40):
+        commit(log, live, random_rows(chance))
+    bring_up(log, rebuilt)
+    assert checksum(rebuilt) == checksum(live) == checksum_of_changelog(log, TOPIC, SHARD)
+    log.compact()
+    bring_up(log, late)
+    assert checksum(late) == checksum(live) == checksum_of_changelog(log, TOPIC, SHARD)
+
+
+def test_only_the_tail_is_replayed() -> None:
+    """A store that knows its offset reads from there, so a crash after the commit costs one layer, not a rebuild."""
+    log, store = FakeLog(), MemoryStore()
+    for number in range(10):
+        commit(log, store, {b"k": b"%d" % number})
+    log.append(to_records({b"k": b"lost by a crash", b"l": b"1"}, TOPIC, SHARD))
+    report = bring_up(log, store)
+    assert (report.from_offset, report.to_offset, report.records, report.wiped) == (10, 12, 2, False)
+    assert store.get(b"k") == b"lost by a crash"
+    again = bring_up(log, store)
+    assert (again.from_offset, again.to_offset, again.records, again.wiped) == (12, 12, 0, False)
+
+
+def test_rows_and_offset_are_one_write() -> None:
+    """Each batch is one write that holds its rows and its offset, so that no crash parts the two."""
+
+    class Watched(MemoryStore):
+        writes: list[dict[bytes, bytes | None]] = []
+
+        def write(self, rows: Mapping[bytes, bytes | None]) -> None:
+            self.writes.append(dict(rows))
+            super().write(rows)
+
+    log, store = FakeLog(batch_size=2), Watched()
+    log.append([Record(TOPIC, SHARD, b"k%d" % number, b"v") for number in range(5)])
+    bring_up(log, store)
+    assert store.writes == [
+        offset_row(0),
+        {b"k0": b"v", b"k1": b"v", **offset_row(2)},
+        {b"k2": b"v", b"k3": b"v", **offset_row(4)},
+        {b"k4": b"v", **offset_row(5)},
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_restore_cut_short_is_taken_up(seed: int) -> None:
+    """A crash at any write of a restore, a wipe's included, leaves a store that the next restore makes whole."""
+    print(f"seed {seed}")
+
+    class Crash(Exception):
+        pass
+
+    class Crashing(MemoryStore):
+        writes_left = 0
+
+        def write(self, rows: Mapping[bytes, bytes | None]) -> None:
+            if self.writes_left == 0:
+                raise Crash
+            self.writes_left -= 1
+            super().write(rows)
+
+    chance = random.Random(seed)
+    log, live = FakeLog(batch_size=3), MemoryStore()
+    for _ in range(10):
+        commit(log, live, random_rows(chance))
+    store = Crashing()
+    MemoryStore.write(store, {b"stale": b"of unknown origin"})
+    finished = False
+    for _ in range(1000):
+        store.writes_left = chance.randrange(6)
+        try:
+            bring_up(log, store)
+        except Crash:
+            continue
+        finished = True
+        break
+    assert finished
+    assert checksum(store) == checksum(live)
+
+
+def test_rows_without_an_offset_are_wiped() -> None:
+    """A store that has rows but not the offset they belong to is rebuilt from the start."""
+    log, store = FakeLog(), MemoryStore()
+    log.append([Record(TOPIC, SHARD, b"k", b"v")])
+    store.write({b"stale": b"1"})
+    report = bring_up(log, store)
+    assert report.wiped
+    assert list(store.scan(b"\x01", b"\xff")) == [(b"k", b"v")]
+
+
+def test_an_empty_store_is_not_called_wiped() -> None:
+    """A fresh store is filled from the first kept offset, and an empty changelog leaves it with that offset."""
+    log, store = FakeLog(), MemoryStore()
+    report = bring_up(log, store)
+    assert (report.from_offset, report.to_offset, report.records, report.wiped) == (0, 0, 0, False)
+    assert stored_offset(store) == 0
+    log.append([Record(TOPIC, SHARD, b"k%d" % number, b"v") for number in range(9)])
+    log.trim(4)
+    assert bring_up(log, MemoryStore()).from_offset == 4
+
+
+def test_a_store_older_than_the_changelog_is_wiped() -> None:
+    """A store whose offset was trimmed away may have missed deletions: it is rebuilt from the first kept offset."""
+    log, store = FakeLog(), MemoryStore()
+    commit(log, store, {b"deleted": b"1"})
+    log.append([Record(TOPIC, SHARD, b"deleted", None), Record(TOPIC, SHARD, b"k", b"v")])
+    log.trim(2)
+    report = bring_up(log, store)
+    assert (report.from_offset, report.to_offset, report.wiped) == (2, 3, True)
+    assert store.get(b"deleted") is None
+    assert checksum(store) == checksum_of_changelog(log, TOPIC, SHARD)
+
+
+def test_a_distrusted_store_is_wiped() -> None:
+    """A store away for longer than deletions are kept is rebuilt when the caller says so, though its offset is kept."""
+    log, store = FakeLog(), MemoryStore()
+    commit(log, store, {b"deleted": b"1", b"kept": b"1"})
+    report = bring_up(log, store, distrusted=True)
+    assert (report.from_offset, report.wiped, report.records) == (0, True, 2)
+
+
+def test_a_store_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
+    """A store that has seen more than the log holds is not touched; the error says what to look at and to delete."""
+    log, store = FakeLog(), RocksStore(tmp_path / "shard-2")
+    store.write({b"k": b"v", **offset_row(42)})
+    log.append([Record(TOPIC, SHARD, b"k", b"other")])
+    with pytest.raises(StoreAheadOfLog) as refused:
+        bring_up(log, store)
+    for words in (f"{TOPIC}[{SHARD}] ends at 1", "seen it up to 42", f"delete the store's directory {tmp_path}"):
+        assert words in str(refused.value)
+    assert store.get(b"k") == b"v"
+    store.close()
+
+
+@pytest.mark.parametrize("key", [None, b"", CHANGELOG_OFFSET_KEY, b"\x00other"])
+def test_a_record_that_no_write_made_stops_the_restore(key: bytes | None) -> None:
+    """A changelog record without a key, or with a local one, raises Undecodable naming its place."""
+    log, store = FakeLog(batch_size=1), MemoryStore()
+    log.append([Record(TOPIC, SHARD, b"k", b"v")])
+    log.records.append(StoredRecord(TOPIC, SHARD, 1, key, b"\x00" * 8))
+    log.end = 2
+    with pytest.raises(Undecodable, match=r"state-changelog\[2\]@1: a changelog record needs a key"):
+        bring_up(log, store)
+    assert stored_offset(store) == 1
+
+
+def test_progress_is_told_after_each_batch() -> None:
+    """on_progress hears the next offset and the end, once for each batch applied."""
+    log, told = FakeLog(batch_size=4), []
+    log.append([Record(TOPIC, SHARD, b"k%d" % number, b"v") for number in range(10)])
+    bring_up(log, MemoryStore(), on_progress=lambda offset, end: told.append((offset, end)))
+    assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_the_checksum_tells_stores_apart() -> None:
+    """One differing key, value or boundary between the two changes the checksum; local rows and history do not."""
+    rows: list[dict[bytes, bytes | None]] = [
+        {},
+        {b"a": b""},
+        {b"a": b"b"},
+        {b"ab": b""},
+        {b"a": b"c"},
+        {b"a": b"b", b"c": b""},
+        {b"a": b"", b"b": b"c"},
+    ]
+    sums = []
+    for each in rows:
+        store = MemoryStore()
+        store.write({b"gone": b"1"})
+        store.write({**each, b"gone": None, b"\x00local": b"%d" % len(sums)})
+        sums.append(checksum(store))
+    assert len(set(sums)) == len(rows)
+    again = MemoryStore()
+    again.write(rows[-1])
+    assert checksum(again) == sums[-1]
+
+
+def test_both_stores_have_one_checksum(tmp_path: Path) -> None:
+    """The same changelog gives the same checksum in memory and on disk, before and after reopening."""
+    log, chance = FakeLog(batch_size=50), random.Random(3)
+    for _ in range(30):
+        log.append(to_records(random_rows(chance), TOPIC, SHARD))
+    memory, rocks = MemoryStore(), RocksStore(tmp_path)
+    bring_up(log, memory)
+    bring_up(log, rocks)
+    assert checksum(rocks) == checksum(memory)
+    rocks.close()
+    reopened = RocksStore(tmp_path)
+    assert checksum(reopened) == checksum(memory)
+    assert bring_up(log, reopened).records == 0
+    reopened.close()

@@ -1,0 +1,168 @@
+"""Do the documents say what is so? Links lead somewhere, pages from code are current, examples compile and run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: str(path.relative_to(ROOT)))
+WRITTEN = [path for path in DOCUMENTS if "docs/reference" not in str(path)]
+VERB_TIMEOUT_S = 30
+IMPORT_TIMEOUT_S = 60
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def links(path: Path) -> Iterator[tuple[str, str]]:
+    """(file, anchor) of every link that does not leave the repository; an empty file means the page itself."""
+    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target and not target.startswith("mailto:"):
+            file, _, anchor = target.partition("#")
+            yield file, anchor
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that a forge makes of headings: lower case, punctuation gone, blanks to hyphens."""
+    headings = re.findall(r"^#+ +(.+)$", path.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text("utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(path):
+    """Every link inside the repository names a file that exists, and a heading that is in it."""
+    for file, anchor in links(path):
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{name_of(path)} links to {file}"
+        assert not anchor or anchor in anchors(target), f"{name_of(path)} links to {file}#{anchor}"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=name_of)
+def test_paths_exist(path):
+    """Every path of our folders that a document names in code type exists."""
+    named = re.findall(
+        r"`((?:docs|tests|schemas|engine|topics|workers|penstock|examples|bench|tools)/[\w/.\-]*)`",
+        path.read_text("utf-8"),
+    )
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing, f"{name_of(path)} names {missing}"
+
+
+@pytest.mark.parametrize("path", [path for path in WRITTEN if blocks(path, "python")], ids=name_of)
+def test_examples_can_be_imported(path, tmp_path):
+    """Every Python block of a document is a module whose names exist and whose decorators accept what they get."""
+    modules = [save(tmp_path, number, block) for number, block in enumerate(blocks(path, "python"), 1)]
+    order = "; ".join(f"import {module}" for module in modules)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", order],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=IMPORT_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{name_of(path)}: {done.stderr}"
+
+
+def save(folder: Path, number: int, block: str) -> str:
+    """Write a block under the file name that its first line tells the reader, without calls at its top level."""
+    told = re.match(r"# (\w+)\.py\n", block)
+    name = told[1] if told else f"block_{number}"
+    tree = ast.parse(block)
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))]
+    (folder / f"{name}.py").write_text(ast.unparse(tree), "utf-8")
+    return name
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    return load(ROOT / "tools" / "reference.py")
+
+
+def test_reference_pages_are_current(reference):
+    """docs/reference is what `make reference` would write now."""
+    stale = [name for name, text in reference.pages() if (reference.REFERENCE / name).read_text("utf-8") != text]
+    assert not stale, f"run `make reference`: {stale}"
+
+
+def test_reference_has_no_orphans(reference):
+    """Every page under docs/reference is one that `make reference` writes."""
+    assert {path.name for path in reference.REFERENCE.iterdir()} == {name for name, _ in reference.pages()}
+
+
+def test_every_record_is_in_the_reference(reference):
+    """The page of records has a section for each schema."""
+    (page,) = [text for name, text in reference.pages() if name == "records.md"]
+    schemas = {path.name.split(".")[0] for path in (ROOT / "schemas" / "avro").glob("*.avsc")}
+    sections = set(re.findall(r"^### (\w+)$", page, flags=re.MULTILINE))
+    assert schemas == sections
+
+
+def test_error_tree_names_every_error():
+    """The tree drawn at the top of schemas/errors.py has exactly the classes that follow it."""
+    errors = load(ROOT / "schemas" / "errors.py")
+    lines = [re.sub(r"  +[a-z(].*", "", line) for line in (errors.__doc__ or "").splitlines() if line.startswith(" ")]
+    drawn = set(re.findall(r"[A-Z]\w+", "\n".join(lines))) - set(dir(builtins))
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type) and not name.startswith("_")}
+    assert drawn == {name for name in defined if issubclass(getattr(errors, name), errors.PenstockError)}
+
+
+def test_decisions_are_listed():
+    """docs/decisions/README.md lists every decision, under its number, and no other."""
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text("utf-8"), flags=re.MULTILINE
+    )
+    assert sorted(file for _, file in listed) == sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert all(file.startswith(number) for number, file in listed)
+
+
+def test_make_help_lists_the_verbs():
+    """`make help` names every verb that the README and CONTRIBUTING tell people to type."""
+    told = {verb for path in WRITTEN for verb in re.findall(r"`make ([a-z-]+)", path.read_text("utf-8"))}
+    said = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=VERB_TIMEOUT_S, check=True
+    )
+    assert told <= set(re.findall(r"^  make ([a-z-]+)", said.stdout, flags=re.MULTILINE))
+
+
+def test_compose_and_tests_run_the_same_kafka():
+    """docker-compose.yml starts the version of Kafka that the tests run on."""
+    tested = re.search(
+        r"<version>([\d.]+)</version>", (ROOT / "tests" / "kafka" / "pom.xml").read_text("utf-8").split("kafka_2.13")[1]
+    )
+    assert tested is not None
+    assert f"image: apache/kafka:{tested[1]}\n" in (ROOT / "docker-compose.yml").read_text("utf-8")
+
+
+def test_the_example_in_the_readme_is_short():
+    """The workflow in the README has at most 25 lines of code."""
+    (example,) = blocks(ROOT / "README.md", "python")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 25

@@ -1,0 +1,128 @@
+"""Do plan, apply and verify tell the truth about topics?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from penstock.schemas.codec import decode
+from penstock.schemas.errors import TopicMismatch, Undecodable
+from penstock.schemas.registry import NamespaceDeclared
+from penstock.topics.admin import (
+    Configure,
+    Create,
+    Mismatch,
+    apply,
+    declare_namespace,
+    declared_shards,
+    plan,
+    verify,
+)
+from penstock.topics.catalogue import Topics, specs
+from penstock.topics.embedded import EmbeddedLog
+from penstock.topics.log import Log, Record
+
+TOPICS = Topics()
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """An empty log in memory."""
+    opened = EmbeddedLog()
+    yield opened
+    opened.close()
+
+
+def test_an_empty_log_is_planned_from_nothing(log: Log) -> None:
+    """Each topic is created, in the catalogue's order; planning changes nothing."""
+    required = specs(TOPICS, 2, ["default"])
+    assert plan(log, required).changes == tuple(Create(spec) for spec in required)
+    assert log.describe() == {}
+
+
+def test_after_apply_nothing_is_left_to_do(log: Log) -> None:
+    """Applied, the plan is empty, verify is silent, and applying the same plan again is harmless."""
+    required = specs(TOPICS, 2, ["default"])
+    planned = plan(log, required)
+    apply(log, planned)
+    assert plan(log, required).changes == ()
+    assert verify(log, required) == []
+    apply(log, planned)
+    assert verify(log, required) == []
+
+
+def test_a_setting_that_differs_is_set_and_others_stay(log: Log) -> None:
+    """A changed setting is planned with what is and what must be; a setting of the user's own is not touched."""
+    required = specs(TOPICS, 1)
+    apply(log, plan(log, required))
+    log.configure(TOPICS.commands, {"retention.ms": "1000", "compression.type": "zstd"})
+    planned = plan(log, required)
+    assert planned.changes == (Configure(TOPICS.commands, "retention.ms", "1000", "-1"),)
+    assert verify(log, required) == [
+        f"retention.ms of {TOPICS.commands} is 1000 and must be -1: run `penstock topics apply`"
+    ]
+    apply(log, planned)
+    assert log.describe()[TOPICS.commands].config["retention.ms"] == "-1"
+    assert log.describe()[TOPICS.commands].config["compression.type"] == "zstd"
+
+
+def test_another_number_of_partitions_cannot_be_mended(log: Log) -> None:
+    """A mismatch names topic and both numbers, and applying such a plan changes nothing at all."""
+    apply(log, plan(log, specs(TOPICS, 2)))
+    planned = plan(log, specs(TOPICS, 4, ["new"]))
+    assert Mismatch(TOPICS.commands, 2, 4) in planned.mismatches
+    assert len(planned.mismatches) == 5
+    with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 2 partitions and must have 4"):
+        apply(log, planned)
+    assert TOPICS.tasks("new") not in log.describe()
+
+
+def test_every_change_reads_as_a_sentence(log: Log) -> None:
+    """What a person is shown names the topic and the numbers."""
+    required = specs(TOPICS, 1)
+    assert str(plan(log, required).changes[0]) == f"create {TOPICS.commands} with 1 partition"
+    assert verify(log, required)[0] == f"{TOPICS.commands} does not exist: run `penstock topics apply`"
+    change = Configure("t", "retention.ms", None, "5")
+    assert str(change) == "set retention.ms of t to 5 (it is not set)"
+
+
+def test_the_namespace_is_declared_once(log: Log) -> None:
+    """Nothing is declared before; afterwards the number of shards is read back from one record in the registry."""
+    assert declared_shards(log, TOPICS) is None
+    apply(log, plan(log, specs(TOPICS, 3)))
+    assert declared_shards(log, TOPICS) is None
+    declare_namespace(log, TOPICS, 3)
+    declare_namespace(log, TOPICS, 3)
+    assert declared_shards(log, TOPICS) == 3
+    ((record,),) = log.read_to_end(TOPICS.registry, 0, 0, 5.0)
+    assert (record.key, decode(record.value or b"")) == (
+        b"namespace",
+        NamespaceDeclared(namespace="default", shards=3),
+    )
+
+
+def test_another_number_of_shards_is_refused(log: Log) -> None:
+    """A namespace made with two shards cannot be declared with four, before or after it was declared with two."""
+    apply(log, plan(log, specs(TOPICS, 2)))
+    for _ in range(2):
+        with pytest.raises(TopicMismatch, match="made with 2 shards, not 4"):
+            declare_namespace(log, TOPICS, 4)
+        declare_namespace(log, TOPICS, 2)
+
+
+def test_declaring_needs_the_topics(log: Log) -> None:
+    """Without topics there is nothing to declare, and the error says what to run."""
+    with pytest.raises(TopicMismatch, match="penstock topics apply"):
+        declare_namespace(log, TOPICS, 1)
+
+
+def test_a_spoilt_declaration_is_named_by_its_place(log: Log) -> None:
+    """Bytes under the namespace's key that are no declaration raise Undecodable with topic, partition and offset."""
+    apply(log, plan(log, specs(TOPICS, 1)))
+    publisher = log.publisher()
+    publisher.send(Record(TOPICS.registry, 0, b"namespace", b"nonsense"))
+    publisher.flush(5.0)
+    with pytest.raises(Undecodable) as caught:
+        declared_shards(log, TOPICS)
+    assert (caught.value.topic, caught.value.partition, caught.value.offset) == (TOPICS.registry, 0, 0)

@@ -1,0 +1,128 @@
+"""Does the public face keep its types? Nothing here runs: mypy and pyright read it (`make check`).
+
+A line that must be refused carries the error's code; if it were accepted, the needless comment would be an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, assert_type
+from uuid import UUID
+
+from penstock import (
+    ActivityFailed,
+    Client,
+    Run,
+    Saga,
+    Signal,
+    SyncClient,
+    activity,
+    now,
+    random,
+    side_effect,
+    sleep,
+    uuid4,
+    workflow,
+)
+
+
+@dataclass
+class Order:
+    id: str
+    total: float
+
+
+class CardDeclined(Exception): ...
+
+
+approval = Signal("approval", bool)
+go = Signal("go")
+
+
+@activity
+def reserve(order_id: str, sku: str = "lamp") -> str:
+    return sku + order_id
+
+
+@activity(timeout="30s", retries=5, backoff=2.0, non_retryable=(CardDeclined,), queue="payments", priority="high")
+async def charge(order: Order) -> int:
+    return round(order.total)
+
+
+@activity(timeout=timedelta(seconds=5), backoff=["1s", 2, timedelta(minutes=1)])
+async def refund(order_id: str) -> None: ...
+
+
+@workflow
+async def ship(order: Order) -> str:
+    return order.id
+
+
+@workflow(name="fulfil", version=2)
+async def fulfil(order: Order, *, rush: bool = False) -> list[str]:
+    """What a call gives is what its function returns, awaited, in a task, gathered, in a saga, with options."""
+    assert_type(await reserve(order.id), str)
+    assert_type(await reserve(order.id, sku="cup").options(timeout="1m", retries=None), str)
+    assert_type(await charge(order), int)
+    assert_type(await asyncio.create_task(charge(order)), int)
+    assert_type(await asyncio.gather(reserve(order.id), charge(order)), tuple[str, int])
+    assert_type(await ship(order).options(id="ship-1"), str)
+    async with Saga() as saga:
+        assert_type(await saga.do(charge(order), undo=refund(order.id)), int)
+    async with asyncio.TaskGroup() as group:
+        assert_type(await group.create_task(reserve(order.id)), str)
+    assert_type(await approval.wait(timeout="48h"), bool)
+    assert_type(await go.wait(), None)
+    assert_type(now(), datetime)
+    assert_type(random(), Random)
+    assert_type(uuid4(), UUID)
+    assert_type(side_effect(lambda: 7), int)
+    await sleep("1h30m")
+    await sleep(1.5)
+    await sleep(timedelta(hours=1))
+    await sleep(datetime(2030, 1, 1, tzinfo=UTC))
+    return ["rush"] if rush else []
+
+
+@workflow
+async def wrong(order: Order) -> None:
+    """Wrong arguments are refused where they stand."""
+    await reserve(7)  # type: ignore[arg-type]
+    await reserve()  # type: ignore[call-arg]
+    await charge(order.id)  # type: ignore[arg-type]
+    await charge(order).options(timeout=[])  # type: ignore[arg-type]
+    await sleep([])  # type: ignore[arg-type]
+
+
+async def with_a_client(client: Client) -> None:
+    """A run knows what its workflow returns; a signal what it carries."""
+    run = await client.start(fulfil(Order("order-1", 12.5), rush=True), id="order-1")
+    assert_type(run, Run[list[str]])
+    assert_type(await run.result(timeout="1m"), list[str])
+    await run.signal(approval, True)
+    await run.signal("approval", {"any": "JSON"})
+    assert_type(await client.get("order-1", returns=str).result(), str)
+    assert_type(await client.get("order-1").result(), Any)
+    await client.start(fulfil("order-1"))  # type: ignore[arg-type]
+    await client.start(ship(Order("order-1", 12.5)), on_existing="whatever")  # type: ignore[arg-type]
+
+
+def with_a_sync_client(client: SyncClient) -> None:
+    """The same without asyncio."""
+    run = client.start(ship(Order("order-1", 12.5)), id="order-1")
+    assert_type(run.result(timeout=60), str)
+
+
+def failures(error: ActivityFailed) -> None:
+    """A failure tells what it was without the code that raised it."""
+    assert_type(error.is_(CardDeclined), bool)
+    assert_type(error.attempts, int)
+    assert_type(error.type, str)
+
+
+def the_plain_function() -> None:
+    """`.fn` is what was decorated."""
+    assert_type(reserve.fn("order-1"), Any)

@@ -1,0 +1,255 @@
+"""What do the reference pages say? Exactly what the code says: they are written from it, and a test compares them.
+
+python tools/reference.py           write docs/reference/*.md
+python tools/reference.py --check   say which are out of date; exit 1 if any is
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+NOTICE = "<!-- Written by `make reference` from {source}; edit that instead. -->"
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    stale = [name for name, text in pages() if _committed(name) != text]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            print(f"docs/reference/{name} is not what the code says: run `make reference`", file=sys.stderr)
+        return 1 if stale else 0
+    REFERENCE.mkdir(exist_ok=True)
+    for name, text in pages():
+        (REFERENCE / name).write_text(text, "utf-8")
+        print(f"wrote docs/reference/{name}")
+    return 0
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """File name and text of every page."""
+    for name, (source, write) in PAGES.items():
+        title, _, body = "\n".join(write()).partition("\n")
+        yield name, f"{title}\n\n{NOTICE.format(source=source)}\n{body}\n"
+
+
+def _committed(name: str) -> str:
+    path = REFERENCE / name
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+# --- topics ------------------------------------------------------------------------------------------------------
+
+
+def topics_page() -> Iterator[str]:
+    """The catalogue, as a table and with settings."""
+    from penstock.topics import catalogue
+    from penstock.topics.partitioner import murmur2
+
+    kinds = [*catalogue.KINDS, catalogue.TASKS]
+    yield "# Topics"
+    yield ""
+    yield (
+        "The topics are a public interface: their names, keys, partitioning, records and retention change only with a "
+        "new version. A name is `<prefix>.<namespace>.<topic>`, `penstock.default.commands` unless told otherwise. "
+        f"P is the number of shards: {catalogue.SHARDS_KAFKA} on Kafka and {catalogue.SHARDS_EMBEDDED} on the embedded "
+        "log unless told otherwise, fixed when the topics are made and recorded in `registry`."
+    )
+    yield ""
+    yield (
+        "Where the key is the workflow id, the partition is `(murmur2(key) & 0x7fffffff) mod P`, which is what Java's "
+        f'default partitioner does: `murmur2("order-1")` is {murmur2(b"order-1")}. Processors write in transactions: '
+        "read with `isolation.level=read_committed`."
+    )
+    yield from ("", "| topic | holds | written by | key | partitions | kept |", "|---|---|---|---|---|---|")
+    for kind in kinds:
+        cells = (f"`{kind.name}`", kind.purpose, kind.writers, kind.key, _partitions(kind), kind.kept)
+        yield f"| {' | '.join(cells)} |"
+    yield from ("", "## Records", "", "| topic | records |", "|---|---|")
+    for kind in kinds:
+        yield f"| `{kind.name}` | {', '.join(_record_link(name) for name in kind.records)} |"
+    yield from _topic_settings()
+    yield from ("", "## Limits", "")
+    yield f"- A record that Penstock writes, key and value encoded: {catalogue.RECORD_BYTES_MAX:,} bytes."
+    yield f"- A record of any producer, with all that Kafka adds: {catalogue.MESSAGE_BYTES_MAX:,} bytes."
+
+
+def _topic_settings() -> Iterator[str]:
+    from penstock.topics.catalogue import Topics, specs
+
+    yield from ("", "## Settings", "")
+    yield (
+        "`penstock topics apply` makes the topics with these settings, and `verify` compares. "
+        "`min.insync.replicas` is one less than the number of replicas, at least 1."
+    )
+    yield from ("", "| topic | settings |", "|---|---|")
+    for spec in specs(Topics(), 1, ("QUEUE",)):
+        name = spec.name.removeprefix("penstock.default.").replace("QUEUE", "<queue>")
+        settings = {key: value for key, value in spec.config.items() if key != "min.insync.replicas"}
+        yield f"| `{name}` | {', '.join(f'`{key}={value}`' for key, value in settings.items())} |"
+
+
+def _partitions(kind: Any) -> str:
+    if not kind.per_shard:
+        return str(kind.fixed)
+    return "P" if kind.per_shard == 1 else f"{kind.per_shard} P"
+
+
+def _record_link(name: str) -> str:
+    return f"[{name}](records.md#{name.lower()})" if " " not in name else name
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+SECTIONS = {
+    "commands": "Commands: the topic `commands`",
+    "tasks": "Tasks and results: the topics `tasks.<queue>` and `results`",
+    "envelope": "Decisions: the topic `events`",
+    "events": "Events: what `DecisionRecorded.events` holds, and a history shows",
+    "completions": "Completions: the topic `completions`",
+    "replies": "Replies: the topic `replies`",
+    "deadletters": "Dead letters: the topic `dead-letters`",
+    "registry": "Registry: the topic `registry`",
+    "failure": "Inside other records",
+}
+
+
+def records_page() -> Iterator[str]:
+    """Every record with its fields, fingerprint and JSON form."""
+    yield "# Records"
+    yield ""
+    yield (
+        "Every record is Avro in single-object encoding: `C3 01`, the schema's fingerprint (CRC-64-AVRO, eight bytes, "
+        "little-endian), the body. The schemas are in `schemas/avro/`, in the namespace `penstock`. Fields of type "
+        "`bytes` named `input`, `result` or `value` hold JSON. Times end in `_ms`: milliseconds since 1970 UTC."
+    )
+    for module, title in SECTIONS.items():
+        yield from _records_of(module, title)
+    yield from _json_commands()
+
+
+def _records_of(module: str, title: str) -> Iterator[str]:
+    import importlib
+
+    import msgspec
+
+    found = importlib.import_module(f"penstock.schemas.{module}")
+    records = [
+        value
+        for value in vars(found).values()
+        if inspect.isclass(value) and issubclass(value, msgspec.Struct) and value.__module__ == found.__name__
+    ]
+    yield from ("", f"## {title}")
+    for record in records:
+        yield from _record(record.__name__)
+
+
+def _record(name: str) -> Iterator[str]:
+    path = ROOT / "schemas" / "avro" / f"{name}.avsc"
+    if not path.exists():
+        return
+    schema = json.loads(path.read_text("utf-8"))
+    yield from (
+        "",
+        f"### {name}",
+        "",
+        f"{schema['doc']} Fingerprint, as it stands on the wire: `{_fingerprint(schema)}`.",
+        "",
+    )
+    if not schema["fields"]:
+        yield "No fields."
+        return
+    yield from ("| field | type | default |", "|---|---|---|")
+    for field in schema["fields"]:
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
+        yield f"| `{field['name']}` | {_type_name(field['type'])} | {default} |"
+
+
+def _fingerprint(schema: Any) -> str:
+    from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+    return str(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+def _type_name(declared: Any) -> str:
+    if isinstance(declared, list):
+        return " or ".join(_type_name(each) for each in declared)
+    if isinstance(declared, str):
+        return f"`{declared}`" if declared.islower() else f"[{declared}](#{declared.lower()})"
+    if declared["type"] == "array":
+        return f"array of {_type_name(declared['items'])}"
+    return f"[{declared['name']}](#{declared['name'].lower()})"
+
+
+def _json_commands() -> Iterator[str]:
+    from penstock.schemas.json_command import _COMMANDS
+
+    yield from ("", "## Commands as JSON", "")
+    yield (
+        "`commands` also takes one JSON object a record, told by its first byte `{`. `command` is `StartWorkflow` "
+        "unless told; other keys than these are refused, so that a misspelt one is noticed. "
+        "[Foreign producers](../guides/foreign-producers.md) shows how to send them."
+    )
+    yield from ("", "| `command` | needed keys | further keys |", "|---|---|---|")
+    for name, (_, keys) in _COMMANDS.items():
+        needed = ", ".join(f"`{key}`" for key, meaning in keys.items() if meaning.required)
+        further = ", ".join(f"`{key}`" for key, meaning in keys.items() if not meaning.required)
+        yield f"| `{name}` | {needed} | {further} |"
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+def settings_page() -> Iterator[str]:
+    """Every setting with its flag, variable and default."""
+    from penstock.config import fields
+
+    yield "# Settings"
+    yield ""
+    yield (
+        "What is said on the command line wins over the environment, that over `[tool.penstock]` in `pyproject.toml` "
+        "of the working directory, that over the default. A setting without meaning stops the program with a sentence."
+    )
+    yield from ("", "| key | environment | meaning | default |", "|---|---|---|---|")
+    for name, variable, meaning, default in fields():
+        yield f"| `{name}` | `{variable}` | {meaning} | {f'`{default}`' if default != '' else 'empty'} |"
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+
+def errors_page() -> Iterator[str]:
+    """The error tree, then each class."""
+    from penstock.schemas import errors
+
+    tree = inspect.cleandoc((errors.__doc__ or "").partition("\n\n")[2])
+    yield "# Errors"
+    yield ""
+    yield "One tree; what users meet is importable from `penstock`, all of it from `penstock.schemas.errors`."
+    yield from ("", "```", tree, "```")
+    yield from ("", "| error | under | when |", "|---|---|---|")
+    for name, error in vars(errors).items():
+        if inspect.isclass(error) and issubclass(error, errors.PenstockError) and not name.startswith("_"):
+            yield f"| `{name}` | {_parent(error)} | {' '.join((inspect.getdoc(error) or '').split())} |"
+
+
+def _parent(error: type[BaseException]) -> str:
+    named = [base for base in error.__mro__[1:] if not base.__name__.startswith("_")]
+    return f"`{named[0].__name__}`"
+
+
+PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
+    "topics.md": ("topics/catalogue.py", topics_page),
+    "records.md": ("schemas/avro/ and schemas/json_command.py", records_page),
+    "settings.md": ("penstock/config.py", settings_page),
+    "errors.md": ("schemas/errors.py", errors_page),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

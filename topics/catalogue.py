@@ -1,0 +1,225 @@
+"""Which topics are there, and what is promised about each? As data: `plan`, `apply` and the reference page read it.
+
+Names, keys, partitions and retention are public API: other programs produce to these topics and consume them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from penstock.schemas.errors import BadName
+from penstock.topics.log import TopicSpec
+
+SHARDS_KAFKA = 4
+SHARDS_EMBEDDED = 1
+TASK_PARTITIONS_PER_SHARD = 4
+REPLIES_PARTITIONS = 4
+
+# Kafka's own default, said out loud so that no broker's setting changes what fits.
+MESSAGE_BYTES_MAX = 1_048_588
+# A dead letter holds a whole record of another topic, with the reason around it.
+DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + 65_536
+# Key and value of any record that Penstock itself writes, encoded. What is left up to MESSAGE_BYTES_MAX is for
+# Kafka's headers, for ids and for the wrapping of one record in another (an event in its decision).
+RECORD_BYTES_MAX = 1_000_000
+COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
+
+FOR_EVER_MS = -1
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_QUEUE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_TOPIC_BYTES_MAX = 249
+
+
+def specs(topics: Topics, shards: int, queues: Iterable[str] = (), replication: int = -1) -> list[TopicSpec]:
+    """Every topic of a namespace as it must be, with one task topic for each queue. Raises BadName.
+
+    `replication`: copies of each partition on Kafka, -1 for the broker's default."""
+    named = [(topics.name(kind.name), kind) for kind in KINDS]
+    named += [(topics.tasks(queue), TASKS) for queue in sorted(set(queues))]
+    return [TopicSpec(name, kind.partitions(shards), _config(kind, replication), replication) for name, kind in named]
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic's promise. Partitions: `per_shard` for each shard plus `fixed`; `retention_ms` -1 is for ever."""
+
+    name: str
+    purpose: str
+    writers: str
+    key: str
+    kept: str
+    records: tuple[str, ...]
+    per_shard: int = 0
+    fixed: int = 0
+    compacted: bool = False
+    retention_ms: int = FOR_EVER_MS
+    bytes_max: int = MESSAGE_BYTES_MAX
+
+    def partitions(self, shards: int) -> int:
+        """How many partitions the topic has in a namespace of that many shards."""
+        return self.per_shard * shards + self.fixed
+
+
+COMMANDS = Kind(
+    name="commands",
+    purpose="What is asked of workflows.",
+    writers="clients, processors (to other shards), any foreign producer",
+    key="workflow id",
+    kept="until processed, then for the audit window: trimmed by the processors, never by time",
+    records=(
+        "StartWorkflow",
+        "SignalWorkflow",
+        "CancelWorkflow",
+        "TerminateWorkflow",
+        "RetryWorkflow",
+        "AwaitResult",
+        "ResolveChild",
+    ),
+    per_shard=1,
+)
+RESULTS = Kind(
+    name="results",
+    purpose="What became of the attempts of activities.",
+    writers="workers",
+    key="workflow id",
+    kept="until processed, then for the audit window: trimmed by the processors, never by time",
+    records=("TaskCompleted", "TaskFailed"),
+    per_shard=1,
+)
+EVENTS = Kind(
+    name="events",
+    purpose="What happened, in the order of truth: one record for each decision about a run.",
+    writers="processors",
+    key="workflow id",
+    kept="for ever",
+    records=("DecisionRecorded",),
+    per_shard=1,
+)
+COMPLETIONS = Kind(
+    name="completions",
+    purpose="One record for each closed run, for downstream consumers.",
+    writers="processors",
+    key="workflow id",
+    kept="28 days",
+    records=("WorkflowClosed",),
+    per_shard=1,
+    retention_ms=28 * DAY_MS,
+)
+REPLIES = Kind(
+    name="replies",
+    purpose="Answers to commands that asked for one, on the partition that the command named.",
+    writers="processors",
+    key="message id of the command",
+    kept="1 hour",
+    records=("Accepted", "Rejected", "RunClosed"),
+    fixed=REPLIES_PARTITIONS,
+    retention_ms=HOUR_MS,
+)
+STATE_CHANGELOG = Kind(
+    name="state-changelog",
+    purpose="The writes of the processors' stores, from which a store is rebuilt.",
+    writers="processors",
+    key="key in the store; the partition is the shard, whatever the key",
+    kept="the last record of each key",
+    records=("rows of the store",),
+    per_shard=1,
+    compacted=True,
+)
+DEAD_LETTERS = Kind(
+    name="dead-letters",
+    purpose="Records that nobody could use, whole, with where they lay and why.",
+    writers="processors, workers",
+    key="key of the record",
+    kept="28 days",
+    records=("DeadLetter",),
+    fixed=1,
+    retention_ms=28 * DAY_MS,
+    bytes_max=DEAD_LETTER_BYTES_MAX,
+)
+REGISTRY = Kind(
+    name="registry",
+    purpose="The number of shards, who has them and where, which workflow types are hosted. It decides nothing.",
+    writers="processors, the command line",
+    key="`namespace`, `shard/<n>`, `workflow/<type>`",
+    kept="the last record of each key",
+    records=("NamespaceDeclared", "ShardOwned", "WorkflowDeclared"),
+    fixed=1,
+    compacted=True,
+)
+TASKS = Kind(
+    name="tasks.<queue>",
+    purpose="One record for each attempt of an activity on that queue.",
+    writers="processors, each to the partitions of its own shards",
+    key="workflow id; the partition is one of the shard's, in rotation",
+    kept="7 days",
+    records=("ActivityTask",),
+    per_shard=TASK_PARTITIONS_PER_SHARD,
+    retention_ms=7 * DAY_MS,
+)
+
+KINDS = (COMMANDS, RESULTS, EVENTS, COMPLETIONS, REPLIES, STATE_CHANGELOG, DEAD_LETTERS, REGISTRY)
+
+
+class Topics:
+    """The names of a namespace's topics: `<prefix>.<namespace>.<name>`. Raises BadName."""
+
+    def __init__(self, namespace: str = "default", prefix: str = "penstock") -> None:
+        self.namespace = _checked("namespace", namespace)
+        self.prefix = ".".join(_checked("prefix", part) for part in prefix.split("."))
+        self.commands = self.name(COMMANDS.name)
+        self.results = self.name(RESULTS.name)
+        self.events = self.name(EVENTS.name)
+        self.completions = self.name(COMPLETIONS.name)
+        self.replies = self.name(REPLIES.name)
+        self.state_changelog = self.name(STATE_CHANGELOG.name)
+        self.dead_letters = self.name(DEAD_LETTERS.name)
+        self.registry = self.name(REGISTRY.name)
+
+    def name(self, kind: str) -> str:
+        """The topic of that short name. Raises BadName when Kafka would refuse it."""
+        name = f"{self.prefix}.{self.namespace}.{kind}"
+        if len(name) > _TOPIC_BYTES_MAX:
+            raise BadName(f"topic {name} has {len(name)} characters, {_TOPIC_BYTES_MAX} is the most: shorten its parts")
+        return name
+
+    def tasks(self, queue: str) -> str:
+        """The topic of a task queue. Raises BadName."""
+        return self.name(f"tasks.{_checked('task queue', queue, _QUEUE)}")
+
+    def queue_of(self, topic: str) -> str | None:
+        """The task queue of a topic, None if it is no task topic of this namespace."""
+        beginning = f"{self.prefix}.{self.namespace}.tasks."
+        return topic.removeprefix(beginning) if topic.startswith(beginning) else None
+
+
+def task_partitions_of(shard: int, shards: int, partitions: int) -> list[int]:
+    """The partitions of a task topic that the shard's owner writes to: those congruent to it, so that a frozen
+    processor's open transaction stalls no other shard's tasks."""
+    return list(range(shard, partitions, shards))
+
+
+def _checked(what: str, name: str, pattern: re.Pattern[str] = _NAME) -> str:
+    if not pattern.fullmatch(name):
+        raise BadName(f"{name!r} is no name for a {what}: use letters, digits, - and _")
+    return name
+
+
+def _config(kind: Kind, replication: int) -> dict[str, str]:
+    config = {
+        "cleanup.policy": "compact" if kind.compacted else "delete",
+        "max.message.bytes": str(kind.bytes_max),
+    }
+    if replication > 1:
+        # Two copies in sync where there are three: losing one broker neither stops writes nor loses any.
+        config["min.insync.replicas"] = str(replication - 1)
+    if kind.compacted:
+        # Kafka compacts closed segments only: small ones keep a restore short.
+        config["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
+    else:
+        config["retention.ms"] = str(kind.retention_ms)
+    return config

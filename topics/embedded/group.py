@@ -1,0 +1,279 @@
+"""Which member of a group has which partitions? Rows in the file: members with leases, grants with generations.
+
+Each member works out the same shares from the same rows, gives up what is no longer its own, and takes what is its own
+and free. A partition is free when its elder holder gave it up, or was evicted because its lease ran out: its process
+is dead or frozen. Whoever was evicted finds its grants gone, in the same transaction that would have used them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from penstock.schemas.errors import Fenced
+from penstock.topics.embedded.database import Database
+from penstock.topics.embedded.records import Positions, ends
+from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPartition
+
+LEASE_MS = 3_000
+
+
+class EmbeddedMember:
+    """A member of a group; `Member` of the log's contract."""
+
+    def __init__(self, database: Database, group: str, topics: Sequence[str], listener: Listener) -> None:
+        self._database = database
+        self.group = group
+        self._topics = sorted(topics)
+        self._listener = listener
+        self._generations: dict[TopicPartition, int] = {}
+        self._positions = Positions()
+        self._version_seen = -1
+        self.closed = False
+        self.id = self._enrol()
+
+    def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
+        """Up to `records_max` records, waiting at most `timeout_s` for the first. Calls the listener.
+
+        Raises OffsetOutOfRange, LogUnavailable."""
+        deadline = time.monotonic() + timeout_s
+        changes = self._database.changes
+        while True:
+            seen = changes.count
+            with self._database.read() as connection:
+                version = _version(connection, self.group)
+                records = self._positions.take(connection, records_max) if version == self._version_seen else []
+            if version != self._version_seen:
+                self._rebalance(version)
+                continue
+            remaining_s = deadline - time.monotonic()
+            if records or remaining_s <= 0:
+                return records
+            changes.wait(seen, remaining_s)
+
+    def start(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Deliver these granted partitions from these offsets on."""
+        self._require_held(positions)
+        self._positions.start(positions)
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Deliver nothing from these for now."""
+        self._positions.pause(partitions)
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Go on where `pause` stopped."""
+        self._positions.resume(partitions)
+
+    def committed(
+        self,
+        partitions: Sequence[TopicPartition],
+        timeout_s: float,  # noqa: ARG002 - nothing is ever pending here
+    ) -> Mapping[TopicPartition, CommittedOffset]:
+        """The group's committed offsets; a partition without one is absent."""
+        found: dict[TopicPartition, CommittedOffset] = {}
+        query = "SELECT next, metadata FROM offsets WHERE consumer_group = ? AND topic = ? AND number = ?"
+        with self._database.read() as connection:
+            for where in partitions:
+                row = connection.execute(query, (self.group, *where)).fetchone()
+                if row is not None:
+                    found[where] = CommittedOffset(*row)
+        return found
+
+    def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """Commit outside of any transaction. Raises Fenced, LogUnavailable."""
+        claim = self.claim(offsets)
+        with self._database.write() as connection:
+            claim.verify(connection)
+            claim.store(connection, offsets)
+
+    def close(self) -> None:
+        """Leave the group at once, calling `released` first."""
+        if self.closed:
+            return
+        with self._database.read() as connection:
+            evicted = self.id not in _members(connection, self.group)
+        self._release(sorted(self._generations), lost=evicted)
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave without telling the listener: the log is being closed under the member."""
+        if self.closed:
+            return
+        self.closed = True
+        with self._database.write() as connection:
+            evict(connection, self.group, [self.id])
+
+    def claim(self, partitions: Iterable[TopicPartition]) -> Claim:
+        """What a transaction needs in order to be fenced by this member's present grants. Raises Fenced."""
+        self._require_held(partitions)
+        return Claim(self.group, self.id, {where: self._generations[where] for where in partitions})
+
+    def _require_held(self, partitions: Iterable[TopicPartition]) -> None:
+        for topic, number in partitions:
+            if (topic, number) not in self._generations:
+                raise Fenced(f"{topic}[{number}] is not granted to this member of group {self.group}")
+
+    def _enrol(self) -> int:
+        with self._database.write() as connection:
+            for topic in self._topics:
+                ends(connection, (topic, 0))
+            cursor = connection.execute(
+                "INSERT INTO members (consumer_group, topics, lease_until_ms) VALUES (?, ?, ?)",
+                (self.group, json.dumps(self._topics), monotonic_ms() + LEASE_MS),
+            )
+            _bump(connection, self.group)
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def _rebalance(self, version: int) -> None:
+        """Give up what is no longer this member's, take what now is; look again when the group changes next."""
+        with self._database.read() as connection:
+            evicted = self.id not in _members(connection, self.group)
+            share = set() if evicted else _share(connection, self.group, self.id)
+        if evicted:
+            self._release(sorted(self._generations), lost=True)
+            self.id = self._enrol()
+            return
+        self._give_up(sorted(set(self._generations) - share))
+        if share - set(self._generations):
+            self._take_free()
+        self._version_seen = version
+
+    def _give_up(self, partitions: Sequence[TopicPartition]) -> None:
+        if not partitions:
+            return
+        self._release(partitions, lost=False)
+        with self._database.write() as connection:
+            connection.executemany(
+                "DELETE FROM grants WHERE consumer_group = ? AND topic = ? AND number = ? AND member = ?",
+                [(self.group, topic, number, self.id) for topic, number in partitions],
+            )
+            _bump(connection, self.group)
+
+    def _release(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
+        self._positions.forget(partitions)
+        try:
+            if partitions:
+                self._listener.released(partitions, lost=lost)
+        finally:
+            for where in partitions:
+                self._generations.pop(where, None)
+
+    def _take_free(self) -> None:
+        with self._database.write() as connection:
+            if self.id not in _members(connection, self.group):
+                return
+            granted = _granted(connection, self.group)
+            mine = sorted(_share(connection, self.group, self.id) - granted)
+            if not mine:
+                return
+            generation = _bump(connection, self.group)
+            connection.executemany(
+                "INSERT INTO grants VALUES (?, ?, ?, ?, ?)",
+                [(self.group, topic, number, self.id, generation) for topic, number in mine],
+            )
+        self._generations.update(dict.fromkeys(mine, generation))
+        self._listener.granted(mine)
+
+
+class Claim:
+    """A member's word that it has these partitions, to be checked inside the transaction that relies on it."""
+
+    def __init__(self, group: str, member: int, generations: Mapping[TopicPartition, int]) -> None:
+        self._group = group
+        self._member = member
+        self._generations = generations
+
+    def verify(self, connection: sqlite3.Connection) -> None:
+        """Raises Fenced unless every partition is still granted as it was."""
+        query = "SELECT member, generation FROM grants WHERE consumer_group = ? AND topic = ? AND number = ?"
+        for (topic, number), generation in self._generations.items():
+            if connection.execute(query, (self._group, topic, number)).fetchone() != (self._member, generation):
+                raise Fenced(f"{topic}[{number}] of group {self._group} was taken over by another member")
+
+    def store(self, connection: sqlite3.Connection, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """Write the group's offsets."""
+        connection.executemany(
+            "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?, ?)",
+            [(self._group, *where, committed.offset, committed.metadata) for where, committed in offsets.items()],
+        )
+
+
+def range_share(
+    members: Mapping[int, Sequence[str]], partitions: Mapping[str, int], member: int
+) -> set[TopicPartition]:
+    """A member's share, as Kafka's range assignor deals it: for each topic, runs of partitions in order of member.
+
+    Topics with equally many partitions and the same members are dealt alike, so their partitions stay together.
+    `members`: topics by member; `partitions`: how many by topic."""
+    share: set[TopicPartition] = set()
+    for topic in members[member]:
+        interested = sorted(other for other, topics in members.items() if topic in topics)
+        each, extra = divmod(partitions[topic], len(interested))
+        rank = interested.index(member)
+        first = rank * each + min(rank, extra)
+        share |= {(topic, number) for number in range(first, first + each + (rank < extra))}
+    return share
+
+
+def beat(connection: sqlite3.Connection, members: Mapping[int, str]) -> None:
+    """Renew the leases of this process's members (groups by member) and evict those of their groups who let theirs
+    run out."""
+    now_ms = monotonic_ms()
+    for member, group in members.items():
+        leases = dict(
+            connection.execute("SELECT id, lease_until_ms FROM members WHERE consumer_group = ?", (group,)).fetchall()
+        )
+        connection.execute("UPDATE members SET lease_until_ms = ? WHERE id = ?", (now_ms + LEASE_MS, member))
+        # Who overslept (a busy machine, a stalled disk) judges nobody before the others had time to wake up too.
+        if member in leases and not _lapsed(leases[member], now_ms):
+            evict(connection, group, [other for other, lease in leases.items() if _lapsed(lease, now_ms)])
+
+
+def evict(connection: sqlite3.Connection, group: str, members: Sequence[int]) -> None:
+    """Strike members off, with all they have."""
+    for member in members:
+        connection.execute("DELETE FROM grants WHERE consumer_group = ? AND member = ?", (group, member))
+        connection.execute("DELETE FROM members WHERE id = ?", (member,))
+    if members:
+        _bump(connection, group)
+
+
+def monotonic_ms() -> int:
+    """The machine's time since start, the same in all its processes and untouched by changes of the wall clock."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def _lapsed(lease_until_ms: int, now_ms: int) -> bool:
+    # A lease further ahead than leases are long was written before the machine was last started.
+    return not now_ms <= lease_until_ms <= now_ms + LEASE_MS
+
+
+def _share(connection: sqlite3.Connection, group: str, member: int) -> set[TopicPartition]:
+    members = _members(connection, group)
+    partitions = dict(connection.execute("SELECT name, partitions FROM topics").fetchall())
+    return range_share(members, partitions, member)
+
+
+def _members(connection: sqlite3.Connection, group: str) -> dict[int, list[str]]:
+    rows = connection.execute("SELECT id, topics FROM members WHERE consumer_group = ?", (group,)).fetchall()
+    return {member: json.loads(topics) for member, topics in rows}
+
+
+def _granted(connection: sqlite3.Connection, group: str) -> set[TopicPartition]:
+    return set(connection.execute("SELECT topic, number FROM grants WHERE consumer_group = ?", (group,)).fetchall())
+
+
+def _version(connection: sqlite3.Connection, group: str) -> int:
+    row = connection.execute("SELECT version FROM consumer_groups WHERE name = ?", (group,)).fetchone()
+    return int(row[0])
+
+
+def _bump(connection: sqlite3.Connection, group: str) -> int:
+    row = connection.execute(
+        "INSERT INTO consumer_groups VALUES (?, 1) ON CONFLICT DO UPDATE SET version = version + 1 RETURNING version",
+        (group,),
+    ).fetchone()
+    return int(row[0])

@@ -1,0 +1,155 @@
+"""What must be done now and then? Leases renewed each second; each minute old records expired and topics compacted."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from penstock.schemas.errors import LogError
+from penstock.topics.embedded.database import OFFSET_BITS, Database
+from penstock.topics.embedded.group import beat
+from penstock.topics.embedded.records import OFFSET_MASK, Catalogue
+from penstock.topics.log import TopicFacts
+
+BEAT_S = 0.75
+EXPIRE_S, EXPIRE_S_FIRST = 60.0, 10.0
+DELETED_AT_ONCE = 5_000
+COMPACT_RECORDS_MIN = 10_000
+TOMBSTONE_MS = 86_400_000
+
+_logger = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """A thread of the log that runs once there is something to keep up."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, members: Callable[[], Mapping[int, str]]) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._members = members
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Run from now on; said again, it changes nothing."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="penstock-upkeep", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop, waiting for what is under way."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(10.0)
+
+    def _run(self) -> None:
+        expire_s = time.monotonic() + EXPIRE_S_FIRST
+        while not self._stop.wait(BEAT_S):
+            try:
+                if members := self._members():
+                    with self._database.write() as connection:
+                        beat(connection, members)
+                if time.monotonic() > expire_s:
+                    expire_s = time.monotonic() + EXPIRE_S
+                    self._expire_in_turn()
+            except LogError:
+                # The next beat tries again; a lease that ran out meanwhile shows in `Member.poll`.
+                _logger.warning("upkeep of the embedded log was put off", exc_info=True)
+
+    def _expire_in_turn(self) -> None:
+        """Of all the processes on the file, one does it."""
+        now_ms = time.time_ns() // 1_000_000
+        with self._database.write() as connection:
+            row = connection.execute("SELECT at_ms FROM upkeep WHERE name = 'expire'").fetchone()
+            due = row is None or not 0 <= now_ms - row[0] < EXPIRE_S * 500
+            if due:
+                connection.execute("INSERT OR REPLACE INTO upkeep VALUES ('expire', ?)", (now_ms,))
+        if due:
+            expire(self._database, self._catalogue, now_ms)
+
+
+def expire(database: Database, catalogue: Catalogue, now_ms: int) -> None:
+    """Delete records older than their topic's `retention.ms` and, where `cleanup.policy` is compact, those that a
+    later record of the same key superseded."""
+    for facts in catalogue.facts().values():
+        policies = facts.config.get("cleanup.policy", "delete").split(",")
+        retention_ms = int(facts.config.get("retention.ms", "604800000"))
+        for number in range(facts.partitions):
+            if "delete" in policies and retention_ms >= 0:
+                _expire_partition(database, facts.name, number, now_ms - retention_ms)
+            if "compact" in policies:
+                _compact_partition(database, facts, number, now_ms)
+    database.checkpoint()
+
+
+def trim(database: Database, topic: str, number: int, offset: int) -> None:
+    """Delete a partition's records below the offset, in bites that leave others room to write."""
+    with database.write() as connection:
+        connection.execute(
+            "UPDATE partitions SET first = max(first, min(next, ?)) WHERE topic = ? AND number = ?",
+            (offset, topic, number),
+        )
+        base, _, _ = _bounds(connection, topic, number)
+    below = base + offset
+    bite = (
+        "DELETE FROM records WHERE place IN "
+        "(SELECT place FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?)"
+    )
+    deleted = DELETED_AT_ONCE
+    while deleted == DELETED_AT_ONCE:
+        with database.write() as connection:
+            deleted = connection.execute(bite, (base, below, DELETED_AT_ONCE)).rowcount
+
+
+def _expire_partition(database: Database, topic: str, number: int, before_ms: int) -> None:
+    with database.read() as connection:
+        base, first, following = _bounds(connection, topic, number)
+        places = (base + first, base + following)
+        row = connection.execute(
+            "SELECT place FROM records WHERE place >= ? AND place < ? AND at_ms >= ? ORDER BY place LIMIT 1",
+            (*places, before_ms),
+        ).fetchone()
+    keep_from = row[0] & OFFSET_MASK if row else following
+    if keep_from > first:
+        trim(database, topic, number, keep_from)
+
+
+def _compact_partition(database: Database, facts: TopicFacts, number: int, now_ms: int) -> None:
+    """Worth its while only when as much was written since the last time as was left then."""
+    tombstones_before_ms = now_ms - int(facts.config.get("delete.retention.ms", TOMBSTONE_MS))
+    with database.read() as connection:
+        base, first, following = _bounds(connection, facts.name, number)
+        compacted, kept = connection.execute(
+            "SELECT compacted, kept FROM partitions WHERE topic = ? AND number = ?", (facts.name, number)
+        ).fetchone()
+        if following - compacted < max(COMPACT_RECORDS_MIN, kept):
+            return
+        superseded = connection.execute(
+            "SELECT place FROM (SELECT place, value, at_ms, row_number() OVER (PARTITION BY key ORDER BY place DESC)"
+            " AS age FROM records WHERE place >= ? AND place < ? AND key IS NOT NULL)"
+            " WHERE age > 1 OR (value IS NULL AND at_ms < ?)",
+            (base + first, base + following, tombstones_before_ms),
+        ).fetchall()
+    for start in range(0, len(superseded), DELETED_AT_ONCE):
+        with database.write() as connection:
+            bite = superseded[start : start + DELETED_AT_ONCE]
+            connection.executemany("DELETE FROM records WHERE place = ?", bite)
+    with database.write() as connection:
+        connection.execute(
+            "UPDATE partitions SET compacted = ?, kept = (SELECT count(*) FROM records WHERE place >= ? AND place < ?)"
+            " WHERE topic = ? AND number = ?",
+            (following, base + first, base + following, facts.name, number),
+        )
+
+
+def _bounds(connection: sqlite3.Connection, topic: str, number: int) -> tuple[int, int, int]:
+    """The place of the partition's offset 0, its first offset kept and its next offset."""
+    row = connection.execute(
+        "SELECT id, first, next FROM partitions WHERE topic = ? AND number = ?", (topic, number)
+    ).fetchone()
+    return int(row[0]) << OFFSET_BITS, int(row[1]), int(row[2])

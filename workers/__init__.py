@@ -1,0 +1,1 @@
+"""How are activities run? From a task record to a result record."""

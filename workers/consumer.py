@@ -1,0 +1,331 @@
+"""How do tasks of one queue come in, and how is what is done remembered? One thread, one member of the queue's group.
+
+Round: begin what was granted, note what was acknowledged, commit when due, poll, hand over. A task is done when the
+log has acknowledged its result; only then does the next commit tell of it. Commits come soon (COMMIT_DELAY_S) after
+something is done, so that little is run again after a crash.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Event
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from penstock.schemas.codec import decode, encode
+from penstock.schemas.deadletters import DeadLetter
+from penstock.schemas.errors import Fenced, LogError, OffsetOutOfRange, Undecodable
+from penstock.schemas.tasks import ActivityTask
+from penstock.topics.log import CommittedOffset, Log, Member, Record, StoredRecord, TopicPartition
+from penstock.workers.delivery import Delivery, Partition
+from penstock.workers.outbox import Outbox
+from penstock.workers.progress import Progress
+
+COMMIT_DELAY_S = 0.15
+POLL_BUSY_S = 0.05
+POLL_IDLE_S = 0.2
+FULL_WAIT_S = 0.1
+RETRY_DELAY_S = 0.5
+COMMITTED_TIMEOUT_S = 10.0
+RELEASE_FLUSH_S = 2.0
+HELD_BYTES_MAX = 64_000_000
+POLL_RECORDS_MAX = 1_000
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a consumer is told. It holds at most `held_max` tasks and fetches again at `held_low`."""
+
+    queue: str
+    group: str
+    tasks_topic: str
+    dead_letters_topic: str
+    dead_letters_partitions: int
+    held_max: int
+    held_low: int
+
+
+class QueueConsumer:
+    """Feeds a worker from one task queue. `run` is the body of its thread; the other public methods suit any thread.
+
+    `hand_over` gets each batch, `dropped` is called when waiting tasks became somebody else's."""
+
+    def __init__(
+        self,
+        log: Log,
+        setup: Setup,
+        outbox: Outbox,
+        logger: FilteringBoundLogger,
+        *,
+        hand_over: Callable[[str, list[Delivery]], None],
+        dropped: Callable[[], None],
+    ) -> None:
+        self._log, self._setup, self._outbox = log, setup, outbox
+        self._logger = logger
+        self._hand_over, self._dropped = hand_over, dropped
+        self._member: Member
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._to_begin: set[TopicPartition] = set()
+        self._settled: deque[Delivery] = deque()
+        self._held = self._held_bytes = 0
+        self._paused = False
+        self._commit_due_s: float | None = None
+        self._draining = Event()
+        self._finishing = Event()
+
+    @property
+    def queue(self) -> str:
+        """Whose tasks these are."""
+        return self._setup.queue
+
+    # Told from other threads.
+
+    def settled(self, delivery: Delivery) -> None:
+        """The delivery's result is acknowledged."""
+        self._settled.append(delivery)
+
+    def drain(self) -> None:
+        """Take no more tasks; stay in the group and go on committing."""
+        self._draining.set()
+
+    def finish(self) -> None:
+        """Commit, leave the group and end the thread."""
+        self._draining.set()
+        self._finishing.set()
+
+    # The thread.
+
+    def run(self) -> None:
+        """Consume until `finish`. Raises what cannot be waited out."""
+        self._member = self._log.join(self._setup.group, [self._setup.tasks_topic], self)
+        try:
+            while not self._finishing.is_set():
+                try:
+                    self._round()
+                except OffsetOutOfRange as error:
+                    self._skip_expired(error)
+                except LogError as error:
+                    self._logger.warning("log not usable, trying again", error=str(error))
+                    self._finishing.wait(RETRY_DELAY_S)
+        finally:
+            self._member.close()
+
+    def granted(self, partitions: Sequence[TopicPartition]) -> None:
+        """Begun in the next round: the group's offsets are better asked for outside of the log's callback."""
+        self._to_begin.update(partitions)
+
+    def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
+        """Start nothing more of these, commit what is done; what runs goes on, and its result still counts."""
+        self._to_begin.difference_update(partitions)
+        leaving = [self._partitions[at] for at in partitions if at in self._partitions]
+        for partition in leaving:
+            partition.released = True
+        if not lost:
+            self._commit_last(leaving)
+        for partition in leaving:
+            del self._partitions[partition.topic_partition]
+            self._held -= partition.progress.open_count
+            self._held_bytes -= partition.held_bytes
+        self._dropped()
+
+    def _round(self) -> None:
+        if self._to_begin:
+            self._begin_granted()
+        self._settle()
+        self._commit_when_due()
+        records = self._member.poll(self._room(), self._patience_s())
+        if records:
+            self._take(records)
+
+    def _begin_granted(self) -> None:
+        """Start each partition at its watermark, knowing what is done above it."""
+        partitions = sorted(self._to_begin)
+        committed = self._member.committed(partitions, COMMITTED_TIMEOUT_S)
+        ends = self._log.ends(partitions)
+        begun = {at: Partition(at, self._progress(at, committed.get(at), *ends[at])) for at in partitions}
+        self._member.start({at: partition.progress.next_offset for at, partition in begun.items()})
+        self._partitions.update(begun)
+        self._to_begin.difference_update(partitions)
+        if self._paused:
+            self._member.pause(partitions)
+
+    def _progress(self, at: TopicPartition, committed: CommittedOffset | None, first: int, end: int) -> Progress:
+        if committed is None or committed.offset > end:
+            if committed is not None:
+                self._logger.warning("committed offset is beyond the log's end; starting over", partition=at, end=end)
+            return Progress(first)
+        progress = Progress(committed.offset, committed.metadata)
+        if first > committed.offset:
+            self._logger.warning("tasks expired before they were run", partition=at, to_offset=first)
+            progress.skip_to(first)
+        return progress
+
+    def _skip_expired(self, error: OffsetOutOfRange) -> None:
+        """What a partition has not delivered was deleted meanwhile: go on with what is left."""
+        self._logger.warning("tasks expired before they were run", error=str(error))
+        ends = self._log.ends(list(self._partitions))
+        for at, partition in self._partitions.items():
+            partition.progress.skip_to(ends[at][0])
+            partition.dirty = True
+        self._member.start({at: partition.progress.next_offset for at, partition in self._partitions.items()})
+        if self._paused:
+            self._member.pause(list(self._partitions))
+
+    # What is held, and how much more may come.
+
+    def _room(self) -> int:
+        """How many records to ask for. Full is first waited out, since a pause throws fetched records away."""
+        full = self._full()
+        if full and not self._paused and not self._draining.is_set():
+            self._wait_for_room()
+            full = self._full()
+        if self._draining.is_set():
+            self._pause()
+            return 1
+        if full:
+            self._pause()
+            return 1
+        if self._paused and self._held <= self._setup.held_low and self._held_bytes <= HELD_BYTES_MAX // 2:
+            self._member.resume(list(self._partitions))
+            self._paused = False
+        return max(1, min(POLL_RECORDS_MAX, self._setup.held_max - self._held))
+
+    def _full(self) -> bool:
+        return self._held >= self._setup.held_max or self._held_bytes >= HELD_BYTES_MAX
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._member.pause(list(self._partitions))
+            self._paused = True
+
+    def _wait_for_room(self) -> None:
+        """Wait a little until there is room for a good batch."""
+        deadline_s = time.monotonic() + FULL_WAIT_S
+        while time.monotonic() < deadline_s and not self._draining.is_set():
+            time.sleep(0.001)
+            self._settle()
+            self._commit_when_due()
+            if self._held <= self._setup.held_low and self._held_bytes <= HELD_BYTES_MAX // 2:
+                return
+
+    def _patience_s(self) -> float:
+        """How long to wait for records: not long while results may be acknowledged, for they want to be committed."""
+        return POLL_BUSY_S if self._held or self._commit_due_s is not None or self._draining.is_set() else POLL_IDLE_S
+
+    # Tasks.
+
+    def _take(self, records: Sequence[StoredRecord]) -> None:
+        deliveries: list[Delivery] = []
+        for record in records:
+            partition = self._partitions.get((record.topic, record.partition))
+            if partition is None:
+                continue
+            if not partition.progress.delivered(record.offset):
+                self._soil(partition)
+                continue
+            size_bytes = len(record.value or b"")
+            self._held += 1
+            self._held_bytes += size_bytes
+            partition.held_bytes += size_bytes
+            try:
+                task = _decode(record)
+            except Undecodable as error:
+                self._bury(record, partition, error)
+            else:
+                deliveries.append(Delivery(self, partition, record.offset, size_bytes, task))
+        if deliveries:
+            self._hand_over(self._setup.queue, deliveries)
+
+    def _bury(self, record: StoredRecord, partition: Partition, error: Undecodable) -> None:
+        """Keep what nobody can read as a dead letter; once it lies there, the record is done."""
+        self._logger.warning("undecodable task", error=str(error))
+        letter = DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key or b"",
+            value=record.value or b"",
+            reason="undecodable",
+            message=str(error),
+            at_ms=int(time.time() * 1_000),
+        )
+        target = record.partition % self._setup.dead_letters_partitions
+        delivery = Delivery(self, partition, record.offset, len(record.value or b""), _NOBODY)
+        dead = Record(self._setup.dead_letters_topic, target, record.key, encode(letter))
+        self._outbox.send(dead, lambda: self.settled(delivery))
+
+    def _settle(self) -> None:
+        """Note what was acknowledged since."""
+        while self._settled:
+            delivery = self._settled.popleft()
+            partition = delivery.partition
+            if self._partitions.get(partition.topic_partition) is not partition:
+                continue  # released since; whoever has it now keeps its own account
+            partition.progress.finished(delivery.offset)
+            self._held -= 1
+            self._held_bytes -= delivery.size_bytes
+            partition.held_bytes -= delivery.size_bytes
+            self._soil(partition)
+
+    # Commits.
+
+    def _soil(self, partition: Partition) -> None:
+        partition.dirty = True
+        if self._commit_due_s is None:
+            self._commit_due_s = time.monotonic() + COMMIT_DELAY_S
+
+    def _commit_when_due(self) -> None:
+        if self._commit_due_s is None or time.monotonic() < self._commit_due_s:
+            return
+        self._commit([partition for partition in self._partitions.values() if partition.dirty])
+        self._commit_due_s = None
+
+    def _commit(self, partitions: Sequence[Partition]) -> None:
+        offsets = {partition.topic_partition: _to_commit(partition.progress) for partition in partitions}
+        if not offsets:
+            return
+        try:
+            self._member.commit(offsets)
+        except Fenced as error:
+            # The group went on without this member; the next poll says which partitions are gone.
+            self._logger.warning("commit refused", error=str(error))
+            return
+        for partition in partitions:
+            partition.dirty = False
+
+    def _commit_last(self, leaving: Sequence[Partition]) -> None:
+        """Commit what is done of these, results under way included if they are acknowledged soon."""
+        try:
+            self._outbox.flush(RELEASE_FLUSH_S)
+        except LogError as error:
+            self._logger.warning("results not acknowledged in time; their tasks will run again", error=str(error))
+        self._settle()
+        try:
+            self._commit([partition for partition in leaving if partition.dirty])
+        except LogError as error:
+            self._logger.warning("last commit failed; tasks done lately will run again", error=str(error))
+
+
+_NOBODY = ActivityTask(
+    workflow_id="", run_id="", sequence=0, attempt=0, activity="", input=b"", queue="", shard=0
+)
+
+
+def _decode(record: StoredRecord) -> ActivityTask:
+    """The task in this record. Raises Undecodable, naming where it lies."""
+    try:
+        task = decode(record.value or b"")
+        if not isinstance(task, ActivityTask):
+            raise Undecodable(f"A {type(task).__name__} is no task.")
+    except Undecodable as error:
+        raise Undecodable(
+            error.detail, topic=record.topic, partition=record.partition, offset=record.offset
+        ) from error
+    return task
+
+
+def _to_commit(progress: Progress) -> CommittedOffset:
+    return CommittedOffset(progress.watermark, progress.metadata())
+

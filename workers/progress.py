@@ -1,0 +1,198 @@
+"""Which tasks of a partition are done? All below a watermark, and some above it: both survive in a committed offset.
+
+Tasks of one partition finish in any order, and a Kafka group remembers one offset. So the offset is the low watermark
+(the first delivered task that is not done), and its metadata lists what is done above it. Whoever gets the partition
+next starts at the watermark and skips those.
+
+Offsets may have gaps (transaction markers, aborted records). What lies between two records that were delivered one
+after the other will never be delivered, so it counts as done: that keeps the list short.
+
+Metadata: one letter for the form, then base 85. `r`: lengths of runs from the watermark on, open and done in turn,
+as LEB128 varints. `b`: a bitmap from the watermark on, lowest bit first, 1 for done. The form that tells more of
+what is done is taken; both drop the highest offsets where the limit is hit, and what is dropped is only run again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+
+METADATA_BYTES_MAX = 4_096  # Kafka's offset.metadata.max.bytes
+
+Range = tuple[int, int]
+"""start <= offset < stop."""
+
+
+class Progress:
+    """What is known of one granted partition. Used by one thread."""
+
+    __slots__ = ("_next", "_open", "_skip", "_skip_at")
+
+    def __init__(self, offset: int, metadata: str = "") -> None:
+        """Go on where `offset` and `metadata`, as committed, say; unreadable metadata counts as none."""
+        self._next = offset
+        self._open: dict[int, None] = {}  # delivered, not done; in the order of offsets
+        self._skip = from_metadata(offset, metadata)  # done by a predecessor, not delivered yet
+        self._skip_at = 0  # _skip[:_skip_at] lies below _next
+
+    def delivered(self, offset: int) -> bool:
+        """Whether the record at `offset`, delivered just now, is to be run."""
+        if offset < self._next:
+            return False  # delivered before: running or done
+        self._next = offset + 1
+        while self._skip_at < len(self._skip) and self._skip[self._skip_at][1] <= offset:
+            self._skip_at += 1
+        if self._skip_at < len(self._skip) and self._skip[self._skip_at][0] <= offset:
+            return False
+        self._open[offset] = None
+        return True
+
+    def finished(self, offset: int) -> None:
+        """The task at `offset` is done and its result acknowledged; twice is as good as once."""
+        self._open.pop(offset, None)
+
+    @property
+    def watermark(self) -> int:
+        """The offset to commit: every delivered task below it is done."""
+        return next(iter(self._open), self._next)
+
+    def skip_to(self, offset: int) -> None:
+        """What lies below `offset` and was not delivered yet never will be: it was deleted."""
+        self._next = max(self._next, offset)
+
+    @property
+    def next_offset(self) -> int:
+        """Where delivery goes on."""
+        return self._next
+
+    @property
+    def open_count(self) -> int:
+        """How many delivered tasks are not done."""
+        return len(self._open)
+
+    def metadata(self) -> str:
+        """What is done above the watermark, for the commit; empty when nothing is, at most 4,096 characters."""
+        return to_metadata(self.watermark, self.done())
+
+    def done(self) -> list[Range]:
+        """What is done at or above the watermark: disjoint ranges in order."""
+        ranges: list[Range] = []
+        at = self.watermark
+        for offset in self._open:
+            if offset > at:
+                ranges.append((at, offset))
+            at = offset + 1
+        if self._next > at:
+            ranges.append((at, self._next))
+        ahead = self._skip[self._skip_at :]
+        ranges.extend((max(start, self._next), stop) for start, stop in ahead if stop > self._next)
+        return _joined(ranges)
+
+
+def to_metadata(watermark: int, done: Iterable[Range], characters_max: int = METADATA_BYTES_MAX) -> str:
+    """`done`, disjoint ranges in order and not below the watermark, as text of at most `characters_max`."""
+    ranges = list(done)
+    if not ranges:
+        return ""
+    bytes_max = (characters_max - 1) * 4 // 5  # base 85: five characters for four bytes
+    runs, told_by_runs = _runs(watermark, ranges, bytes_max)
+    if told_by_runs == ranges[-1][1]:
+        return "r" + base64.b85encode(runs).decode()
+    covered = watermark + bytes_max * 8
+    if _count(ranges, covered) > _count(ranges, told_by_runs):
+        return "b" + base64.b85encode(_bitmap(watermark, ranges, covered)).decode()
+    return "r" + base64.b85encode(runs).decode() if runs else ""
+
+
+def from_metadata(watermark: int, metadata: str) -> list[Range]:
+    """The ranges that `to_metadata` was given, or fewer; none where the text is not ours."""
+    try:
+        data = base64.b85decode(metadata[1:])
+        if metadata.startswith("r"):
+            return list(_read_runs(watermark, data))
+        if metadata.startswith("b"):
+            return list(_read_bitmap(watermark, data))
+    except (ValueError, IndexError):
+        pass
+    return []
+
+
+def _runs(watermark: int, ranges: list[Range], bytes_max: int) -> tuple[bytes, int]:
+    """As many whole ranges as fit, and the offset at which they end."""
+    data = bytearray()
+    at = watermark
+    for start, stop in ranges:
+        pair = _varint(start - at) + _varint(stop - start)
+        if len(data) + len(pair) > bytes_max:
+            break
+        data += pair
+        at = stop
+    return bytes(data), at
+
+
+def _read_runs(watermark: int, data: bytes) -> Iterator[Range]:
+    at, position = watermark, 0
+    while position < len(data):
+        open_length, position = _read_varint(data, position)
+        done_length, position = _read_varint(data, position)
+        start, at = at + open_length, at + open_length + done_length
+        yield start, at
+
+
+def _bitmap(watermark: int, ranges: list[Range], covered: int) -> bytes:
+    bits = 0
+    for start, stop in ranges:
+        length = min(stop, covered) - start
+        if length <= 0:
+            break
+        bits |= ((1 << length) - 1) << (start - watermark)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _read_bitmap(watermark: int, data: bytes) -> Iterator[Range]:
+    """The runs of ones, found by the lowest set and the lowest clear bit in turn."""
+    bits, at = int.from_bytes(data, "little"), watermark
+    while bits:
+        open_length = (bits & -bits).bit_length() - 1
+        bits >>= open_length
+        done_length = (~bits & (bits + 1)).bit_length() - 1
+        bits >>= done_length
+        start, at = at + open_length, at + open_length + done_length
+        yield start, at
+
+
+def _count(ranges: list[Range], stop: int) -> int:
+    """How many offsets below `stop` are in the ranges."""
+    return sum(max(0, min(end, stop) - start) for start, end in ranges)
+
+
+def _joined(ranges: list[Range]) -> list[Range]:
+    """The same offsets in as few ranges as can be."""
+    joined: list[Range] = []
+    for start, stop in ranges:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _varint(value: int) -> bytes:
+    """Unsigned LEB128: seven bits a byte, lowest first, the high bit set while more follow."""
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
