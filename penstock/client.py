@@ -241,10 +241,7 @@ class Client:
     async def _open(self) -> None:
         remedy = _remedy(self.settings)
         if self._log is None:
-            file = self.settings.log_file
-            if file is not None and not file.exists():  # connecting would make an empty one
-                raise UnknownTopic(f"there is no log at {file} yet: {remedy}")
-            self._log = await asyncio.to_thread(connect, self.settings.log)
+            self._log = await asyncio.to_thread(existing_log, self.settings)
         self._exchange = Exchange(self._log, self.topics, asyncio.get_running_loop(), remedy=remedy)
         await asyncio.to_thread(self._exchange.open)
         self._reads = Reads(self._log, self.topics, self._exchange.shards)
@@ -343,6 +340,14 @@ class Run(Generic[R]):
         if isinstance(reply, Rejected):
             raise refusal_of(reply)
         return reply
+
+
+def existing_log(settings: Settings) -> Log:
+    """The log at the settings' URL. Raises UnknownTopic, LogUnavailable; an embedded one is not made by asking."""
+    file = settings.log_file
+    if file is not None and not file.exists():
+        raise UnknownTopic(f"there is no log at {file} yet: {_remedy(settings)}")
+    return connect(settings.log)
 
 
 def _remedy(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -42,7 +43,8 @@ def route_to_logging() -> None:
     is printed to its stdout, as structlog would by default.
     """
     if not structlog.is_configured():
-        _through_logging([*_shared_processors(), structlog.stdlib.render_to_log_kwargs])
+        # One text, with no `extra`: facts such as `message` would clash with the attributes of a LogRecord.
+        _through_logging([structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text])
 
 
 def _through_logging(processors: list[Any]) -> None:
@@ -66,10 +68,16 @@ def _shared_processors() -> list[Any]:
     ]
 
 
+def _as_text(_: Any, __: str, facts: MutableMapping[str, Any]) -> str:
+    """`activity failed activity=charge attempt=1`, and a traceback below."""
+    event, exception = facts.pop("event", ""), facts.pop("exception", None)
+    said = " ".join([str(event), *(f"{name}={value!r}" for name, value in facts.items())])
+    return f"{said}\n{exception}" if exception else said
+
+
 def _rendering(log_format: str, target: TextIO) -> list[Any]:
     if log_format == "json":
         return [
-            structlog.processors.EventRenamer("message"),
             structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]

@@ -53,13 +53,20 @@ def failure_text(failure: Failure | None) -> str:
     if failure is None:
         return ""
     links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
-    return ", caused by ".join(_named(type_name, message) for type_name, message in links)
+    told = [_named(*link) for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)]
+    return ", caused by ".join(told)
 
 
 def refusal_of(rejected: Rejected) -> CommandRejected:
     """The error that a refusal stands for."""
     kind = _REFUSALS.get(rejected.reason, CommandRejected)
     return kind(rejected.message, reason=rejected.reason, run_id=rejected.run_id)
+
+
+def _hollow(link: tuple[str, str], following: tuple[str, str] | None) -> bool:
+    """Whether a link only wraps the next one: ActivityFailed repeats what the activity said."""
+    wraps = link[0].rpartition(".")[2] in {"ActivityFailed", "ChildWorkflowFailed"}
+    return wraps and following is not None and following[1] in link[1]
 
 
 def _named(type_name: str, message: str) -> str:

@@ -137,7 +137,7 @@ def _resolving_reader(written: Schema, current: Schema) -> Reader:
     writer_schema, reader_schema = fastavro.parse_schema(written), fastavro.parse_schema(current)
 
     def read(data: bytes) -> msgspec.Struct:
-        body = BytesIO(data)
+        body = _Exactly(data)
         body.seek(HEADER_BYTES)
         try:
             fields = fastavro.schemaless_reader(body, writer_schema, reader_schema)
@@ -148,6 +148,16 @@ def _resolving_reader(written: Schema, current: Schema) -> Reader:
         return msgspec.convert(fields, record)
 
     return read
+
+
+class _Exactly(BytesIO):
+    """Bytes that are cut off raise EOFError: fastavro takes what it gets, and would read a shorter text."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if size is None or size < 0 or len(found) < size:
+            raise EOFError("it is cut off")
+        return found
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -30,7 +31,7 @@ def duration_ms(value: Duration) -> int:
     """
     exact = _exact_ms(value)
     if not 0 <= exact <= DURATION_MS_MAX:
-        raise BadDuration(f"The duration {value!r} is negative or longer than 1,000 years; {_HOW}.")
+        raise BadDuration(f"The duration {reprlib.repr(value)} is negative or longer than 1,000 years; {_HOW}.")
     return max(round(exact), math.ceil(min(exact, 1)))
 
 
@@ -48,22 +49,20 @@ def due_ms(value: Moment, now_ms: int) -> int:
 
 def _exact_ms(value: Duration) -> Decimal | float:
     match value:
-        case bool():
-            raise BadDuration(f"The duration {value!r} cannot be read; {_HOW}.")
         case str():
             return _text_ms(value)
-        case int() | float():
-            if not math.isfinite(value):
-                raise BadDuration(f"The duration {value!r} has no end; {_HOW}.")
+        case float() if not math.isfinite(value):
+            raise BadDuration(f"The duration {value!r} has no end; {_HOW}.")
+        case int() | float() if not isinstance(value, bool):
             return value * 1_000
         case timedelta():
             return value / timedelta(milliseconds=1)
-    raise BadDuration(f"The duration {value!r} cannot be read; {_HOW}.")
+    raise BadDuration(f"The duration {reprlib.repr(value)} cannot be read; {_HOW}.")
 
 
 def _text_ms(text: str) -> Decimal:
     """The sum of the text's parts, exactly: 1.1 s are 1,100 ms, which floats do not know."""
     parts = _ONE.findall(text)
     if not parts or _ONE.sub("", text).strip():
-        raise BadDuration(f"The duration {text[:80]!r} cannot be read; {_HOW}.")
+        raise BadDuration(f"The duration {reprlib.repr(text)} cannot be read; {_HOW}.")
     return sum((Decimal(number) * UNIT_MS[unit] for number, unit in parts), Decimal(0))

@@ -113,10 +113,10 @@ def _traceback(error: BaseException, chars_max: int) -> str:
 
 
 def _leave_out_penstock(told: traceback.TracebackException, error: BaseException, depth: int) -> None:
-    """Keep the frames of user code, unless there are none."""
+    """Keep the frames of user code, neither Penstock's nor the loop's, unless there are none."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     pairs = zip(told.stack, modules[-_FRAMES_MAX:], strict=False)
-    kept = [summary for summary, module in pairs if not str(module).startswith("penstock.")]
+    kept = [summary for summary, module in pairs if not str(module).startswith(_NOT_USER_CODE)]
     if kept:
         told.stack[:] = kept
     if depth < CAUSES_MAX:
@@ -129,6 +129,7 @@ def _leave_out_penstock(told: traceback.TracebackException, error: BaseException
 
 
 _FRAMES_MAX = 100
+_NOT_USER_CODE = ("penstock.", "asyncio.", "concurrent.")
 
 
 def _writable(text: str) -> str:

@@ -35,12 +35,8 @@ def check_message_id(text: str) -> MessageId:
 def _check_characters(what: str, text: str) -> None:
     if "\0" in text:
         raise BadName(f"The {what} {text[:40]!r} holds a NUL character; leave it out.")
-    # Three ids out of four are short enough not to be encoded only to be counted: a character is 4 bytes at most.
-    if len(text) * 4 > WORKFLOW_ID_BYTES_MAX or not text.isascii():
-        _check_bytes(what, text)
-
-
-def _check_bytes(what: str, text: str) -> None:
+    if text.isascii() and len(text) <= WORKFLOW_ID_BYTES_MAX:  # the usual id, known to fit without encoding it
+        return
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:

@@ -70,7 +70,7 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def parse(data: bytes) -> Command:
     """The command that a JSON object writes down. Raises Undecodable; `check` looks at the values."""
     try:
-        raw = _object.decode(data)
+        raw = _object.decode(data.decode())  # as text, since raw values are not looked at: all of it must be UTF-8
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(f"The record begins like JSON but is none: {error}.") from error
     name = _value("The command", "command", _COMMAND_KEY, raw.pop("command", msgspec.Raw(b'"StartWorkflow"')))

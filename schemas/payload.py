@@ -74,8 +74,9 @@ class Adapter(Generic[T]):
 
     def decode(self, data: bytes) -> T:
         """The value in these bytes; no bytes at all count as `null`. Raises BadInput: one sentence, with the path."""
+        read = self._read
         try:
-            return self._read(data or _NULL)
+            return read(data or _NULL)
         except Exception as error:  # whatever the user's own models raise
             raise BadInput(f"The value does not fit {_type_name(self.type)}: {_complaint(error)}.") from error
 
@@ -101,7 +102,9 @@ class Adapter(Generic[T]):
 class Signature:
     """A function's parameters and result, as JSON. Its annotations are resolved at first use."""
 
-    def __init__(self, fn: Callable[..., Any], parameters: Sequence[inspect.Parameter], names: Mapping[str, Any]) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], parameters: Sequence[inspect.Parameter], names: Mapping[str, Any]
+    ) -> None:
         """Use `Signature.of`. `names` are those visible where a function within a function was defined."""
         self._fn, self._parameters, self._names = fn, parameters, names
 
@@ -134,8 +137,9 @@ class Signature:
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
         """The arguments by position; what the input leaves out gets its default. Raises BadInput, naming the path."""
+        decode = self._decode
         try:
-            return self._decode(data or _NULL)
+            return decode(data or _NULL)
         except Exception as error:  # whatever the user's own models raise
             fault = f"The input does not fit {self._fn.__name__}({self._names_listed}): {_complaint(error)}."
             raise BadInput(fault) from error
@@ -185,7 +189,11 @@ class Signature:
                     msgspec.json.Decoder(shape, dec_hook=_read_model)
                     for shape in (self._struct, self._parameters_struct(array_like=True))
                 )
-                foreign = [(at, adapter) for at, adapter in enumerate(self._adapters) if not adapter.native]
+                foreign = [
+                    (at, parameter.name, adapter)
+                    for at, (parameter, adapter) in enumerate(zip(self._parameters, self._adapters, strict=True))
+                    if not adapter.native
+                ]
                 return partial(_decode_several, by_name, by_place, foreign)
 
     @cached_property
@@ -250,7 +258,7 @@ def _decode_one(parameter: inspect.Parameter, adapter: Adapter[Any], data: bytes
 def _decode_several(
     by_name: msgspec.json.Decoder[msgspec.Struct],
     by_place: msgspec.json.Decoder[msgspec.Struct],
-    foreign: Sequence[tuple[int, Adapter[Any]]],
+    foreign: Sequence[tuple[int, str, Adapter[Any]]],
     data: bytes,
 ) -> tuple[Any, ...]:
     if data == _NULL:
@@ -260,10 +268,17 @@ def _decode_several(
     if not foreign:
         return values
     read = list(values)
-    for at, adapter in foreign:
+    for at, name, adapter in foreign:
         if isinstance(read[at], msgspec.Raw):  # not a default
-            read[at] = adapter.decode(bytes(read[at]))
+            try:
+                read[at] = adapter.decode(bytes(read[at]))
+            except BadInput as error:
+                raise _InParameter(name) from error.__cause__
     return tuple(read)
+
+
+class _InParameter(Exception):
+    """What is wrong with one parameter of several; the cause says what."""
 
 
 def _default(parameter: inspect.Parameter) -> Any:
@@ -328,10 +343,12 @@ def _adapter_for(type: Any) -> Adapter[Any]:
 
 def _complaint(error: BaseException) -> str:
     """What is wrong with a value, with the path to it; without a full stop."""
-    if isinstance(error, BadInput) and error.__cause__ is not None:
-        return _complaint(error.__cause__)
+    place = ""
+    if isinstance(error, _InParameter) and error.__cause__ is not None:
+        place, error = str(error), error.__cause__
     path = _PATH.search(str(error)) if isinstance(error, msgspec.ValidationError) else None
-    place = path[1].removeprefix("$").removeprefix(".") if path else ""
+    if path:
+        place = f"{place}{path[1].removeprefix('$')}".removeprefix(".")
     cause = error if hasattr(error, "errors") else error.__cause__
     if cause is not None and hasattr(cause, "errors"):
         return _pydantic_complaint(cause.errors(include_url=False), place)

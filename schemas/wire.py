@@ -49,7 +49,8 @@ def compile_reader(schema: Schema, classes: Mapping[str, type[msgspec.Struct]]) 
     The function raises `MALFORMED`, and nothing else, for any bytes.
     """
     lines, result = _Source().read(schema)
-    body = [f"position = {HEADER_BYTES}", *lines, "if position != len(data): misfit(data, position)", f"return {result}"]
+    end = "if position != len(data): misfit(data, position)"
+    body = [f"position = {HEADER_BYTES}", *lines, end, f"return {result}"]
     source = "def read(data):\n" + "".join(f"    {line}\n" for line in body)
     return _compiled(source, f"read {schema['name']}", classes)["read"]  # type: ignore[no-any-return]
 

@@ -6,7 +6,7 @@
 One KRaft node, listening on the loopback address only, its data in a temporary directory. The jars come through Maven
 once and stay in `.kafka/libs`. The process dies with the one that started it, however that one ends.
 
-    python -m tests.kafka_broker start [--port N] [--data DIR]      a broker for a developer or a benchmark, until Ctrl-C
+    python -m tests.kafka_broker start [--port N] [--data DIR]     a broker for developers and benchmarks
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class BrokerError(RuntimeError):
 
 
 class Broker:
-    """One Kafka node. `port` 0 takes a free one; without `data` it lives in a temporary directory that `stop` removes.
+    """One Kafka node. `port` 0 takes a free one; without `data` it lives in a temporary directory that `close` removes.
 
-    It may be killed, paused and started again: port and data stay the same."""
+    It may be stopped, killed, paused and started again: port and data stay the same. The thread that calls `start`
+    must outlive the broker: Linux ends a child with the thread that made it."""
 
     def __init__(self, *, port: int = 0, data: Path | None = None) -> None:
         self._temporary = data is None
@@ -81,14 +82,18 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 (one system call, no lock)
             )
         self._await_answer(timeout_s)
         return self
 
     def stop(self) -> None:
-        """Stop it in order, by force after 20 s, and remove temporary data."""
+        """Stop it in order, by force after 20 s. `start` brings it back with its data."""
         self._end(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Stop it and remove temporary data."""
+        self.stop()
         if self._temporary:
             shutil.rmtree(self._data, ignore_errors=True)
 
@@ -121,7 +126,7 @@ class Broker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        self.close()
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -248,8 +253,11 @@ def _java(jars: Path, *options: str) -> list[str]:
     ]
 
 
+LIBC = ctypes.CDLL(None)
+
+
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _free_port() -> int:
@@ -292,7 +300,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        broker.stop()
+        broker.close()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

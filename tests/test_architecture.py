@@ -36,6 +36,9 @@ MAY_BE_IMPURE = {
     "engine/core/guards.py": "wraps the clock, chance, files and network, to refuse them to workflow code",
     "engine/core/workflow.py:sleep": "outside of a workflow, sleep() is asyncio's and takes moments by the real clock",
 }
+MAY_SAY_NOT_IMPLEMENTED = {
+    "schemas/payload.py:_write_model": "msgspec's enc_hook says so that it does not know a type",
+}
 SKIPPING = {f"pytest.{how}" for how in ("skip", "importorskip", "mark.skip", "mark.skipif", "mark.xfail")}
 SPEAKS = ("penstock/cli", "penstock/demo", "penstock/__main__")
 
@@ -186,10 +189,12 @@ def prints(source: Source) -> Iterator[str]:
 
 
 def unfinished(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
-        raised = isinstance(node, ast.Raise) and node.exc is not None and "NotImplementedError" in ast.unparse(node.exc)
-        if raised:
-            yield f"{source.path}:{node.lineno} raises NotImplementedError: leave out what is not there yet"
+    for top in source.tree.body:
+        if f"{source.path}:{getattr(top, 'name', '')}" in MAY_SAY_NOT_IMPLEMENTED:
+            continue
+        for node in ast.walk(top):
+            if isinstance(node, ast.Raise) and node.exc is not None and "NotImplemented" in ast.unparse(node.exc):
+                yield f"{source.path}:{node.lineno} raises NotImplementedError: leave out what is not there yet"
 
 
 def claimless_tests(source: Source) -> Iterator[str]:
@@ -281,8 +286,8 @@ def test_every_rule_has_a_breach():
 
 
 def test_every_exception_is_still_needed():
-    """A place that may be impure exists; otherwise the exception would outlive its reason."""
-    for place in MAY_BE_IMPURE:
+    """Each place that a rule excepts exists; otherwise the exception would outlive its reason."""
+    for place in (*MAY_BE_IMPURE, *MAY_SAY_NOT_IMPLEMENTED):
         path, _, function = place.partition(":")
         tree = ast.parse((ROOT / path).read_text("utf-8"))
         assert not function or function in {found.name for found in functions(tree)}, place

@@ -7,8 +7,10 @@ import builtins
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,14 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lam
 WRITTEN = [path for path in DOCUMENTS if "docs/reference" not in str(path)]
 VERB_TIMEOUT_S = 30
 IMPORT_TIMEOUT_S = 60
+RESULT_TIMEOUT_S = 90
+RUN_EXAMPLES = """
+import importlib, sys
+for name in sys.argv[1:]:
+    for word, value in list(vars(importlib.import_module(name)).items()):
+        if word.startswith("test_"):
+            value()
+"""
 
 
 def name_of(path: Path) -> str:
@@ -75,12 +85,11 @@ def test_paths_exist(path):
 
 
 @pytest.mark.parametrize("path", [path for path in WRITTEN if blocks(path, "python")], ids=name_of)
-def test_examples_can_be_imported(path, tmp_path):
-    """Every Python block of a document is a module whose names exist and whose decorators accept what they get."""
+def test_examples_hold(path, tmp_path):
+    """Every Python block of a document can be imported, and its test functions pass."""
     modules = [save(tmp_path, number, block) for number, block in enumerate(blocks(path, "python"), 1)]
-    order = "; ".join(f"import {module}" for module in modules)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", order],
+        [sys.executable, "-W", "error", "-c", RUN_EXAMPLES, *modules],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -166,3 +175,47 @@ def test_the_example_in_the_readme_is_short():
     """The workflow in the README has at most 25 lines of code."""
     (example,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
+
+
+def test_the_example_in_the_readme_runs(tmp_path):
+    """The README's workflow, saved and started as the README says, prints its result and shows its history."""
+    (example,) = blocks(ROOT / "README.md", "python")
+    (tmp_path / "orders.py").write_text(example, "utf-8")
+    (line,) = re.findall(
+        r"^    (penstock start .*--wait)$", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE
+    )
+    with (tmp_path / "dev.log").open("wb") as output:
+        server = subprocess.Popen(penstock("dev", "orders.py"), cwd=tmp_path, stdout=output, stderr=output)
+    try:
+        wait_for("Ctrl-C", tmp_path / "dev.log", server)
+        started = run_here(tmp_path, *shlex.split(line)[1:], "--timeout", "60s")
+        assert started == '"12.50 paid for order-1"\n'
+        assert "WorkflowCompleted" in run_here(tmp_path, "history", "order-1")
+    finally:
+        server.terminate()
+        try:
+            server.wait(VERB_TIMEOUT_S)
+        finally:
+            server.kill()
+
+
+def penstock(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "penstock", *arguments]
+
+
+def run_here(folder: Path, *arguments: str) -> str:
+    """What the command prints; fails the test with what it said when it fails."""
+    done = subprocess.run(
+        penstock(*arguments), cwd=folder, capture_output=True, text=True, timeout=RESULT_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, f"penstock {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def wait_for(word: str, file: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait, within a bound, until the process has written the word to the file."""
+    deadline = time.monotonic() + VERB_TIMEOUT_S
+    while word not in file.read_text("utf-8"):
+        assert process.poll() is None, f"it ended early: {file.read_text('utf-8')}"
+        assert time.monotonic() < deadline, f"waited {VERB_TIMEOUT_S} s for {word!r}: {file.read_text('utf-8')}"
+        time.sleep(0.05)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import click
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -44,6 +47,11 @@ def _committed(name: str) -> str:
     return path.read_text("utf-8") if path.exists() else ""
 
 
+def _row(*cells: str) -> str:
+    """A row of a table; a bar inside a cell would end the cell."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
 # --- topics ------------------------------------------------------------------------------------------------------
 
 
@@ -70,7 +78,7 @@ def topics_page() -> Iterator[str]:
     yield from ("", "| topic | holds | written by | key | partitions | kept |", "|---|---|---|---|---|---|")
     for kind in kinds:
         cells = (f"`{kind.name}`", kind.purpose, kind.writers, kind.key, _partitions(kind), kind.kept)
-        yield f"| {' | '.join(cells)} |"
+        yield _row(*cells)
     yield from ("", "## Records", "", "| topic | records |", "|---|---|")
     for kind in kinds:
         yield f"| `{kind.name}` | {', '.join(_record_link(name) for name in kind.records)} |"
@@ -168,7 +176,7 @@ def _record(name: str) -> Iterator[str]:
     yield from ("| field | type | default |", "|---|---|---|")
     for field in schema["fields"]:
         default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
-        yield f"| `{field['name']}` | {_type_name(field['type'])} | {default} |"
+        yield _row(f"`{field['name']}`", _type_name(field["type"]), default)
 
 
 def _fingerprint(schema: Any) -> str:
@@ -218,7 +226,7 @@ def settings_page() -> Iterator[str]:
     )
     yield from ("", "| key | environment | meaning | default |", "|---|---|---|---|")
     for name, variable, meaning, default in fields():
-        yield f"| `{name}` | `{variable}` | {meaning} | {f'`{default}`' if default != '' else 'empty'} |"
+        yield _row(f"`{name}`", f"`{variable}`", meaning, f"`{default}`" if default != "" else "empty")
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -236,7 +244,7 @@ def errors_page() -> Iterator[str]:
     yield from ("", "| error | under | when |", "|---|---|---|")
     for name, error in vars(errors).items():
         if inspect.isclass(error) and issubclass(error, errors.PenstockError) and not name.startswith("_"):
-            yield f"| `{name}` | {_parent(error)} | {' '.join((inspect.getdoc(error) or '').split())} |"
+            yield _row(f"`{name}`", _parent(error), " ".join((inspect.getdoc(error) or "").split()))
 
 
 def _parent(error: type[BaseException]) -> str:
@@ -244,11 +252,75 @@ def _parent(error: type[BaseException]) -> str:
     return f"`{named[0].__name__}`"
 
 
+# --- command line ------------------------------------------------------------------------------------------------
+
+
+def cli_page() -> Iterator[str]:
+    """Every command with its arguments and options, the common flags once, the exit codes."""
+    from penstock.cli.exits import EPILOG
+    from penstock.cli.root import penstock
+    from penstock.cli.session import GLOBAL
+
+    yield "# Command line"
+    yield ""
+    yield f"{penstock.help} `python -m penstock` is the same. Failures are told in one sentence on stderr."
+    context = click.Context(penstock, info_name="penstock")
+    common = {option.name for option in _options_of(GLOBAL)} | {"help"}
+    for name in penstock.list_commands(context):
+        yield from _command(penstock.commands[name], f"penstock {name}", common)
+    yield from ("", "## Flags of every command", "", *_option_table(_options_of(GLOBAL)))
+    codes = re.findall(r"^  (\d+) +(.+)$", EPILOG, flags=re.MULTILINE)
+    yield from ("", "## Exit codes", "", "| code | meaning |", "|---|---|")
+    yield from (f"| {code} | {meaning} |" for code, meaning in codes)
+
+
+def _command(command: click.Command, path: str, common: set[str | None]) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _command(inner, f"{path} {name}", common)
+        return
+    arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+    options = [
+        option
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden and option.name not in common
+    ]
+    usage = " ".join([path, *(argument.make_metavar(click.Context(command)) for argument in arguments)])
+    yield from ("", f"## {path}", "", f"`{usage}{' [OPTIONS]' if options else ''}`", "")
+    yield from inspect.cleandoc(command.help or "").replace("\b\n", "").splitlines()
+    if options:
+        yield from ("", *_option_table(options))
+
+
+def _options_of(decorators: Sequence[Callable[..., Any]]) -> list[click.Option]:
+    """The options that these decorators add."""
+
+    def bare() -> None: ...
+
+    for decorator in reversed(decorators):
+        decorator(bare)
+    return [option for option in click.command()(bare).params if isinstance(option, click.Option)]
+
+
+def _option_table(options: Sequence[click.Option]) -> Iterator[str]:
+    yield from ("| option | meaning | default |", "|---|---|---|")
+    for option in options:
+        name = ", ".join(option.opts)
+        value = (
+            ""
+            if option.is_flag
+            else f" {option.make_metavar(click.Context(click.Command('x'))).replace('INTEGER RANGE', 'N')}"
+        )
+        default = f"`{option.default}`" if option.show_default and option.default is not None else ""
+        yield _row(f"`{name}{value}`", option.help or "", default)
+
+
 PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "topics.md": ("topics/catalogue.py", topics_page),
     "records.md": ("schemas/avro/ and schemas/json_command.py", records_page),
     "settings.md": ("penstock/config.py", settings_page),
     "errors.md": ("schemas/errors.py", errors_page),
+    "cli.md": ("penstock/cli/", cli_page),
 }
 
 if __name__ == "__main__":

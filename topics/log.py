@@ -1,6 +1,6 @@
 """What must a log do? The contract that Kafka and the embedded log share; nothing outside `topics` knows which runs.
 
-Contract, held by both adapters (tests/contract/test_log.py):
+Contract, held by both adapters (tests/contract/test_log.py, test_log_groups.py):
 
 1. A record published with an explicit partition gets the next offset there; offsets only grow (gaps are allowed:
    Kafka's control records take one each).

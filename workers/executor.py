@@ -24,6 +24,7 @@ from penstock.schemas.payload import PAYLOAD_BYTES_MAX, check_size
 from penstock.schemas.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
 from penstock.workers import info
 from penstock.workers.activity import AnyActivity
+from penstock.workers.deadlines import Deadlines
 from penstock.workers.failures import failure_of, message_of
 from penstock.workers.threads import Threads
 
@@ -49,6 +50,7 @@ class Executor:
         self.worker = worker
         self.result_bytes_max = result_bytes_max
         self.context = contextvars.copy_context()
+        self.deadlines = Deadlines()
         self._attempts: set[_Attempt] = set()
 
     @property
@@ -167,7 +169,7 @@ class Executor:
 class _Attempt:
     """One task under way."""
 
-    __slots__ = ("_definition", "_ended_with", "_executor", "_future", "_report", "_task", "_timed_out", "_timer")
+    __slots__ = ("_definition", "_ended_with", "_executor", "_future", "_report", "_task", "_timed_out")
 
     def __init__(
         self,
@@ -181,7 +183,6 @@ class _Attempt:
         self._report: Callable[[Result], None] | None = report
         self._ended_with = ended
         self._future: asyncio.Future[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._timed_out = False
 
     def run(self, arguments: tuple[Any, ...]) -> None:
@@ -195,7 +196,7 @@ class _Attempt:
             self._future = executor.threads.run(functools.partial(context.run, definition.fn, *arguments))
         self._future.add_done_callback(self._ended)
         if task.timeout_ms:
-            self._timer = loop.call_later(task.timeout_ms / 1_000, self._time_is_up)
+            executor.deadlines.add(task.timeout_ms, self._time_is_up)
 
     def abandon(self) -> None:
         """Report nothing; an async activity is cancelled, a thread left to itself."""
@@ -210,7 +211,7 @@ class _Attempt:
         self._timed_out = True
         if self._definition.is_async:
             self._future.cancel()
-            self._timer = asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._tell_timeout)
+            asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._tell_timeout)
         else:
             self._tell_timeout()
 
@@ -220,8 +221,8 @@ class _Attempt:
             report(self._executor.timed_out(self._task, self._definition))
 
     def _ended(self, future: asyncio.Future[Any]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._task.timeout_ms:
+            self._executor.deadlines.remove(self._task.timeout_ms, self._time_is_up)
         self._executor.forget(self)
         if self._timed_out:
             self._tell_timeout()

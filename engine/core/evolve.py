@@ -20,7 +20,6 @@ from penstock.engine.core.rows import (
     message_key,
     pack,
     run_key,
-    sequence_key,
     unpack_activity,
     unpack_timer,
 )
@@ -85,9 +84,9 @@ def _closed(working: WorkingRun, event: Any, now_ms: int) -> None:
 def _drop_pending(working: WorkingRun, row: RunRow) -> None:
     """Nothing of a closed run is pending any more."""
     if row.pending_activities:
-        for key, value in working.rows(b"A"):
-            working.writes[key] = None
+        for _, value in working.rows(b"A"):
             pending = unpack_activity(value)
+            working.drop_activity(pending.sequence)
             if pending.retry_ms:
                 _put_due(working, pending.retry_ms, "r", pending.sequence, None)
     if row.pending_timers:
@@ -126,10 +125,6 @@ def _put_due(working: WorkingRun, due_ms: int, kind: str, sequence: int, value: 
     working.writes[due_key(due_ms, kind, working.workflow_id, working.run_id, sequence)] = value
 
 
-def _activity_key(working: WorkingRun, sequence: int) -> bytes:
-    return sequence_key(b"A", working.workflow_id, working.run_id, sequence)
-
-
 def _pending_activity(working: WorkingRun, event: Any) -> ActivityRow:
     pending = working.activity(event.sequence)
     assert pending is not None, f"{type(event).__name__} of {working.workflow_id}: activity {event.sequence} is not pending"
@@ -140,7 +135,7 @@ def _pending_activity(working: WorkingRun, event: Any) -> ActivityRow:
 
 def _activity_scheduled(working: WorkingRun, event: e.ActivityScheduled, now_ms: int) -> None:
     _row(working).pending_activities += 1
-    working.writes[_activity_key(working, event.sequence)] = pack(
+    working.put_activity(
         ActivityRow(
             sequence=event.sequence,
             attempt=1,
@@ -157,21 +152,21 @@ def _activity_scheduled(working: WorkingRun, event: e.ActivityScheduled, now_ms:
 def _activity_attempt_failed(working: WorkingRun, event: e.ActivityAttemptFailed, now_ms: int) -> None:
     pending = _pending_activity(working, event)
     waiting = msgspec.structs.replace(pending, retry_ms=event.retry_ms, failure=event.failure)
-    working.writes[_activity_key(working, event.sequence)] = pack(waiting)
+    working.put_activity(waiting)
     _put_due(working, event.retry_ms, "r", event.sequence, b"")
 
 
 def _activity_retried(working: WorkingRun, event: e.ActivityRetried, now_ms: int) -> None:
     pending = _pending_activity(working, event)
     again = msgspec.structs.replace(pending, retry_ms=0, attempt=event.attempt)
-    working.writes[_activity_key(working, event.sequence)] = pack(again)
+    working.put_activity(again)
     _put_due(working, pending.retry_ms, "r", event.sequence, None)
 
 
 def _activity_ended(working: WorkingRun, event: Any, now_ms: int) -> None:
     pending = _pending_activity(working, event)
     _row(working).pending_activities -= 1
-    working.writes[_activity_key(working, event.sequence)] = None
+    working.drop_activity(event.sequence)
     if pending.retry_ms:
         _put_due(working, pending.retry_ms, "r", event.sequence, None)
 
@@ -179,8 +174,7 @@ def _activity_ended(working: WorkingRun, event: Any, now_ms: int) -> None:
 def _timer_started(working: WorkingRun, event: e.TimerStarted, now_ms: int) -> None:
     assert (timer.ABSENT, e.TimerStarted) in timer.TRANSITIONS
     _row(working).pending_timers += 1
-    key = sequence_key(b"t", working.workflow_id, working.run_id, event.sequence)
-    working.writes[key] = pack(TimerRow(sequence=event.sequence, due_ms=event.due_ms))
+    working.writes[working.key(b"t", event.sequence)] = pack(TimerRow(sequence=event.sequence, due_ms=event.due_ms))
     _put_due(working, event.due_ms, "t", event.sequence, b"")
 
 
@@ -190,13 +184,13 @@ def _timer_ended(working: WorkingRun, event: Any, now_ms: int) -> None:
         f"{type(event).__name__} of {working.workflow_id}: timer {event.sequence} is not pending"
     )
     _row(working).pending_timers -= 1
-    working.writes[sequence_key(b"t", working.workflow_id, working.run_id, event.sequence)] = None
+    working.writes[working.key(b"t", event.sequence)] = None
     _put_due(working, waiting.due_ms, "t", event.sequence, None)
 
 
 def _child_scheduled(working: WorkingRun, event: e.ChildScheduled, now_ms: int) -> None:
     _row(working).pending_children += 1
-    working.writes[sequence_key(b"C", working.workflow_id, working.run_id, event.sequence)] = pack(
+    working.writes[working.key(b"C", event.sequence)] = pack(
         ChildRow(sequence=event.sequence, workflow_type=event.workflow_type, workflow_id=event.workflow_id)
     )
 
@@ -206,7 +200,7 @@ def _child_ended(working: WorkingRun, event: Any, now_ms: int) -> None:
         f"{type(event).__name__} of {working.workflow_id}: child {event.sequence} is not pending"
     )
     _row(working).pending_children -= 1
-    working.writes[sequence_key(b"C", working.workflow_id, working.run_id, event.sequence)] = None
+    working.writes[working.key(b"C", event.sequence)] = None
 
 
 def _awaited(working: WorkingRun, event: e.ResultAwaited, now_ms: int) -> None:

@@ -13,7 +13,6 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
 from penstock.schemas.errors import NonDeterministicCall
@@ -133,18 +132,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._serial = 0
         self._tasks_kept_max = TASKS_KEPT_MIN
 
-    @contextmanager
-    def running(self) -> Generator[None]:
-        """Be the thread's running loop for a while."""
+    def enter(self) -> asyncio.AbstractEventLoop | None:
+        """Become the thread's running loop; returns the one before, for `leave`."""
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
-        try:
-            yield
-        finally:
-            asyncio._set_running_loop(before)
+        return before
+
+    def leave(self, before: asyncio.AbstractEventLoop | None) -> None:
+        """Be the running loop no longer."""
+        asyncio._set_running_loop(before)
 
     def drain(self) -> None:
-        """Run callbacks until none is left. Call it while `running`."""
+        """Run callbacks until none is left. Call it between `enter` and `leave`."""
         ready = self._ready
         while ready:
             handle = ready.popleft()

@@ -7,6 +7,7 @@ out. While `expected` is set, orders are not news but are matched against those 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -56,7 +57,6 @@ class Program:
         self.started: e.WorkflowStarted | None = None
         self.started_ms = 0
         self.closing = False
-        self.random = random.Random(run_id)  # noqa: S311 - repeatable chance is the point
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # what it leaves out is refused at run time
         self.timers: dict[int, Any] = {}
         self.patches: dict[str, bool] = {}
@@ -79,14 +79,15 @@ class Program:
         self.loop.now_ms = now_ms
         orders: list[Any] = []
         self._orders = orders
-        with self.loop.running():
-            guards.enter()
-            try:
-                for fact in facts:
-                    _DELIVER[type(fact)](self, fact)
-                self._run_until_idle()
-            finally:
-                guards.leave()
+        before = self.loop.enter()
+        guards.enter()
+        try:
+            for fact in facts:
+                _DELIVER[type(fact)](self, fact)
+            self._run_until_idle()
+        finally:
+            guards.leave()
+            self.loop.leave(before)
         self._end_if_done()
         return orders
 
@@ -105,13 +106,21 @@ class Program:
     def close(self) -> None:
         """Forget the code's progress; it can be rebuilt from history. Runs no order and keeps no task alive."""
         self.closing = True
-        with self.loop.running():
+        before = self.loop.enter()
+        try:
             self.loop.close_tasks()
+        finally:
+            self.loop.leave(before)
         self._pending.clear()
         self._signal_waiters.clear()
         self.timers.clear()
         self.conditions.clear()
         self._main = None
+
+    @functools.cached_property
+    def random(self) -> random.Random:
+        """The run's own chance, made when it is first asked for: seeding is dear."""
+        return random.Random(self.run_id)  # noqa: S311 - repeatable chance is the point
 
     @property
     def replaying(self) -> bool:

@@ -15,8 +15,8 @@ from penstock.engine.core.rows import (
     RunRow,
     TimerRow,
     after,
+    pack,
     run_prefix,
-    sequence_key,
     unpack_activity,
     unpack_child,
     unpack_timer,
@@ -76,12 +76,34 @@ class RunView(Protocol):
 class WorkingRun:
     """One run while one decision is made: reads through to the overlay, writes to a savepoint of its own."""
 
-    __slots__ = ("_reader", "row", "run_id", "workflow_id", "writes")
+    __slots__ = ("_activities", "_prefixes", "_prefixes_of", "_reader", "row", "run_id", "workflow_id", "writes")
 
     def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader) -> None:
         self.workflow_id, self.row, self._reader = workflow_id, row, reader
         self.run_id = row.run_id if row is not None else ""
         self.writes: dict[bytes, bytes | None] = {}
+        self._activities: dict[int, ActivityRow] = {}
+        self._prefixes: dict[bytes, bytes] = {}
+        self._prefixes_of = ""
+
+    def key(self, kind: bytes, sequence: int) -> bytes:
+        """The key of a numbered row of this run: `sequence_key`, its beginning made once."""
+        if self._prefixes_of != self.run_id:
+            self._prefixes_of, self._prefixes = self.run_id, {}
+        prefix = self._prefixes.get(kind)
+        if prefix is None:
+            prefix = self._prefixes[kind] = run_prefix(kind, self.workflow_id, self.run_id)
+        return prefix + sequence.to_bytes(8, "big")
+
+    def put_activity(self, row: ActivityRow) -> None:
+        """Write a pending activity, and keep it at hand: it is read again when its result comes."""
+        self._activities[row.sequence] = row
+        self.writes[self.key(b"A", row.sequence)] = pack(row)
+
+    def drop_activity(self, sequence: int) -> None:
+        """Delete an activity that is no longer pending."""
+        self._activities.pop(sequence, None)
+        self.writes[self.key(b"A", sequence)] = None
 
     def get(self, key: bytes) -> bytes | None:
         """A row, this decision's writes first."""
@@ -91,17 +113,21 @@ class WorkingRun:
 
     def activity(self, sequence: int) -> ActivityRow | None:
         """A pending activity."""
-        data = self.get(sequence_key(b"A", self.workflow_id, self.run_id, sequence))
-        return unpack_activity(data) if data is not None else None
+        row = self._activities.get(sequence)
+        if row is None:
+            data = self.get(self.key(b"A", sequence))
+            if data is not None:
+                row = self._activities[sequence] = unpack_activity(data)
+        return row
 
     def timer(self, sequence: int) -> TimerRow | None:
         """A pending timer."""
-        data = self.get(sequence_key(b"t", self.workflow_id, self.run_id, sequence))
+        data = self.get(self.key(b"t", sequence))
         return unpack_timer(data) if data is not None else None
 
     def child(self, sequence: int) -> ChildRow | None:
         """A pending child workflow."""
-        data = self.get(sequence_key(b"C", self.workflow_id, self.run_id, sequence))
+        data = self.get(self.key(b"C", sequence))
         return unpack_child(data) if data is not None else None
 
     def rows(self, kind: bytes) -> list[tuple[bytes, bytes]]:

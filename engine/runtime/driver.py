@@ -223,7 +223,7 @@ class Driver:
         if not isinstance(error, RecordTooLarge | UnknownTopic):
             self._recover()
         for number, held in self._held.items():
-            bring_up(self._log, self.topics, number, held.store)
+            bring_up(self._log, self.topics, number, held.store, self._clock_ms())
             held.shard.discard()
         self._went_back = True
 
@@ -277,7 +277,7 @@ class Driver:
         self._ownership.take(number, self._clock_ms())
         store = self._open_store(number)
         try:
-            bring_up(self._log, self.topics, number, store)
+            bring_up(self._log, self.topics, number, store, self._clock_ms())
             outputs = Outputs(number, self.shards, self.topics, self.facts.partitions, self._router)
             shard = Shard(number, self.shards, self.topics, store, self._definitions, outputs, self._settings.limits)
         except BaseException:

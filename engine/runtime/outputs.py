@@ -7,7 +7,6 @@ from typing import Any
 
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.effects import Effects
-from penstock.engine.core.rows import sequence_key
 from penstock.engine.core.state import WorkingRun
 from penstock.schemas import events as e
 from penstock.schemas.codec import encode
@@ -19,6 +18,7 @@ from penstock.topics.partitioner import partition_of
 
 DECISION_BYTES_MAX = 512_000
 TASKS_TOGETHER = 32
+FEW_EVENTS = 16
 DEAD_VALUE_BYTES_MAX = RECORD_BYTES_MAX - 16_384
 
 TopicPartitions = Callable[[str], int | None]
@@ -66,11 +66,19 @@ class Outputs:
     def __init__(self, shard: int, shards: int, topics: Topics, partitions: TopicPartitions, router: TaskRouter) -> None:
         self.shard, self.shards, self.topics = shard, shards, topics
         self.partitions, self._router = partitions, router
+        self._task_topics: dict[str, str] = {}
+
+    def task_topic(self, queue: str) -> str:
+        """The topic of a task queue, its name made once."""
+        topic = self._task_topics.get(queue)
+        if topic is None:
+            topic = self._task_topics[queue] = self.topics.tasks(queue)
+        return topic
 
     def problem(self, found: Effects) -> e.WorkflowBlocked | None:
         """Why these effects cannot be sent at all: a task queue that has no topic."""
         for task in found.tasks:
-            topic = self.topics.tasks(task.queue)
+            topic = self.task_topic(task.queue)
             if self.partitions(topic) is None:
                 return e.WorkflowBlocked(
                     reason="missing_topic",
@@ -108,10 +116,10 @@ class Outputs:
             )
             made.append(Record(self.topics.events, self.shard, key, data))
             if not decision.unnumbered:
-                run.writes[sequence_key(b"H", run.workflow_id, run.run_id, sequence)] = data
+                run.writes[run.key(b"H", sequence)] = data
                 sequence += len(events)
         for task in found.tasks:
-            topic = self.topics.tasks(task.queue)
+            topic = self.task_topic(task.queue)
             made.append(Record(topic, self._router.partition(topic), key, encode(task)))
         made.extend(self.command(command) for command in found.commands)
         for reply_to, reply in found.replies:
@@ -186,6 +194,9 @@ class Outputs:
 
 def _portions(events: list[bytes]) -> Iterator[tuple[bytes, ...]]:
     """A decision's events in records of a bounded size."""
+    if len(events) < FEW_EVENTS and sum(map(len, events)) <= DECISION_BYTES_MAX:
+        yield tuple(events)
+        return
     portion: list[bytes] = []
     size = 0
     for data in events:

@@ -18,7 +18,7 @@ from penstock.engine.runtime.committer import ThreadCommitter
 from penstock.engine.runtime.driver import Driver, DriverSettings
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogUnavailable, SettingsError, StoreLocked
+from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreLocked
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 SLOTS_MAX = 256
 AWAY_PAUSE_S = 0.5
+LOCK_PATIENCE_S = 2.0
 
 
 class Slot:
@@ -178,23 +179,33 @@ class Processor:
     def _open_store(self, shard: int) -> Store:
         if self._data is None:
             return MemoryStore()
-        from penstock.engine.store.rocks import RocksStore  # noqa: PLC0415 - processors alone load RocksDB
-
         try:
-            return self._patiently(self._data / f"shard-{shard}")
+            return _patiently(self._data / f"shard-{shard}")
         except StoreLocked:
             # A frozen predecessor on this machine still has the files: restore into a directory of our own.
             assert self._slot is not None
-            return RocksStore(self._data / f"shard-{shard}.slot-{self._slot.number}")
+            return _mended(self._data / f"shard-{shard}.slot-{self._slot.number}")
 
-    def _patiently(self, path: Path) -> Store:
-        from penstock.engine.store.rocks import RocksStore  # noqa: PLC0415 - as above
 
-        deadline_s = time.monotonic() + 2.0
-        while True:
-            try:
-                return RocksStore(path)
-            except StoreLocked:
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(0.05)
+def _patiently(path: Path) -> Store:
+    """Open a store that its last owner may be about to close."""
+    deadline_s = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return _mended(path)
+        except StoreLocked:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
+
+
+def _mended(path: Path) -> Store:
+    """Open a store; damaged files are thrown away, for the changelog has it all."""
+    from penstock.engine.store.rocks import RocksStore, delete_store  # noqa: PLC0415 - processors alone load RocksDB
+
+    try:
+        return RocksStore(path)
+    except StoreCorrupt as error:
+        log.warning("store damaged; restoring it from the changelog", path=str(path), error=str(error))
+        delete_store(path)
+        return RocksStore(path)

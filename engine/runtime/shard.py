@@ -26,6 +26,7 @@ from penstock.engine.core.rows import (
     SHARD_KEY,
     ShardRow,
     due_bound,
+    due_key,
     message_key,
     pack,
     parse_due_key,
@@ -50,6 +51,8 @@ DUE_MAX = 1_000
 NEVER_MS = 1 << 62
 _REMEMBERED = frozenset({c.SignalWorkflow, c.CancelWorkflow, c.TerminateWorkflow, c.RetryWorkflow, c.StartWorkflow})
 _TIMER = Trigger()
+_ENGINE_ERROR = Rejection("engine_error", "Deciding it failed inside Penstock; the processor's log has the traceback.")
+AGAIN_MS = 60_000
 
 
 class ShardLimits(msgspec.Struct, frozen=True):
@@ -156,45 +159,44 @@ class Shard:
         if isinstance(taken, intake.Forward):
             layer.records.append(self._outputs.command(taken.command))
             return
-        command = taken
         trigger = Trigger(
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            message_id=getattr(command, "message_id", ""),
+            message_id=getattr(taken, "message_id", ""),
         )
-        run = self.runs.get(command.workflow_id)
-        before = run.row
-        seen = self._seen(command, now_ms) if before is not None and type(command) in _REMEMBERED else None
-        decision = _repeated(run, command, seen) if seen is not None else self._decide_safely(
-            layer, run, command, now_ms, record
-        )
+        decision = self._carry_out(layer, taken, trigger, now_ms)
         if decision is None:
-            return
-        if type(command) in _REMEMBERED and not decision.ignored:
-            self._remember(layer, command, before.run_id if before is not None else "", now_ms)
-        self._record(layer, self.runs.get(command.workflow_id), decision, trigger, now_ms)
-        self._answer(layer, record, command, decision, now_ms)
+            self._dead_letter(layer, record, _ENGINE_ERROR, now_ms)
+        else:
+            self._answer(layer, record, taken, decision, now_ms)
 
-    def _decide_safely(
-        self, layer: Layer, run: LiveRun, command: Any, now_ms: int, record: StoredRecord | None
-    ) -> Decision | None:
-        """Decide; an error of the engine itself harms this run alone: the input is kept, the run parked."""
+    def _carry_out(self, layer: Layer, command: Any, trigger: Trigger, now_ms: int) -> Decision | None:
+        """Decide and record. An error of the engine itself harms this run alone: it is parked, and None returned."""
         workflow_id = command.workflow_id
         for _ in range(2):
             try:
-                return decide(run, command, now_ms)
+                return self._decide_and_record(layer, command, trigger, now_ms)
             except Exception:
                 log.exception("deciding failed", workflow_id=workflow_id, command=type(command).__name__)
                 self.runs.evict(workflow_id)
-                run = self.runs.get(workflow_id)
-        rejection = Rejection("engine_error", f"Deciding it for {workflow_id} failed; look at the processor's log.")
-        if record is not None:
-            self._dead_letter(layer, record, rejection, now_ms)
+        run = self.runs.get(workflow_id)
         if run.row is not None and run.row.status not in CLOSED and run.row.status != BLOCKED:
-            blocked = e.WorkflowBlocked(reason="engine_error", message=rejection.message)
+            blocked = e.WorkflowBlocked(reason=_ENGINE_ERROR.reason, message=_ENGINE_ERROR.message)
             self._record(layer, run, Decision(run_id=run.run_id, events=[blocked]), _TIMER, now_ms)
         return None
+
+    def _decide_and_record(self, layer: Layer, command: Any, trigger: Trigger, now_ms: int) -> Decision:
+        run = self.runs.get(command.workflow_id)
+        before = run.row
+        remembered = type(command) in _REMEMBERED and command.message_id != ""
+        seen = self._seen(command, now_ms) if remembered and before is not None else None
+        earlier_run = before.run_id if before is not None else ""
+        decision = _repeated(run, command, seen) if seen is not None else decide(run, command, now_ms)
+        self._record(layer, run, decision, trigger, now_ms)
+        if remembered and not decision.ignored:
+            self._remember(layer, command, earlier_run, now_ms)
+        return decision
 
     def _seen(self, command: Any, now_ms: int) -> bytes | None:
         """The run in which this very message took effect before."""
@@ -215,6 +217,8 @@ class Shard:
     def _record(self, layer: Layer, run: LiveRun, decision: Decision, trigger: Trigger, now_ms: int) -> None:
         """Evolve the run by the decision and put all that it causes into the layer: wholly, or as BLOCKED."""
         if decision.ignored:
+            if trigger is _TIMER:  # a timer of a run that went on without it: nothing to tell
+                return
             ignored = [e.InputIgnored(record=trigger.message_id or trigger.topic, reason=decision.ignored)]
             self._decided += 1
             layer.records.append(
@@ -329,12 +333,12 @@ class Shard:
         found = parse_due_key(key)
         order = FireTimer if found.kind == "t" else RetryActivity
         command = order(workflow_id=found.workflow_id, run_id=found.run_id, sequence=found.sequence)
-        run = self.runs.get(found.workflow_id)
-        decision = self._decide_safely(layer, run, command, now_ms, None)
-        if decision is not None and not decision.ignored:
-            self._record(layer, self.runs.get(found.workflow_id), decision, _TIMER, now_ms)
         layer.writes[key] = None
         layer.touched.add(found.workflow_id)
+        if self._carry_out(layer, command, _TIMER, now_ms) is None:  # its run is parked; the timer is not lost
+            later_ms = now_ms + AGAIN_MS
+            layer.writes[due_key(later_ms, found.kind, found.workflow_id, found.run_id, found.sequence)] = b""
+            self.next_due_ms = min(self.next_due_ms, later_ms)
 
     def _try_blocked(self, layer: Layer, now_ms: int) -> None:
         """Retry parked runs, a few each time; one that would be parked again stays as it is, without a record."""
@@ -343,16 +347,21 @@ class Shard:
             run = self.runs.get(workflow_id)
             if run.row is None or run.row.status != BLOCKED:
                 continue
-            decision = self._decide_safely(layer, run, c.RetryWorkflow(workflow_id=workflow_id), now_ms, None)
-            if decision is None or self._would_park(decision):
-                self.runs.evict(workflow_id)
-            else:
-                self._record(layer, run, decision, _TIMER, now_ms)
+            if not self._would_park(run, now_ms):
+                self._carry_out(layer, c.RetryWorkflow(workflow_id=workflow_id), _TIMER, now_ms)
 
-    def _would_park(self, decision: Decision) -> bool:
-        if any(isinstance(event, e.WorkflowBlocked) for event in decision.events):
+    def _would_park(self, run: LiveRun, now_ms: int) -> bool:
+        """Try it in thought: the code that this moves is forgotten again."""
+        try:
+            events = decide(run, c.RetryWorkflow(workflow_id=run.workflow_id), now_ms).events
+        except Exception:
+            log.exception("retrying a parked run failed", workflow_id=run.workflow_id)
             return True
-        scheduled = (event for event in decision.events if isinstance(event, e.ActivityScheduled))
+        finally:
+            run.forget()
+        if any(isinstance(event, e.WorkflowBlocked) for event in events):
+            return True
+        scheduled = (event for event in events if isinstance(event, e.ActivityScheduled))
         return any(self._outputs.partitions(self.topics.tasks(event.queue)) is None for event in scheduled)
 
     # The shard's own row.

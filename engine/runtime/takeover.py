@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import structlog
 
+from penstock.engine.core.rows import SHARD_KEY, unpack_shard
 from penstock.engine.store.changelog import restore
 from penstock.engine.store.store import Store
 from penstock.schemas.codec import decode, encode
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 SETTLE_TIMEOUT_S = 30.0
 RESTORE_TIMEOUT_S = 60.0
+STALE_MS = 20 * 3_600_000
 
 
 class Ownership:
@@ -83,7 +85,20 @@ def _entry(value: bytes) -> ShardOwned | None:
     return entry if isinstance(entry, ShardOwned) else None
 
 
-def bring_up(events: Log, topics: Topics, shard: int, store: Store) -> None:
+def bring_up(events: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> None:
     """Replay the changelog's tail into the store. Raises StoreAheadOfLog, LogUnavailable."""
-    report = restore(events, topics.state_changelog, shard, store, timeout_s=RESTORE_TIMEOUT_S)
+    report = restore(
+        events,
+        topics.state_changelog,
+        shard,
+        store,
+        timeout_s=RESTORE_TIMEOUT_S,
+        distrusted=_is_stale(store, now_ms),
+    )
     log.info("shard restored", shard=shard, records=report.records, wiped=report.wiped)
+
+
+def _is_stale(store: Store, now_ms: int) -> bool:
+    """Whether the changelog may have dropped deletions that this store has not seen (delete.retention.ms)."""
+    data = store.get(SHARD_KEY)
+    return data is not None and now_ms - unpack_shard(data).now_ms > STALE_MS

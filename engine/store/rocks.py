@@ -84,7 +84,7 @@ class RocksStore:
         options.set_iterate_upper_bound(stop)
         with self._lock:
             try:
-                cursor = _Cursor(self._db.iter(options), start, self._lock, self.path)
+                cursor = _Cursor(self._db.iter(options), options, start, self._lock, self.path)
             except Exception as error:
                 raise _store_error(error, self.path) from error
             self._cursors.add(cursor)
@@ -155,9 +155,12 @@ def delete_store(path: str | os.PathLike[str]) -> None:
 class _Cursor:
     """An iterator of RocksDB that the store can take away."""
 
-    __slots__ = ("__weakref__", "_iterator", "_lock", "_path")
+    __slots__ = ("__weakref__", "_iterator", "_lock", "_options", "_path")
 
-    def __init__(self, iterator: RdictIter, start: bytes, lock: Lock, path: str) -> None:
+    def __init__(self, iterator: RdictIter, options: ReadOptions, start: bytes, lock: Lock, path: str) -> None:
+        # RocksDB reads the upper bound out of the options' own memory: they must live as long as the iterator, which
+        # does not keep them (rocksdict 0.3.29). Freed, the bound would be whatever lies there then.
+        self._options = options
         iterator.seek(start)
         self._iterator: RdictIter | None = iterator
         self._lock = lock

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import click
 
+from penstock.dead_letters import LetterNotFound
 from penstock.schemas.errors import (
     CommandRejected,
     LogError,
@@ -40,6 +41,7 @@ Settings: flags, then the environment (PENSTOCK_LOG, PENSTOCK_NAMESPACE, …), t
 # The first class that fits decides.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (WorkflowNotFound, NOT_FOUND),
+    (LetterNotFound, NOT_FOUND),
     (CommandRejected, FAILED),
     (StillRunning, STILL_RUNNING),
     (NotAnswered, UNREACHABLE),

@@ -19,6 +19,7 @@ Json = Mapping[str, Any]
 
 WIDTH_DEFAULT = 120
 WIDTH_LEAST = 60
+NEAR_MS = 12 * 3_600_000
 
 # What a person wants to see of each event, in this order; what is not named here stands in --output json.
 ESSENTIAL: Mapping[str, Sequence[str]] = {
@@ -103,7 +104,7 @@ def print_history(events: Sequence[Json]) -> None:
     names = max((len(event["event"]) for event in events), default=0)
     digits = len(str(events[-1]["number"])) if events else 1
     for event in events:
-        line = f"{event['number']:>{digits}}  {_clock(event['at_ms'])}  {event['event']:<{names}}  {event_words(event)}"
+        line = f"{event['number']:>{digits}}  {clock(event['at_ms'])}  {event['event']:<{names}}  {event_words(event)}"
         click.echo(_cut(line.rstrip(), width))
 
 
@@ -117,7 +118,7 @@ def event_words(event: Json) -> str:
         elif field == "failure":
             words.append(failure_words(value))
         elif field in ("retry_ms", "due_ms"):
-            words.append(f"{'again' if field == 'retry_ms' else 'due'} at {_clock(value or 0)}")
+            words.append(f"{'again' if field == 'retry_ms' else 'due'} at {_due(value or 0, event['at_ms'])}")
         elif field == "attempt":
             words += [f"attempt {value}"] if event["event"] != "ActivityCompleted" or value not in (None, 1) else []
         elif field == "queue":
@@ -187,8 +188,14 @@ def _moment(epoch_ms: int | None) -> str:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
 
 
-def _clock(epoch_ms: int) -> str:
+def clock(epoch_ms: int) -> str:
+    """Hours to milliseconds, in the time of this machine."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def _due(epoch_ms: int, at_ms: int) -> str:
+    """A moment to come: with its date unless it is near."""
+    return clock(epoch_ms) if epoch_ms - at_ms < NEAR_MS else _moment(epoch_ms)
 
 
 def _one_line(text: str) -> str:

@@ -36,15 +36,22 @@ class Session:
 class GuardedGroup(click.Group):
     """A group whose every failure becomes one sentence and an exit code."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
-        standalone = extra.pop("standalone_mode", True)
+    def main(  # type: ignore[override]  # click's overloads tell apart whether it returns, which we need not
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's signature
+        **extra: Any,
+    ) -> Any:
+        """Run a command line; exits with its code, or returns it when not `standalone_mode`."""
         session = Session()
         extra["obj"] = session
         run = super().main
         code = guarded(
-            lambda: run(args=args, prog_name=prog_name, standalone_mode=False, **extra), debug=lambda: session.debug
+            lambda: run(args, prog_name, complete_var, standalone_mode=False, **extra), debug=lambda: session.debug
         )
-        if standalone:
+        if standalone_mode:
             sys.exit(code)
         return code
 
@@ -85,7 +92,8 @@ def verb(name: str | None = None, **extra: Any) -> Callable[[Callable[..., Any]]
     """Make a function a command: it gets the Session first and knows the global flags."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, **extra)(with_global_options(click.pass_obj(function)))
+        command: click.Command = click.command(name, **extra)(with_global_options(click.pass_obj(function)))
+        return command
 
     return decorate
 

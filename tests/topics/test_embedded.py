@@ -374,3 +374,24 @@ def test_the_log_can_be_read_with_sqlite(path: str, log: EmbeddedLog) -> None:
         rows = foreign.execute("SELECT topic, partition, offset, value FROM readable ORDER BY offset").fetchall()
     foreign.close()
     assert rows == [("t", 0, 0, b"a"), ("t", 0, 1, b"b")]
+
+
+def test_a_listener_that_fails_keeps_no_partition_from_others(log: EmbeddedLog) -> None:
+    """What a failing `released` was told of is granted to the other member all the same."""
+    log.create([TopicSpec("two", 2, {})])
+
+    class Failing(Seat):
+        def released(self, partitions, *, lost) -> None:  # type: ignore[no-untyped-def]
+            super().released(partitions, lost=lost)
+            raise RuntimeError("a caller's mistake")
+
+    elder = Failing(log, "group", ["two"])
+    elder.until_granted(2)
+    younger = Seat(log, "group", ["two"])
+    with pytest.raises(RuntimeError, match="mistake"):
+        wait_for("the listener to fail", lambda: False, elder.poll)
+    younger.until_granted(1)
+    with pytest.raises(RuntimeError, match="mistake"):
+        elder.member.close()
+    younger.until_granted(2)
+    younger.member.close()

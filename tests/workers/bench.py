@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.schemas.codec import decode, encode
@@ -11,6 +11,7 @@ from penstock.schemas.tasks import ActivityTask, Result, TaskCompleted
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import CommittedOffset, Log, Record, StoredRecord, TopicPartition, TopicSpec
 from penstock.workers.activity import AnyActivity
+from penstock.workers.progress import Progress
 from penstock.workers.worker import Worker
 
 SHARDS = 2
@@ -29,7 +30,7 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> A
 class Bench:
     """A log with the topics that workers need, in a namespace of its own."""
 
-    def __init__(self, log: Log, namespace: str = "default", queues: Sequence[str] = ("default",)) -> None:
+    def __init__(self, log: SpyLog, namespace: str = "default", queues: Sequence[str] = ("default",)) -> None:
         self.log = log
         self.topics = Topics(namespace)
         self.workers: list[Worker] = []
@@ -97,16 +98,10 @@ class Bench:
         until(lambda: len(self.results()) >= count, f"{count} results")
         return self.results()
 
-    def committed(self, group: str, partition: int = 0, queue: str = "default") -> CommittedOffset | None:
-        """What the group's members committed for a partition of the queue."""
-        at: TopicPartition = (self.topics.tasks(queue), partition)
-        member = self.log.join(f"{group}.observer", [at[0]], _Nobody())
-        try:
-            member.group = group  # type: ignore[attr-defined]
-            return member.committed([at], 5).get(at)
-        finally:
-            member.group = f"{group}.observer"  # type: ignore[attr-defined]
-            member.close()
+    def committed(self, partition: int = 0, queue: str = "default") -> Progress:
+        """What a successor would be told of a partition now, by the last commit seen."""
+        commits = self.log.commits.get((self.topics.tasks(queue), partition))
+        return Progress(commits[-1].offset, commits[-1].metadata) if commits else Progress(0)
 
     def close(self) -> None:
         """Stop what is still running."""
@@ -116,7 +111,52 @@ class Bench:
         self.log.close()
 
 
-class _Nobody:
-    def granted(self, partitions: Sequence[TopicPartition]) -> None: ...
+class SpyLog:
+    """A log that remembers what its members commit, and whose commits and sends can be made to fail."""
 
-    def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None: ...
+    def __init__(self, log: Log, on_commit: Callable[[TopicPartition, CommittedOffset], None] | None = None) -> None:
+        self._log = log
+        self.on_commit = on_commit
+        self.commits: dict[TopicPartition, list[CommittedOffset]] = {}
+        self.commit_errors: list[Exception] = []
+        self.send_errors: list[Exception] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def join(self, group: str, topics: Sequence[str], listener: Any) -> Any:
+        return _SpyMember(self, self._log.join(group, topics, listener))
+
+    def publisher(self) -> Any:
+        return _SpyPublisher(self, self._log.publisher())
+
+
+class _SpyMember:
+    def __init__(self, spy: SpyLog, member: Any) -> None:
+        self._spy, self._member = spy, member
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._member, name)
+
+    def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
+        if self._spy.commit_errors:
+            raise self._spy.commit_errors.pop()
+        self._member.commit(offsets)
+        for at, offset in offsets.items():
+            self._spy.commits.setdefault(at, []).append(offset)
+            if self._spy.on_commit is not None:
+                self._spy.on_commit(at, offset)
+
+
+class _SpyPublisher:
+    def __init__(self, spy: SpyLog, publisher: Any) -> None:
+        self._spy, self._publisher = spy, publisher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._publisher, name)
+
+    def send(self, record: Record, on_done: Callable[[Exception | None], None] | None = None) -> None:
+        if self._spy.send_errors and on_done is not None:
+            on_done(self._spy.send_errors.pop())
+        else:
+            self._publisher.send(record, on_done)

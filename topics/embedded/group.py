@@ -94,8 +94,10 @@ class EmbeddedMember:
             return
         with self._database.read() as connection:
             evicted = self.id not in _members(connection, self.group)
-        self._release(sorted(self._generations), lost=evicted)
-        self.leave()
+        try:
+            self._release(sorted(self._generations), lost=evicted)
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """Leave without telling the listener: the log is being closed under the member."""
@@ -144,13 +146,16 @@ class EmbeddedMember:
     def _give_up(self, partitions: Sequence[TopicPartition]) -> None:
         if not partitions:
             return
-        self._release(partitions, lost=False)
-        with self._database.write() as connection:
-            connection.executemany(
-                "DELETE FROM grants WHERE consumer_group = ? AND topic = ? AND number = ? AND member = ?",
-                [(self.group, topic, number, self.id) for topic, number in partitions],
-            )
-            _bump(connection, self.group)
+        try:
+            self._release(partitions, lost=False)
+        finally:
+            # Also when the listener failed: what nobody tends must not stay granted.
+            with self._database.write() as connection:
+                connection.executemany(
+                    "DELETE FROM grants WHERE consumer_group = ? AND topic = ? AND number = ? AND member = ?",
+                    [(self.group, topic, number, self.id) for topic, number in partitions],
+                )
+                _bump(connection, self.group)
 
     def _release(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
         self._positions.forget(partitions)

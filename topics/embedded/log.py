@@ -25,7 +25,10 @@ class EmbeddedLog:
     """`Log` on SQLite. `path` is a file, shared by any number of processes of one machine, or `":memory:"`: then the
     log lives in this object alone, for any number of threads. Raises LogUnavailable when it cannot be opened.
 
-    A committed record is on disk (WAL, `synchronous=FULL`). Nothing uncommitted is ever in the file."""
+    A committed record is on disk (WAL, `synchronous=FULL`). Nothing uncommitted is ever in the file.
+
+    Limits: the file must lie on a local disk (WAL shares memory between processes), and a process frozen by SIGSTOP
+    in the middle of one of its milliseconds of writing stops all other writers, who say so after 10 s."""
 
     def __init__(self, path: str = MEMORY) -> None:
         self._database = Database(path)

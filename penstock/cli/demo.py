@@ -1,0 +1,171 @@
+"""What can Penstock do, seen in half a minute? The demo: an order that outlives its process, and one that is undone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.cli.session import Session, verb
+
+if TYPE_CHECKING:
+    from penstock.client import Client
+    from penstock.config import Settings
+    from penstock.embedding import Engine
+
+WAIT_S_MAX = 30.0
+
+@verb("demo")
+def demo(session: Session) -> None:
+    """Run the order example end to end on a temporary embedded log, and tell what happens."""
+    from penstock.hosting import with_fixed_hash_seed
+
+    with_fixed_hash_seed()
+    # The story tells what happens; its declined card would show a second time, as a warning between the lines.
+    session.flags.setdefault("log_level", "error")
+    with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
+        session.flags["log"] = f"embedded:{Path(folder) / 'log'}"
+        asyncio.run(_story(session.settings))
+
+
+async def _story(settings: Settings) -> None:
+    from penstock.demo import Order
+    from penstock.embedding import Engine
+    from penstock.schemas.errors import WorkflowFailed
+
+    began = time.monotonic()
+    dear = Order(id="1", total=1_250.0, items=["lamp", "chair", "desk"])
+    _say("Penstock demo: durable workflows in plain async Python; here on an embedded log, with nothing to install.")
+    _say()
+    _step(1, "A processor and a worker start, and a client orders a lamp, a chair and a desk for 1,250.00.")
+    async with Engine(_hosted(), settings=settings) as engine:
+        await _order_and_wait_for_approval(engine, dear)
+    _step(2, "They stop: nothing of Penstock runs any more. The order waits on disk, as it would for a month.")
+    _step(3, "A new processor and a new worker start on the same log; ann approves; the order goes on where it was.")
+    async with Engine(_hosted(), settings=settings) as engine:
+        tracking = await _approve(engine.client)
+        history = await engine.client.history("order-1")
+        _step(4, "A second order, for a gold bar. Its card is declined, so what was reserved is given back.")
+        try:
+            await _run_declined(engine.client, Order(id="2", total=900.0, items=["gold bar"]))
+        except WorkflowFailed as error:
+            _say(f"     {error}")
+            _say(f"     path: {' → '.join(path_of(await engine.client.history('order-2')))}")
+    _say()
+    _say(f"order-1 took this path: {' → '.join(path_of(history))}")
+    _say(f"order-1 is on its way, tracking number {tracking}  ({time.monotonic() - began:.1f} s, {len(history)} events)")
+    _say()
+    _try_next()
+
+
+async def _order_and_wait_for_approval(engine: Engine, order: Any) -> None:
+    from penstock.demo import fulfil
+
+    client = engine.client
+    run = await client.start(fulfil(order), id="order-1")
+    _say(f"     started {run.id}, run {run.run_id}")
+    again = await client.start(fulfil(order), id="order-1")
+    _say(f"     started order-1 a second time: {'joined the run that is there' if again.existing else 'it ran twice!'}")
+
+    async def reserved() -> bool:
+        return _count(await run.history(), "ActivityCompleted") == len(order.items)
+
+    await _until("the items to be reserved", reserved)
+    _say("     its three items were reserved side by side; 1,250.00 needs approval, so it waits (up to 48 h)")
+
+
+async def _approve(client: Client) -> str:
+    from penstock.demo import Approval, approval
+
+    run = client.get("order-1", returns=str)
+    await run.signal(approval, Approval(ok=True, by="ann"))
+    tracking = await run.result(timeout=WAIT_S_MAX)
+    for event in await run.history():
+        _say(f"     {_event_line(event)}")
+    return tracking
+
+
+async def _run_declined(client: Client, order: Any) -> None:
+    from penstock.demo import fulfil
+
+    run = await client.start(fulfil(order), id="order-2")
+    await run.result(timeout=WAIT_S_MAX)
+
+
+def path_of(events: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The steps that a run's history shows: activities by name, timers, signals, children, and how it ended."""
+    names: dict[int, str] = {}
+    path: list[str] = []
+    for event in events:
+        kind = str(event["event"])
+        if kind in ("ActivityScheduled", "ChildScheduled"):
+            names[event["sequence"]] = str(event.get("activity") or event.get("workflow_type"))
+        elif kind in ("ActivityCompleted", "ChildCompleted"):
+            path.append(names[event["sequence"]])
+        elif kind == "ActivityFailed":
+            path.append(f"{names[event['sequence']]} failed")
+        elif kind == "TimerFired":
+            path.append("slept")
+        elif kind == "SignalReceived":
+            path.append(f"signal {event['signal']}")
+        elif kind in ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated"):
+            path.append(kind.removeprefix("Workflow").lower())
+    return path
+
+
+def _hosted() -> list[Any]:
+    from penstock import demo as example
+
+    return [
+        example.fulfil, example.ship, example.reserve, example.release, example.charge, example.refund,
+    ]  # fmt: skip
+
+
+async def _until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + WAIT_S_MAX
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {WAIT_S_MAX:g} s for {what}")
+        await asyncio.sleep(0.05)
+
+
+def _count(events: Iterable[Mapping[str, Any]], kind: str) -> int:
+    return sum(event["event"] == kind for event in events)
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    from penstock.cli.output import clock, event_words
+
+    line = f"{event['number']:>2}  {clock(event['at_ms'])}  {event['event']:<17}  {event_words(event)}"
+    return line if len(line) <= 100 else f"{line[:99]}…"
+
+
+def _try_next() -> None:
+    shown = Path("examples/order.py")
+    file = str(shown) if shown.exists() else "your_workflows.py"
+    order = '{"id":"7","total":12.5,"items":["lamp"]}'
+    prefix = "" if _on_path() else ".venv/bin/"
+    _say("Try next, in two shells:")
+    _say(f"  {prefix}penstock dev {file}")
+    _say(f"  {prefix}penstock start fulfil --id order-7 --input '{order}' --wait")
+    _say(f"  {prefix}penstock history order-7")
+
+
+def _on_path() -> bool:
+    import shutil
+
+    return shutil.which("penstock") is not None or not os.path.exists(".venv/bin/penstock")  # noqa: PTH110
+
+
+def _step(number: int, text: str) -> None:
+    _say(f"  {number}. {text}")
+
+
+def _say(text: str = "") -> None:
+    click.echo(text)

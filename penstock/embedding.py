@@ -1,0 +1,128 @@
+"""How does Penstock run inside another program, a web application or a test? As an Engine: processor, worker, client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
+from typing import Any
+
+import structlog
+
+from penstock.client import Client
+from penstock.config import Settings, load
+from penstock.engine.core.workflow import WorkflowDefinition, registered_workflows
+from penstock.hosting import (
+    HASH_SEED,
+    Part,
+    Reach,
+    make_topics,
+    processor_part,
+    queues_of,
+    start_parts,
+    stop_parts,
+    worker_part,
+)
+from penstock.loading import load_module
+from penstock.logs import route_to_logging
+from penstock.schemas.errors import BadInput, UserError
+from penstock.topics.catalogue import Topics
+from penstock.topics.connect import connect
+from penstock.topics.log import Log
+from penstock.workers.activity import ActivityDefinition, registered
+
+_log = structlog.get_logger(__name__)
+
+Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any]
+
+
+class Engine:
+    """`async with Engine(["orders.flow"]) as engine: run = await engine.client.start(…)`.
+
+    `hosted`: modules (imported ones, or names and files as the command line takes them), or single workflows and
+    activities; with modules, or nothing, everything that is defined in this process runs. `url`, `namespace`,
+    `settings` as for Client. Topics are made when the block begins; when it ends, running activities end first.
+
+    Raises ModuleNotLoaded, SettingsError, LogError; on leaving, what ended the processor or the worker early.
+    """
+
+    def __init__(
+        self,
+        hosted: Sequence[Hosted] = (),
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        concurrency: int = 100,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or load({"log": url, "namespace": namespace}, os.environ)
+        self._hosted, self._concurrency = hosted, concurrency
+        self._log: Log | None = None
+        self._parts: list[Part] = []
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """A client of this engine's namespace, open inside the block."""
+        if self._client is None:
+            raise UserError("this engine does not run: use it inside `async with Engine(…) as engine:`.")
+        return self._client
+
+    async def __aenter__(self) -> Engine:
+        route_to_logging()
+        if os.environ.get(HASH_SEED) != "0" and self.settings.state_path is not None:
+            _log.info("workflows that iterate over sets need PYTHONHASHSEED=0 to be replayed alike by later processes")
+        workflows, activities = _chosen(self._hosted)
+        topics = Topics(self.settings.namespace, self.settings.prefix)
+        try:
+            log = self._log = await asyncio.to_thread(connect, self.settings.log)
+            shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
+            reach = Reach(log, topics, shards)
+            processor, _ = processor_part(reach, self.settings, workflows)
+            workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
+            self._parts = [*workers, processor]
+            start_parts(self._parts)
+            client = Client(log=log, settings=self.settings)
+            await client.__aenter__()
+            self._client = client
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        parts, self._parts = self._parts, []
+        log, self._log = self._log, None
+        try:
+            if client is not None:
+                await client.__aexit__(None, None, None)
+            await asyncio.to_thread(stop_parts, parts)
+        finally:
+            if log is not None:
+                await asyncio.to_thread(log.close)
+
+
+def _chosen(
+    hosted: Sequence[Hosted],
+) -> tuple[dict[str, WorkflowDefinition[Any, Any]], dict[str, ActivityDefinition[..., Any]]]:
+    workflows: dict[str, WorkflowDefinition[Any, Any]] = {}
+    activities: dict[str, ActivityDefinition[..., Any]] = {}
+    for one in hosted:
+        if isinstance(one, WorkflowDefinition):
+            workflows[one.name] = one
+        elif isinstance(one, ActivityDefinition):
+            activities[one.name] = one
+        elif isinstance(one, str):
+            load_module(one)
+        elif not isinstance(one, ModuleType):
+            raise BadInput(f"an Engine hosts modules, workflows and activities, not {one!r}.")
+    if workflows or activities:
+        return workflows, activities
+    return registered_workflows(), dict(registered())

@@ -1,0 +1,20 @@
+"""Does a scan of RocksDB keep its end in sight, whatever happens to memory meanwhile?"""
+
+import os
+
+from penstock.engine.store.rocks import RocksStore
+
+
+def test_the_end_of_a_scan_survives_other_scans(tmp_path):
+    """A scan ends at its own stop key, even when its options' memory could long be used by somebody else."""
+    store = RocksStore(tmp_path)
+    store.write({key: b"value" for key in (b"H1", b"H2", b"R", b"S")})
+    held = []
+    for number in range(300):
+        rows = store.scan(b"H", b"I%d" % (number % 10))
+        held = [os.urandom(size) for size in range(30)]  # takes the place of what was freed
+        others = store.scan(b"A", b"Z%d" % (number % 10))
+        assert [key for key, _ in rows] == [b"H1", b"H2"]
+        assert len(list(others)) == 4
+    assert held
+    store.close()

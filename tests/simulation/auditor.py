@@ -1,0 +1,213 @@
+"""Is every promise kept, at every moment? Reads what the log has committed, and nothing of the processes' own.
+
+`committed` looks at each transaction as it becomes visible; `look` follows the topic `events`. Both raise Violation at
+the first thing that is not as it must be. What can be told only at the end is in verdict.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.engine.core.rows import SHARD_KEY, unpack_shard
+from penstock.schemas import commands as c
+from penstock.schemas import events as e
+from penstock.schemas.codec import decode, decode_command
+from penstock.schemas.completions import WorkflowClosed
+from penstock.schemas.deadletters import DeadLetter
+from penstock.schemas.envelope import DecisionRecorded
+from penstock.schemas.replies import Reply
+from penstock.schemas.tasks import ActivityTask
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import TopicPartition
+from penstock.topics.partitioner import partition_of
+from tests.simulation.broker import Broker, Entry, Transaction
+from tests.simulation.story import Violation
+from tests.simulation.truth import CLOSING, UNNUMBERED, Run
+
+Place = tuple[str, int, int]
+
+
+class Auditor:
+    """What the log says happened."""
+
+    def __init__(self, broker: Broker, topics: Topics, shards: int) -> None:
+        self._broker, self._topics, self._shards = broker, topics, shards
+        self._read = dict.fromkeys(range(shards), 0)
+        self._decisions = dict.fromkeys(range(shards), 0)
+        self._last: dict[int, DecisionRecorded] = {}
+        self._now_ms = dict.fromkeys(range(shards), 0)
+        self._triggers: dict[Place, int] = {}
+        self._tasks: set[tuple[str, int, int]] = set()
+        self.runs: dict[str, list[Run]] = {}
+        self.completions: Counter[str] = Counter()
+        self.replies: dict[str, list[Reply]] = {}
+        self.dead_letters: list[DeadLetter] = []
+        self.forwarded: set[str] = set()
+        self.transactions = 0
+
+    def present(self, workflow_id: str) -> Run | None:
+        """The id's latest run."""
+        found = self.runs.get(workflow_id)
+        return found[-1] if found else None
+
+    # Each transaction, whole.
+
+    def committed(self, transaction: Transaction, before: Mapping[TopicPartition, int]) -> None:
+        """A transaction became visible; the group's offsets were `before`."""
+        self.transactions += 1
+        by_topic: dict[str, list[Entry]] = {}
+        for entry in transaction.entries:
+            by_topic.setdefault(entry.where[0], []).append(entry)
+        decisions = [decode(entry.value or b"") for entry in by_topic.get(self._topics.events, ())]
+        letters = [decode(entry.value or b"") for entry in by_topic.get(self._topics.dead_letters, ())]
+        orders = [decode_command(entry.value or b"") for entry in by_topic.get(self._topics.commands, ())]
+        self.dead_letters.extend(letters)
+        for entry in by_topic.get(self._topics.replies, ()):
+            reply = decode(entry.value or b"")
+            self.replies.setdefault(reply.message_id, []).append(reply)
+        self._check_outputs(decisions, by_topic)
+        self._check_inputs(transaction, before, decisions, letters, orders)
+        self._check_offsets(transaction, by_topic.get(self._topics.state_changelog, []))
+
+    def _check_outputs(self, decisions: list[Any], by_topic: Mapping[str, list[Entry]]) -> None:
+        """Tasks and completions are those that the decisions of this very transaction tell of."""
+        expected_tasks: Counter[tuple[str, int, int]] = Counter()
+        expected_ends: Counter[str] = Counter()
+        for decision in decisions:
+            for event in (decode(data) for data in decision.events):
+                if isinstance(event, e.ActivityScheduled):
+                    expected_tasks[decision.run_id, event.sequence, 1] += 1
+                elif isinstance(event, e.ActivityRetried):
+                    expected_tasks[decision.run_id, event.sequence, event.attempt] += 1
+                elif type(event) in CLOSING:
+                    expected_ends[decision.run_id] += 1
+        tasks: Counter[tuple[str, int, int]] = Counter()
+        for topic, entries in by_topic.items():
+            if self._topics.queue_of(topic) is not None:
+                for entry in entries:
+                    task = decode(entry.value or b"")
+                    assert isinstance(task, ActivityTask)
+                    tasks[task.run_id, task.sequence, task.attempt] += 1
+        if tasks != expected_tasks:
+            raise Violation("T (transaction)", f"tasks {dict(tasks)} beside decisions for {dict(expected_tasks)}")
+        repeated = self._tasks & tasks.keys()
+        if repeated:
+            raise Violation("R (results)", f"tasks were handed out again: {sorted(repeated)}")
+        self._tasks.update(tasks)
+        ends: Counter[str] = Counter()
+        for entry in by_topic.get(self._topics.completions, ()):
+            end = decode(entry.value or b"")
+            assert isinstance(end, WorkflowClosed)
+            ends[end.run_id] += 1
+        if ends != expected_ends:
+            raise Violation("T (transaction)", f"completions {dict(ends)} beside decisions for {dict(expected_ends)}")
+        self.completions.update(ends)
+
+    def _check_inputs(
+        self, transaction: Transaction, before: Mapping[TopicPartition, int], decisions: list[Any], letters: list[Any],
+        orders: list[Any],
+    ) -> None:  # fmt: skip
+        """Every input between the offsets before and after was dealt with here, and nothing else was."""
+        due: set[Place] = set()
+        for where, offset in transaction.offsets.items():
+            if offset < before[where]:
+                raise Violation("O (offsets)", f"{where} went back from {before[where]} to {offset}")
+            for entry in self._broker.partition(where).entries[before[where] : offset]:
+                if entry.is_committed:
+                    due.add((*where, entry.offset))
+        triggered: dict[Place, set[int]] = {}
+        for decision in decisions:
+            trigger = decision.trigger
+            if trigger.topic:
+                place = (trigger.topic, trigger.partition, trigger.offset)
+                triggered.setdefault(place, set()).add(decision.decision)
+        dead = Counter((letter.topic, letter.partition, letter.offset) for letter in letters)
+        passed: Counter[Place] = Counter()
+        for order in orders:
+            if order.origin and order.origin.startswith(self._topics.commands):
+                topic, partition, offset = order.origin.rsplit("/", 2)
+                passed[topic, int(partition), int(offset)] += 1
+        self._compare(due, triggered, dead, passed)
+
+    def _compare(
+        self, due: set[Place], triggered: Mapping[Place, set[int]], dead: Counter[Place], passed: Counter[Place]
+    ) -> None:
+        handled = triggered.keys() | dead.keys() | passed.keys()
+        if handled != due:
+            raise Violation(
+                "O (offsets)",
+                f"a transaction moved past {sorted(due - handled)} without dealing with them"
+                if due - handled
+                else f"a transaction dealt with {sorted(handled - due)}, which its offsets do not cover",
+            )
+        for place in handled:
+            if len(triggered.get(place, ())) > 1 or dead[place] > 1 or passed[place] > 1:
+                raise Violation("O (offsets)", f"{place} was dealt with more than once in one transaction")
+            if passed[place] and (place in triggered or dead[place]):
+                raise Violation("O (offsets)", f"{place} was forwarded and decided as well")
+            if place in self._triggers:
+                raise Violation("O (offsets)", f"{place} took effect before")
+            self._triggers[place] = self.transactions
+
+    def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> None:
+        """The offsets in the stores' own rows are the group's."""
+        rows = {entry.where[1]: unpack_shard(entry.value or b"") for entry in changelog if entry.key == SHARD_KEY}
+        for (topic, number), offset in transaction.offsets.items():
+            if number not in rows:
+                raise Violation("T (transaction)", f"offsets of shard {number} came without its row")
+            if rows[number].offsets.get(topic, 0) != offset:
+                raise Violation("T (transaction)", f"shard {number} notes {rows[number].offsets}, the group {offset}")
+
+    # The topic `events`.
+
+    def look(self) -> None:
+        """Follow what is visible of `events` by now."""
+        for shard in range(self._shards):
+            partition = self._broker.partition((self._topics.events, shard))
+            records, self._read[shard] = partition.committed(self._read[shard], 1_000_000)
+            for record in records:
+                decision = decode(record.value or b"")
+                assert isinstance(decision, DecisionRecorded)
+                self._follow(shard, decision)
+
+    def _follow(self, shard: int, decision: DecisionRecorded) -> None:
+        if decision.shard != shard or partition_of(decision.workflow_id, self._shards) != shard:
+            raise Violation("H (history)", f"shard {shard} speaks of {decision.workflow_id}, which is not its own")
+        last = self._last.get(shard)
+        is_same = last is not None and last.decision == decision.decision and last.run_id == decision.run_id
+        if decision.decision != self._decisions[shard] + (not is_same):
+            raise Violation(
+                "H (history)", f"shard {shard} numbers a decision {decision.decision} after {self._decisions[shard]}"
+            )
+        if decision.now_ms < self._now_ms[shard]:
+            raise Violation("C (timers)", f"shard {shard}'s clock went back {self._now_ms[shard] - decision.now_ms} ms")
+        self._decisions[shard], self._now_ms[shard], self._last[shard] = decision.decision, decision.now_ms, decision
+        events = [decode(data) for data in decision.events]
+        if decision.first_sequence == 0:
+            if not all(isinstance(event, UNNUMBERED) for event in events):
+                raise Violation("H (history)", f"{decision.workflow_id} has events without numbers: {events}")
+            return
+        self._extend(decision, events)
+
+    def _extend(self, decision: DecisionRecorded, events: list[Any]) -> None:
+        runs = self.runs.setdefault(decision.workflow_id, [])
+        if isinstance(events[0], e.WorkflowStarted) and decision.first_sequence == 1:
+            if any(run.run_id == decision.run_id for run in runs):
+                raise Violation("A (once)", f"run {decision.run_id} of {decision.workflow_id} was started twice")
+            if runs and not runs[-1].is_closed:
+                raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} goes on")
+            runs.append(Run(decision.workflow_id, decision.run_id, events[0]))
+        if not runs or runs[-1].run_id != decision.run_id:
+            raise Violation("H (history)", f"{decision.workflow_id} goes on in run {decision.run_id}, which is not its own")
+        runs[-1].take(decision, events)
+
+    def rejected(self, message_id: str) -> bool:
+        """Whether a command was refused."""
+        return any(type(reply).__name__ == "Rejected" for reply in self.replies.get(message_id, ()))
+
+
+def is_start(command: Any) -> bool:
+    """Whether a command begins a run."""
+    return isinstance(command, c.StartWorkflow)

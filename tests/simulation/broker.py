@@ -1,0 +1,281 @@
+"""What does the log itself do? Kafka's semantics in memory, without time, threads or chance of its own.
+
+- A transaction's records take offsets when they are produced and stay hidden until its end; each of its partitions
+  gets a control record then, which takes an offset too. Committed reads stop at the first record of an open transaction
+  (the last stable offset) and skip aborted records.
+- A transactional id has an epoch: `init` raises it and aborts what an elder holder left open.
+- A group has a generation: offsets are refused from anybody who is not a member of the present one. Nothing else about
+  partitions is checked, as in Kafka (KIP-447).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from penstock.schemas.errors import Fenced, OffsetOutOfRange, RecordTooLarge, UnknownTopic
+from penstock.topics.log import Record, StoredRecord, TopicPartition
+
+OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
+
+
+class Transaction:
+    """Records and offsets on their way, and how they ended."""
+
+    __slots__ = ("entries", "epoch", "id", "offsets", "state")
+
+    def __init__(self, transactional_id: str, epoch: int) -> None:
+        self.id, self.epoch, self.state = transactional_id, epoch, OPEN
+        self.entries: list[Entry] = []
+        self.offsets: dict[TopicPartition, int] = {}
+
+
+class Entry:
+    """One offset: a record, or a control record, or (after compaction) nothing any more."""
+
+    __slots__ = ("at_ms", "gone", "key", "offset", "transaction", "value", "where")
+
+    def __init__(
+        self,
+        where: TopicPartition,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        at_ms: int,
+        transaction: Transaction | None,
+        *,
+        control: bool = False,
+    ) -> None:
+        self.where, self.offset, self.key, self.value = where, offset, key, value
+        self.at_ms, self.transaction, self.gone = at_ms, transaction, control
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether a committed read shows it."""
+        return not self.gone and (self.transaction is None or self.transaction.state == COMMITTED)
+
+    def stored(self) -> StoredRecord:
+        return StoredRecord(self.where[0], self.where[1], self.offset, self.key, self.value, self.at_ms)
+
+
+class Partition:
+    """Offsets in a row."""
+
+    __slots__ = ("compacted", "entries", "first", "open", "where")
+
+    def __init__(self, where: TopicPartition) -> None:
+        self.where, self.first, self.compacted = where, 0, 0
+        self.entries: list[Entry] = []
+        self.open: dict[Transaction, int] = {}
+
+    def append(
+        self, key: bytes | None, value: bytes | None, at_ms: int, transaction: Transaction | None, *, control: bool = False
+    ) -> Entry:
+        entry = Entry(self.where, len(self.entries), key, value, at_ms, transaction, control=control)
+        self.entries.append(entry)
+        if transaction is not None and not control:
+            self.open.setdefault(transaction, entry.offset)
+        return entry
+
+    @property
+    def last_stable(self) -> int:
+        """Committed reads stop before this offset."""
+        return min(self.open.values()) if self.open else len(self.entries)
+
+    def committed(self, start: int, records_max: int, stop: int | None = None) -> tuple[list[StoredRecord], int]:
+        """Committed records from `start` on, and where to go on reading. Raises OffsetOutOfRange."""
+        if not self.first <= start <= len(self.entries):
+            raise OffsetOutOfRange(f"{self.where} holds {self.first} to {len(self.entries)}, not {start}")
+        end = self.last_stable if stop is None else min(stop, self.last_stable)
+        found: list[StoredRecord] = []
+        while start < end and len(found) < records_max:
+            entry = self.entries[start]
+            if entry.is_committed:
+                found.append(entry.stored())
+            start += 1
+        return found, start
+
+    def compact(self) -> int:
+        """Drop every committed record that a later committed one with its key replaces; returns how many."""
+        latest: dict[bytes | None, Entry] = {}
+        dropped = 0
+        for entry in self.entries[: self.last_stable]:
+            if entry.is_committed:
+                elder = latest.get(entry.key)
+                if elder is not None:
+                    elder.gone = True
+                    dropped += 1
+                latest[entry.key] = entry
+        return dropped
+
+
+class Group:
+    """A consumer group's coordinator: who is a member, of which generation, with what."""
+
+    def __init__(self, topics: list[str], partitions: int) -> None:
+        self.topics, self.partitions = topics, partitions
+        self.members: dict[str, bool] = {}  # member id -> has (re)joined the generation in preparation
+        self.generation = 0
+        self.preparing = False
+        self.shares: dict[str, list[TopicPartition]] = {}
+        self.offsets: dict[TopicPartition, int] = {}
+
+    def join(self, member: str) -> None:
+        """A new member: everybody has to join again."""
+        self._prepare()
+        self.members[member] = True
+        self._finish()
+
+    def rejoin(self, member: str) -> None:
+        """A member gave up what it had, and waits for its new share."""
+        self.members[member] = True
+        self._finish()
+
+    def leave(self, member: str) -> None:
+        """A member left, or its session ended."""
+        if self.members.pop(member, None) is not None:
+            self.shares.pop(member, None)
+            self._prepare()
+            self._finish()
+
+    def admits(self, member: str, generation: int) -> bool:
+        """Whether offsets are taken from this member of this generation."""
+        return member in self.members and generation == self.generation
+
+    def _prepare(self) -> None:
+        if not self.preparing:
+            self.preparing = True
+            self.members = dict.fromkeys(self.members, False)
+
+    def _finish(self) -> None:
+        if not self.preparing or not all(self.members.values()):
+            return
+        self.preparing = False
+        self.generation += 1
+        self.shares = {}
+        ids = sorted(self.members)
+        for rank, member in enumerate(ids):
+            each, extra = divmod(self.partitions, len(ids))
+            first = rank * each + min(rank, extra)
+            numbers = range(first, first + each + (rank < extra))
+            self.shares[member] = [(topic, number) for topic in self.topics for number in numbers]
+
+
+class Broker:
+    """Topics, transactions, groups. `on_commit` is told each transaction as it becomes visible, with the offsets that
+    the group had before."""
+
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self.clock_ms = clock_ms
+        self.partitions: dict[TopicPartition, Partition] = {}
+        self.counts: dict[str, int] = {}
+        self.epochs: dict[str, int] = {}
+        self.open: dict[str, Transaction] = {}
+        self.groups: dict[str, Group] = {}
+        self.record_bytes_max: dict[str, int] = {}
+        self.on_commit: Callable[[Transaction, Mapping[TopicPartition, int]], None] = lambda transaction, before: None
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Make a topic that is not there yet."""
+        if topic not in self.counts:
+            self.counts[topic] = partitions
+            for number in range(partitions):
+                self.partitions[topic, number] = Partition((topic, number))
+
+    def partition(self, where: TopicPartition) -> Partition:
+        """Raises UnknownTopic."""
+        found = self.partitions.get(where)
+        if found is None:
+            raise UnknownTopic(f"{where[0]}[{where[1]}] does not exist")
+        return found
+
+    def append(self, record: Record) -> StoredRecord:
+        """Append outside of any transaction."""
+        self._check([record])
+        partition = self.partition((record.topic, record.partition))
+        return partition.append(record.key, record.value, self.clock_ms(), None).stored()
+
+    # Transactions.
+
+    def init(self, transactional_id: str) -> int:
+        """Fence elder holders, abort what they left open; the new epoch."""
+        self.epochs[transactional_id] = self.epochs.get(transactional_id, 0) + 1
+        self._end_open(transactional_id)
+        return self.epochs[transactional_id]
+
+    def time_out(self, transactional_id: str) -> bool:
+        """The coordinator gives an open transaction up: whether there was one. Its holder is fenced."""
+        if transactional_id not in self.open:
+            return False
+        self.init(transactional_id)
+        return True
+
+    def produce(self, transactional_id: str, epoch: int, records: Iterable[Record]) -> list[Entry]:
+        """Append in the open transaction, which begins with the first record."""
+        self._fence(transactional_id, epoch)
+        records = list(records)
+        self._check(records)
+        transaction = self._transaction(transactional_id, epoch)
+        made = []
+        for record in records:
+            partition = self.partition((record.topic, record.partition))
+            made.append(partition.append(record.key, record.value, self.clock_ms(), transaction))
+        transaction.entries.extend(made)
+        return made
+
+    def add_offsets(
+        self, transactional_id: str, epoch: int, group: Group, member: str, generation: int,
+        offsets: Mapping[TopicPartition, int],
+    ) -> None:
+        """Offsets in the open transaction, fenced by the group's generation."""
+        self._fence(transactional_id, epoch)
+        if not group.admits(member, generation):
+            raise Fenced(f"{member} of generation {generation} is no member of generation {group.generation}")
+        self._transaction(transactional_id, epoch).offsets.update(offsets)
+
+    def commit(self, transactional_id: str, epoch: int) -> None:
+        """Make all of it visible."""
+        self._fence(transactional_id, epoch)
+        transaction = self.open.pop(transactional_id, None)
+        if transaction is None:
+            return
+        before: dict[TopicPartition, int] = {}
+        for group in self.groups.values():
+            for where, offset in transaction.offsets.items():
+                if where[0] in group.topics:
+                    before[where] = group.offsets.get(where, 0)
+                    group.offsets[where] = offset
+        self._close(transaction, COMMITTED)
+        self.on_commit(transaction, before)
+
+    def abort(self, transactional_id: str, epoch: int) -> None:
+        """Make nothing of it visible."""
+        self._fence(transactional_id, epoch)
+        self._end_open(transactional_id)
+
+    def _transaction(self, transactional_id: str, epoch: int) -> Transaction:
+        return self.open.setdefault(transactional_id, Transaction(transactional_id, epoch))
+
+    def _end_open(self, transactional_id: str) -> None:
+        transaction = self.open.pop(transactional_id, None)
+        if transaction is not None:
+            self._close(transaction, ABORTED)
+
+    def _close(self, transaction: Transaction, state: str) -> None:
+        transaction.state = state
+        touched: dict[TopicPartition, Any] = dict.fromkeys(entry.where for entry in transaction.entries)
+        for where in touched:
+            partition = self.partitions[where]
+            partition.append(None, None, self.clock_ms(), transaction, control=True)
+            partition.open.pop(transaction, None)
+
+    def _fence(self, transactional_id: str, epoch: int) -> None:
+        if self.epochs.get(transactional_id, 0) != epoch:
+            raise Fenced(f"{transactional_id} has a newer holder than epoch {epoch}")
+
+    def _check(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.partition((record.topic, record.partition))
+            limit = self.record_bytes_max.get(record.topic, 1_048_588)
+            if len(record.value or b"") > limit:
+                raise RecordTooLarge(f"a record for {record.topic} has more than {limit} bytes")

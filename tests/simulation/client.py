@@ -1,0 +1,262 @@
+"""How does one process see the simulated log? Through the contract of topics/log.py, with a fault possible in each call.
+
+`Faults.at` stands before every call that goes over the network: it may raise LogUnavailable, end the process, or let
+other processes run before the call goes on, as a pause of the machine would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Protocol
+
+from penstock.schemas.errors import Fenced, LogUnavailable, OffsetOutOfRange
+from penstock.topics.log import (
+    CommittedOffset,
+    Listener,
+    Member,
+    Reader,
+    Record,
+    StoredRecord,
+    TopicFacts,
+    TopicPartition,
+    TopicSpec,
+)
+from tests.simulation.broker import Broker, Group, Transaction
+
+READ_RECORDS_MAX = 50
+
+
+class Faults(Protocol):
+    """What may happen to a process while it talks to the log."""
+
+    name: str
+    random: Random
+
+    def at(self, call: str) -> None:
+        """Before a call. Raises LogUnavailable, SimulatedCrash."""
+
+    def notices_group(self) -> bool:
+        """Whether this poll hears what became of the group."""
+
+    def waits_for(self, transaction: Transaction) -> None:
+        """A read cannot go on before this transaction has ended: let it."""
+
+
+class SimLog:
+    """`Log` as one process sees it."""
+
+    def __init__(self, broker: Broker, faults: Faults) -> None:
+        self.broker, self.faults = broker, faults
+        self._members = 0
+
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
+        self.faults.at("describe")
+        return {
+            name: TopicFacts(name, count, {})
+            for name, count in self.broker.counts.items()
+            if topics is None or name in topics
+        }
+
+    def create(self, specs: Sequence[TopicSpec]) -> None:
+        for spec in specs:
+            self.broker.create(spec.name, spec.partitions)
+
+    def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        """Settings have no effect here."""
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        self.faults.at("ends")
+        found = [(where, self.broker.partition(where)) for where in partitions]
+        return {where: (partition.first, len(partition.entries)) for where, partition in found}
+
+    def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.faults.at("trim")
+        for where, offset in offsets.items():
+            partition = self.broker.partition(where)
+            if offset > partition.last_stable:
+                raise OffsetOutOfRange(f"{where} cannot be trimmed to {offset}")
+            partition.first = max(partition.first, offset)
+
+    def read_to_end(self, topic: str, partition: int, start: int, timeout_s: float) -> Iterator[list[StoredRecord]]:
+        self.faults.at("read_to_end")
+        found = self.broker.partition((topic, partition))
+        end = len(found.entries)
+        if not found.first <= start <= end:
+            raise OffsetOutOfRange(f"{topic}[{partition}] holds {found.first} to {end}, not {start}")
+        return self._batches(found.where, start, end)
+
+    def _batches(self, where: TopicPartition, start: int, end: int) -> Iterator[list[StoredRecord]]:
+        partition = self.broker.partition(where)
+        while start < end:
+            self.faults.at("fetch")
+            while partition.open and partition.last_stable <= start:
+                self.faults.waits_for(min(partition.open, key=partition.open.__getitem__))
+            batch, start = partition.committed(start, self.faults.random.randint(1, READ_RECORDS_MAX), end)
+            yield batch
+
+    def reader(self, positions: Mapping[TopicPartition, int]) -> Reader:
+        raise LogUnavailable("nothing in the simulation reads this way")
+
+    def publisher(self) -> SimPublisher:
+        return SimPublisher(self.broker, self.faults)
+
+    def join(self, group: str, topics: Sequence[str], listener: Listener) -> SimMember:
+        self.faults.at("join")
+        known = self.broker.groups.get(group)
+        if known is None:
+            known = self.broker.groups[group] = Group(sorted(topics), self.broker.counts[topics[0]])
+        return SimMember(self.broker, self.faults, known, listener, self._member_id)
+
+    def transactor(self, transactional_id: str) -> SimTransactor:
+        return SimTransactor(self.broker, self.faults, transactional_id)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _member_id(self) -> str:
+        self._members += 1
+        return f"{self.faults.name}#{self._members}"
+
+
+class SimPublisher:
+    """Appends at once."""
+
+    def __init__(self, broker: Broker, faults: Faults) -> None:
+        self._broker, self._faults = broker, faults
+
+    def send(self, record: Record, on_done: Callable[[Exception | None], None] | None = None) -> None:
+        self._faults.at("send")
+        self._broker.append(record)
+        if on_done is not None:
+            on_done(None)
+
+    def flush(self, timeout_s: float) -> None:
+        self._faults.at("flush")
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+class SimMember:
+    """A member of a group as Kafka's classic protocol has it: eager, so that all is given up before anything is taken.
+
+    It learns in `poll` what happened to the group, and not always in the first one."""
+
+    def __init__(
+        self, broker: Broker, faults: Faults, group: Group, listener: Listener, new_id: Callable[[], str]
+    ) -> None:
+        self._broker, self._faults, self.group, self._listener = broker, faults, group, listener
+        self._new_id = new_id
+        self.id = new_id()
+        self.generation = 0
+        self._owned: list[TopicPartition] = []
+        self._positions: dict[TopicPartition, int] = {}
+        self._turn = 0
+        group.join(self.id)
+
+    def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
+        self._faults.at("poll")
+        if self._faults.notices_group():
+            self._follow_group()
+        wanted = min(records_max, self._faults.random.choice((1, 2, 5, 20, records_max)))
+        found: list[StoredRecord] = []
+        self._turn += 1
+        started = [where for where in self._owned if where in self._positions]
+        for index in range(len(started)):
+            where = started[(index + self._turn) % len(started)]
+            batch, self._positions[where] = self._broker.partition(where).committed(
+                self._positions[where], wanted - len(found)
+            )
+            found.extend(batch)
+        return found
+
+    def start(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._positions.update({where: offset for where, offset in positions.items() if where in self._owned})
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        raise LogUnavailable("nothing in the simulation pauses")
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        raise LogUnavailable("nothing in the simulation resumes")
+
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout_s: float
+    ) -> Mapping[TopicPartition, CommittedOffset]:
+        self._faults.at("committed")
+        known = self.group.offsets
+        return {where: CommittedOffset(known[where]) for where in partitions if where in known}
+
+    def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
+        raise LogUnavailable("processors commit in transactions alone")
+
+    def close(self) -> None:
+        self._give_up(lost=self.id not in self.group.members)
+        self.group.leave(self.id)
+
+    def _follow_group(self) -> None:
+        group = self.group
+        if self.id not in group.members:
+            self._give_up(lost=True)
+            self.id, self.generation = self._new_id(), 0
+            group.join(self.id)
+        elif group.preparing and not group.members[self.id]:
+            self._give_up(lost=False)
+            if self.id in group.members:
+                group.rejoin(self.id)
+        elif not group.preparing and self.generation != group.generation:
+            self.generation = group.generation
+            self._owned = list(group.shares.get(self.id, ()))
+            if self._owned:
+                self._listener.granted(self._owned)
+
+    def _give_up(self, *, lost: bool) -> None:
+        owned, self._owned = self._owned, []
+        self._positions.clear()
+        if owned:
+            self._listener.released(owned, lost=lost)
+
+
+class SimTransactor:
+    """Transactions under one transactional id, in the epoch that `recover` gave."""
+
+    def __init__(self, broker: Broker, faults: Faults, transactional_id: str) -> None:
+        self._broker, self._faults, self.id = broker, faults, transactional_id
+        self._epoch = 0
+        self._ends: dict[TopicPartition, int] = {}
+
+    def recover(self, timeout_s: float) -> None:
+        self._faults.at("recover")
+        self._epoch = self._broker.init(self.id)
+
+    def begin(self) -> None:
+        assert self._epoch, "recover comes before begin"
+        self._ends = {}
+
+    def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
+        self._faults.at("produce")
+        for entry in self._broker.produce(self.id, self._epoch, records):
+            if entry.where in track:
+                self._ends[entry.where] = entry.offset + 1
+
+    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+        assert offsets, "a transaction without offsets is fenced by nobody"
+        assert isinstance(member, SimMember)
+        self._faults.at("offsets")
+        # KIP-447: the generation is the member's present one, not that of the decision.
+        self._broker.add_offsets(self.id, self._epoch, member.group, member.id, member.generation, offsets)
+
+    def commit(self) -> Mapping[TopicPartition, int]:
+        self._faults.at("commit")
+        self._broker.commit(self.id, self._epoch)
+        return self._ends
+
+    def abort(self) -> None:
+        self._faults.at("abort")
+        self._broker.abort(self.id, self._epoch)
+
+    def close(self) -> None:
+        """What is open stays open until somebody recovers the id, or the coordinator gives it up."""
+
+
+__all__ = ["Faults", "Fenced", "SimLog", "SimMember", "SimPublisher", "SimTransactor"]

@@ -1,0 +1,158 @@
+"""Who writes commands? Clients and foreign producers: well-behaved, impatient, misinformed, and some that write garbage."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import msgspec
+
+from penstock.schemas import commands as c
+from penstock.schemas.codec import encode
+from penstock.schemas.tasks import TaskCompleted
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import Record, StoredRecord
+from penstock.topics.partitioner import partition_of
+from tests.simulation.broker import Broker
+from tests.simulation.story import Story
+
+_JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
+_JSON_FIELDS = {
+    c.StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing"),
+    c.SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
+    c.CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    c.TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    c.AwaitResult: ("workflow_id", "message_id", "reply_to"),
+}
+
+
+class Client:
+    """Publishes commands, each perhaps twice, as JSON, or to the wrong shard, and remembers what it asked."""
+
+    def __init__(self, broker: Broker, topics: Topics, shards: int, replies: int, random: Random, story: Story) -> None:
+        self._broker, self._topics, self._shards, self._replies = broker, topics, shards, replies
+        self._random, self._story = random, story
+        self._messages = 0
+        self._again: list[Record] = []
+        self.asked: dict[str, list[Any]] = {}  # message id -> the commands published under it, each time
+        self.garbage: dict[tuple[str, int, int], str] = {}  # what must become a dead letter
+        self.hopeless: set[str] = set()  # message ids that may become dead letters
+        self.is_careful = True  # set to False where records may go astray
+
+    def message_id(self) -> str:
+        """A new one."""
+        self._messages += 1
+        return f"m{self._messages}"
+
+    def start(self, workflow_type: str, workflow_id: str, *args: Any, **fields: Any) -> str:
+        """Ask for a run; returns the message id, which is the run's id."""
+        from tests.simulation.workflows import DEFINITIONS  # noqa: PLC0415 - this module knows records alone
+
+        call = DEFINITIONS[workflow_type](*args)
+        call.claim()
+        return self.ask(
+            c.StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields)
+        )
+
+    def signal(self, workflow_id: str, name: str, value: Any, *, hopeless: bool = False) -> str:
+        """Send a signal. `hopeless`: its run may have ended by then."""
+        command = c.SignalWorkflow(workflow_id=workflow_id, signal=name, input=msgspec.json.encode(value))
+        return self.ask(command, hopeless=hopeless)
+
+    def ask(self, command: Any, *, hopeless: bool = False) -> str:
+        """Publish a command under a new message id, in one of the ways that clients have."""
+        chance = self._random
+        message_id = self.message_id()
+        reply_to = chance.randrange(self._replies) if chance.random() < 0.6 or type(command) is c.AwaitResult else -1
+        command = msgspec.structs.replace(command, message_id=message_id, reply_to=reply_to)
+        if hopeless:
+            self.hopeless.add(message_id)
+        self.asked[message_id] = []
+        record = self._record(command)
+        self._publish(record, command, "")
+        while chance.random() < 0.2:
+            if chance.random() < 0.5:
+                self._publish(self._record(command), command, " again")
+            else:
+                self._again.append(self._record(command))
+                self.asked[message_id].append(command)
+        return message_id
+
+    def repeat_something(self) -> bool:
+        """Publish a command again that was sent long ago; whether there was one."""
+        if not self._again:
+            return False
+        record = self._again.pop(self._random.randrange(len(self._again)))
+        self._broker.append(record)
+        self._story.tell("client", f"repeats an old command for {(record.key or b'').decode()} on {record.partition}")
+        return True
+
+    def litter(self) -> None:
+        """Publish something that nobody can use, or that nobody asked for."""
+        chance = self._random
+        topic = chance.choice((self._topics.commands, self._topics.results))
+        partition = chance.randrange(self._shards)
+        stray = TaskCompleted(workflow_id="nobody", run_id="none", sequence=1, attempt=1, result=b"1")
+        kinds: dict[str, tuple[str, bytes | None]] = {
+            "garbage bytes": (topic, bytes(chance.randrange(256) for _ in range(chance.randrange(1, 40)))),
+            "an empty record": (topic, None),
+            "broken JSON": (self._topics.commands, b'{"type":"sim_chain","id":'),
+            "JSON without an id": (self._topics.commands, b'{"type":"sim_chain"}'),
+            "a command of no known kind": (self._topics.commands, b'{"command":"Dance","id":"x"}'),
+            "a result among commands": (self._topics.commands, encode(stray)),
+            "a command among results": (self._topics.results, encode(c.CancelWorkflow(workflow_id="x"))),
+            "a start of an unknown type": self._start_at("sim_nothing", b"1", partition),
+            "a start with bad input": self._start_at("sim_chain", b'"many"', partition),
+            "a command lost twice": self._lost(partition),
+            "a result for nobody": (self._topics.results, encode(stray)),
+        }
+        what = chance.choice(list(kinds))
+        topic, value = kinds[what]
+        stored = self._broker.append(Record(topic, partition, b"litter", value))
+        if what != "a result for nobody":
+            self.garbage[stored.topic, stored.partition, stored.offset] = what
+        self._story.tell("litter", f"writes {what} to {_place(stored)}")
+
+    def _start_at(self, workflow_type: str, value: bytes, partition: int) -> tuple[str, bytes]:
+        command = c.StartWorkflow(workflow_id=self._id_on(partition), workflow_type=workflow_type, input=value)
+        return self._topics.commands, encode(command)
+
+    def _lost(self, partition: int) -> tuple[str, bytes]:
+        """What was forwarded before, and still is on the wrong shard."""
+        if self._shards == 1:
+            return self._topics.commands, b"{"
+        elsewhere = self._id_on((partition + 1) % self._shards)
+        command = c.StartWorkflow(workflow_id=elsewhere, workflow_type="sim_chain", input=b"1", origin="commands/0/0")
+        return self._topics.commands, encode(command)
+
+    def _id_on(self, partition: int) -> str:
+        return next(name for n in range(1000) if partition_of(name := f"litter-{n}", self._shards) == partition)
+
+    def _record(self, command: Any) -> Record:
+        chance = self._random
+        partition = partition_of(command.workflow_id, self._shards)
+        if chance.random() < 0.1:
+            partition = chance.randrange(self._shards)
+        value = _as_json(command) if chance.random() < 0.3 else encode(command)
+        return Record(self._topics.commands, partition, command.workflow_id.encode(), value)
+
+    def _publish(self, record: Record, command: Any, how: str) -> None:
+        stored = self._broker.append(record)
+        self.asked[command.message_id].append(command)
+        strayed = record.partition != partition_of(command.workflow_id, self._shards)
+        words = f"{type(command).__name__} {command.workflow_id} ({command.message_id}){how}"
+        self._story.tell("client", f"{words} → {_place(stored)}{', the wrong shard' if strayed else ''}")
+
+
+def _as_json(command: Any) -> bytes:
+    fields = _JSON_FIELDS[type(command)]
+    found: dict[str, Any] = {"command": type(command).__name__}
+    for field in fields:
+        value = getattr(command, field)
+        found[_JSON_KEYS.get(field, field)] = json.loads(value or b"null") if field == "input" else value
+    return json.dumps(found).encode()
+
+
+def _place(record: StoredRecord) -> str:
+    return f"{record.topic.rsplit('.', 1)[1]}[{record.partition}]@{record.offset}"

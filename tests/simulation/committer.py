@@ -1,0 +1,180 @@
+"""How does a commit proceed while other things happen? Step by step, and each step may go wrong as planned.
+
+The production function `commit` does the work. It is suspended between two steps by an exception and later run again
+from its beginning, with the steps that are done answering from memory: so no thread is needed, and no copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from penstock.engine.runtime.committer import Outcome, Transaction, commit
+from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, RecordTooLarge, TransactionAborted, UnknownTopic
+from penstock.topics.log import Member, Record, TopicPartition, Transactor
+
+BEFORE, AFTER = "before", "after"
+STEPS = ("begin", "produce", "offsets", "commit", "abort")
+
+
+class Fault:
+    """What is planned for one commit: at which step, before or after it, and what happens then.
+
+    Kinds: `crash`, `half` (crash after half of the records), `aborted`, `unknown`, `unavailable`, `abort_lost` (aborted,
+    and the abort's outcome unknown), `too_large`, `no_topic`."""
+
+    def __init__(self, kind: str, step: str = "", when: str = BEFORE) -> None:
+        assert step in STEPS or not step
+        self.kind, self.step, self.when = kind, step, when
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.when} {self.step}"
+
+
+class Host(Protocol):
+    """The process whose commits these are."""
+
+    def plan_commit(self, transaction: Transaction) -> Fault | None:
+        """What goes wrong with this one; None: nothing."""
+
+    def suffer(self, what: str) -> None:
+        """Tell that a planned fault came true."""
+
+    def crash(self, why: str) -> None:
+        """End the process. Raises SimulatedCrash."""
+
+
+class Suspended(BaseException):
+    """The commit waits before its next step."""
+
+
+class SimCommitter:
+    """A Committer whose transactions proceed when they are told to, or when somebody waits for them."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.flight: SimFuture | None = None
+
+    def submit(self, transactor: Transactor, member: Member, transaction: Transaction) -> Future[Outcome]:
+        assert self.flight is None or self.flight.done(), "one transaction at a time"
+        steps = _Steps(transactor, self._host, self._host.plan_commit(transaction))
+        self.flight = SimFuture(lambda: commit(steps, member, transaction), steps)
+        return self.flight
+
+    def close(self) -> None:
+        """No thread to let go of."""
+
+
+class SimFuture(Future[Outcome]):
+    """A commit under way. Whoever waits for it drives it to its end."""
+
+    def __init__(self, run: Callable[[], Outcome], steps: _Steps) -> None:
+        super().__init__()
+        self._run, self._steps = run, steps
+        self.is_running = False
+
+    def result(self, timeout: float | None = None) -> Outcome:
+        while not self.done():
+            self.advance()
+        return super().result(0)
+
+    def advance(self) -> None:
+        """Do one more step. Raises SimulatedCrash."""
+        assert not self.is_running, "a commit has one thread"
+        self.is_running = True
+        self._steps.allow_one_more()
+        try:
+            self.set_result(self._run())
+        except Suspended:
+            return
+        finally:
+            self.is_running = False
+
+
+class _Steps:
+    """A Transactor that repeats the answers of finished steps and suspends before the next one."""
+
+    def __init__(self, real: Transactor, host: Host, fault: Fault | None) -> None:
+        self._real, self._host, self._fault = real, host, fault
+        self._answers: list[Any] = []
+        self._allowed = self._at = 0
+
+    def allow_one_more(self) -> None:
+        self._allowed = len(self._answers) + 1
+        self._at = 0
+
+    def begin(self) -> None:
+        self._step("begin", self._real.begin)
+
+    def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
+        self._step("produce", lambda: self._produce(records, track))
+
+    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+        self._step("offsets", lambda: self._real.offsets(offsets, member))
+
+    def commit(self) -> Mapping[TopicPartition, int]:
+        ends: Mapping[TopicPartition, int] = self._step("commit", self._real.commit)
+        return ends
+
+    def abort(self) -> None:
+        self._step("abort", self._real.abort)
+
+    def recover(self, timeout_s: float) -> None:
+        raise AssertionError("recovering is no step of a commit")
+
+    def close(self) -> None:
+        raise AssertionError("closing is no step of a commit")
+
+    def _step(self, name: str, act: Callable[[], Any]) -> Any:
+        index, self._at = self._at, self._at + 1
+        if index < len(self._answers):
+            return _told(self._answers[index])
+        if index >= self._allowed:
+            raise Suspended
+        try:
+            self._strike(name, BEFORE)
+            answer: Any = act()
+            self._strike(name, AFTER)
+        except Exception as error:  # kept, to be raised again when the commit is resumed
+            answer = error
+        self._answers.append(answer)
+        return _told(answer)
+
+    def _produce(self, records: Sequence[Record], track: frozenset[TopicPartition]) -> None:
+        fault = self._fault
+        if fault is not None and fault.kind == "half":
+            self._real.produce(records[: len(records) // 2], track)
+            self._host.crash("crashes with half of a transaction's records sent")
+        self._real.produce(records, track)
+
+    def _strike(self, step: str, when: str) -> None:
+        fault = self._fault
+        if fault is None:
+            return
+        if fault.kind == "abort_lost" and step == "abort" and when == BEFORE:
+            self._host.suffer("the abort's answer is lost")
+            raise OutcomeUnknown("the abort was not answered")
+        if (fault.step, fault.when) != (step, when):
+            return
+        if fault.kind == "crash":
+            self._host.crash(f"crashes {when} its transaction's {step}")
+        if fault.kind in _ERRORS:
+            self._host.suffer(f"its transaction's {step} fails ({fault.kind}, {when} it took effect)")
+            raise _ERRORS[fault.kind](f"planned: {fault}")
+
+
+_ERRORS: dict[str, Callable[[str], Exception]] = {
+    "aborted": TransactionAborted,
+    "abort_lost": TransactionAborted,
+    "unknown": OutcomeUnknown,
+    "unavailable": LogUnavailable,
+    "too_large": RecordTooLarge,
+    "no_topic": UnknownTopic,
+}
+
+
+def _told(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

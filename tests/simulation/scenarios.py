@@ -1,0 +1,270 @@
+"""What do clients want, and what must come of it? Each scenario: moves to make when it is time, and a verdict at the end.
+
+The verdicts are plain Python: what the workflow would give if nothing ever went wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from penstock.schemas import commands as c
+from penstock.schemas import events as e
+from tests.simulation.auditor import Auditor
+from tests.simulation.clients import Client
+from tests.simulation.truth import Run
+
+Ready = Callable[[Auditor], bool]
+Verdict = Callable[[Auditor], str]
+
+
+class Move:
+    """Something a client does once `ready`."""
+
+    def __init__(self, act: Callable[[Client], Any], ready: Ready = lambda auditor: True) -> None:
+        self.act, self.ready = act, ready
+
+
+class Scenario:
+    """A few moves about one workflow id. `verdict` is empty when all came as it must."""
+
+    def __init__(self, workflow_id: str, moves: list[Move], verdict: Verdict, may_stay: str = "") -> None:
+        self.workflow_id, self.moves, self.verdict = workflow_id, moves, verdict
+        self.may_stay = may_stay  # the reason for which the run may be BLOCKED in the end
+
+
+def make(random: Random, number: int) -> Scenario:
+    """A scenario of a random kind."""
+    kind = random.choice(list(KINDS))
+    return KINDS[kind](random, f"{kind}-{number}")
+
+
+# What a run must have come to.
+
+
+def started(workflow_id: str) -> Ready:
+    return lambda auditor: auditor.present(workflow_id) is not None
+
+
+def closed(workflow_id: str) -> Ready:
+    return lambda auditor: (run := auditor.present(workflow_id)) is not None and run.is_closed
+
+
+def completed(workflow_id: str, expected: Any) -> Verdict:
+    """One run, with that result."""
+    return judged(workflow_id, lambda run: "" if (value := result(run)) == expected else f"gave {value}, not {expected}")
+
+
+def judged(workflow_id: str, judge: Callable[[Run], str], status: str = "completed") -> Verdict:
+    """One run, which ended so, and `judge` has nothing against it."""
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(workflow_id, [])
+        if len(runs) != 1:
+            return f"{workflow_id} had {len(runs)} runs, not 1"
+        if runs[0].status not in status.split("|"):
+            return f"{runs[0]} is {runs[0].status}, not {status}"
+        complaint = judge(runs[0])
+        return f"{runs[0]} {complaint}" if complaint else ""
+
+    return verdict
+
+
+def result(run: Run) -> Any:
+    return msgspec.json.decode(run.events[-1].result) if run.status == "completed" else None
+
+
+# The kinds.
+
+
+def _simple(workflow_type: str, arguments: Callable[[Random], tuple[Any, ...]], model: Callable[..., Any]) -> Any:
+    def build(random: Random, name: str) -> Scenario:
+        given = arguments(random)
+        return Scenario(name, [Move(lambda client: client.start(workflow_type, name, *given))], completed(name, model(*given)))
+
+    return build
+
+
+def _stamped(random: Random, name: str) -> Scenario:
+    count = random.randint(1, 3)
+
+    def judge(run: Run) -> str:
+        recorded = [msgspec.json.decode(found.result) for _, found in sorted(run.activities.items())]
+        return "" if result(run) == recorded else f"saw {result(run)}, its history has {recorded}"
+
+    return Scenario(name, [Move(lambda client: client.start("sim_stamped", name, count))], judged(name, judge))
+
+
+def _racing(random: Random, name: str) -> Scenario:
+    value, patience_ms = random.randint(2, 9), random.choice((50, 500, 5_000))
+
+    def judge(run: Run) -> str:
+        expected = value * value if run.of(e.ActivityCompleted) else -1
+        return "" if result(run) == expected else f"gave {result(run)}, not {expected}"
+
+    return Scenario(name, [Move(lambda client: client.start("sim_racing", name, value, patience_ms))], judged(name, judge))
+
+
+def _approval(random: Random, name: str) -> Scenario:
+    patience_ms, is_sent = random.choice((200, 2_000, 60_000)), random.random() < 0.7
+    moves = [Move(lambda client: client.start("sim_approval", name, patience_ms))]
+    if is_sent:
+        moves.append(Move(lambda client: client.signal(name, "sim_go", "yes", hopeless=True), started(name)))
+
+    def judge(run: Run) -> str:
+        decisive = [event for event in run.events if isinstance(event, e.SignalReceived | e.TimerFired)]
+        expected = "yes" if isinstance(decisive[0], e.SignalReceived) else "too late"
+        return "" if result(run) == expected else f"gave {result(run)}, not {expected}"
+
+    return Scenario(name, moves, judged(name, judge))
+
+
+def _collector(random: Random, name: str) -> Scenario:
+    values = [random.randrange(1_000_000) for _ in range(random.randint(1, 4))]
+    moves = [Move(lambda client: client.start("sim_collector", name, len(values)))]
+    moves += [Move(lambda client, value=value: client.signal(name, "sim_tick", value), started(name)) for value in values]
+    return Scenario(name, moves, completed(name, sorted(values)))
+
+
+def _telling(random: Random, name: str) -> Scenario:
+    count, listener = random.randint(1, 3), f"{name}.listener"
+    moves = [
+        Move(lambda client: client.start("sim_collector", listener, count)),
+        Move(lambda client: client.start("sim_telling", name, listener, count), started(listener)),
+    ]
+    both = (completed(name, count), completed(listener, list(range(count))))
+    return Scenario(name, moves, lambda auditor: " and ".join(filter(None, (verdict(auditor) for verdict in both))))
+
+
+def _trip(random: Random, name: str) -> Scenario:
+    places = [f"{random.choice(('sea', 'sea', 'sticky', 'full'))}-{number}" for number in range(random.randint(2, 4))]
+    workflow_type = random.choice(("sim_trip", "sim_trip", "sim_parallel_trip"))
+    moves = [Move(lambda client: client.start(workflow_type, name, places))]
+    is_cancelled = random.random() < 0.4
+    if is_cancelled:
+        moves.append(Move(lambda client: client.ask(c.CancelWorkflow(workflow_id=name, reason="changed")), started(name)))
+
+    def judge(run: Run) -> str:
+        scheduled = run.of(e.ActivityScheduled)
+        booked = [event.input for event in scheduled if event.activity == "sim_book"]
+        undone = [event.input for event in scheduled if event.activity == "sim_unbook"]
+        if run.status == "completed":
+            ok = not undone and result(run) == [f"booked {place}" for place in places]
+        else:
+            ok = undone == booked[::-1]
+        if is_cancelled and not ok and run.status == "failed":
+            ok = undone == booked[::-1]
+        return "" if ok else f"ended {run.status}, booked {booked} and undid {undone}"
+
+    is_full = any(place.startswith("full") for place in places)
+    status = "|".join(
+        (["failed"] if is_full else ["completed"]) + (["cancelled"] if is_cancelled else [])
+    )
+    return Scenario(name, moves, judged(name, judge, status))
+
+
+def _parent(random: Random, name: str) -> Scenario:
+    children, fails = random.randint(1, 3), random.random() < 0.4
+    expected = [number * (number + 1) // 2 for number in range(children)] + ([-1] if fails else [])
+    return Scenario(
+        name, [Move(lambda client: client.start("sim_parent", name, name, children, fails))], completed(name, expected)
+    )
+
+
+def _sleeper(random: Random, name: str) -> Scenario:
+    order = random.choice((c.CancelWorkflow, c.TerminateWorkflow))
+    moves = [
+        Move(lambda client: client.start("sim_sleeper", name, 300_000)),
+        Move(lambda client: client.ask(order(workflow_id=name, reason="enough")), started(name)),
+    ]
+    status = "cancelled" if order is c.CancelWorkflow else "terminated"
+    return Scenario(name, moves, judged(name, lambda run: "", f"{status}|completed"))
+
+
+def _guardian(random: Random, name: str) -> Scenario:
+    order, child = random.choice((c.CancelWorkflow, c.TerminateWorkflow)), f"{name}.sleeper"
+    moves = [
+        Move(lambda client: client.start("sim_guardian", name, name)),
+        Move(lambda client: client.ask(order(workflow_id=name, reason="enough")), started(random.choice((name, child)))),
+    ]
+    status = "cancelled" if order is c.CancelWorkflow else "terminated"
+
+    def verdict(auditor: Auditor) -> str:
+        both = (name, child) if auditor.present(child) else (name,)
+        found = (judged(which, lambda run: "", f"{status}|completed")(auditor) for which in both)
+        return " and ".join(filter(None, found))
+
+    return Scenario(name, moves, verdict)
+
+
+def _bulky(random: Random, name: str) -> Scenario:
+    size = 1_000_200
+
+    def blocked(auditor: Auditor) -> bool:
+        run = auditor.present(name)
+        return run is not None and run.status == "blocked"
+
+    moves = [Move(lambda client: client.start("sim_bulky", name, size))]
+    if random.random() < 0.5:
+        moves.append(Move(lambda client: client.ask(c.RetryWorkflow(workflow_id=name)), blocked))
+        moves.append(Move(lambda client: client.ask(c.TerminateWorkflow(workflow_id=name, reason="too big")), blocked))
+    status = "terminated" if len(moves) > 1 else "blocked"
+    return Scenario(name, moves, judged(name, lambda run: "", status), may_stay="too_large")
+
+
+def _named(random: Random, name: str) -> Scenario:
+    times = random.randint(2, 3)
+    first = Move(lambda client: client.start("sim_named", name, 1))
+    again = Move(lambda client: client.start("sim_named", name, 1, on_existing="restart_closed"), closed(name))
+    moves = [first]
+    for _ in range(times - 1):
+        moves += [again, Move(lambda client: client.start("sim_named", name, 1, on_existing="reject"), started(name))]
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(name, [])
+        wrong = [str(run) for run in runs if run.status != "completed" or result(run) != run.run_id]
+        if wrong:
+            return f"{wrong} did not end with their own names"
+        return "" if 1 <= len(runs) <= times else f"{name} had {len(runs)} runs, not up to {times}"
+
+    return Scenario(name, moves, verdict)
+
+
+def _awaited(random: Random, name: str) -> Scenario:
+    steps = random.randint(1, 3)
+    moves = [
+        Move(lambda client: client.start("sim_chain", name, steps)),
+        Move(lambda client: client.ask(c.AwaitResult(workflow_id=name)), started(name)),
+    ]
+    return Scenario(name, moves, completed(name, steps * (steps - 1) // 2))
+
+
+def _litter(random: Random, name: str) -> Scenario:
+    return Scenario(name, [Move(lambda client: client.litter()) for _ in range(random.randint(1, 3))], lambda auditor: "")
+
+
+KINDS: dict[str, Callable[[Random, str], Scenario]] = {
+    "chain": _simple("sim_chain", lambda r: (r.randint(1, 4),), lambda n: n * (n - 1) // 2),
+    "fan": _simple("sim_fan", lambda r: (r.randint(1, 6),), lambda n: sum(value * value for value in range(n))),
+    "retrying": _simple("sim_retrying", lambda r: (r.randint(1, 9), r.randint(0, 3)), lambda n, failures: n * 2),
+    "hopeless": _simple("sim_hopeless", lambda r: (r.randint(1, 9),), lambda n: [1, 3]),
+    "stamped": _stamped,
+    "napping": _simple("sim_napping", lambda r: ([r.randint(1, 3_000) for _ in range(r.randint(1, 3))],), lambda n: True),
+    "racing": _racing,
+    "approval": _approval,
+    "collector": _collector,
+    "telling": _telling,
+    "trip": _trip,
+    "parent": _parent,
+    "sleeper": _sleeper,
+    "guardian": _guardian,
+    "homeless": _simple("sim_homeless", lambda r: (r.randint(1, 3),), lambda n: 1 + n * (n - 1) // 2),
+    "oracle": _simple("sim_oracle", lambda r: (r.randint(2, 100),), lambda n: True),
+    "bulky": _bulky,
+    "named": _named,
+    "awaited": _awaited,
+    "litter": _litter,
+}

@@ -1,0 +1,42 @@
+"""What happened, when, to whom? Numbered lines in plain words: the same seed tells the same story."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+STORY_LINES_SHOWN = 400
+
+
+class Violation(AssertionError):
+    """A promise was broken. `invariant`: its letter in RELIABILITY §6, with its name."""
+
+    def __init__(self, invariant: str, message: str) -> None:
+        super().__init__(f"{invariant}: {message}")
+        self.invariant = invariant
+
+
+class SimulatedCrash(BaseException):
+    """The process ends here, at once: nothing may catch this but the simulator."""
+
+
+class Story:
+    """The lines of one run. `clock` gives the milliseconds since the beginning."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self.lines: list[str] = []
+
+    def tell(self, who: str, what: str) -> None:
+        """Add a line."""
+        self.lines.append(f"{len(self.lines) + 1:5}  +{self._clock() / 1000:9.3f} s  {who:<8} {what}")
+
+    def text(self) -> str:
+        """The story, shortened in front when it is long: what went wrong stands at its end."""
+        left_out = max(0, len(self.lines) - STORY_LINES_SHOWN)
+        head = [f"       … {left_out} lines before"] if left_out else []
+        return "\n".join(head + self.lines[left_out:])
+
+    def digest(self) -> str:
+        """Equal for equal stories."""
+        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()

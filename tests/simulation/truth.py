@@ -1,0 +1,127 @@
+"""What must be true of one run, told from its committed events alone? A second, plain opinion beside the engine's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.schemas import events as e
+from penstock.schemas.envelope import DecisionRecorded
+from tests.simulation.story import Violation
+
+CLOSING = {
+    e.WorkflowCompleted: "completed",
+    e.WorkflowFailed: "failed",
+    e.WorkflowCancelled: "cancelled",
+    e.WorkflowTerminated: "terminated",
+}
+UNNUMBERED = (e.InputIgnored, e.ResultAwaited)
+
+
+class Activity:
+    """Where an activity stands: `open` (with workers), `waiting` (for its retry), or how it ended."""
+
+    def __init__(self, event: e.ActivityScheduled) -> None:
+        self.name, self.input, self.attempt, self.state, self.retry_ms = event.activity, event.input, 1, "open", 0
+        self.result = b""
+
+
+class Run:
+    """One run's history as the topic `events` has it."""
+
+    def __init__(self, workflow_id: str, run_id: str, started: e.WorkflowStarted) -> None:
+        self.workflow_id, self.run_id, self.workflow_type = workflow_id, run_id, started.workflow_type
+        self.parent_run_id = started.parent_run_id
+        self.status, self.blocked_reason, self.next_number = "running", "", 1
+        self.records: list[DecisionRecorded] = []
+        self.events: list[Any] = []
+        self.activities: dict[int, Activity] = {}
+        self.timers: dict[int, int] = {}  # pending ones: when they are due
+        self.children: dict[int, str] = {}  # pending ones: their workflow ids
+        self.orders = 0
+
+    def __str__(self) -> str:
+        return f"{self.workflow_id} (run {self.run_id}, {self.workflow_type})"
+
+    @property
+    def is_closed(self) -> bool:
+        return self.status in CLOSING.values()
+
+    def take(self, record: DecisionRecorded, events: list[Any]) -> None:
+        """The next decision. Raises Violation."""
+        if record.first_sequence != self.next_number:
+            raise Violation("H (history)", f"{self} goes on with event {record.first_sequence}, not {self.next_number}")
+        self.records.append(record)
+        for event in events:
+            if self.is_closed:
+                raise Violation("H (history)", f"{self} goes on after its end with {event}")
+            self.next_number += 1
+            self.events.append(event)
+            self._apply(event, record.now_ms)
+
+    def of(self, kind: type) -> list[Any]:
+        """The run's events of a kind, in order."""
+        return [event for event in self.events if type(event) is kind]
+
+    def _apply(self, event: Any, now_ms: int) -> None:
+        kind = type(event)
+        if kind in CLOSING:
+            self.status = CLOSING[kind]
+        elif kind is e.WorkflowBlocked:
+            self.status, self.blocked_reason = "blocked", event.reason
+        elif kind is e.WorkflowUnblocked:
+            self.status, self.blocked_reason = "running", ""
+        elif kind.__name__.startswith("Activity"):
+            self._apply_activity(event, now_ms)
+        elif kind.__name__.startswith("Timer"):
+            self._apply_timer(event, now_ms)
+        elif kind.__name__.startswith("Child"):
+            self._apply_child(event)
+        if hasattr(event, "sequence") and kind.__name__.endswith(("Scheduled", "Started", "Recorded", "Marked", "Sent")):
+            self._order(event.sequence)
+
+    def _order(self, sequence: int) -> None:
+        if sequence != self.orders + 1:
+            raise Violation("H (history)", f"{self} numbers an order {sequence} after {self.orders}")
+        self.orders = sequence
+
+    def _apply_activity(self, event: Any, now_ms: int) -> None:
+        if isinstance(event, e.ActivityScheduled):
+            self.activities[event.sequence] = Activity(event)
+            return
+        found = self.activities.get(event.sequence)
+        if found is None:
+            raise Violation("R (results)", f"{self}: {event} is about no activity")
+        attempt = getattr(event, "attempt", found.attempt)
+        match event:
+            case e.ActivityCompleted() if found.state == "open" and attempt == found.attempt:
+                found.state, found.result = "completed", event.result
+            case e.ActivityFailed() if found.state == "open" and attempt == found.attempt:
+                found.state = "failed"
+            case e.ActivityAttemptFailed() if found.state == "open" and attempt == found.attempt:
+                found.state, found.retry_ms = "waiting", event.retry_ms
+            case e.ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1:
+                if now_ms < found.retry_ms:
+                    raise Violation("C (timers)", f"{self} retried order {event.sequence} before {found.retry_ms}")
+                found.state, found.attempt = "open", attempt
+            case e.ActivityCancelled() if found.state in ("open", "waiting"):
+                found.state = "cancelled"
+            case _:
+                raise Violation(
+                    "R (results)", f"{self}: {event} while attempt {found.attempt} of that activity is {found.state}"
+                )
+
+    def _apply_timer(self, event: Any, now_ms: int) -> None:
+        if isinstance(event, e.TimerStarted):
+            self.timers[event.sequence] = event.due_ms
+            return
+        due_ms = self.timers.pop(event.sequence, None)
+        if due_ms is None:
+            raise Violation("C (timers)", f"{self}: {event}, but no such timer is pending")
+        if isinstance(event, e.TimerFired) and now_ms < due_ms:
+            raise Violation("C (timers)", f"{self}: timer {event.sequence} fired {due_ms - now_ms} ms early")
+
+    def _apply_child(self, event: Any) -> None:
+        if isinstance(event, e.ChildScheduled):
+            self.children[event.sequence] = event.workflow_id
+        elif self.children.pop(event.sequence, None) is None:
+            raise Violation("R (results)", f"{self}: {event}, but no such child is pending")

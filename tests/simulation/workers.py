@@ -1,0 +1,79 @@
+"""Who runs activities? Simulated workers: at least once each task, sometimes twice, late, and out of order."""
+
+from __future__ import annotations
+
+from random import Random
+
+from penstock.schemas.codec import decode, encode
+from penstock.schemas.failure import Failure
+from penstock.schemas.tasks import ActivityTask, TaskCompleted, TaskFailed
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import Record
+from tests.simulation.broker import Broker
+from tests.simulation.story import Story, Violation
+from tests.simulation.workflows import perform
+
+LATE_SHARE, TWICE_SHARE, AGAIN_SHARE = 0.15, 0.1, 0.1
+
+
+class Workers:
+    """All workers of all queues together. A task in `waiting` was delivered and not finished yet."""
+
+    def __init__(self, broker: Broker, topics: Topics, random: Random, story: Story) -> None:
+        self._broker, self._topics, self._random, self._story = broker, topics, random, story
+        self._positions: dict[tuple[str, int], int] = {}
+        self._waiting: list[ActivityTask] = []
+        self._late: list[Record] = []
+        self.executions = 0
+
+    def fetch(self) -> None:
+        """Take the tasks that are visible."""
+        for where, partition in self._broker.partitions.items():
+            if self._topics.queue_of(where[0]) is None:
+                continue
+            records, self._positions[where] = partition.committed(self._positions.get(where, 0), 1_000)
+            for record in records:
+                task = decode(record.value or b"")
+                if not isinstance(task, ActivityTask):
+                    raise Violation("T (transaction)", f"{record} is no task")
+                self._waiting.append(task)
+
+    def work(self) -> bool:
+        """Finish one task, or deliver one late result; whether there was anything to do."""
+        chance = self._random
+        self.fetch()
+        if self._late and (not self._waiting or chance.random() < LATE_SHARE):
+            record = self._late.pop(chance.randrange(len(self._late)))
+            self._broker.append(record)
+            self._story.tell("worker", f"a late result reaches results[{record.partition}]")
+            return True
+        if not self._waiting:
+            return False
+        index = chance.randrange(min(len(self._waiting), 8))
+        task = self._waiting[index]
+        if chance.random() >= AGAIN_SHARE:  # otherwise it is delivered again, as after a worker's death
+            del self._waiting[index]
+        self._run(task)
+        return True
+
+    def _run(self, task: ActivityTask) -> None:
+        chance = self._random
+        self.executions += 1
+        outcome = perform(task, self.executions)
+        token = {
+            "workflow_id": task.workflow_id, "run_id": task.run_id, "sequence": task.sequence, "attempt": task.attempt,
+            "worker": f"w{self.executions}",
+        }  # fmt: skip
+        if isinstance(outcome, Failure):
+            value = encode(TaskFailed(failure=outcome, **token))
+        else:
+            value = encode(TaskCompleted(result=outcome, **token))
+        record = Record(self._topics.results, task.shard, task.workflow_id.encode(), value)
+        words = f"{task.activity} of {task.workflow_id}, order {task.sequence}, attempt {task.attempt}"
+        for _ in range(1 + (chance.random() < TWICE_SHARE)):
+            if chance.random() < LATE_SHARE:
+                self._late.append(record)
+                self._story.tell("worker", f"ran {words}; its result is held up")
+            else:
+                stored = self._broker.append(record)
+                self._story.tell("worker", f"ran {words} → results[{task.shard}]@{stored.offset}")

@@ -1,0 +1,298 @@
+"""What runs in the simulation? Workflows that use everything workflow code may ask for, and their activities.
+
+An activity's outcome follows from its input and the attempt, so that a plain model (scenarios.py) can tell each run's
+result. The activities here are declared only: `perform` stands in for a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from penstock.engine.core.saga import Saga
+from penstock.engine.core.workflow import (
+    Signal,
+    WorkflowDefinition,
+    get_run,
+    info,
+    now,
+    patched,
+    random,
+    side_effect,
+    sleep,
+    uuid4,
+    wait_condition,
+    workflow,
+)
+from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
+from penstock.schemas.failure import Failure
+from penstock.schemas.tasks import ActivityTask
+from penstock.workers.activity import activity
+
+LATE_QUEUE = "sim-late"
+QUEUES = ("default", "sim-other")
+
+tick = Signal("sim_tick", int)
+go = Signal("sim_go", str)
+
+
+# Activities. `task_result` says what comes of an attempt.
+
+
+@activity(name="sim_add")
+def add(left: int, right: int) -> int: ...
+
+
+@activity(name="sim_square", queue="sim-other")
+def square(value: int) -> int: ...
+
+
+@activity(name="sim_flaky", backoff=["200ms", "1s"])
+def flaky(value: int, failures: int) -> int: ...
+
+
+@activity(name="sim_refused")
+def refused(value: int) -> int: ...
+
+
+@activity(name="sim_tired", retries=2, backoff=["100ms"])
+def tired(value: int) -> int: ...
+
+
+@activity(name="sim_stamp")
+def stamp(value: int) -> str: ...
+
+
+@activity(name="sim_slow", queue="sim-other")
+def slow(value: int) -> int: ...
+
+
+@activity(name="sim_late_add", queue=LATE_QUEUE)
+def late_add(left: int, right: int) -> int: ...
+
+
+@activity(name="sim_book")
+def book(place: str) -> str: ...
+
+
+@activity(name="sim_unbook", backoff=["50ms"])
+def unbook(place: str) -> None: ...
+
+
+def perform(task: ActivityTask, execution: int) -> bytes | Failure:
+    """What an execution of this attempt gives: the result as JSON, or its failure."""
+    values = msgspec.json.decode(task.input)
+    match task.activity:
+        case "sim_add" | "sim_late_add":
+            return msgspec.json.encode(values["left"] + values["right"])
+        case "sim_square" | "sim_slow":
+            return msgspec.json.encode(values * values)
+        case "sim_flaky":
+            if task.attempt <= values["failures"]:
+                return Failure(type="builtins.OSError", message="not this time")
+            return msgspec.json.encode(values["value"] * 2)
+        case "sim_refused":
+            return Failure(type="builtins.ValueError", message="never", non_retryable=True)
+        case "sim_tired":
+            return Failure(type="builtins.OSError", message="still not")
+        case "sim_stamp":
+            return msgspec.json.encode(f"{values}:{execution}")
+        case "sim_book":
+            if values.startswith("full"):
+                return Failure(type="builtins.LookupError", message="full", non_retryable=True)
+            return msgspec.json.encode(f"booked {values}")
+        case "sim_unbook":
+            if values.startswith("sticky") and task.attempt == 1:
+                return Failure(type="builtins.OSError", message="busy")
+            return b"null"
+    raise AssertionError(f"no such activity: {task.activity}")
+
+
+# Workflows.
+
+
+@workflow(name="sim_chain")
+async def chain(steps: int) -> int:
+    """One activity after the other."""
+    total = 0
+    for step in range(steps):
+        total = await add(total, step)
+    return total
+
+
+@workflow(name="sim_fan")
+async def fan(width: int) -> int:
+    """Activities side by side."""
+    return sum(await asyncio.gather(*(square(value) for value in range(width))))
+
+
+@workflow(name="sim_retrying")
+async def retrying(value: int, failures: int) -> int:
+    """An activity that fails a few times."""
+    return await flaky(value, failures)
+
+
+@workflow(name="sim_hopeless")
+async def hopeless(value: int) -> list[int]:
+    """Activities that fail for good, at once and after all their attempts."""
+    attempts = []
+    for call in (refused(value), tired(value)):
+        try:
+            await call
+        except ActivityFailed as error:
+            attempts.append(error.attempts)
+    return attempts
+
+
+@workflow(name="sim_stamped")
+async def stamped(count: int) -> list[str]:
+    """Results that differ in each execution: the one that counted must be the one that code saw."""
+    return await asyncio.gather(*(stamp(value) for value in range(count)))
+
+
+@workflow(name="sim_napping")
+async def napping(naps_ms: list[int]) -> bool:
+    """Timers one after the other; true when none fired early."""
+    began = now()
+    for nap_ms in naps_ms:
+        await sleep(nap_ms / 1000)
+    return (now() - began).total_seconds() * 1000 >= sum(naps_ms)
+
+
+@workflow(name="sim_racing")
+async def racing(value: int, patience_ms: int) -> int:
+    """An activity against a timer: its square, or -1 when it was too slow."""
+    try:
+        return await asyncio.wait_for(slow(value), patience_ms / 1000)
+    except TimeoutError:
+        return -1
+
+
+@workflow(name="sim_approval")
+async def approval(patience_ms: int) -> str:
+    """A signal, waited for with a timeout."""
+    try:
+        return await go.wait(timeout=patience_ms / 1000)
+    except TimeoutError:
+        return "too late"
+
+
+@workflow(name="sim_collector")
+async def collector(count: int) -> list[int]:
+    """So many signals, whatever their order."""
+    return sorted([await tick.wait() for _ in range(count)])
+
+
+@workflow(name="sim_telling")
+async def telling(listener: str, count: int) -> int:
+    """Signals to another run, an activity between them."""
+    for value in range(count):
+        get_run(listener).signal(tick, value)
+        await add(value, 1)
+    return count
+
+
+@workflow(name="sim_trip")
+async def trip(places: list[str]) -> list[str]:
+    """A saga: undone in reverse when one place is full, or when it is cancelled."""
+    async with Saga() as saga:
+        booked = []
+        for place in places:
+            booked.append(await saga.do(book(place), undo=unbook(place)))
+        await sleep("5s")
+        return booked
+
+
+@workflow(name="sim_parallel_trip")
+async def parallel_trip(places: list[str]) -> list[str]:
+    """A saga whose steps run side by side."""
+    async with Saga() as saga:
+        return list(await asyncio.gather(*(saga.do(book(place), undo=unbook(place)) for place in places)))
+
+
+@workflow(name="sim_parent")
+async def parent(name: str, children: int, fails: bool) -> list[int]:
+    """Children on other shards, one of which may fail."""
+    calls = [chain(number + 1).options(id=f"{name}.child-{number}") for number in range(children)]
+    results = list(await asyncio.gather(*calls))
+    if fails:
+        try:
+            await failing(name).options(id=f"{name}.failing")
+        except ChildWorkflowFailed:
+            results.append(-1)
+    return results
+
+
+@workflow(name="sim_failing")
+async def failing(why: str) -> int:
+    """Fails its run, after an activity."""
+    await add(1, 1)
+    raise WorkflowFailed(f"no: {why}")
+
+
+@workflow(name="sim_sleeper")
+async def sleeper(nap_ms: int) -> str:
+    """Sleeps long; there to be cancelled or terminated."""
+    await sleep(nap_ms / 1000)
+    return "slept"
+
+
+@workflow(name="sim_guardian")
+async def guardian(name: str) -> str:
+    """A parent that is cancelled or terminated while its child sleeps."""
+    return await sleeper(600_000).options(id=f"{name}.sleeper")
+
+
+@workflow(name="sim_homeless")
+async def homeless(steps: int) -> int:
+    """Activities on a queue whose topic comes late."""
+    total = await add(0, 1)
+    for step in range(steps):
+        total = await late_add(total, step)
+    return total
+
+
+@workflow(name="sim_oracle")
+async def oracle(sides: int) -> bool:
+    """Everything that must be the same again on replay."""
+    thrown = random().randrange(sides)
+    name = str(uuid4())
+    kept = side_effect(lambda: sides * 2)
+    total = 0
+
+    async def count() -> None:
+        nonlocal total
+        total = await add(thrown, 1)
+
+    task = asyncio.create_task(count())
+    await wait_condition(lambda: total > 0)
+    await task
+    fresh = patched("sim-patch")
+    began = now()
+    await sleep(0.3)
+    return fresh and kept == sides * 2 and total == thrown + 1 and len(name) == 36 and now() > began
+
+
+@workflow(name="sim_bulky")
+async def bulky(size: int) -> str:
+    """A result that no record can hold: the run must be BLOCKED, and harm nobody."""
+    await add(size, 0)
+    return "x" * size
+
+
+@workflow(name="sim_named")
+async def named(times: int) -> str:
+    """Tells which run it is: an id may be used again."""
+    for _ in range(times):
+        await add(1, times)
+    return info().run_id
+
+
+DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
+    definition.name: definition
+    for definition in (
+        chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
+        parent, failing, sleeper, guardian, homeless, oracle, bulky, named,
+    )
+}  # fmt: skip

@@ -1,0 +1,200 @@
+"""Which topics exist, how are they set, and where do their partitions begin and end?
+
+An answer of `check` comes from memory: producing to a topic that does not exist would otherwise fail only after
+seconds, and take its whole transaction along.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+)
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not say what it exports
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from penstock.schemas.errors import LogUnavailable, RecordTooLarge, UnknownTopic
+from penstock.topics.kafka import faults, settings
+from penstock.topics.log import Record, TopicFacts, TopicPartition, TopicSpec
+
+ANSWER_TIMEOUT_S = 5.0
+WORK_TIMEOUT_S = 30.0
+# What Kafka adds to a record that lies alone in its batch: 61 bytes, and at most 30 of lengths.
+RECORD_OVERHEAD_BYTES = 100
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+
+
+class Admin:
+    """Asks and changes what the cluster knows of topics. May be used by several threads."""
+
+    def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
+        self._bootstrap = bootstrap
+        self._client = AdminClient(settings.administering(bootstrap, options))
+        # topic -> (partitions, most bytes of key and value together)
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def check(self, record: Record) -> None:
+        """Raises UnknownTopic or RecordTooLarge for a record that cannot be appended; LogUnavailable."""
+        partitions, size_max = self._known.get(record.topic, (0, 0))
+        size = len(record.key or b"") + len(record.value or b"")
+        if 0 <= record.partition < partitions and size <= size_max:
+            return
+        self._check_anew(record, size)
+
+    def _check_anew(self, record: Record, size: int) -> None:
+        # What is remembered may be outdated: a topic can be made, grow, and have its limit raised at any time.
+        partitions, size_max = self._learn(record.topic)
+        if not 0 <= record.partition < partitions:
+            raise UnknownTopic(f"topic {record.topic} has no partition {record.partition}, only {partitions}")
+        if size > size_max:
+            raise RecordTooLarge(
+                f"a record of {size:,} bytes does not fit topic {record.topic}, which takes {size_max:,}: "
+                "make it smaller or raise the topic's max.message.bytes"
+            )
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has, asked anew. Raises UnknownTopic, LogUnavailable."""
+        count = self._counts().get(topic)
+        if count is None:
+            raise UnknownTopic(f"topic {topic} does not exist at {self._bootstrap}: create it first")
+        return count
+
+    def _learn(self, topic: str) -> tuple[int, int]:
+        partitions = self.partitions(topic)
+        limit = self._configs([topic]).get(topic, {}).get("max.message.bytes", str(DEFAULT_MAX_MESSAGE_BYTES))
+        self._known[topic] = (partitions, int(limit) - RECORD_OVERHEAD_BYTES)
+        return self._known[topic]
+
+    def describe(self, topics: Sequence[str] | None) -> Mapping[str, TopicFacts]:
+        """The topics that exist, all but Kafka's own, or of those named."""
+        counts = self._counts()
+        names = [name for name in counts if not name.startswith("__")] if topics is None else topics
+        present = [name for name in names if name in counts]
+        configs = self._configs(present)
+        return {name: TopicFacts(name, counts[name], configs.get(name, {})) for name in present}
+
+    def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Make these topics and wait until they can be seen; those that exist stay as they are."""
+        existing = self._counts()
+        # A replication factor of -1 is the broker's own default (KIP-464).
+        missing = [
+            NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=-1, config=dict(spec.config))
+            for spec in specs
+            if spec.name not in existing
+        ]
+        if not missing:
+            return
+        for name, future in self._client.create_topics(missing, request_timeout=WORK_TIMEOUT_S).items():
+            self._result(future, f"topic {name} could not be made", unless=KafkaError.TOPIC_ALREADY_EXISTS)
+        self._await_visible([spec.name for spec in specs])
+
+    def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        """Set these settings of a topic (IncrementalAlterConfigs, KIP-339)."""
+        self.partitions(topic)
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        futures = self._client.incremental_alter_configs([resource], request_timeout=WORK_TIMEOUT_S)
+        for future in futures.values():
+            self._result(future, f"topic {topic} could not be configured")
+        self._known.pop(topic, None)
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """First offset kept and next offset of each partition, uncommitted records counted."""
+        self._require(partitions)
+        first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        following = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {partition: (first[partition], following[partition]) for partition in partitions}
+
+    def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Delete the records below these offsets (KIP-107)."""
+        if not offsets:
+            return
+        self._require(offsets)
+        below = [KafkaPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        futures = self._client.delete_records(below, request_timeout=WORK_TIMEOUT_S, operation_timeout=WORK_TIMEOUT_S)
+        for partition, future in futures.items():
+            self._result(future, f"{partition.topic}[{partition.partition}] could not be trimmed")
+
+    def _require(self, partitions: Iterable[TopicPartition]) -> None:
+        counts: Mapping[str, int] | None = None
+        for topic, number in partitions:
+            if 0 <= number < self._known.get(topic, (0, 0))[0]:
+                continue
+            counts = self._counts() if counts is None else counts
+            if not 0 <= number < counts.get(topic, 0):
+                raise UnknownTopic(f"{topic}[{number}] does not exist at {self._bootstrap}: create the topic first")
+
+    def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        if not partitions:
+            return {}
+        request = {KafkaPartition(topic, number): spec for topic, number in partitions}
+        # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
+        futures = self._client.list_offsets(
+            request, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_TIMEOUT_S
+        )
+        return {
+            (partition.topic, partition.partition): self._result(future, "offsets could not be listed").offset
+            for partition, future in futures.items()
+        }
+
+    def _counts(self, *, led: bool = False) -> dict[str, int]:
+        """Partitions of every topic; with `led`, only of those whose partitions all have a leader by now.
+
+        All are asked for: asking for one by name may create it (KIP-361)."""
+        try:
+            found = self._client.list_topics(timeout=ANSWER_TIMEOUT_S)
+        except KafkaException as error:
+            raise faults.plain_failure(faults.error_of(error), self._bootstrap, "topics cannot be listed") from error
+        return {
+            name: len(topic.partitions)
+            for name, topic in found.topics.items()
+            if topic.partitions and not (led and any(part.leader < 0 for part in topic.partitions.values()))
+        }
+
+    def _configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        if not topics:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+        configs: dict[str, dict[str, str]] = {}
+        for resource, future in self._client.describe_configs(resources, request_timeout=WORK_TIMEOUT_S).items():
+            # A principal may be allowed to write but not to see settings; a topic may vanish between two questions.
+            entries = self._result(
+                future,
+                f"topic {resource.name} cannot be described",
+                unless=(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART),
+            )
+            if entries is not None:
+                configs[resource.name] = {name: entry.value or "" for name, entry in entries.items()}
+        return configs
+
+    def _await_visible(self, topics: Sequence[str]) -> None:
+        deadline = time.monotonic() + WORK_TIMEOUT_S
+        while not set(topics) <= self._counts(led=True).keys():
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"topics {', '.join(topics)} were made but not seen for {WORK_TIMEOUT_S:g} s")
+            time.sleep(0.01)
+
+    def _result(self, future: Future[Any], doing: str, unless: int | tuple[int, ...] = ()) -> Any:
+        try:
+            return future.result(WORK_TIMEOUT_S + ANSWER_TIMEOUT_S)
+        except KafkaException as raised:
+            error = faults.error_of(raised)
+            if error.code() in (unless if isinstance(unless, tuple) else (unless,)):
+                return None
+            raise faults.plain_failure(error, self._bootstrap, doing) from raised

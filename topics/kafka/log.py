@@ -1,0 +1,116 @@
+"""How is Kafka opened as a log? One object that hands out clients; each of them keeps its own connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from confluent_kafka import Consumer, Producer
+
+from penstock.schemas.errors import OffsetOutOfRange, TopicMismatch
+from penstock.topics.kafka import settings
+from penstock.topics.kafka.admin import Admin
+from penstock.topics.kafka.faults import Watch
+from penstock.topics.kafka.member import KafkaMember
+from penstock.topics.kafka.publisher import KafkaPublisher
+from penstock.topics.kafka.reading import KafkaReader, read_to_end
+from penstock.topics.kafka.transactor import KafkaTransactor
+from penstock.topics.log import Listener, Record, StoredRecord, TopicFacts, TopicPartition, TopicSpec
+
+_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class KafkaLog:
+    """A Kafka cluster as a log.
+
+    `bootstrap` is `host:port[,host:port…]`; `options` are librdkafka settings for every client (security, tuning).
+    Nobody is asked before the first call; then LogUnavailable comes within about 5 s when nobody answers."""
+
+    def __init__(self, bootstrap: str, options: Mapping[str, str] = _NO_OPTIONS) -> None:
+        self._bootstrap = bootstrap
+        self._options = dict(options)
+        self._opened: Admin | None = None
+
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
+        """The topics that exist (all but Kafka's own, or of those named). Raises LogUnavailable."""
+        return self._admin.describe(topics)
+
+    def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Make these topics, replicated as the broker's default says, and wait until they can be seen."""
+        self._admin.create(specs)
+
+    def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        """Change these of a topic's settings. Raises UnknownTopic, LogUnavailable."""
+        self._admin.configure(topic, config)
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """First offset kept and next offset of each partition. Raises UnknownTopic, LogUnavailable."""
+        return self._admin.ends(partitions)
+
+    def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Delete the records below these offsets. Raises OffsetOutOfRange (beyond the end), UnknownTopic."""
+        self._admin.trim(offsets)
+
+    def read_to_end(self, topic: str, partition: int, start: int, timeout_s: float) -> Iterator[list[StoredRecord]]:
+        """Every committed record from `start` to the end as it is now. Raises OffsetOutOfRange, LogUnavailable."""
+        first, end = self._admin.ends([(topic, partition)])[topic, partition]
+        if not first <= start <= end:
+            raise OffsetOutOfRange(f"{topic}[{partition}]@{start} is not in the log, which has {first} to {end}")
+        if start == end:
+            return
+        watch = Watch(self._bootstrap)
+        consumer = Consumer(settings.reading(self._bootstrap, self._options, watch))
+        try:
+            yield from read_to_end(consumer, (topic, partition), start, end, timeout_s, self._bootstrap)
+        finally:
+            consumer.close()
+
+    def reader(self, positions: Mapping[TopicPartition, int]) -> KafkaReader:
+        """Read from these offsets on; -1 means from the end as it is now. Raises UnknownTopic, LogUnavailable."""
+        ends = self._admin.ends([partition for partition, offset in positions.items() if offset < 0])
+        resolved = {partition: ends[partition][1] if offset < 0 else offset for partition, offset in positions.items()}
+        consumer = Consumer(settings.reading(self._bootstrap, self._options, Watch(self._bootstrap)))
+        return KafkaReader(consumer, resolved, self._bootstrap)
+
+    def publisher(self) -> KafkaPublisher:
+        """A producer outside of transactions."""
+        return KafkaPublisher(
+            lambda watch: Producer(settings.publishing(self._bootstrap, self._options, watch)),
+            self._check,
+            self._bootstrap,
+        )
+
+    def join(self, group: str, topics: Sequence[str], listener: Listener) -> KafkaMember:
+        """Become a member of a group. Raises UnknownTopic, TopicMismatch (unequal partitions), LogUnavailable."""
+        counts = {topic: self._admin.partitions(topic) for topic in topics}
+        if len(set(counts.values())) > 1:
+            raise TopicMismatch(f"group {group} needs topics of equally many partitions, not {counts}")
+        return KafkaMember(
+            lambda watch: Consumer(settings.member(self._bootstrap, self._options, watch, group)),
+            topics,
+            listener,
+            self._bootstrap,
+        )
+
+    def transactor(self, transactional_id: str) -> KafkaTransactor:
+        """A producer of transactions; `recover` it first."""
+        return KafkaTransactor(
+            lambda watch: Producer(settings.transactional(self._bootstrap, self._options, watch, transactional_id)),
+            self._check,
+            transactional_id,
+            self._bootstrap,
+        )
+
+    def close(self) -> None:
+        """Let go of the admin client. What was handed out is closed by its owner."""
+        self._opened = None
+
+    @property
+    def _check(self) -> Callable[[Record], None]:
+        return self._admin.check
+
+    @property
+    def _admin(self) -> Admin:
+        if self._opened is None:
+            self._opened = Admin(self._bootstrap, self._options)
+        return self._opened

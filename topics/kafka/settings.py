@@ -1,0 +1,128 @@
+"""Which librdkafka settings does each client get? All that matter are spelled out; a user's options come over the
+tunable ones, never over those that correctness hangs on.
+
+Names and meanings: librdkafka's CONFIGURATION.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.topics.kafka.faults import LibrdkafkaLog, Watch
+
+TRANSACTION_TIMEOUT_MS = 15_000
+SESSION_TIMEOUT_MS = 8_000
+Settings = dict[str, Any]
+
+_COMMON: Mapping[str, Any] = {
+    "client.id": "penstock",
+    # The default of 100 ms is hidden in every transaction: commits retry until the last one's markers are written.
+    "retry.backoff.ms": 2,
+    "retry.backoff.max.ms": 10,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 1_000,
+    "socket.nagle.disable": True,
+    "socket.keepalive.enable": True,
+    "socket.timeout.ms": 10_000,
+    # Brief: a topic made a moment ago may be unknown to the broker asked. Long: a produce to a missing one would hang.
+    "topic.metadata.propagation.max.ms": 5_000,
+    "topic.metadata.refresh.fast.interval.ms": 20,
+    "topic.metadata.refresh.interval.ms": 60_000,
+    "enable.metrics.push": False,
+    "statistics.interval.ms": 0,
+}
+_PRODUCER: Mapping[str, Any] = {
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+    # Our own check against the topic's limit is exact and names it; this one must only not be in its way.
+    "message.max.bytes": 64_000_000,
+    # A batch may not be larger than the topic's max.message.bytes, whose default is 1,048,588.
+    "batch.size": 1_000_000,
+    "compression.type": "none",
+    "request.timeout.ms": 10_000,
+}
+_PRODUCER_FIXED: Mapping[str, Any] = {"enable.idempotence": True, "acks": "all"}
+_FETCH: Mapping[str, Any] = {
+    "fetch.min.bytes": 1,
+    # A partition that is started waits for the fetch under way to come back.
+    "fetch.wait.max.ms": 100,
+    "fetch.error.backoff.ms": 20,
+    # The default of 1 s would stall a reader that is catching up each time its queue was full.
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32_768,
+    "check.crcs": True,
+}
+_FETCH_FIXED: Mapping[str, Any] = {
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "error",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "allow.auto.create.topics": False,
+}
+
+
+def transactional(bootstrap: str, options: Mapping[str, str], watch: Watch, transactional_id: str) -> Settings:
+    """A producer of transactions. They are sent when whole, so that it never lingers."""
+    return {
+        **_client(bootstrap, watch),
+        **_PRODUCER,
+        "linger.ms": 0,
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        "message.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        **options,
+        **_PRODUCER_FIXED,
+        "transactional.id": transactional_id,
+    }
+
+
+def publishing(bootstrap: str, options: Mapping[str, str], watch: Watch) -> Settings:
+    """A producer outside of transactions."""
+    return {
+        **_client(bootstrap, watch),
+        **_PRODUCER,
+        "linger.ms": 1,
+        "message.timeout.ms": 30_000,
+        **options,
+        **_PRODUCER_FIXED,
+    }
+
+
+def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str) -> Settings:
+    """A member of a group: dynamic, classic protocol, range (the one assignor that keeps `commands-i` and `results-i`
+    together)."""
+    return {
+        **_client(bootstrap, watch),
+        **_FETCH,
+        "session.timeout.ms": SESSION_TIMEOUT_MS,
+        # Members hear of a rebalance in the answer to a heartbeat: this is the time that a hand-over takes.
+        "heartbeat.interval.ms": 300,
+        "max.poll.interval.ms": 300_000,
+        **options,
+        **_FETCH_FIXED,
+        "group.id": group,
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "range",
+    }
+
+
+def reading(bootstrap: str, options: Mapping[str, str], watch: Watch) -> Settings:
+    """A consumer in no group; librdkafka wants a group's name all the same."""
+    return {
+        **_client(bootstrap, watch),
+        **_FETCH,
+        **options,
+        **_FETCH_FIXED,
+        "group.id": "penstock-reader",
+        "enable.partition.eof": True,
+    }
+
+
+def administering(bootstrap: str, options: Mapping[str, str]) -> Settings:
+    """An admin client. Nobody polls it, so that its log lines would pile up: it has none, its calls raise."""
+    return {"bootstrap.servers": bootstrap, **_COMMON, "log_level": 0, **options}
+
+
+def _client(bootstrap: str, watch: Watch) -> Settings:
+    return {"bootstrap.servers": bootstrap, **_COMMON, "error_cb": watch.on_error, "logger": LibrdkafkaLog()}
