@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from penstock.config import Settings, load
 from penstock.engine.core.workflow import Signal, WorkflowCall
-from penstock.exchange import Exchange, seconds_left
+from penstock.exchange import Advice, Exchange, seconds_left
 from penstock.logs import route_to_logging
 from penstock.outcome import refusal_of, result_of
 from penstock.reads import Reads
@@ -129,7 +129,7 @@ class Client:
         """
         pending: set[asyncio.Task[Started]] = set()
         try:
-            for type, input, id in starts:  # noqa: A001 - the field's words
+            for type, input, id in starts:
                 if len(pending) >= in_flight:
                     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
@@ -216,9 +216,7 @@ class Client:
             )
         return reply
 
-    async def _start(
-        self, type: str, input: bytes, id: str, on_existing: OnExisting, returns: Adapter[R]
-    ) -> Run[R]:
+    async def _start(self, type: str, input: bytes, id: str, on_existing: OnExisting, returns: Adapter[R]) -> Run[R]:
         check_size(input, what=f"the input of {type}")
         accepted = await self.ordered(
             StartWorkflow(
@@ -239,12 +237,11 @@ class Client:
             return Started(id, None, error)
 
     async def _open(self) -> None:
-        remedy = _remedy(self.settings)
         if self._log is None:
             self._log = await asyncio.to_thread(existing_log, self.settings)
-        self._exchange = Exchange(self._log, self.topics, asyncio.get_running_loop(), remedy=remedy)
-        await asyncio.to_thread(self._exchange.open)
-        self._reads = Reads(self._log, self.topics, self._exchange.shards)
+        exchange = self._exchange = Exchange(self._log, self.topics, asyncio.get_running_loop(), _advice(self.settings))
+        await asyncio.to_thread(exchange.open)
+        self._reads = Reads(self._log, self.topics, exchange.shards)
 
     async def _close(self) -> None:
         reads, exchange, log = self._reads, self._exchange, self._log
@@ -264,9 +261,7 @@ class Run(Generic[R]):
     `existing`: the start that gave this handle found the run already there and joined it.
     """
 
-    def __init__(
-        self, client: Client, id: str, run_id: str, returns: Adapter[R], *, existing: bool = False
-    ) -> None:
+    def __init__(self, client: Client, id: str, run_id: str, returns: Adapter[R], *, existing: bool = False) -> None:
         self._client, self._returns = client, returns
         self.id, self.run_id, self.existing = id, run_id, existing
 
@@ -316,7 +311,7 @@ class Run(Generic[R]):
         await self._order(RetryWorkflow(**self._target()))
 
     async def describe(self) -> Json:
-        """The run's state now: type, status, times, result or failure, and what it waits for. Raises WorkflowNotFound."""
+        """The run's state: type, status, times, result or failure, what it waits for. Raises WorkflowNotFound."""
         return await self._client.reads.describe(self.id)
 
     async def history(self) -> JsonList:
@@ -346,10 +341,11 @@ def existing_log(settings: Settings) -> Log:
     """The log at the settings' URL. Raises UnknownTopic, LogUnavailable; an embedded one is not made by asking."""
     file = settings.log_file
     if file is not None and not file.exists():
-        raise UnknownTopic(f"there is no log at {file} yet: {_remedy(settings)}")
+        raise UnknownTopic(f"there is no log at {file} yet: {_advice(settings).topics}")
     return connect(settings.log)
 
 
-def _remedy(settings: Settings) -> str:
-    """What somebody does whose namespace has no topics."""
-    return "start `penstock dev FILE` there first." if settings.embedded else "run `penstock topics apply` first."
+def _advice(settings: Settings) -> Advice:
+    if settings.embedded:
+        return Advice("start `penstock dev FILE` first.", "`penstock dev …` or `penstock processor …`")
+    return Advice("run `penstock topics apply` first.", "`penstock processor …`")

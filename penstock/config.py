@@ -16,13 +16,19 @@ from penstock.topics.connect import FILE_NAME, embedded_path, kafka_address
 MEMORY = ":memory:"
 NAME = r"^[A-Za-z0-9_-]+$"
 DOTTED = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
-LogUrl = Annotated[str, msgspec.Meta(min_length=1, description="where the log is: embedded:PATH or kafka://host:port,…")]
+LogUrl = Annotated[
+    str, msgspec.Meta(min_length=1, description="where the log is: embedded:PATH or kafka://host:port,…")
+]
 Namespace = Annotated[str, msgspec.Meta(pattern=NAME, max_length=100, description="the deployment that is meant")]
-Prefix = Annotated[str, msgspec.Meta(pattern=DOTTED, max_length=100, description="the first word of every topic's name")]
+Prefix = Annotated[
+    str, msgspec.Meta(pattern=DOTTED, max_length=100, description="the first word of every topic's name")
+]
 Data = Annotated[str, msgspec.Meta(description="directory of the processors' state; empty: chosen after the log")]
 Shards = Annotated[int, msgspec.Meta(ge=0, le=10_000, description="shards of new topics; 0: 4 on Kafka, 1 embedded")]
 Replication = Annotated[int, msgspec.Meta(ge=0, le=100, description="replicas of new topics; 0: the broker's default")]
-LogFormat = Annotated[Literal["console", "json"], msgspec.Meta(description="how log lines look: console (for people) or json")]
+LogFormat = Annotated[
+    Literal["console", "json"], msgspec.Meta(description="how log lines look: console (for people) or json")
+]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], msgspec.Meta(description="the least level that is logged")
 ]
@@ -139,7 +145,9 @@ def _checked(said: Mapping[str, Any], where: str) -> Settings:
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$.")
         name = at.rstrip("`")
-        raise SettingsError(f"the setting {name or 'given'} in {where} has no meaning ({said.get(name)!r}): {reason}") from error
+        raise SettingsError(
+            f"the setting {name or 'given'} in {where} has no meaning ({said.get(name)!r}): {reason}"
+        ) from error
     try:
         check_url(settings.log)
     except SettingsError as error:

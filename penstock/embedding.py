@@ -1,4 +1,4 @@
-"""How does Penstock run inside another program, a web application or a test? As an Engine: processor, worker, client."""
+"""How does Penstock run inside another program, a web application or a test? As an Engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a question reach a processor, and its answer come back? A command goes out, its reply comes in, over the log.
+"""How does a question reach a processor, and its answer come back? Both lie on the log.
 
 Two threads do the blocking work, so that the event loop never does: the *outbox* publishes commands in batches (each
 acknowledged by the log before it counts as sent), the *inbox* reads this client's partition of `replies` and hands each
@@ -22,7 +22,7 @@ from penstock.schemas.commands import Command
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
 from penstock.schemas.replies import Accepted, Rejected, Reply, RunClosed
 from penstock.topics.catalogue import Topics
-from penstock.topics.log import Log, Reader, Record, StoredRecord
+from penstock.topics.log import Log, Publisher, Reader, Record, StoredRecord
 from penstock.topics.partitioner import partition_of
 
 BATCH_RECORDS_MAX = 1_000
@@ -39,11 +39,18 @@ class _Letter(NamedTuple):
     sent: asyncio.Future[None]
 
 
+class Advice(NamedTuple):
+    """What to tell who cannot be served: what makes the `topics`, and what must be running as `host`."""
+
+    topics: str
+    host: str
+
+
 class Exchange:
     """Publishes commands and matches replies, for one client on one event loop."""
 
-    def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, *, remedy: str) -> None:
-        self._log, self._topics, self._loop, self._remedy = log, topics, loop, remedy
+    def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, advice: Advice) -> None:
+        self._log, self._topics, self._loop, self._advice = log, topics, loop, advice
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._letters: queue.Queue[_Letter | None] = queue.Queue()
         self._room = asyncio.Semaphore(UNSENT_MAX)
@@ -60,14 +67,13 @@ class Exchange:
         facts = self._log.describe([self._topics.commands, self._topics.replies])
         for topic in (self._topics.commands, self._topics.replies):
             if topic not in facts:
-                raise UnknownTopic(f"the topic {topic} does not exist: {self._remedy}")
+                raise UnknownTopic(f"the topic {topic} does not exist: {self._advice.topics}")
         self.shards = facts[self._topics.commands].partitions
         self.reply_to = random.randrange(facts[self._topics.replies].partitions)  # noqa: S311 - spreads clients, no secret
         reader = self._reader()  # before the first command, so that no answer is missed
-        for name, work in (("outbox", self._send_all), ("inbox", lambda: self._receive_all(reader))):
-            thread = threading.Thread(target=work, name=f"penstock-client-{name}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        publisher = self._log.publisher()
+        self._begin("outbox", lambda: self._send_all(publisher))
+        self._begin("inbox", lambda: self._receive_all(reader))
 
     def close(self) -> None:
         """Publish what is queued, within a bound, and stop both threads. Blocks."""
@@ -106,32 +112,30 @@ class Exchange:
         seconds = f"{timeout_s:g} s" if timeout_s is not None else "the time given"
         return NotAnswered(
             f"no processor answered within {seconds}; the command is in the log and will be carried out once one runs: "
-            f"is {self._host} running for namespace {self._topics.namespace}?"
+            f"is {self._advice.host} running for namespace {self._topics.namespace}?"
         )
 
-    @property
-    def _host(self) -> str:
-        return "`penstock dev …`" if "penstock dev" in self._remedy else "`penstock processor …`"
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=f"penstock-client-{name}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     # The outbox's thread
 
-    def _send_all(self) -> None:
-        publisher = self._log.publisher()
-        try:
-            while batch := self._next_batch():
-                errors: list[Exception | None] = [None] * len(batch)
-                try:
-                    for index, letter in enumerate(batch):
-                        publisher.send(letter.record, _noting(errors, index))
-                    publisher.flush(PUBLISH_TIMEOUT_S)
-                except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear it
-                    errors = [found or error for found in errors]
-                self._in_loop(_settle, [letter.sent for letter in batch], errors)
-        finally:
+    def _send_all(self, publisher: Publisher) -> None:
+        while batch := self._next_batch():
+            told: list[Exception | None] = [_Untold()] * len(batch)
             try:
-                publisher.close()
-            except LogError as error:
-                _log.warning("the publisher did not close cleanly", error=str(error))
+                for index, letter in enumerate(batch):
+                    publisher.send(letter.record, _noting(told, index))
+                publisher.flush(PUBLISH_TIMEOUT_S)
+            except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear it
+                told = [error if isinstance(known, _Untold) else known for known in told]
+            self._in_loop(_settle, [letter.sent for letter in batch], told)
+        try:
+            publisher.close()
+        except LogError as error:
+            _log.warning("the publisher did not close cleanly", error=str(error))
 
     def _next_batch(self) -> list[_Letter]:
         first = self._letters.get()
@@ -189,6 +193,13 @@ def seconds_left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
+class _Untold(LogError):
+    """The log said nothing about this record."""
+
+    def __init__(self) -> None:
+        super().__init__("the log did not say whether it took the command; sending it again is harmless.")
+
+
 def _noting(errors: list[Exception | None], index: int) -> Callable[[Exception | None], None]:
     def note(error: Exception | None) -> None:
         errors[index] = error
@@ -210,6 +221,8 @@ def _reply(record: StoredRecord) -> Reply | None:
     try:
         value = decode(record.value or b"")
     except Undecodable as error:
-        _log.debug("passed over an undecodable reply", partition=record.partition, offset=record.offset, error=str(error))
+        _log.debug(
+            "passed over an undecodable reply", partition=record.partition, offset=record.offset, error=str(error)
+        )
         return None
     return value if isinstance(value, Accepted | Rejected | RunClosed) else None

@@ -197,4 +197,4 @@ def with_fixed_hash_seed() -> None:
     environment = {**os.environ, HASH_SEED: "0"}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves

@@ -35,7 +35,9 @@ def _load_file(name: str) -> ModuleType:
         shown = "is a folder, name a file in it or the package" if path.is_dir() else "does not exist"
         raise ModuleNotLoaded(f"cannot load {name}: the file {shown}")
     if not path.stem.isidentifier():
-        raise ModuleNotLoaded(f"cannot load {name}: {path.stem!r} is no Python module name; use letters, digits and underscores")
+        raise ModuleNotLoaded(
+            f"cannot load {name}: {path.stem!r} is no Python module name; use letters, digits and underscores"
+        )
     _look_first_in(path.parent)
     taken = sys.modules.get(path.stem)
     if taken is not None and _origin(taken) == path:
@@ -50,7 +52,9 @@ def _imported(module: str, shown: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise ModuleNotLoaded(f"cannot load {shown}: there is no module {error.name!r} here or among the installed packages") from error
+            raise ModuleNotLoaded(
+                f"cannot load {shown}: there is no module {error.name!r} here or among the installed packages"
+            ) from error
         raise ModuleNotLoaded(_raised(shown, error)) from error
     except (Exception, SystemExit) as error:
         raise ModuleNotLoaded(_raised(shown, error)) from error

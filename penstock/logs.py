@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import structlog
 
-_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn.access": logging.WARNING}
+_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn": logging.WARNING}
 
 
 def configure(log_format: str = "console", log_level: str = "info", stream: TextIO | None = None) -> None:

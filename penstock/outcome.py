@@ -1,4 +1,4 @@
-"""What does an answer mean to who asked? A closed run gives its result or its error, a refusal the error it stands for."""
+"""What does an answer mean to who asked? A result, or the error that a run's end or a refusal stands for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def failure_text(failure: Failure | None) -> str:
     if failure is None:
         return ""
     links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
-    told = [_named(*link) for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)]
+    told = [
+        _named(*link) for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)
+    ]
     return ", caused by ".join(told)
 
 

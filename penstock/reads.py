@@ -22,6 +22,7 @@ Json = dict[str, Any]
 ATTEMPTS_MAX = 12
 ATTEMPT_DELAY_S = 0.25  # with the attempts: long enough for a shard to change hands
 REQUEST_TIMEOUT_S = 10.0
+MOVING = (httpx.codes.MISDIRECTED_REQUEST, httpx.codes.SERVICE_UNAVAILABLE)  # the shard changes hands
 REGISTRY_TIMEOUT_S = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ class Reads:
                 await asyncio.sleep(ATTEMPT_DELAY_S)
             address = (await self._known(fresh=attempt > 0)).get(shard)
             answer = await self._get(address, f"/v1/workflows/{quoted(workflow_id)}{what}", parameters or {})
-            if answer is None or answer.status_code in (httpx.codes.MISDIRECTED_REQUEST, httpx.codes.SERVICE_UNAVAILABLE):
+            if answer is None or answer.status_code in MOVING:
                 continue
             if answer.status_code == httpx.codes.OK:
                 return answer.json()

@@ -36,12 +36,13 @@ class CallHost(Protocol):
 class Call(Coroutine[Any, Any, R], Generic[R]):
     """A call that has not happened yet. Await it, hand it to `asyncio.create_task`, `client.start` or `undo=`."""
 
-    __slots__ = ("_code", "_iterator", "_line", "_used", "begun", "input", "name", "returns")
+    __slots__ = ("_code", "_instruction", "_iterator", "_loop", "_used", "begun", "input", "name", "returns")
 
     def __init__(self, name: str, input: bytes, returns: Adapter[R], *, depth: int = 2) -> None:
         frame = sys._getframe(depth)  # noqa: SLF001 - the caller's line, for CallNotAwaited; the cheap way to it
-        self._code, self._line = frame.f_code, frame.f_lineno
+        self._code, self._instruction = frame.f_code, frame.f_lasti  # the line itself is dear to work out
         self.name, self.input, self.returns = name, input, returns
+        self._loop = asyncio._get_running_loop()
         self._used = self.begun = False
         self._iterator: Generator[Any, Any, R] | None = None
 
@@ -60,7 +61,8 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
     @property
     def made_at(self) -> str:
         """`file:line` of the call."""
-        return f"{self._code.co_filename}:{self._line}"
+        line = next((line for first, stop, line in self._code.co_lines() if first <= self._instruction < stop), None)
+        return f"{self._code.co_filename}:{line or self._code.co_firstlineno}"
 
     def __await__(self) -> Generator[Any, Any, R]:
         self._used = self.begun = True
@@ -88,14 +90,10 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
     def __del__(self) -> None:
         if getattr(self, "_used", True):
             return
-        try:
-            dropped = getattr(asyncio.get_running_loop(), "dropped", None)
-        except RuntimeError:
-            dropped = None
-        if dropped is not None:
-            dropped(self)
-        else:
+        if self._loop is None or not hasattr(self._loop, "dropped"):
             warnings.warn(f"{self.name}(…) was called at {self.made_at} but never awaited", RuntimeWarning, stacklevel=2)
+        elif asyncio._get_running_loop() is self._loop:  # a late collection must not blame the run at work now
+            self._loop.dropped(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} from {self.made_at}>"

@@ -31,7 +31,7 @@ def duration_ms(value: Duration) -> int:
     """
     exact = _exact_ms(value)
     if not 0 <= exact <= DURATION_MS_MAX:
-        raise BadDuration(f"The duration {reprlib.repr(value)} is negative or longer than 1,000 years; {_HOW}.")
+        raise BadDuration(f"The duration {_shown(value)} is negative or longer than 1,000 years; {_HOW}.")
     return max(round(exact), math.ceil(min(exact, 1)))
 
 
@@ -57,7 +57,7 @@ def _exact_ms(value: Duration) -> Decimal | float:
             return value * 1_000
         case timedelta():
             return value / timedelta(milliseconds=1)
-    raise BadDuration(f"The duration {reprlib.repr(value)} cannot be read; {_HOW}.")
+    raise BadDuration(f"The duration {_shown(value)} cannot be read; {_HOW}.")
 
 
 def _text_ms(text: str) -> Decimal:
@@ -66,3 +66,8 @@ def _text_ms(text: str) -> Decimal:
     if not parts or _ONE.sub("", text).strip():
         raise BadDuration(f"The duration {reprlib.repr(text)} cannot be read; {_HOW}.")
     return sum((Decimal(number) * UNIT_MS[unit] for number, unit in parts), Decimal(0))
+
+
+def _shown(value: object) -> str:
+    # Python refuses to write out an int of thousands of digits.
+    return "given" if isinstance(value, int) and value.bit_length() > 100 else reprlib.repr(value)

@@ -315,6 +315,8 @@ class _PydanticDecoder:
 
 def _write_model(value: Any) -> Any:
     """What msgspec asks for each value it does not know: a pydantic model writes itself."""
+    if isinstance(value, tuple | frozenset):  # known as values, so this is a key
+        raise TypeError(f"a key must be a text or a number, not a {type(value).__name__}")
     write = getattr(value, "model_dump_json", None)
     if write is None or isinstance(value, type):
         raise NotImplementedError(_type_name(type(value)))
@@ -388,7 +390,7 @@ def _short(value: Any) -> str:
 
 
 def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]  # JSON stays JSON
 
 
 def _type_name(type: Any) -> str:

@@ -276,6 +276,7 @@ def cli_page() -> Iterator[str]:
 
 def _command(command: click.Command, path: str, common: set[str | None]) -> Iterator[str]:
     if isinstance(command, click.Group):
+        yield from ("", f"## {path}", "", *inspect.cleandoc(command.help or "").splitlines())
         for name, inner in command.commands.items():
             yield from _command(inner, f"{path} {name}", common)
         return

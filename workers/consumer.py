@@ -68,6 +68,7 @@ class QueueConsumer:
         self._member: Member
         self._partitions: dict[TopicPartition, Partition] = {}
         self._to_begin: set[TopicPartition] = set()
+        self._leftovers: dict[TopicPartition, dict[int, Delivery]] = {}
         self._settled: deque[Delivery] = deque()
         self._held = self._held_bytes = 0
         self._paused = False
@@ -121,14 +122,22 @@ class QueueConsumer:
         self._to_begin.difference_update(partitions)
         leaving = [self._partitions[at] for at in partitions if at in self._partitions]
         for partition in leaving:
-            partition.released = True
+            partition.release()
         if not lost:
             self._commit_last(leaving)
         for partition in leaving:
-            del self._partitions[partition.topic_partition]
-            self._held -= partition.progress.open_count
-            self._held_bytes -= partition.held_bytes
+            self._leave(partition)
         self._dropped()
+
+    def _leave(self, partition: Partition) -> None:
+        """Give the partition up, remembering what runs: Kafka takes all away at each rebalance, only to give most of
+        it back, and what runs here meanwhile need not be run a second time."""
+        del self._partitions[partition.topic_partition]
+        for delivery in partition.open.values():
+            self._held -= 1
+            self._held_bytes -= delivery.size_bytes
+        running = {offset: delivery for offset, delivery in partition.open.items() if delivery.started}
+        self._leftovers.setdefault(partition.topic_partition, {}).update(running)
 
     def _round(self) -> None:
         if self._to_begin:
@@ -150,6 +159,19 @@ class QueueConsumer:
         self._to_begin.difference_update(partitions)
         if self._paused:
             self._member.pause(partitions)
+        self._forget_leftovers()
+
+    def _forget_leftovers(self) -> None:
+        """Of partitions that did not come back, only what still runs is worth remembering."""
+        for at in list(self._leftovers):
+            if at in self._partitions:
+                first = self._partitions[at].progress.next_offset
+                kept = {offset: delivery for offset, delivery in self._leftovers[at].items() if offset >= first}
+            else:
+                kept = {offset: delivery for offset, delivery in self._leftovers[at].items() if not delivery.done}
+            self._leftovers[at] = kept
+            if not kept:
+                del self._leftovers[at]
 
     def _progress(self, at: TopicPartition, committed: CommittedOffset | None, first: int, end: int) -> Progress:
         if committed is None or committed.offset > end:
@@ -222,21 +244,39 @@ class QueueConsumer:
             partition = self._partitions.get((record.topic, record.partition))
             if partition is None:
                 continue
+            leftovers = self._leftovers.get(partition.topic_partition)
+            leftover = leftovers.pop(record.offset, None) if leftovers else None
             if not partition.progress.delivered(record.offset):
                 self._soil(partition)
                 continue
-            size_bytes = len(record.value or b"")
-            self._held += 1
-            self._held_bytes += size_bytes
-            partition.held_bytes += size_bytes
+            if leftover is not None:
+                self._adopt(leftover, partition)
+                continue
             try:
                 task = _decode(record)
             except Undecodable as error:
                 self._bury(record, partition, error)
             else:
-                deliveries.append(Delivery(self, partition, record.offset, size_bytes, task))
+                deliveries.append(self._hold(partition, record, task))
         if deliveries:
             self._hand_over(self._setup.queue, deliveries)
+
+    def _hold(self, partition: Partition, record: StoredRecord, task: ActivityTask) -> Delivery:
+        size_bytes = len(record.value or b"")
+        delivery = Delivery(self, partition, record.offset, size_bytes, task)
+        partition.open[record.offset] = delivery
+        self._held += 1
+        self._held_bytes += size_bytes
+        return delivery
+
+    def _adopt(self, delivery: Delivery, partition: Partition) -> None:
+        """The task was started here before its partition went and came back: it is running, or done, already."""
+        delivery.partition = partition
+        partition.open[delivery.offset] = delivery
+        self._held += 1
+        self._held_bytes += delivery.size_bytes
+        if delivery.done:
+            self._finish(delivery)
 
     def _bury(self, record: StoredRecord, partition: Partition, error: Undecodable) -> None:
         """Keep what nobody can read as a dead letter; once it lies there, the record is done."""
@@ -252,7 +292,8 @@ class QueueConsumer:
             at_ms=int(time.time() * 1_000),
         )
         target = record.partition % self._setup.dead_letters_partitions
-        delivery = Delivery(self, partition, record.offset, len(record.value or b""), _NOBODY)
+        delivery = self._hold(partition, record, _NOBODY)
+        delivery.started = True
         dead = Record(self._setup.dead_letters_topic, target, record.key, encode(letter))
         self._outbox.send(dead, lambda: self.settled(delivery))
 
@@ -260,14 +301,18 @@ class QueueConsumer:
         """Note what was acknowledged since."""
         while self._settled:
             delivery = self._settled.popleft()
+            delivery.done = True
             partition = delivery.partition
-            if self._partitions.get(partition.topic_partition) is not partition:
-                continue  # released since; whoever has it now keeps its own account
-            partition.progress.finished(delivery.offset)
-            self._held -= 1
-            self._held_bytes -= delivery.size_bytes
-            partition.held_bytes -= delivery.size_bytes
-            self._soil(partition)
+            if self._partitions.get(partition.topic_partition) is partition:
+                self._finish(delivery)
+
+    def _finish(self, delivery: Delivery) -> None:
+        partition = delivery.partition
+        del partition.open[delivery.offset]
+        partition.progress.finished(delivery.offset)
+        self._held -= 1
+        self._held_bytes -= delivery.size_bytes
+        self._soil(partition)
 
     # Commits.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 from penstock.schemas.tasks import ActivityTask
@@ -20,24 +21,43 @@ class Settled(Protocol):
 class Partition:
     """A partition while this worker has it: a new object each time it is granted.
 
-    `progress`, `dirty` (there is something to commit) and `held_bytes` belong to the polling thread; `released` is set
-    by it and read by the loop.
+    `progress`, `open` (what is delivered and not done, by offset) and `dirty` (there is something to commit) belong to
+    the polling thread.
     """
 
-    __slots__ = ("dirty", "held_bytes", "progress", "released", "topic_partition")
+    __slots__ = ("_lock", "_released", "dirty", "open", "progress", "topic_partition")
 
     def __init__(self, topic_partition: TopicPartition, progress: Progress) -> None:
         self.topic_partition = topic_partition
         self.progress = progress
+        self.open: dict[int, Delivery] = {}
         self.dirty = False
-        self.held_bytes = 0
-        self.released = False
+        self._released = False
+        self._lock = threading.Lock()
+
+    @property
+    def released(self) -> bool:
+        """Whether its waiting tasks are somebody else's by now."""
+        return self._released
+
+    def release(self) -> None:
+        """Nothing of it starts any more; `started` of its deliveries is final on return."""
+        with self._lock:
+            self._released = True
+
+    def start(self, delivery: Delivery) -> bool:
+        """Whether the delivery may be started here; from then on it counts as started."""
+        with self._lock:
+            delivery.started = not self._released
+            return delivery.started
 
 
 class Delivery:
-    """One task as it was delivered. `size_bytes` counts towards what a worker holds at once."""
+    """One task as it was delivered. `size_bytes` counts towards what a worker holds at once.
 
-    __slots__ = ("consumer", "offset", "partition", "size_bytes", "task")
+    `started` is set under its partition's lock; `done` and changes of `partition` are the polling thread's."""
+
+    __slots__ = ("consumer", "done", "offset", "partition", "size_bytes", "started", "task")
 
     def __init__(
         self, consumer: Settled, partition: Partition, offset: int, size_bytes: int, task: ActivityTask
@@ -47,3 +67,4 @@ class Delivery:
         self.offset = offset
         self.size_bytes = size_bytes
         self.task = task
+        self.started = self.done = False

@@ -85,7 +85,7 @@ class Runner:
             self._lanes.rotate(-1)
             while lane.waiting and (lane.is_async or self._executor.threads.free > 0):
                 delivery = lane.waiting.popleft()
-                if not delivery.partition.released:
+                if delivery.partition.start(delivery):
                     return delivery
         return None
 

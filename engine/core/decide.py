@@ -170,7 +170,7 @@ def _retry(run: RunView, command: c.RetryWorkflow, now_ms: int) -> Decision:
             "not_blocked", f"{run.workflow_id} is {row.status}; only a BLOCKED run can be retried.", row.run_id, keep=False
         )
         return Decision(run_id=row.run_id, ignored=rejection.message, rejection=rejection)
-    return _answered(run, command, _unblock(run, "an operator", now_ms))
+    return _answered(run, command, _unblock(run, "an operator" if command.message_id else "the processor", now_ms))
 
 
 def _unblock(run: RunView, by: str, now_ms: int) -> list[Any]:

@@ -134,6 +134,7 @@ def _pending_activity(working: WorkingRun, event: Any) -> ActivityRow:
 
 
 def _activity_scheduled(working: WorkingRun, event: e.ActivityScheduled, now_ms: int) -> None:
+    assert (activity.ABSENT, e.ActivityScheduled) in activity.TRANSITIONS
     _row(working).pending_activities += 1
     working.put_activity(
         ActivityRow(
@@ -189,6 +190,7 @@ def _timer_ended(working: WorkingRun, event: Any, now_ms: int) -> None:
 
 
 def _child_scheduled(working: WorkingRun, event: e.ChildScheduled, now_ms: int) -> None:
+    assert (child.ABSENT, e.ChildScheduled) in child.TRANSITIONS
     _row(working).pending_children += 1
     working.writes[working.key(b"C", event.sequence)] = pack(
         ChildRow(sequence=event.sequence, workflow_type=event.workflow_type, workflow_id=event.workflow_id)

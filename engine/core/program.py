@@ -7,6 +7,7 @@ out. While `expected` is set, orders are not news but are matched against those 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import random
 from collections import deque
@@ -52,8 +53,15 @@ ORDERS = frozenset(
 class Program:
     """One run's code between two waits. Used by one thread at a time."""
 
-    def __init__(self, definition: WorkflowDefinition[Any, Any], workflow_id: str, run_id: str) -> None:
+    def __init__(
+        self,
+        definition: WorkflowDefinition[Any, Any],
+        workflow_id: str,
+        run_id: str,
+        context: contextvars.Context | None = None,
+    ) -> None:
         self.definition, self.workflow_id, self.run_id = definition, workflow_id, run_id
+        self._context = context
         self.started: e.WorkflowStarted | None = None
         self.started_ms = 0
         self.closing = False
@@ -258,13 +266,13 @@ class Program:
     # The end.
 
     def _end_if_done(self) -> None:
-        if self._ended or self._main is None:
+        main = self._main
+        if self._ended or main is None:
             return
-        if self._dropped:
-            error: BaseException = CallNotAwaited(self._dropped)
-            self._end(e.WorkflowFailed(failure=failure_of(error)))
-        elif self._main.done():
-            self._end(self._outcome(self._main))
+        if self._dropped and not (main.done() and (main.cancelled() or main.exception() is not None)):
+            self._end(e.WorkflowFailed(failure=failure_of(CallNotAwaited(self._dropped))))
+        elif main.done():
+            self._end(self._outcome(main))
         elif self._callback_error is not None:
             self._end(e.WorkflowFailed(failure=failure_of(self._callback_error)))
 
@@ -292,8 +300,12 @@ class Program:
 
     def _start(self, fact: e.WorkflowStarted) -> None:
         self.started, self.started_ms = fact, self.loop.now_ms
-        arguments = self.definition.signature.decode(fact.input)
-        self._main = self.loop.create_task(self.definition.fn(*arguments), name=self.definition.name)
+        try:
+            arguments = self.definition.signature.decode(fact.input)
+        except Exception as error:
+            raise NonDeterminism(f"the code at hand cannot take the run's recorded input: {error}") from error
+        code = self.definition.fn(*arguments)
+        self._main = self.loop.create_task(code, name=self.definition.name, context=self._context)
 
     def _resolve(self, sequence: int, value: bytes) -> None:
         future = self._pending.pop(sequence, None)

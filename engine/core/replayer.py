@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,10 +25,14 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 
 def rebuild(
-    definition: WorkflowDefinition[Any, Any], workflow_id: str, run_id: str, records: Iterable[DecisionRecorded]
+    definition: WorkflowDefinition[Any, Any],
+    workflow_id: str,
+    run_id: str,
+    records: Iterable[DecisionRecorded],
+    context: contextvars.Context | None = None,
 ) -> Rebuilt:
     """Drive `definition` through `records`, the run's history in order. Raises NonDeterminism."""
-    program = Program(definition, workflow_id, run_id)
+    program = Program(definition, workflow_id, run_id, context)
     replay = _Replay(program)
     try:
         for now_ms, events in decisions(records):

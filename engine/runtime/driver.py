@@ -26,7 +26,7 @@ from penstock.engine.runtime.shard import NEVER_MS, Shard, ShardLimits, by_shard
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogError, LogUnavailable, OutcomeUnknown, RecordTooLarge, UnknownTopic
+from penstock.schemas.errors import LogError, RecordTooLarge, UnknownTopic
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, StoredRecord, TopicPartition
 
@@ -98,7 +98,7 @@ class Driver:
         self._records_max = settings.records_max
         self._poisoned = False
         self._trim_ms = 0
-        self._closing = self._went_back = False
+        self._went_back = False
         self._transactor = events.transactor(transactional_id)
         self._transactor.recover(settings.settle_timeout_s)
         group = f"{topics.prefix}.{topics.namespace}.processors"
@@ -107,14 +107,15 @@ class Driver:
     # The turn.
 
     def step(self, wait_s: float | None = None) -> bool:
-        """One turn; whether anything was decided. Waits at most `wait_s` for records. Raises LogError, StoreError."""
+        """One turn; whether anything was decided. Waits at most `wait_s` for records.
+
+        Raises LogError, StoreError. After LogUnavailable the next turn takes up what this one left undone."""
         if self._went_back:
-            self._went_back = False
-            self._start(list(self._held))
+            self._begin_again()
+        self._open_granted()
         records = self._member.poll(self._records_max, self._wait_s() if wait_s is None else wait_s)
         if self._went_back:
             return True  # shards changed hands meanwhile: these records lie beyond where we begin again
-        self._open_granted()
         layers = self._decide(records)
         if not layers:
             self.settle(wait=False)
@@ -135,7 +136,7 @@ class Driver:
             raise
         self._in_flight = None
         if outcome.error is not None:
-            self._go_back(outcome)
+            self._go_back(outcome.error)
             return False
         for layer in flight.layers:
             self._write(layer, outcome)
@@ -145,7 +146,6 @@ class Driver:
 
     def close(self) -> None:
         """Drain: settle what is in flight, hand every shard over, leave the group."""
-        self._closing = True
         self.settle(wait=True)
         self._member.close()
         self._transactor.close()
@@ -211,38 +211,29 @@ class Driver:
 
     # When it did not commit.
 
-    def _go_back(self, outcome: Outcome) -> None:
-        """Discard all open layers and begin again where the stores are; learn first what did commit after all."""
-        error = outcome.error
+    def _go_back(self, error: Exception) -> None:
+        """Discard all open layers; the next turn begins again where the stores are."""
         log.warning("transaction did not commit", error=str(error), kind=type(error).__name__)
         if isinstance(error, RecordTooLarge | UnknownTopic):
             self._poisoned = self._records_max == 1
             self._records_max = max(1, self._records_max // 2)
         for held in self._held.values():
             held.shard.discard()
-        if not isinstance(error, RecordTooLarge | UnknownTopic):
-            self._recover()
+        self._went_back = True
+
+    def _begin_again(self) -> None:
+        """Settle the transactional id, learn from the changelog what did commit after all, deliver from there."""
+        self._transactor.recover(self._settings.settle_timeout_s)
         for number, held in self._held.items():
             bring_up(self._log, self.topics, number, held.store, self._clock_ms())
             held.shard.discard()
-        self._went_back = True
-
-    def _recover(self) -> None:
-        """Settle the transactional id, trying for as long as the log is away."""
-        while True:
-            try:
-                self._transactor.recover(self._settings.settle_timeout_s)
-            except (LogUnavailable, OutcomeUnknown) as error:
-                log.warning("the log does not answer; trying again", error=str(error))
-                if self._closing:
-                    raise
-            else:
-                return
+        self._start(list(self._held))
+        self._went_back = False
 
     # Membership (topics.log.Listener).
 
     def granted(self, partitions: Sequence[TopicPartition]) -> None:
-        """Shards of which both inputs were granted are opened after the poll."""
+        """These shards are opened before the next poll."""
         self._granted.update(number for _, number in partitions)
 
     def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:

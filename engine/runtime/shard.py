@@ -24,6 +24,7 @@ from penstock.engine.core.program import ORDERS
 from penstock.engine.core.rows import (
     DAY_MS,
     SHARD_KEY,
+    RunRow,
     ShardRow,
     due_bound,
     due_key,
@@ -190,7 +191,7 @@ class Shard:
         run = self.runs.get(command.workflow_id)
         before = run.row
         remembered = type(command) in _REMEMBERED and command.message_id != ""
-        seen = self._seen(command, now_ms) if remembered and before is not None else None
+        seen = self._seen(command, before, now_ms) if remembered and before is not None else None
         earlier_run = before.run_id if before is not None else ""
         decision = _repeated(run, command, seen) if seen is not None else decide(run, command, now_ms)
         self._record(layer, run, decision, trigger, now_ms)
@@ -198,8 +199,10 @@ class Shard:
             self._remember(layer, command, earlier_run, now_ms)
         return decision
 
-    def _seen(self, command: Any, now_ms: int) -> bytes | None:
+    def _seen(self, command: Any, before: RunRow, now_ms: int) -> bytes | None:
         """The run in which this very message took effect before."""
+        if isinstance(command, c.StartWorkflow) and command.message_id == before.run_id:
+            return before.run_id.encode()
         today = self._overlay.get(message_key(now_ms, command.message_id))
         if today is not None:
             return today
@@ -246,12 +249,12 @@ class Shard:
         write_header(run, 0 if decision.unnumbered else len(decision.events))
         problem = self._outputs.problem(found)
         if problem is None:
-            self._decided += 1
-            made = self._outputs.records(run, decision, found, first, self._decided, trigger, now_ms)
+            made = self._outputs.records(run, decision, found, first, self._decided + 1, trigger, now_ms)
             problem = self._outputs.too_large(made)
         if problem is not None:
             self._park(layer, run.workflow_id, decision, problem, trigger, now_ms)
             return
+        self._decided += 1
         self._merge(layer, run)
         layer.records.extend(made)
 

@@ -1,11 +1,14 @@
-"""What is shown at the end? The totals as a table, and in one line whether they are right."""
+"""What is shown? What is to happen, how far it is, the totals as a table, and in one line whether they are right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from examples.flights.totals import COLUMNS, Row
@@ -17,59 +20,82 @@ WIDE = 130
 DIFFERENCES_SHOWN = 10
 
 
-def opening(flights: int, days: int, settings: Settings) -> str:
-    """What is about to happen."""
+class Counted(NamedTuple):
+    """What downstream counted: totals and names by carrier; id, status and message of runs that did not complete."""
+
+    rows: Mapping[str, Row]
+    airlines: Mapping[str, str]
+    unfinished: list[tuple[str, str, str]]
+
+
+def opening(console: Console, flights: int, days: int, settings: Settings) -> None:
+    """Say what is about to happen."""
     log = settings.log.partition("?")[0]
-    period = "1 January 2013" if days == 1 else f"the first {days} days of 2013"
-    return f"{flights:,} departures from New York, {period}; each a workflow of namespace {settings.namespace} on {log}"
+    period = "on 1 January 2013" if days == 1 else f"in the first {days} days of 2013"
+    say(console, f"{flights:,} departures from New York {period}, each a workflow")
+    say(console, f"on {log}, namespace {settings.namespace}")
 
 
-def table(console: Console, counted: Mapping[str, Row], airlines: Mapping[str, str]) -> None:
+@contextmanager
+def progress(console: Console, flights: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar; call what is yielded with how many flights have closed and how many are under way."""
+    columns = (
+        TextColumn("closed"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[under_way]} under way"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=flights, under_way=0)
+        yield lambda closed, under_way: bar.update(task, completed=closed, under_way=under_way)
+
+
+def table(console: Console, counted: Counted) -> None:
     """The totals by carrier, and their sum; on a narrow terminal without the last columns and the airlines' names."""
     wide = console.width >= WIDE
     columns = COLUMNS if wide else COLUMNS[:NARROW_COLUMNS]
     shown = Table(box=None, show_footer=True, padding=(0, 1, 0, 0), pad_edge=False, footer_style="bold")
     shown.add_column("", "all", no_wrap=True)
     for column in columns:
-        total = sum(row[column] for row in counted.values())
+        total = sum(row[column] for row in counted.rows.values())
         shown.add_column(HEADINGS.get(column, column), f"{total:,}", justify="right", no_wrap=True)
-    for carrier, row in counted.items():
-        shown.add_row(airlines[carrier] if wide else carrier, *(f"{row[column]:,}" for column in columns))
+    for carrier, row in counted.rows.items():
+        name = counted.airlines[carrier] if wide else carrier
+        shown.add_row(name, *(f"{row[column]:,}" for column in columns))
     console.print(shown, highlight=False)
 
 
-def verdict(
-    console: Console,
-    wanted: Mapping[str, Row],
-    counted: Mapping[str, Row],
-    unfinished: Sequence[tuple[str, str, str]],
-    seconds: float,
-    file: Path,
-) -> int:
+def verdict(console: Console, wanted: Mapping[str, Row], counted: Counted, seconds: float, file: Path) -> int:
     """Say whether the totals are equal to what pandas computed; 0 if so, else 1 and what differs."""
-    found = [*differences(wanted, counted), *(f"{id} {status}: {message}" for id, status, message in unfinished)]
-    flights = sum(row["flights"] for row in counted.values())
-
-    def say(line: str, style: str = "") -> None:
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
+    found = differences(wanted, counted.rows)
+    found += [f"{id} {status}: {message}" for id, status, message in counted.unfinished]
+    flights = sum(row["flights"] for row in counted.rows.values())
     for line in found[:DIFFERENCES_SHOWN]:
-        say(f"  {line}", "red")
+        say(console, f"  {line}", "red")
     if found:
-        say(f"DIFFERENT: {len(found)} differences from what pandas computes from the table", "bold red")
+        say(console, f"DIFFERENT: {len(found)} differences from what pandas computes from the table", "bold red")
     else:
-        say(f"EQUAL: all {len(wanted)} airlines' totals are what pandas computes from the table", "bold green")
-    say(f"{flights:,} flights in {seconds:.1f} s, {flights / seconds:,.0f} a second")
-    say(f"totals: {file} (sqlite3, tables totals, unfinished, offsets)")
+        say(console, f"EQUAL: all {len(wanted)} airlines' totals are what pandas computes from the table", "bold green")
+    say(console, f"{flights:,} flights in {seconds:.1f} s, {flights / seconds:,.0f} a second")
+    say(console, f"totals by airline: {file} (SQLite, table totals)")
     return 1 if found else 0
 
 
 def differences(wanted: Mapping[str, Row], counted: Mapping[str, Row]) -> list[str]:
     """Where the totals are not as wanted, one line each."""
     nothing = dict.fromkeys(COLUMNS, 0)
-    return [
-        f"{carrier} {column}: {counted.get(carrier, nothing)[column]:,}, must be {wanted.get(carrier, nothing)[column]:,}"
-        for carrier in sorted({*wanted, *counted})
-        for column in COLUMNS
-        if counted.get(carrier, nothing)[column] != wanted.get(carrier, nothing)[column]
-    ]
+    lines = []
+    for carrier in sorted({*wanted, *counted}):
+        must, found = wanted.get(carrier, nothing), counted.get(carrier, nothing)
+        lines += [
+            f"{carrier} {column}: {found[column]:,} were counted, it must be {must[column]:,}"
+            for column in COLUMNS
+            if found[column] != must[column]
+        ]
+    return lines
+
+
+def say(console: Console, line: str, style: str = "") -> None:
+    """One line, as it stands, whatever the terminal's width."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

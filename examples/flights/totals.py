@@ -125,7 +125,9 @@ class Totals:
     def rows(self) -> dict[str, Row]:
         """The totals by carrier."""
         query = f"SELECT carrier, {', '.join(COLUMNS)} FROM totals ORDER BY carrier"  # noqa: S608 - our own names
-        return {carrier: dict(zip(COLUMNS, counts, strict=True)) for carrier, *counts in self._connection.execute(query)}
+        return {
+            carrier: dict(zip(COLUMNS, counts, strict=True)) for carrier, *counts in self._connection.execute(query)
+        }
 
     def airlines(self) -> dict[str, str]:
         """Names by carrier, as the workflows found them."""

@@ -85,9 +85,7 @@ async def rebooked(flight: Flight, plane: Plane | None) -> str:
                 decision = await approval.wait(timeout="12h")
                 if not decision.ok:
                     raise NotApproved(decision.by)
-            booking = await saga.do(
-                book(flight.name, plane.seats if plane else None), undo=cancel_booking(flight.name)
-            )
+            booking = await saga.do(book(flight.name, plane.seats if plane else None), undo=cancel_booking(flight.name))
             await saga.do(notify(booking, flight.dest))
     except NotApproved:
         return DENIED

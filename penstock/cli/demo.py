@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WAIT_S_MAX = 30.0
 
+
 @verb("demo")
 def demo(session: Session) -> None:
     """Run the order example end to end on a temporary embedded log, and tell what happens."""
@@ -59,7 +60,8 @@ async def _story(settings: Settings) -> None:
             _say(f"     path: {' → '.join(path_of(await engine.client.history('order-2')))}")
     _say()
     _say(f"order-1 took this path: {' → '.join(path_of(history))}")
-    _say(f"order-1 is on its way, tracking number {tracking}  ({time.monotonic() - began:.1f} s, {len(history)} events)")
+    took = f"{time.monotonic() - began:.1f} s, {len(history)} events"
+    _say(f"order-1 is on its way, tracking number {tracking}  ({took})")
     _say()
     _try_next()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -161,5 +162,7 @@ class _StdinEnded:
         return self._ended.is_set()
 
     def _watch(self) -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: a thread that waits inside its buffer makes the interpreter's end a fatal error.
+        while os.read(0, 4096):
+            pass
         self._ended.set()

@@ -1,4 +1,4 @@
-"""How do answers look on a terminal? Tables, a run in words, numbered events; JSON for programs; a bar for long work."""
+"""How do answers look on a terminal? Tables, a run in words, numbered events; JSON for programs; a bar."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ Json = Mapping[str, Any]
 
 WIDTH_DEFAULT = 120
 WIDTH_LEAST = 60
+WIDTH_MOST = 10_000
 NEAR_MS = 12 * 3_600_000
 
 # What a person wants to see of each event, in this order; what is not named here stands in --output json.
@@ -64,7 +65,10 @@ def print_runs(runs: Sequence[Json]) -> None:
     if not runs:
         click.echo("no runs", err=True)
         return
-    rows = [(run["workflow_id"], run["type"], run["status"], _moment(run["started_ms"]), _moment(run["closed_ms"])) for run in runs]
+    rows = [
+        (run["workflow_id"], run["type"], run["status"], _moment(run["started_ms"]), _moment(run["closed_ms"]))
+        for run in runs
+    ]
     print_table(("ID", "TYPE", "STATUS", "STARTED", "CLOSED"), rows)
 
 
@@ -75,9 +79,13 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         table.add_column(head, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
-    wide = Console(soft_wrap=True, width=10_000, highlight=False, markup=False)
-    console = Console(highlight=False, markup=False) if sys.stdout.isatty() else wide
-    console.print(table)
+    if sys.stdout.isatty():
+        Console(highlight=False, markup=False).print(table)
+        return
+    wide = Console(width=WIDTH_MOST, highlight=False, markup=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_run(run: Json) -> None:

@@ -6,9 +6,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from penstock.cli import dead_letters, demo, hosts, looking, starting, steering, topics
+from penstock.cli.dead_letters import dead_letters
+from penstock.cli.demo import demo
 from penstock.cli.exits import EPILOG
+from penstock.cli.hosts import dev, processor, worker
+from penstock.cli.looking import history, list_runs, show
 from penstock.cli.session import GuardedGroup, with_global_options
+from penstock.cli.starting import start
+from penstock.cli.steering import cancel, result, retry, signal, terminate
+from penstock.cli.topics import topics
 
 
 def _version() -> str:
@@ -28,20 +34,20 @@ def penstock() -> None:
 
 
 for command in (
-    hosts.dev,
-    hosts.processor,
-    hosts.worker,
-    starting.start,
-    looking.list_runs,
-    looking.show,
-    looking.history,
-    steering.result,
-    steering.signal,
-    steering.cancel,
-    steering.terminate,
-    steering.retry,
-    topics.topics,
-    dead_letters.dead_letters,
-    demo.demo,
+    dev,
+    processor,
+    worker,
+    start,
+    list_runs,
+    show,
+    history,
+    result,
+    signal,
+    cancel,
+    terminate,
+    retry,
+    topics,
+    dead_letters,
+    demo,
 ):
     penstock.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class Session:
 class GuardedGroup(click.Group):
     """A group whose every failure becomes one sentence and an exit code."""
 
-    def main(  # type: ignore[override]  # click's overloads tell apart whether it returns, which we need not
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
@@ -92,10 +93,21 @@ def verb(name: str | None = None, **extra: Any) -> Callable[[Callable[..., Any]]
     """Make a function a command: it gets the Session first and knows the global flags."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        command: click.Command = click.command(name, **extra)(with_global_options(click.pass_obj(function)))
-        return command
+        return _command(name, extra)(with_global_options(_with_session(function)))
 
     return decorate
+
+
+def _command(name: str | None, extra: dict[str, Any]) -> Callable[[Callable[..., Any]], click.Command]:
+    return click.command(name, **extra)
+
+
+def _with_session(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(click.get_current_context().find_object(Session), *args, **kwargs)
+
+    return called
 
 
 output_option = click.option(

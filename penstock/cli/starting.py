@@ -51,7 +51,7 @@ def start(
         if id_ is not None:
             raise click.UsageError("--id is for one run; for a file of many name the field with --id-field.")
         values = read_lines(str(input_), id_field)
-        starts = [(type, value, id) for value, id in values]  # noqa: A001 - the field's word
+        starts = [(type, value, id) for value, id in values]
         return asyncio.run(_start_lines(session.settings, starts, on_existing, wait=wait, timeout=timeout))
     if id_field is not None:
         raise click.UsageError("--id-field needs --input @FILE.jsonl.")
@@ -100,7 +100,7 @@ async def _start_lines(
     problems: list[tuple[str, PenstockError]] = []
     async with Client(settings=settings) as client:
         with progress("starting", len(starts)) as step:
-            async for id, run, error in client.start_many(starts, on_existing=on_existing):  # noqa: A001
+            async for id, run, error in client.start_many(starts, on_existing=on_existing):
                 if error is not None:
                     problems.append((id, error))
                 if run is not None:
@@ -109,7 +109,7 @@ async def _start_lines(
         failed = await _print_results(runs, timeout) if wait else 0
     joined = sum(run.existing for run in runs)
     click.echo(f"{len(runs) - joined} started, {joined} joined, {len(problems)} refused", err=True)
-    for id, error in problems[:PROBLEMS_SHOWN_MAX]:  # noqa: A001
+    for id, error in problems[:PROBLEMS_SHOWN_MAX]:
         tell(f"{id}: {error}")
     if len(problems) > PROBLEMS_SHOWN_MAX:
         tell(f"… and {len(problems) - PROBLEMS_SHOWN_MAX} more.")

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from penstock.topics.catalogue import Topics
     from penstock.topics.log import Log, TopicSpec
 
-shards_option = setting("--shards", "Shards of a new namespace: 4 on Kafka, 1 embedded.", type=click.IntRange(1, 10_000))
-replication_option = setting("--replication", "Copies of each partition; the broker's default.", type=click.IntRange(1, 100))
+shards_option = setting(
+    "--shards", "Shards of a new namespace: 4 on Kafka, 1 embedded.", type=click.IntRange(1, 10_000)
+)
+replication_option = setting(
+    "--replication", "Copies of each partition; the broker's default.", type=click.IntRange(1, 100)
+)
 queue_option = click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="A task queue; may be repeated.")
 modules_argument = click.argument("modules", nargs=-1, metavar="[MODULE…]")
 

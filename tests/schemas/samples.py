@@ -1,6 +1,6 @@
 """What could a record hold? One fixed sample of each type, and a strategy for any.
 
-    python -m tests.schemas.samples      adds a golden line for each schema that has none yet (after a deliberate change)
+python -m tests.schemas.samples      adds a golden line for each schema that has none yet
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def sample_of(kind: Any, name: str = "") -> Any:
         return sample_of(next(argument for argument in arguments if argument is not type(None)), name)
     number = sum(name.encode())
     plain: dict[Any, Any] = {
-        str: f"{name} é", bytes: b"\x00\xff" + name.encode(), int: number if number % 2 else -number, bool: True, float: 0.5
+        str: f"{name} é",
+        bytes: b"\x00\xff" + name.encode(),
+        int: number if number % 2 else -number,
+        bool: True,
+        float: 0.5,
     }
     if kind in plain:
         return plain[kind]

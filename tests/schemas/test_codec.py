@@ -101,9 +101,14 @@ def test_a_decision_carries_its_events():
         ActivityScheduled(sequence=2, activity="charge", input=b"1", queue="payments"),
     )
     decision = DecisionRecorded(
-        workflow_id="order-1", run_id="run-1", shard=3, decision=9, now_ms=1_790_000_000_000,
+        workflow_id="order-1",
+        run_id="run-1",
+        shard=3,
+        decision=9,
+        now_ms=1_790_000_000_000,
         trigger=Trigger(topic="penstock.default.results", partition=3, offset=17),
-        first_sequence=4, events=tuple(codec.encode(event) for event in events),
+        first_sequence=4,
+        events=tuple(codec.encode(event) for event in events),
     )
     again = codec.decode(codec.encode(decision))
     assert again == decision
@@ -131,7 +136,8 @@ def test_the_reader_is_chosen_by_the_fingerprint_alone():
         workflow_id="w", run_id="r", sequence=1, attempt=1, activity="a", input=b"", queue="default", shard=0
     )
     assert {type(codec.decode(codec.encode(value))) for value in (task, Cause(type="a", message="b"))} == {
-        ActivityTask, Cause
+        ActivityTask,
+        Cause,
     }
 
 

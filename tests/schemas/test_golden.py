@@ -21,7 +21,9 @@ def test_released_bytes_are_read(line):
     assert codec.decode(bytes.fromhex(line["wire"])) == expected
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line["fingerprint"] in CURRENT], ids=lambda line: line["record"])
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if line["fingerprint"] in CURRENT], ids=lambda line: line["record"]
+)
 def test_current_bytes_are_written(line):
     """A schema that is still current writes the very bytes that it wrote when released."""
     value = msgspec.convert(line["value"], codec.RECORDS[line["record"]])

@@ -51,8 +51,14 @@ def test_the_documented_lines(line, command):
     [
         (
             {"command": "StartWorkflow", **START, "message_id": "m", "reply_to": 2, "on_existing": "reject"},
-            StartWorkflow(workflow_id="order-7", workflow_type="fulfil", input=b"null", message_id="m", reply_to=2,
-                          on_existing="reject"),
+            StartWorkflow(
+                workflow_id="order-7",
+                workflow_type="fulfil",
+                input=b"null",
+                message_id="m",
+                reply_to=2,
+                on_existing="reject",
+            ),
         ),
         (
             {"command": "SignalWorkflow", "id": "w", "signal": "go", "run_id": "r"},
@@ -75,7 +81,7 @@ def test_every_command_in_json(line, command):
     assert decode_command(json.dumps(line).encode()) == command
 
 
-@pytest.mark.parametrize("text", ['12345678901234567890123', "1e-7", '"é\\u00e9"', " [1 , 2] ", "null"])
+@pytest.mark.parametrize("text", ["12345678901234567890123", "1e-7", '"é\\u00e9"', " [1 , 2] ", "null"])
 def test_input_stays_as_written(text):
     """Input is not rewritten: numbers keep their digits, texts their escapes."""
     command = decode_command(f'{{"type":"t","id":"i","input":{text}}}'.encode())
@@ -98,7 +104,10 @@ def test_any_json_is_an_input(value):
         ({"type": "t", "id": ""}, "StartWorkflow: `id` is empty; it must be the workflow id"),
         ({"type": "", "id": "w"}, "StartWorkflow: `type` is empty; it must be the workflow type"),
         ({"type": "t", "id": 7}, "StartWorkflow: `id` must be the workflow id, a text of 1 to 255 bytes, not 7."),
-        ({"type": ["t"], "id": "w"}, 'StartWorkflow: `type` must be the workflow type, a text that is not empty, not ["t"].'),
+        (
+            {"type": ["t"], "id": "w"},
+            'StartWorkflow: `type` must be the workflow type, a text that is not empty, not ["t"].',
+        ),
         ({"type": None, "id": "w"}, "`type` must be the workflow type, a text that is not empty, not null."),
         ({**START, "id": "a\0b"}, "holds a NUL character"),
         ({**START, "id": "é" * 128}, "is 256 bytes long; at most 255 are allowed."),
@@ -119,8 +128,8 @@ def test_any_json_is_an_input(value):
         ),
         (
             {"command": "Start", **START},
-            "The command `Start` is not known; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
-            "TerminateWorkflow, RetryWorkflow, AwaitResult.",
+            ("The command `Start` is not known; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
+            "TerminateWorkflow, RetryWorkflow, AwaitResult."),
         ),
         ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is not known"),
         ({"command": 7, "id": "w"}, "`command` must be one of StartWorkflow"),

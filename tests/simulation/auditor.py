@@ -173,7 +173,8 @@ class Auditor:
                 self._follow(shard, decision)
 
     def _follow(self, shard: int, decision: DecisionRecorded) -> None:
-        if decision.shard != shard or partition_of(decision.workflow_id, self._shards) != shard:
+        is_numbered = decision.first_sequence > 0  # a result for nobody is ignored wherever it lies
+        if decision.shard != shard or (is_numbered and partition_of(decision.workflow_id, self._shards) != shard):
             raise Violation("H (history)", f"shard {shard} speaks of {decision.workflow_id}, which is not its own")
         last = self._last.get(shard)
         is_same = last is not None and last.decision == decision.decision and last.run_id == decision.run_id

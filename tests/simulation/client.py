@@ -30,7 +30,6 @@ READ_RECORDS_MAX = 50
 class Faults(Protocol):
     """What may happen to a process while it talks to the log."""
 
-    name: str
     random: Random
 
     def at(self, call: str) -> None:
@@ -46,9 +45,13 @@ class Faults(Protocol):
 class SimLog:
     """`Log` as one process sees it."""
 
-    def __init__(self, broker: Broker, faults: Faults) -> None:
-        self.broker, self.faults = broker, faults
-        self._members = 0
+    def __init__(self, broker: Broker, faults: Faults, name: str = "") -> None:
+        self.broker, self.faults, self._name = broker, faults, name
+        self._member_ids: list[str] = []
+
+    def member_ids(self) -> list[str]:
+        """Every member that was made here."""
+        return list(self._member_ids)
 
     def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
         self.faults.at("describe")
@@ -115,8 +118,8 @@ class SimLog:
         """Nothing to let go of."""
 
     def _member_id(self) -> str:
-        self._members += 1
-        return f"{self.faults.name}#{self._members}"
+        self._member_ids.append(f"{self._name}#{len(self._member_ids) + 1}")
+        return self._member_ids[-1]
 
 
 class SimPublisher:

@@ -23,6 +23,7 @@ _JSON_FIELDS = {
     c.SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     c.CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     c.TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    c.RetryWorkflow: ("workflow_id", "message_id", "reply_to"),
     c.AwaitResult: ("workflow_id", "message_id", "reply_to"),
 }
 
@@ -45,14 +46,15 @@ class Client:
         self._messages += 1
         return f"m{self._messages}"
 
-    def start(self, workflow_type: str, workflow_id: str, *args: Any, **fields: Any) -> str:
+    def start(self, workflow_type: str, workflow_id: str, *args: Any, hopeless: bool = False, **fields: Any) -> str:
         """Ask for a run; returns the message id, which is the run's id."""
         from tests.simulation.workflows import DEFINITIONS  # noqa: PLC0415 - this module knows records alone
 
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
         return self.ask(
-            c.StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields)
+            c.StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
+            hopeless=hopeless,
         )
 
     def signal(self, workflow_id: str, name: str, value: Any, *, hopeless: bool = False) -> str:

@@ -137,9 +137,9 @@ async def retrying(value: int, failures: int) -> int:
 async def hopeless(value: int) -> list[int]:
     """Activities that fail for good, at once and after all their attempts."""
     attempts = []
-    for call in (refused(value), tired(value)):
+    for call in (refused, tired):
         try:
-            await call
+            await call(value)
         except ActivityFailed as error:
             attempts.append(error.attempts)
     return attempts

@@ -48,6 +48,7 @@ def tell(url: str, folder: Path, seed: int) -> None:
         until(lambda: _left(folder / "second.commits", offsets) == 0, "the rest's commit", 60)
         assert _ran(folder / "first.ran") == half
         assert _ran(folder / "second.ran") == [number for number in range(TASKS) if number not in half]
+        until(lambda: len(bench.values()) >= TASKS, "all results")
         assert sorted(bench.values(), key=int) == [str(number).encode() for number in range(TASKS)]
     finally:
         for process in processes:

@@ -36,8 +36,8 @@ async def nothing(order_id: str) -> None: ...
 
 
 async def use() -> None:
-    assert_type(bare("a", "b"), ActivityCall[int])
-    assert_type(bare_async("a", sku="b"), ActivityCall[int])
+    assert_type(bare("a", "b"), ActivityCall[str])
+    assert_type(bare_async("a", sku="b"), ActivityCall[str])
     assert_type(told("a", sku="b"), ActivityCall[list[int]])
     assert_type(told_async(1.5), ActivityCall[dict[str, int]])
     assert_type(await bare("a", "b"), str)

@@ -123,11 +123,13 @@ class Watch:
 
 
 class LibrdkafkaLog:
-    """librdkafka's own log lines, as a client's `logger`: connection failures are the Watch's to report."""
+    """librdkafka's own log lines, as a client's `logger`.
 
-    QUIET = ("FAIL ", "ERROR ", "CONFWARN ", "GETPID ")
+    Failed connections are the Watch's to report, failed transactions are raised, and options of a consumer given to a
+    producer are no mistake here."""
+
+    QUIET = frozenset({"CONFWARN", "ERROR", "FAIL", "GETPID", "TXNERR"})
 
     def log(self, level: int, template: str, facility: str, client: str, text: str) -> None:
         """What confluent-kafka calls for each line."""
-        quiet = f"{facility} ".startswith(self.QUIET)
-        logger.log(logging.DEBUG if quiet else level, template, facility, client, text)
+        logger.log(logging.DEBUG if facility in self.QUIET else level, template, facility, client, text)

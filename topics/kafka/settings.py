@@ -11,7 +11,8 @@ from typing import Any
 
 from penstock.topics.kafka.faults import LibrdkafkaLog, Watch
 
-TRANSACTION_TIMEOUT_MS = 15_000
+# Bounds how long a processor that vanished can hold back the readers of its topics (the last stable offset).
+TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 8_000
 Settings = dict[str, Any]
 
@@ -27,7 +28,7 @@ _COMMON: Mapping[str, Any] = {
     "socket.timeout.ms": 10_000,
     # Brief: a topic made a moment ago may be unknown to the broker asked. Long: a produce to a missing one would hang.
     "topic.metadata.propagation.max.ms": 5_000,
-    "topic.metadata.refresh.fast.interval.ms": 20,
+    "topic.metadata.refresh.fast.interval.ms": 10,
     "topic.metadata.refresh.interval.ms": 60_000,
     "enable.metrics.push": False,
     "statistics.interval.ms": 0,

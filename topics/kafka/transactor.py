@@ -235,6 +235,14 @@ def _repeat(step: Callable[[], None], deadline: float = float("inf")) -> None:
 
 def _let_go(producer: Producer) -> threading.Thread:
     """Close in a thread of its own: it may wait for a broker that is away."""
-    thread = threading.Thread(target=producer.close, name="penstock-kafka-close", daemon=True)
+    thread = threading.Thread(target=_close, args=(producer,), name="penstock-kafka-close", daemon=True)
     thread.start()
     return thread
+
+
+def _close(producer: Producer) -> None:
+    try:
+        producer.close()
+    except KafkaException as raised:
+        # Its transaction could not be aborted by itself: it was fenced, or the broker will time it out.
+        faults.logger.debug("a producer closed with %s", raised)

@@ -1,0 +1,233 @@
+"""What is one processor in the simulation? The production Driver on a disk and a clock of its own, and all that ends it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from penstock.engine.runtime.committer import Transaction
+from penstock.engine.runtime.driver import Driver, DriverSettings
+from penstock.engine.runtime.shard import ShardLimits
+from penstock.schemas.errors import LogError, LogUnavailable, StoreError
+from penstock.topics.catalogue import Topics
+from tests.simulation import broker as b
+from tests.simulation.client import SimLog
+from tests.simulation.committer import AFTER, BEFORE, Fault, SimCommitter
+from tests.simulation.disk import Disk, SimStore
+from tests.simulation.story import SimulatedCrash, Story, Violation
+from tests.simulation.weather import Weather
+from tests.simulation.workflows import DEFINITIONS
+
+UP, DOWN, FROZEN = "up", "down", "frozen"
+
+
+class Surroundings(Protocol):
+    """What a process needs of the world around it."""
+
+    random: Random
+    broker: b.Broker
+    topics: Topics
+    shards: int
+    story: Story
+    weather: Weather
+    now_ms: int
+
+    def pause(self, process: Process, call: str) -> None:
+        """Let others go on while this process stands still in a call."""
+
+    def let_end(self, reader: Process, transaction: b.Transaction) -> None:
+        """Let a transaction end for which `reader` waits."""
+
+
+class Process:
+    """One slot: its transactional id and its disk stay, its Driver comes and goes."""
+
+    def __init__(self, world: Surroundings, name: str) -> None:
+        self.world, self.name, self.random = world, name, world.random
+        self.transactional_id = f"slot-{name}"
+        self.disk = Disk()
+        self.old_disk: Disk | None = None
+        self.state, self.skew_ms, self.until_turn = DOWN, 0, 0
+        self.is_doomed = self.in_call = False
+        self.driver: Driver | None = None
+        self.committer = SimCommitter(self)
+        self.log = SimLog(world.broker, self)
+        self.starts = 0
+        self.ghosts: list[str] = []
+
+    def tell(self, what: str) -> None:
+        self.world.story.tell(self.name, what)
+
+    # What the simulator does with it.
+
+    def start(self) -> None:
+        """Begin a new life on the disk as it is."""
+        world = self.world
+        self.starts += 1
+        self.state = UP
+        self.committer = SimCommitter(self)
+        self.log = SimLog(world.broker, self, f"{self.name}.{self.starts}")
+        self.tell(f"starts ({len(self.disk.directories)} shards on its disk)")
+        self._run(self._begin)
+
+    def step(self) -> bool:
+        """One turn of its driver; whether it decided anything."""
+        driver = self.driver
+        assert driver is not None
+        decided = self._run(lambda: driver.step(0))
+        return bool(decided)
+
+    def stop(self) -> None:
+        """An orderly end."""
+        driver = self.driver
+        assert driver is not None
+        self.tell("is asked to stop")
+
+        def end() -> None:
+            driver.close()
+            driver.abandon()
+
+        self._run(end)
+        if self.driver is driver:
+            self._bury()
+
+    def kill(self, why: str) -> None:
+        """End it between two turns."""
+        self.tell(why)
+        if self.in_call:
+            self.is_doomed = True
+        else:
+            self._bury()
+
+    def advance_commit(self) -> None:
+        """Its committer's thread does one more step."""
+        flight = self.committer.flight
+        assert flight is not None
+        if self.in_call:  # its driver stands still in a call of its own
+            try:
+                flight.advance()
+            except SimulatedCrash:
+                assert self.is_doomed
+        else:
+            self._run(flight.advance)
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether its committer's thread has something to do."""
+        flight = self.committer.flight
+        return self.state == UP and flight is not None and not flight.done() and not flight.is_running
+
+    @property
+    def clock_ms(self) -> int:
+        return self.world.now_ms + self.skew_ms
+
+    def _begin(self) -> None:
+        world, weather = self.world, self.world.weather
+        self.driver = Driver(
+            self.log,
+            world.topics,
+            world.shards,
+            DEFINITIONS,
+            open_store=self._open_store,
+            transactional_id=self.transactional_id,
+            committer=self.committer,
+            settings=DriverSettings(
+                records_max=weather.records_max,
+                trim_interval_s=5,
+                audit_window=weather.audit_window,
+                limits=ShardLimits(runs_max=weather.runs_max),
+            ),
+            clock_ms=lambda: self.clock_ms,
+            kill=self._killed,
+        )
+
+    def _run(self, act: Callable[[], object]) -> object:
+        """Call into the driver, and see how that ends."""
+        self.in_call = True
+        try:
+            return act()
+        except SimulatedCrash:
+            self._bury()
+        except LogUnavailable as error:
+            self.tell(f"is told that the log is away ({error})")
+            if self.driver is None:
+                self._bury()
+        except (LogError, StoreError) as error:
+            self.tell(f"gives up: {type(error).__name__}: {error}")
+            self._bury()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation("E (engine)", f"{self.name} failed: {traceback.format_exc()}") from error
+        finally:
+            self.in_call = False
+        return None
+
+    def _bury(self) -> None:
+        if self.driver is not None:
+            for held in self.driver._held.values():
+                held.shard.runs.clear()
+                held.store.close()
+        self.ghosts += self.log.member_ids()
+        self.driver, self.state, self.is_doomed = None, DOWN, False
+        self.committer.flight = None
+
+    def _killed(self, message: str) -> None:
+        raise Violation("L (liveness)", f"{self.name}'s watchdog struck: {message}")
+
+    def _open_store(self, shard: int) -> SimStore:
+        changelog = (self.world.topics.state_changelog, shard)
+        return SimStore(
+            self.disk.directory(shard), self.world.broker, changelog, lambda: self._at_store(BEFORE),
+            lambda: self._at_store(AFTER),
+        )  # fmt: skip
+
+    # Faults (client.py, committer.py).
+
+    def at(self, call: str) -> None:
+        """Before each call over the network."""
+        self._heed_doom()
+        weather, chance = self.world.weather, self.random.random()
+        if chance < weather.unavailable:
+            self.tell(f"cannot reach the log ({call})")
+            raise LogUnavailable(f"nobody answers to {call}")
+        chance -= weather.unavailable
+        if chance < weather.crash_in_call:
+            self.crash(f"crashes before {call}")
+        chance -= weather.crash_in_call
+        if chance < weather.pause:
+            self.world.pause(self, call)
+            self._heed_doom()
+
+    def notices_group(self) -> bool:
+        return self.random.random() >= self.world.weather.deaf
+
+    def waits_for(self, transaction: b.Transaction) -> None:
+        self.world.let_end(self, transaction)
+        self._heed_doom()
+
+    def plan_commit(self, transaction: Transaction) -> Fault | None:
+        return self.world.weather.plan_commit(self.random)
+
+    def suffer(self, what: str) -> None:
+        self.tell(what)
+
+    def crash(self, why: str) -> None:
+        self.tell(why)
+        self.is_doomed = True
+        raise SimulatedCrash(why)
+
+    def _heed_doom(self) -> None:
+        if self.is_doomed:
+            raise SimulatedCrash("doomed")
+
+    def _at_store(self, when: str) -> None:
+        self._heed_doom()
+        chance = self.random.random()
+        if chance < self.world.weather.crash_at_store:
+            self.crash(f"crashes {when} a write to its store")
+        elif when == BEFORE and chance < self.world.weather.crash_at_store + self.world.weather.disk_full:
+            self.tell("has a full disk")
+            raise StoreError("no space left on device")

@@ -1,0 +1,151 @@
+"""Did all come to its right end? Asked once the faults are over and everything has been drained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penstock.engine.core.replayer import rebuild
+from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, checksum, checksum_of_changelog, restore
+from penstock.engine.store.memory import MemoryStore
+from penstock.schemas import commands as c
+from penstock.schemas.codec import decode_command
+from penstock.schemas.errors import NonDeterminism, Undecodable
+from tests.simulation.client import SimLog
+from tests.simulation.story import Violation
+from tests.simulation.workflows import DEFINITIONS
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+def pronounce(world: World) -> None:
+    """Raises Violation."""
+    world.auditor.look()
+    _inputs_are_done(world)
+    _stores_are_the_changelog(world)
+    _runs_have_ended(world)
+    _histories_replay(world)
+    _scenarios_came_true(world)
+    _everybody_was_answered(world)
+    _dead_letters_are_garbage(world)
+
+
+def _inputs_are_done(world: World) -> None:
+    if world.broker.open:
+        raise Violation("L (liveness)", f"transactions are still open: {sorted(world.broker.open)}")
+    (group,) = world.broker.groups.values()
+    for topic in (world.topics.commands, world.topics.results):
+        for number in range(world.shards):
+            left = [
+                entry.offset
+                for entry in world.broker.partition((topic, number)).entries[group.offsets.get((topic, number), 0) :]
+                if entry.is_committed
+            ]
+            if left:
+                raise Violation("L (liveness)", f"{topic}[{number}] was not processed from {left[0]} on")
+
+
+def _stores_are_the_changelog(world: World) -> None:
+    """The owners' stores, the changelog, and a store restored from nothing are the same."""
+    log = SimLog(world.broker, world.processes[0])
+    held = {
+        number: found
+        for process in world.processes
+        if process.driver is not None
+        for number, found in process.driver._held.items()
+    }
+    if sorted(held) != list(range(world.shards)):
+        raise Violation("L (liveness)", f"of {world.shards} shards only {sorted(held)} have an owner")
+    for number, found in held.items():
+        expected = checksum_of_changelog(log, world.topics.state_changelog, number)
+        if checksum(found.store) != expected:
+            raise Violation("S (store)", f"shard {number}'s store differs from its changelog")
+        fresh = MemoryStore()
+        restore(log, world.topics.state_changelog, number, fresh, timeout_s=1)
+        if checksum(fresh) != expected:
+            raise Violation("S (store)", f"shard {number}'s restored store differs from its changelog")
+        left = [key for kind in (b"A", b"t", b"C", b"W", b"T") for key, _ in fresh.scan(kind, kind + b"\xff")]
+        still_open = {run.workflow_id for runs in world.auditor.runs.values() for run in runs if not run.is_closed}
+        left = [key for key in left if not any(name.encode() in key for name in still_open)]
+        if left:
+            raise Violation("S (store)", f"shard {number} keeps rows of closed runs: {left[:5]}")
+        assert fresh.get(CHANGELOG_OFFSET_KEY) is not None
+
+
+def _runs_have_ended(world: World) -> None:
+    may_stay = {scenario.workflow_id: scenario.may_stay for scenario in world.scenarios if scenario.may_stay}
+    for runs in world.auditor.runs.values():
+        for run in runs:
+            if run.is_closed:
+                if world.auditor.completions[run.run_id] != 1:
+                    raise Violation("T (transaction)", f"{run} has {world.auditor.completions[run.run_id]} completions")
+            elif run.status != "blocked" or run.blocked_reason != may_stay.get(run.workflow_id):
+                raise Violation("L (liveness)", f"{run} never ended: {run.status} {run.blocked_reason} {_waits(run)}")
+
+
+def _waits(run: Any) -> str:
+    pending = {number: found.state for number, found in run.activities.items() if found.state in ("open", "waiting")}
+    return f"(activities {pending}, timers {run.timers}, children {run.children})"
+
+
+def _histories_replay(world: World) -> None:
+    for runs in world.auditor.runs.values():
+        for run in runs:
+            try:
+                rebuilt = rebuild(DEFINITIONS[run.workflow_type], run.workflow_id, run.run_id, run.records)
+            except NonDeterminism as error:
+                raise Violation("D (replay)", f"{run}: {error}") from error
+            rebuilt.program.close()
+
+
+def _scenarios_came_true(world: World) -> None:
+    if any(world.pending):
+        waiting = [scenario.workflow_id for scenario, moves in zip(world.scenarios, world.pending, strict=True) if moves]
+        raise Violation("L (liveness)", f"clients still wait to go on with {waiting}")
+    for scenario in world.scenarios:
+        complaint = scenario.verdict(world.auditor)
+        if complaint:
+            raise Violation("A (once)", complaint)
+
+
+def _everybody_was_answered(world: World) -> None:
+    """Each command that asked has its answer, each time it was published; what was accepted happened, once."""
+    for message_id, published in world.client.asked.items():
+        answers = world.auditor.replies.get(message_id, [])
+        command = published[0]
+        expected = len(published) if command.reply_to >= 0 else 0
+        if isinstance(command, c.AwaitResult):
+            if not 1 <= len(answers) <= expected:
+                raise Violation("A (once)", f"{message_id} ({command.workflow_id}) was answered {len(answers)} times")
+        elif len(answers) != expected:
+            raise Violation("A (once)", f"{command} was published {expected} times and answered {len(answers)} times")
+        if isinstance(command, c.SignalWorkflow):
+            _signal_came_once(world, message_id, answers)
+
+
+def _signal_came_once(world: World, message_id: str, answers: list[Any]) -> None:
+    times = sum(
+        getattr(event, "message_id", "") == message_id and type(event).__name__ == "SignalReceived"
+        for runs in world.auditor.runs.values()
+        for run in runs
+        for event in run.events
+    )
+    accepted = any(type(answer).__name__ == "Accepted" for answer in answers)
+    if times > 1 or (accepted and times != 1):
+        raise Violation("A (once)", f"signal {message_id} was received {times} times")
+
+
+def _dead_letters_are_garbage(world: World) -> None:
+    places = {(letter.topic, letter.partition, letter.offset) for letter in world.auditor.dead_letters}
+    missing = [(place, what) for place, what in world.client.garbage.items() if place not in places]
+    if missing:
+        raise Violation("I (isolation)", f"never reached the dead letters: {missing}")
+    for letter in world.auditor.dead_letters:
+        if (letter.topic, letter.partition, letter.offset) in world.client.garbage:
+            continue
+        try:
+            message_id = decode_command(letter.value).message_id
+        except Undecodable:
+            message_id = ""
+        if message_id not in world.client.hopeless:
+            raise Violation("I (isolation)", f"a good record became a dead letter: {letter}")

@@ -1,0 +1,59 @@
+"""How bad does it get? Each seed draws which faults there are and how often (swarm testing): rarely all, never none."""
+
+from __future__ import annotations
+
+from random import Random
+
+from tests.simulation.committer import AFTER, BEFORE, Fault
+
+COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "abort_lost", "unavailable")
+CHAOS_KINDS = ("kill", "freeze", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
+
+
+class Weather:
+    """The probabilities of one seed."""
+
+    def __init__(self, random: Random) -> None:
+        self.commit_fault = random.choice((0.0, 0.05, 0.15, 0.4))
+        self.commit_kinds = [kind for kind in COMMIT_KINDS if random.random() < 0.6] or ["crash"]
+        self.chaos = random.choice((0.0, 0.5, 1.5, 3.0))
+        self.chaos_kinds = [kind for kind in CHAOS_KINDS if random.random() < 0.6] or ["kill"]
+        self.unavailable = random.choice((0.0, 0.0, 0.01, 0.04))
+        self.crash_in_call = random.choice((0.0, 0.0, 0.004, 0.01))
+        self.pause = random.choice((0.0, 0.02, 0.08))
+        self.crash_at_store = random.choice((0.0, 0.0, 0.01, 0.05))
+        self.disk_full = random.choice((0.0, 0.0, 0.01))
+        self.deaf = random.choice((0.0, 0.3, 0.7))
+        self.records_max = random.choice((2, 7, 2_000, 2_000))
+        self.runs_max = random.choice((1, 3, 10_000, 10_000))
+        self.audit_window = random.choice((3, 20, 100_000))
+        self.turns = random.choice((100, 200, 300))
+
+    def __str__(self) -> str:
+        chaos = f"{self.chaos}× {', '.join(self.chaos_kinds)}" if self.chaos else "none"
+        commits = f"{self.commit_fault:.0%} {', '.join(self.commit_kinds)}" if self.commit_fault else "none"
+        return (
+            f"chaos: {chaos}; commit faults: {commits}; away {self.unavailable:.1%}, crashes {self.crash_in_call:.1%}, "
+            f"pauses {self.pause:.1%} of calls; crashes at store writes {self.crash_at_store:.1%}; disk full "
+            f"{self.disk_full:.1%}; deaf polls {self.deaf:.0%}; batches of {self.records_max}, {self.runs_max} runs in "
+            f"memory, audit window {self.audit_window}"
+        )
+
+    def clear_up(self) -> None:
+        """No more faults."""
+        self.commit_fault = self.chaos = self.unavailable = self.crash_in_call = self.pause = 0.0
+        self.crash_at_store = self.disk_full = self.deaf = 0.0
+
+    def plan_commit(self, random: Random) -> Fault | None:
+        """What goes wrong with a transaction."""
+        if random.random() >= self.commit_fault:
+            return None
+        kind = random.choice(self.commit_kinds)
+        match kind:
+            case "crash":
+                return Fault(kind, random.choice(("begin", "produce", "offsets", "commit")), random.choice((BEFORE, AFTER)))
+            case "unknown":
+                return Fault(kind, "commit", random.choice((BEFORE, AFTER)))
+            case "half":
+                return Fault(kind)
+        return Fault(kind, random.choice(("produce", "offsets", "commit")), BEFORE)

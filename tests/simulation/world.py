@@ -1,0 +1,326 @@
+"""What happens next? One seed decides: which process takes a turn, what clients and workers do, what breaks.
+
+Two phases: faults for a bounded number of turns, then healing without any. `simulate` returns the story of both;
+a broken promise raises Violation with the story so far.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from penstock.topics.catalogue import Topics, specs
+from tests.simulation import broker as b
+from tests.simulation import verdict
+from tests.simulation.auditor import Auditor
+from tests.simulation.clients import Client
+from tests.simulation.process import DOWN, FROZEN, UP, Process
+from tests.simulation.scenarios import Scenario, make
+from tests.simulation.story import Story, Violation
+from tests.simulation.weather import Weather
+from tests.simulation.workers import Workers
+from tests.simulation.workflows import LATE_QUEUE, QUEUES
+
+START_MS = 1_700_006_370_000  # half a minute before midnight UTC
+REPLIES = 2
+PAUSES_NESTED_MAX = 2
+HEAL_ROUNDS_MAX = 1_500
+
+
+def simulate(seed: int) -> World:
+    """Run one seed to its end. Raises Violation, with `world.story` told by `Failure`."""
+    world = World(seed)
+    with world.told():
+        try:
+            world.storm()
+            world.heal()
+            verdict.pronounce(world)
+        except Violation as violation:
+            world.story.tell("", f"VIOLATION of {violation}")
+            raise Failed(world, violation) from violation
+    return world
+
+
+class Failed(AssertionError):
+    """A seed that broke a promise; its text is the story."""
+
+    def __init__(self, world: World, violation: Violation) -> None:
+        super().__init__(f"seed {world.seed}\n{world.story.text()}")
+        self.world, self.violation = world, violation
+
+
+class World:
+    """Everything there is in one simulation."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = chance = random_module.Random(seed)
+        self.now_ms = START_MS
+        self.story = Story(lambda: self.now_ms - START_MS)
+        self.weather = Weather(chance)
+        self.topics = Topics()
+        self.shards = chance.choice((1, 2, 2, 3))
+        self.broker = b.Broker(lambda: self.now_ms)
+        for spec in specs(self.topics, self.shards, QUEUES):
+            self.broker.create(spec.name, REPLIES if spec.name == self.topics.replies else spec.partitions)
+        self.auditor = Auditor(self.broker, self.topics, self.shards)
+        self.broker.on_commit = self.auditor.committed
+        self.client = Client(self.broker, self.topics, self.shards, REPLIES, chance, self.story)
+        self.workers = Workers(self.broker, self.topics, chance, self.story)
+        self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(4, 10))]
+        self.pending = [list(scenario.moves) for scenario in self.scenarios]
+        self.processes = [Process(self, f"p{number}") for number in range(chance.choice((1, 2, 2, 3)))]
+        self.turn_number = 0
+        self._actor: list[str] = []
+        self.story.tell("", f"seed {seed}: {self.shards} shards, {len(self.processes)} processes; {self.weather}")
+
+    # The storm.
+
+    def storm(self) -> None:
+        """Turns with faults."""
+        for _ in range(self.weather.turns):
+            self.turn()
+
+    def turn(self) -> None:
+        """One thing happens."""
+        self.turn_number += 1
+        self.now_ms += 1
+        actions: list[tuple[float, Callable[[], object]]] = [
+            (40, self._step_one),
+            (15, self._advance_one),
+            (10, self._ask),
+            (20, self.workers.work),
+            (6, self._pass_time),
+            (5, self._start_one),
+            (2 * self.weather.chaos, self._chaos),
+        ]
+        weights = [weight for weight, _ in actions]
+        self.random.choices([act for _, act in actions], weights)[0]()
+        self._thaw()
+        self.auditor.look()
+
+    def pause(self, process: Process, call: str) -> None:
+        """`process` stands still in a call while others go on; it may lose its membership meanwhile."""
+        if len(self._actor) > PAUSES_NESTED_MAX:
+            return
+        turns = self.random.randint(1, 15)
+        process.tell(f"stands still before {call}")
+        if self.random.random() < 0.4:
+            self._expel(process.log.member_ids(), f"{process.name}'s session ends")
+        for _ in range(turns):
+            self.turn()
+        process.tell(f"goes on with {call}")
+
+    def let_end(self, reader: Process, transaction: b.Transaction) -> None:
+        """A read waits for a transaction: its owner finishes it, or the coordinator gives it up."""
+        owner = next((process for process in self.processes if process.transactional_id == transaction.id), None)
+        if owner is not None and owner.is_committing and self.random.random() < 0.5:
+            owner.advance_commit()
+        else:
+            self.broker.time_out(transaction.id)
+            self.story.tell("broker", f"gives up an open transaction of {transaction.id}, for which {reader.name} waits")
+
+    def _up(self) -> list[Process]:
+        return [process for process in self.processes if process.state == UP and not process.in_call]
+
+    def step(self, process: Process) -> bool:
+        """One turn of a process."""
+        self._actor.append(process.name)
+        try:
+            return process.step()
+        finally:
+            self._actor.pop()
+
+    def _step_one(self) -> None:
+        ready = self._up()
+        if ready:
+            self.step(self.random.choice(ready))
+
+    def _advance_one(self) -> None:
+        committing = [process for process in self.processes if process.is_committing]
+        if committing:
+            process = self.random.choice(committing)
+            self._actor.append(process.name)
+            try:
+                process.advance_commit()
+            finally:
+                self._actor.pop()
+
+    def _ask(self) -> bool:
+        """A client makes its next move; whether anybody had one to make."""
+        ready = [moves for moves in self.pending if moves and moves[0].ready(self.auditor)]
+        if not ready:
+            return self.client.repeat_something()
+        self.random.choice(ready).pop(0).act(self.client)
+        return True
+
+    def _pass_time(self) -> None:
+        self.now_ms += self.random.choice((1, 20, 200, 1_500, 10_000))
+
+    def _start_one(self) -> None:
+        down = [process for process in self.processes if process.state == DOWN and not process.in_call]
+        if down:
+            self._start(self.random.choice(down))
+
+    def _start(self, process: Process) -> None:
+        self._actor.append(process.name)
+        try:
+            process.start()
+        finally:
+            self._actor.pop()
+
+    # Chaos between turns.
+
+    def _chaos(self) -> None:
+        kind = self.random.choice(self.weather.chaos_kinds)
+        process = self.random.choice(self.processes)
+        if kind in ("kill", "freeze", "stop") and process.state != UP:
+            return
+        match kind:
+            case "kill":
+                process.kill("is killed")
+            case "freeze":
+                process.state, process.until_turn = FROZEN, self.turn_number + self.random.randint(5, 60)
+                process.tell("freezes")
+            case "expel":
+                self._expel_somebody()
+            case "stop" if not process.in_call:
+                process.stop()
+            case "skew":
+                process.skew_ms = self.random.choice((0, -3_600_000, -500, 700, 60_000, 3_600_000))
+                process.tell(f"has its clock set {process.skew_ms / 1000:+} s off")
+            case "wipe" if process.state == DOWN:
+                process.disk.directories.clear()
+                process.tell("loses its disk")
+            case "stale":
+                self._restore_old_disk(process)
+            case "topic":
+                self._create_late_topic()
+            case "compact":
+                where = (self.topics.state_changelog, self.random.randrange(self.shards))
+                dropped = self.broker.partition(where).compact()
+                self.story.tell("broker", f"compacts {where[0]}[{where[1]}]: {dropped} records gone")
+            case "time_out":
+                if self.broker.time_out(process.transactional_id):
+                    self.story.tell("broker", f"gives up the open transaction of {process.name}")
+
+    def _restore_old_disk(self, process: Process) -> None:
+        if process.state != DOWN:
+            return
+        if process.old_disk is None or self.random.random() < 0.5:
+            process.old_disk = process.disk.copy()
+            process.tell("has its disk copied")
+        else:
+            process.disk = process.old_disk.copy()
+            process.tell("finds an old copy of its disk")
+
+    def _expel_somebody(self) -> None:
+        for process in self.processes:
+            if process.ghosts:
+                self._expel(process.ghosts, f"the session of {process.name}'s former life ends")
+                return
+        process = self.random.choice(self.processes)
+        if process.state == FROZEN or self.random.random() < 0.3:
+            self._expel(process.log.member_ids(), f"{process.name}'s session ends")
+
+    def _expel(self, members: list[str], why: str) -> None:
+        for group in self.broker.groups.values():
+            present = [member for member in members if member in group.members]
+            for member in present:
+                group.leave(member)
+            if present:
+                self.story.tell("broker", why)
+
+    def _create_late_topic(self) -> None:
+        topic = self.topics.tasks(LATE_QUEUE)
+        if topic not in self.broker.counts:
+            self.broker.create(topic, self.shards * 4)
+            self.story.tell("admin", f"creates {topic}")
+
+    def _thaw(self) -> None:
+        for process in self.processes:
+            if process.state == FROZEN and self.turn_number >= process.until_turn:
+                process.state = UP
+                process.tell("wakes up")
+
+    # Healing.
+
+    def heal(self) -> None:
+        """No more faults: everything comes to its end within a bounded number of rounds."""
+        self.story.tell("", "the faults end; all that was begun must come to its end")
+        self.weather.clear_up()
+        self._create_late_topic()
+        for process in self.processes:
+            if process.state == FROZEN:
+                process.state = UP
+        quiet = 0
+        for _ in range(HEAL_ROUNDS_MAX):
+            quiet = 0 if self._heal_round() else quiet + 1
+            if quiet > 3 and not self._jump():
+                return
+            if quiet > 3:
+                quiet = 0
+        raise Violation("L (liveness)", f"not at rest {HEAL_ROUNDS_MAX} rounds after the last fault")
+
+    def _heal_round(self) -> bool:
+        """Everybody gets a turn; whether anything happened."""
+        busy = False
+        for process in self.processes:
+            self._expel(process.ghosts, f"the session of {process.name}'s former life ends")
+            if process.state == DOWN:
+                self._start(process)
+                busy = True
+            elif process.state == UP:
+                busy |= self.step(process)
+                while process.is_committing:
+                    process.advance_commit()
+                    busy = True
+        for _ in range(4):
+            busy |= self.workers.work()
+        busy |= self._ask()
+        self.now_ms += 1
+        self.auditor.look()
+        return busy
+
+    def _jump(self) -> bool:
+        """To the next moment at which something is due; False: nothing ever will be."""
+        waits = [
+            held.shard.next_due_ms - process.clock_ms
+            for process in self.processes
+            if process.driver is not None
+            for held in process.driver._held.values()
+            if held.shard.next_due_ms < 1 << 60
+        ]
+        blocked = any(runs[-1].blocked_reason == "missing_topic" for runs in self.auditor.runs.values())
+        if blocked:
+            waits.append(2_000)
+        if not waits:
+            return False
+        self.now_ms += max(1, min(waits))
+        return True
+
+    # The story of the engine's own words.
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What the engine logs becomes part of the story; an error in its log is a violation."""
+        before = structlog.get_config()
+        structlog.configure(processors=[self._hear], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+
+    def _hear(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        words = event.pop("event")
+        details = ", ".join(f"{key} {value}" for key, value in event.items() if key != "exc_info")
+        self.story.tell(self._actor[-1] if self._actor else "", f"“{words}” {details}")
+        if method in ("exception", "error"):
+            import traceback  # noqa: PLC0415 - errors of the engine alone
+
+            raise Violation("E (engine)", f"{words}: {traceback.format_exc()}")
+        raise structlog.DropEvent
