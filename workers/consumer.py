@@ -353,9 +353,7 @@ class QueueConsumer:
             self._logger.warning("last commit failed; tasks done lately will run again", error=str(error))
 
 
-_NOBODY = ActivityTask(
-    workflow_id="", run_id="", sequence=0, attempt=0, activity="", input=b"", queue="", shard=0
-)
+_NOBODY = ActivityTask(workflow_id="", run_id="", sequence=0, attempt=0, activity="", input=b"", queue="", shard=0)
 
 
 def _decode(record: StoredRecord) -> ActivityTask:
@@ -365,12 +363,9 @@ def _decode(record: StoredRecord) -> ActivityTask:
         if not isinstance(task, ActivityTask):
             raise Undecodable(f"A {type(task).__name__} is no task.")
     except Undecodable as error:
-        raise Undecodable(
-            error.detail, topic=record.topic, partition=record.partition, offset=record.offset
-        ) from error
+        raise Undecodable(error.detail, topic=record.topic, partition=record.partition, offset=record.offset) from error
     return task
 
 
 def _to_commit(progress: Progress) -> CommittedOffset:
     return CommittedOffset(progress.watermark, progress.metadata())
-

@@ -108,6 +108,16 @@ class Executor:
         )
         return self._failed(task, failure)
 
+    def tell_started(self, task: ActivityTask) -> None:
+        """One line for people who watch."""
+        self.logger.debug(
+            "activity started",
+            workflow_id=task.workflow_id,
+            run_id=task.run_id,
+            activity=task.activity,
+            attempt=task.attempt,
+        )
+
     def _completed(self, task: ActivityTask, definition: AnyActivity, value: Any) -> Result:
         try:
             result = definition.returns.encode(value)
@@ -187,6 +197,7 @@ class _Attempt:
 
     def run(self, arguments: tuple[Any, ...]) -> None:
         executor, task, definition = self._executor, self._task, self._definition
+        executor.tell_started(task)
         context = executor.context.copy()
         context.run(_enter, task)
         loop = asyncio.get_running_loop()
@@ -251,9 +262,7 @@ async def _guarded(definition: AnyActivity, arguments: tuple[Any, ...]) -> Any:
 def _enter(task: ActivityTask) -> None:
     """Prepare an attempt's context: what `activity_info` tells, and what every log line of the activity carries."""
     info.enter(task, time.time())
-    bind_contextvars(
-        workflow_id=task.workflow_id, run_id=task.run_id, activity=task.activity, attempt=task.attempt
-    )
+    bind_contextvars(workflow_id=task.workflow_id, run_id=task.run_id, activity=task.activity, attempt=task.attempt)
 
 
 def _unreadable(task: ActivityTask, error: Exception) -> Failure:

@@ -50,9 +50,7 @@ class Outbox:
         if isinstance(error, RecordTooLarge) and too_large is not None:
             return self._in_loop(too_large)
         self._logger.warning("record not taken, sending it again", topic=record.topic, error=str(error))
-        return self._in_loop(
-            partial(self._loop.call_later, RESEND_DELAY_S, self.send, record, acknowledged, too_large)
-        )
+        return self._in_loop(partial(self._loop.call_later, RESEND_DELAY_S, self.send, record, acknowledged, too_large))
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         try:

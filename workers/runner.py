@@ -121,5 +121,3 @@ class _Lane:
     def __init__(self, *, is_async: bool) -> None:
         self.is_async = is_async
         self.waiting: deque[Delivery] = deque()
-
-

@@ -200,6 +200,8 @@ class _Crew:
 
     def _end_activities(self, timeout_s: float) -> None:
         """Start nothing more, wait for what runs, give up what takes too long."""
+        if not self._loop_thread.is_alive():
+            return
         ended = Future[bool]()
         _in_loop(self._loop, self._runner.close)
         _in_loop(self._loop, partial(self._runner.when_idle, ended.set_result, timeout_s))

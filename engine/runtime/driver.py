@@ -101,6 +101,7 @@ class Driver:
         self._went_back = False
         self._transactor = events.transactor(transactional_id)
         self._transactor.recover(settings.settle_timeout_s)
+        self.facts.load()
         group = f"{topics.prefix}.{topics.namespace}.processors"
         self._member = events.join(group, [topics.commands, topics.results], self)
 
@@ -259,9 +260,10 @@ class Driver:
         for number in sorted(self._granted):
             if number not in self._held:
                 self._open(number)
-        opened, self._granted = sorted(self._granted), set()
         self._router.own(list(self._held))
+        opened = sorted(self._granted)
         self._start(opened)
+        self._granted.clear()  # only now: a log that is away must not leave shards open that nobody starts
         log.info("shards granted", shards=opened)
 
     def _open(self, number: int) -> None:
@@ -296,7 +298,7 @@ class Driver:
         self._trim_ms = now_ms + int(self._settings.trim_interval_s * 1000)
         below: dict[TopicPartition, int] = {}
         for number, held in self._held.items():
-            for topic, offset in held.shard.positions().items():
+            for topic, offset in held.shard.committed_positions().items():
                 if offset > self._settings.audit_window:
                     below[topic, number] = offset - self._settings.audit_window
         if below:

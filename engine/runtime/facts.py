@@ -23,10 +23,16 @@ class TopicFactsCache:
         self._missing: set[str] = set()
         self._asked_ms = 0
 
+    def load(self) -> None:
+        """Ask once before anything is decided: topics that nobody could look up would pass for missing ones.
+
+        Raises LogUnavailable."""
+        self._known = {name: facts.partitions for name, facts in self._log.describe().items()}
+
     def partitions(self, topic: str) -> int | None:
         """How many partitions the topic has; None: it does not exist."""
         count = self._known.get(topic)
-        if count is None and not (topic in self._missing and self._clock_ms() < self._asked_ms + MISSING_AGAIN_MS):
+        if count is None and not (topic in self._missing and self._asked_lately()):
             self._ask()
             count = self._known.get(topic)
             if count is None:
@@ -35,12 +41,16 @@ class TopicFactsCache:
 
     def has_news(self) -> bool:
         """Whether a topic that was missing has come to be since this was asked last."""
-        if not self._missing or self._clock_ms() < self._asked_ms + MISSING_AGAIN_MS:
+        if not self._missing or self._asked_lately():
             return False
         self._ask()
         found = {topic for topic in self._missing if topic in self._known}
         self._missing -= found
         return bool(found)
+
+    def _asked_lately(self) -> bool:
+        """A clock that was set back must not keep us from asking until it has caught up."""
+        return 0 <= self._clock_ms() - self._asked_ms < MISSING_AGAIN_MS
 
     def _ask(self) -> None:
         self._asked_ms = self._clock_ms()

@@ -134,6 +134,11 @@ class Shard:
         """The next offset to read of `commands` and `results`, as decided so far; absent: from the first."""
         return dict(self._offsets)
 
+    def committed_positions(self) -> dict[str, int]:
+        """As `positions`, but as the store has them: inputs below these will never be read again."""
+        data = self._overlay.store.get(SHARD_KEY)
+        return dict(unpack_shard(data).offsets) if data is not None else {}
+
     def retry_blocked(self, reason: str = "") -> None:
         """Try BLOCKED runs (of that reason) again with the next batch: new code or new topics may help them."""
         rows = self._overlay.scan(b"B", b"C")

@@ -100,10 +100,11 @@ def print_run(run: Json) -> None:
     if run.get("failure"):
         click.echo(f"  failure  {failure_words(run['failure'])}")
     if run.get("blocked_reason"):
-        click.echo(f"  blocked  {run['blocked_reason']}; once mended: penstock retry {run['workflow_id']}")
-    for kind in ("activities", "timers", "children"):
-        for pending in run.get(f"pending_{kind}") or ():
-            click.echo(f"  waits    {_SINGULAR[kind]} {_pending_words(pending)}")
+        click.echo(f"  blocked  {run['blocked_reason']}: {_one_line(run.get('blocked_message') or '')}")
+        click.echo(f"  mended?  penstock retry {run['workflow_id']}")
+    for kind, words in _WAITS.items():
+        for pending in run.get(kind) or ():
+            click.echo(f"  waits    for {words(pending)}")
 
 
 def print_history(events: Sequence[Json]) -> None:
@@ -161,25 +162,19 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-_SINGULAR = {"activities": "for activity", "timers": "for a timer", "children": "for child"}
+def _activity_words(pending: Json) -> str:
+    """`activity charge, attempt 2 on payments, again at 10:15:02.000 after CardDeclined: no funds`."""
+    words = f"activity {pending['activity']}, attempt {pending['attempt']} on {pending['queue']}"
+    if pending.get("retry_ms"):
+        words += f", again at {_moment(pending['retry_ms'])}"
+    return f"{words} after {failure_words(pending['failure'])}" if pending.get("failure") else words
 
 
-def _pending_words(pending: Any) -> str:
-    if not isinstance(pending, Mapping):
-        return _one_line(str(pending))
-    said = []
-    for name, value in pending.items():
-        if name == "sequence" or value in (None, "", 0):
-            continue
-        if name.endswith("_ms"):
-            said.append(f"{name.removesuffix('_ms').replace('_', ' ')} {_moment(value)}")
-        elif name in ("activity", "workflow_id"):
-            said.append(str(value))
-        elif isinstance(value, Mapping):
-            said.append(f"{name}: {failure_words(value)}" if "message" in value else f"{name} {compact(value)}")
-        else:
-            said.append(f"{name} {_one_line(str(value))}")
-    return ", ".join(said)
+_WAITS: Mapping[str, Callable[[Json], str]] = {
+    "pending_activities": _activity_words,
+    "pending_timers": lambda pending: f"timer due at {_moment(pending['due_ms'])}",
+    "pending_children": lambda pending: f"child {pending['workflow_id']} of type {pending['workflow_type']}",
+}
 
 
 def _width() -> int | None:

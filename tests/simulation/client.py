@@ -225,38 +225,57 @@ class SimTransactor:
 
     def __init__(self, broker: Broker, faults: Faults, transactional_id: str) -> None:
         self._broker, self._faults, self.id = broker, faults, transactional_id
-        self._epoch = 0
-        self._ends: dict[TopicPartition, int] = {}
+        self.epoch = 0
+        self._forget()
 
     def recover(self, timeout_s: float) -> None:
         self._faults.at("recover")
-        self._epoch = self._broker.init(self.id)
+        self.epoch = self._broker.init(self.id)
+        self._forget()
 
     def begin(self) -> None:
-        assert self._epoch, "recover comes before begin"
-        self._ends = {}
+        assert self.epoch, "recover comes before begin"
+        self._forget()
 
     def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
+        """Some records are sent at once, the others wait for `commit`, as they may in librdkafka."""
         self._faults.at("produce")
-        for entry in self._broker.produce(self.id, self._epoch, records):
-            if entry.where in track:
-                self._ends[entry.where] = entry.offset + 1
+        self._queue, self._track = list(records), track
+        self._send(self._faults.random.choice((0, len(records) // 2, len(records))))
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
         assert offsets, "a transaction without offsets is fenced by nobody"
         assert isinstance(member, SimMember)
         self._faults.at("offsets")
         # KIP-447: the generation is the member's present one, not that of the decision.
-        self._broker.add_offsets(self.id, self._epoch, member.group, member.id, member.generation, offsets)
+        self._broker.add_offsets(self.id, self.epoch, member.group, member.id, member.generation, offsets)
 
     def commit(self) -> Mapping[TopicPartition, int]:
+        self.flush()
         self._faults.at("commit")
-        self._broker.commit(self.id, self._epoch)
+        self._broker.commit(self.id, self.epoch)
         return self._ends
+
+    def flush(self) -> None:
+        """Send what still waits."""
+        self._faults.at("the rest")
+        self._send(len(self._queue))
 
     def abort(self) -> None:
         self._faults.at("abort")
-        self._broker.abort(self.id, self._epoch)
+        self._queue = []
+        self._broker.abort(self.id, self.epoch)
+
+    def _send(self, count: int) -> None:
+        sent, self._queue = self._queue[:count], self._queue[count:]
+        for entry in self._broker.produce(self.id, self.epoch, sent):
+            if entry.where in self._track:
+                self._ends[entry.where] = entry.offset + 1
+
+    def _forget(self) -> None:
+        self._queue: list[Record] = []
+        self._track: frozenset[TopicPartition] = frozenset()
+        self._ends: dict[TopicPartition, int] = {}
 
     def close(self) -> None:
         """What is open stays open until somebody recovers the id, or the coordinator gives it up."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from penstock.engine.runtime.committer import Outcome, Transaction, commit
 from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, RecordTooLarge, TransactionAborted, UnknownTopic
 from penstock.topics.log import Member, Record, TopicPartition, Transactor
+from tests.simulation.client import SimTransactor
 
 BEFORE, AFTER = "before", "after"
 STEPS = ("begin", "produce", "offsets", "commit", "abort")
@@ -21,8 +22,9 @@ STEPS = ("begin", "produce", "offsets", "commit", "abort")
 class Fault:
     """What is planned for one commit: at which step, before or after it, and what happens then.
 
-    Kinds: `crash`, `half` (crash after half of the records), `aborted`, `unknown`, `unavailable`, `abort_lost` (aborted,
-    and the abort's outcome unknown), `too_large`, `no_topic`."""
+    Kinds: `crash`, `half` (crash after half of the records), `aborted`, `unknown`, `delayed` (unknown, and the order to
+    commit reaches the log later), `unavailable`, `abort_lost` (aborted, and the abort's outcome unknown), `too_large`,
+    `no_topic`."""
 
     def __init__(self, kind: str, step: str = "", when: str = BEFORE) -> None:
         assert step in STEPS or not step
@@ -43,6 +45,9 @@ class Host(Protocol):
 
     def crash(self, why: str) -> None:
         """End the process. Raises SimulatedCrash."""
+
+    def delay_commit(self, transactional_id: str, epoch: int) -> None:
+        """An order to commit is under way, and may take long."""
 
 
 class Suspended(BaseException):
@@ -96,6 +101,7 @@ class _Steps:
     """A Transactor that repeats the answers of finished steps and suspends before the next one."""
 
     def __init__(self, real: Transactor, host: Host, fault: Fault | None) -> None:
+        assert isinstance(real, SimTransactor)
         self._real, self._host, self._fault = real, host, fault
         self._answers: list[Any] = []
         self._allowed = self._at = 0
@@ -159,6 +165,9 @@ class _Steps:
             return
         if fault.kind == "crash":
             self._host.crash(f"crashes {when} its transaction's {step}")
+        if fault.kind == "delayed":
+            self._real.flush()
+            self._host.delay_commit(self._real.id, self._real.epoch)
         if fault.kind in _ERRORS:
             self._host.suffer(f"its transaction's {step} fails ({fault.kind}, {when} it took effect)")
             raise _ERRORS[fault.kind](f"planned: {fault}")
@@ -168,6 +177,7 @@ _ERRORS: dict[str, Callable[[str], Exception]] = {
     "aborted": TransactionAborted,
     "abort_lost": TransactionAborted,
     "unknown": OutcomeUnknown,
+    "delayed": OutcomeUnknown,
     "unavailable": LogUnavailable,
     "too_large": RecordTooLarge,
     "no_topic": UnknownTopic,

@@ -37,6 +37,9 @@ class Surroundings(Protocol):
     def pause(self, process: Process, call: str) -> None:
         """Let others go on while this process stands still in a call."""
 
+    def delay_commit(self, process: Process, transactional_id: str, epoch: int) -> None:
+        """An order to commit reaches the log later."""
+
     def let_end(self, reader: Process, transaction: b.Transaction) -> None:
         """Let a transaction end for which `reader` waits."""
 
@@ -218,6 +221,9 @@ class Process:
         self.tell(why)
         self.is_doomed = True
         raise SimulatedCrash(why)
+
+    def delay_commit(self, transactional_id: str, epoch: int) -> None:
+        self.world.delay_commit(self, transactional_id, epoch)
 
     def _heed_doom(self) -> None:
         if self.is_doomed:

@@ -6,7 +6,7 @@ from random import Random
 
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
-COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "abort_lost", "unavailable")
+COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
 CHAOS_KINDS = ("kill", "freeze", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
 
 
@@ -20,14 +20,14 @@ class Weather:
         self.chaos_kinds = [kind for kind in CHAOS_KINDS if random.random() < 0.6] or ["kill"]
         self.unavailable = random.choice((0.0, 0.0, 0.01, 0.04))
         self.crash_in_call = random.choice((0.0, 0.0, 0.004, 0.01))
-        self.pause = random.choice((0.0, 0.02, 0.08))
+        self.pause = random.choice((0.0, 0.01, 0.04))
         self.crash_at_store = random.choice((0.0, 0.0, 0.01, 0.05))
         self.disk_full = random.choice((0.0, 0.0, 0.01))
         self.deaf = random.choice((0.0, 0.3, 0.7))
         self.records_max = random.choice((2, 7, 2_000, 2_000))
         self.runs_max = random.choice((1, 3, 10_000, 10_000))
         self.audit_window = random.choice((3, 20, 100_000))
-        self.turns = random.choice((100, 200, 300))
+        self.turns = random.choice((150, 400, 800))
 
     def __str__(self) -> str:
         chaos = f"{self.chaos}× {', '.join(self.chaos_kinds)}" if self.chaos else "none"
@@ -54,6 +54,8 @@ class Weather:
                 return Fault(kind, random.choice(("begin", "produce", "offsets", "commit")), random.choice((BEFORE, AFTER)))
             case "unknown":
                 return Fault(kind, "commit", random.choice((BEFORE, AFTER)))
+            case "delayed":
+                return Fault(kind, "commit", BEFORE)
             case "half":
                 return Fault(kind)
         return Fault(kind, random.choice(("produce", "offsets", "commit")), BEFORE)

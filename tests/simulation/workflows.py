@@ -7,6 +7,7 @@ result. The activities here are declared only: `perform` stands in for a worker.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import msgspec
 
@@ -157,7 +158,7 @@ async def napping(naps_ms: list[int]) -> bool:
     began = now()
     for nap_ms in naps_ms:
         await sleep(nap_ms / 1000)
-    return (now() - began).total_seconds() * 1000 >= sum(naps_ms)
+    return now() - began >= timedelta(milliseconds=sum(naps_ms))
 
 
 @workflow(name="sim_racing")

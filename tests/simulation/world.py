@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
 
+from penstock.schemas.errors import Fenced
 from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
 from tests.simulation import verdict
@@ -71,10 +72,11 @@ class World:
         self.broker.on_commit = self.auditor.committed
         self.client = Client(self.broker, self.topics, self.shards, REPLIES, chance, self.story)
         self.workers = Workers(self.broker, self.topics, chance, self.story)
-        self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(4, 10))]
+        self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(5, 18))]
         self.pending = [list(scenario.moves) for scenario in self.scenarios]
         self.processes = [Process(self, f"p{number}") for number in range(chance.choice((1, 2, 2, 3)))]
         self.turn_number = 0
+        self._delayed: list[tuple[int, str, int]] = []
         self._actor: list[str] = []
         self.story.tell("", f"seed {seed}: {self.shards} shards, {len(self.processes)} processes; {self.weather}")
 
@@ -82,7 +84,7 @@ class World:
 
     def storm(self) -> None:
         """Turns with faults."""
-        for _ in range(self.weather.turns):
+        while self.turn_number < self.weather.turns:
             self.turn()
 
     def turn(self) -> None:
@@ -92,7 +94,7 @@ class World:
         actions: list[tuple[float, Callable[[], object]]] = [
             (40, self._step_one),
             (15, self._advance_one),
-            (10, self._ask),
+            (6, self._ask),
             (20, self.workers.work),
             (6, self._pass_time),
             (5, self._start_one),
@@ -101,22 +103,39 @@ class World:
         weights = [weight for weight, _ in actions]
         self.random.choices([act for _, act in actions], weights)[0]()
         self._thaw()
+        self._deliver_delayed()
         self.auditor.look()
 
     def pause(self, process: Process, call: str) -> None:
         """`process` stands still in a call while others go on; it may lose its membership meanwhile."""
         if len(self._actor) > PAUSES_NESTED_MAX:
             return
-        turns = self.random.randint(1, 15)
+        until = min(self.turn_number + self.random.choice((2, 8, 30, 80)), self.weather.turns)
         process.tell(f"stands still before {call}")
-        if self.random.random() < 0.4:
+        if self.random.random() < 0.5:
             self._expel(process.log.member_ids(), f"{process.name}'s session ends")
-        for _ in range(turns):
+        while self.turn_number < until:
             self.turn()
         process.tell(f"goes on with {call}")
 
+    def delay_commit(self, process: Process, transactional_id: str, epoch: int) -> None:
+        """An order to commit reaches the log some turns later."""
+        self._delayed.append((self.turn_number + self.random.randint(1, 60), transactional_id, epoch))
+
+    def _deliver_delayed(self, transactional_id: str = "") -> bool:
+        """What was under way arrives: orders whose time has come, or those of this transactional id."""
+        due = [order for order in self._delayed if order[0] <= self.turn_number or order[1] == transactional_id]
+        self._delayed = [order for order in self._delayed if order not in due]
+        for _, found, epoch in due:
+            self.story.tell("broker", f"gets an old order of {found} to commit")
+            with suppress(Fenced):
+                self.broker.commit(found, epoch)
+        return bool(due)
+
     def let_end(self, reader: Process, transaction: b.Transaction) -> None:
         """A read waits for a transaction: its owner finishes it, or the coordinator gives it up."""
+        if self.random.random() < 0.7 and self._deliver_delayed(transaction.id):
+            return
         owner = next((process for process in self.processes if process.transactional_id == transaction.id), None)
         if owner is not None and owner.is_committing and self.random.random() < 0.5:
             owner.advance_commit()
@@ -184,8 +203,10 @@ class World:
             case "kill":
                 process.kill("is killed")
             case "freeze":
-                process.state, process.until_turn = FROZEN, self.turn_number + self.random.randint(5, 60)
+                process.state, process.until_turn = FROZEN, self.turn_number + self.random.randint(5, 90)
                 process.tell("freezes")
+                if self.random.random() < 0.5:
+                    self._expel(process.log.member_ids(), f"{process.name}'s session ends")
             case "expel":
                 self._expel_somebody()
             case "stop" if not process.in_call:
@@ -253,6 +274,8 @@ class World:
         """No more faults: everything comes to its end within a bounded number of rounds."""
         self.story.tell("", "the faults end; all that was begun must come to its end")
         self.weather.clear_up()
+        self.turn_number += 1_000
+        self._deliver_delayed()
         self._create_late_topic()
         for process in self.processes:
             if process.state == FROZEN:

@@ -79,9 +79,7 @@ def test_explicit_delays_repeat_the_last() -> None:
     @activity(retries=4, backoff=["100ms", 5, timedelta(minutes=10)])
     def slow() -> None: ...
 
-    assert slow.retry == RetryPolicy(
-        retries_max=4, delays_ms=(100, 5_000, 600_000), factor=1.0, delay_ms_max=600_000
-    )
+    assert slow.retry == RetryPolicy(retries_max=4, delays_ms=(100, 5_000, 600_000), factor=1.0, delay_ms_max=600_000)
 
 
 def test_a_single_non_retryable_class_is_taken_as_one() -> None:
@@ -132,7 +130,8 @@ def test_a_call_names_the_line_that_made_it() -> None:
     def reserve(sku: str) -> str:
         return sku
 
-    call = reserve("a"); line = inspect.currentframe().f_lineno  # type: ignore[union-attr] # noqa: E702
+    call = reserve("a")
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
     call.claim()
     assert call.made_at == f"{__file__}:{line}"
 

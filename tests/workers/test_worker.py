@@ -206,9 +206,7 @@ def test_finished_tasks_are_committed_soon_and_out_of_order(bench: Bench) -> Non
     assert bench.committed().metadata() == ""
 
 
-def test_nothing_is_committed_before_its_result_is_acknowledged(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_committed_before_its_result_is_acknowledged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A result that the log refuses is sent again, and its task counts as done only once the log has it."""
     monkeypatch.setattr(outbox, "RESEND_DELAY_S", 0.4)
 
@@ -261,8 +259,15 @@ def test_a_failed_commit_is_made_up_for(bench: Bench, error: Exception, monkeypa
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"not avro", b"\xc3\x01" + b"\0" * 20, encode(DeadLetter(
-        topic="t", partition=0, offset=0, key=b"", value=b"", reason="undecodable", message="", at_ms=0))],
+    "value",
+    [
+        b"",
+        b"not avro",
+        b"\xc3\x01" + b"\0" * 20,
+        encode(
+            DeadLetter(topic="t", partition=0, offset=0, key=b"", value=b"", reason="undecodable", message="", at_ms=0)
+        ),
+    ],
     ids=["empty", "text", "unknown schema", "no task"],
 )
 def test_an_undecodable_task_becomes_a_dead_letter(bench: Bench, value: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What do type checkers see of an activity? Checked by test_typing.py with mypy --strict and with pyright; never run."""
+"""What do type checkers see of an activity? Checked by test_typing.py with mypy --strict and pyright; never run."""
 
 from __future__ import annotations
 

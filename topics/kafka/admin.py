@@ -33,6 +33,7 @@ from penstock.topics.log import Record, TopicFacts, TopicPartition, TopicSpec
 
 ANSWER_TIMEOUT_S = 5.0
 WORK_TIMEOUT_S = 30.0
+LEADER_PAUSE_S = 0.05
 # What Kafka adds to a record that lies alone in its batch: 61 bytes, and at most 30 of lengths.
 RECORD_OVERHEAD_BYTES = 100
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
@@ -117,8 +118,8 @@ class Admin:
     def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         """First offset kept and next offset of each partition, uncommitted records counted."""
         self._require(partitions)
-        first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        following = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        first = self._patiently(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        following = self._patiently(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {partition: (first[partition], following[partition]) for partition in partitions}
 
     def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -144,14 +145,29 @@ class Admin:
         if not partitions:
             return {}
         request = {KafkaPartition(topic, number): spec for topic, number in partitions}
-        # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
-        futures = self._client.list_offsets(
-            request, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_TIMEOUT_S
-        )
-        return {
-            (partition.topic, partition.partition): self._result(future, "offsets could not be listed").offset
-            for partition, future in futures.items()
-        }
+        deadline = time.monotonic() + WORK_TIMEOUT_S
+        while True:
+            # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
+            futures = self._client.list_offsets(
+                request, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_TIMEOUT_S
+            )
+            # A topic made a moment ago has its leader in the metadata before that leader knows of it.
+            unless = faults.LEADER_MOVES if time.monotonic() < deadline else ()
+            found = {at: self._result(future, "offsets could not be listed", unless) for at, future in futures.items()}
+            if None not in found.values():
+                return {(at.topic, at.partition): result.offset for at, result in found.items()}
+            time.sleep(LEADER_PAUSE_S)
+
+    def _patiently(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        """As `_offsets`; a partition whose leader is just being chosen (a new topic, a broker gone) is waited for."""
+        deadline = time.monotonic() + WORK_TIMEOUT_S
+        while True:
+            try:
+                return self._offsets(partitions, spec)
+            except LogUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def _counts(self, *, led: bool = False) -> dict[str, int]:
         """Partitions of every topic; with `led`, only of those whose partitions all have a leader by now.

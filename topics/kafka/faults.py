@@ -37,6 +37,8 @@ FENCED_COMMIT = FENCED | {KafkaError.REBALANCE_IN_PROGRESS}
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 OUT_OF_RANGE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
+# The metadata name a leader that is not, or not yet, one: it passes.
+LEADER_MOVES = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 END_OF_PARTITION = KafkaError._PARTITION_EOF
 NOT_IN_THIS_STATE = KafkaError._STATE
 FATAL = KafkaError._FATAL
@@ -53,6 +55,7 @@ AWAY = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REQUEST_TIMED_OUT,
     }
 )

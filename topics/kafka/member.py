@@ -42,6 +42,7 @@ class KafkaMember:
         # Grows whenever the assignment changes; what was taken from the queue before is then void.
         self._assignments = 0
         self._failure: LogError | None = None
+        self._metadata: Any = None
         self._closed = False
         self._consumer = open_consumer(self._watch)
         self._consumer.subscribe(
@@ -56,6 +57,7 @@ class KafkaMember:
         if failure is not None:
             raise failure
         records, others = reading.split(self._fetch(records_max, timeout_s))
+        self._metadata = self._consumer.consumer_group_metadata()
         positions = self._positions
         for record in records:
             positions[record.topic, record.partition] = record.offset + 1
@@ -130,13 +132,16 @@ class KafkaMember:
         self._consumer.close()
 
     def group_metadata(self, partitions: Iterable[TopicPartition]) -> Any:
-        """What fences a transaction's offsets (KIP-447), fetched fresh. Raises Fenced.
+        """What fences a transaction's offsets (KIP-447), as of the last poll. Raises Fenced.
 
+        Only a poll lets a rebalance through, so that nothing fresher is to be had; a generation that has become old
+        meanwhile is refused by the broker. It is not asked for here, since the client library makes a call from
+        another thread wait for as long as polls follow each other closely (measured: for ever).
         The broker does not fence metadata without a generation (it takes them for an old client's), and librdkafka
         forgets its generation before the listener hears of the loss: so both are looked at here."""
         self._require(partitions)
-        metadata = self._consumer.consumer_group_metadata()
-        if _generation(metadata) < 0:
+        metadata = self._metadata
+        if metadata is None or _generation(metadata) < 0:
             raise Fenced("the member has lost its place in the group")
         return metadata
 

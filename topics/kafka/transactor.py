@@ -71,6 +71,9 @@ class KafkaTransactor:
         producer = self._open_producer(watch)
         deadline = time.monotonic() + timeout_s
         try:
+            # Without a connection, librdkafka looks for the coordinator in vain and again only half a second later;
+            # listing waits for the connection (measured: 30 ms altogether instead of 30 or 505).
+            producer.list_topics(timeout=timeout_s)
             _repeat(lambda: producer.init_transactions(max(0.1, deadline - time.monotonic())), deadline)
         except KafkaException as raised:
             _let_go(producer)

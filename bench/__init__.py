@@ -1,0 +1,1 @@
+"""How fast is Penstock, and what does it cost? Programs that measure it; README.md says how."""

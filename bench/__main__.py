@@ -1,0 +1,157 @@
+"""How fast is Penstock on this machine? Measures every case, prints a table, writes bench/results/latest.json.
+
+    python -m bench [--quick] [--log kafka|embedded] [--mode closed|backlog] [--in-flight N] [--shards N] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench import report, sizes
+from bench.client import Load
+from bench.report import RawPipe, Row
+from bench.sizes import Batches, Sample
+from bench.system import Place, System, embedded, kafka
+
+HERE = Path(__file__).parent
+LIMIT_S = 60.0
+RAW_PIPE_S = 60.0
+RAW_INPUTS_MAX = 120_000
+WARM_UP_PLAN = {"inputs_per_transaction": 50, "transactions": 300, "seconds_max": 3.0}
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One row to be measured. In a backlog `in_flight` is how many workflows wait."""
+
+    log: str
+    mode: str
+    in_flight: int
+    shards: int
+
+
+class Effort(msgspec.Struct, frozen=True):
+    """How much is measured."""
+
+    cases: tuple[Case, ...]
+    warm_up_s: float
+    measure_s: float
+    sample_workflows: int
+    raw_pipe_s: float
+
+
+FULL = Effort(
+    cases=(
+        *(Case("embedded", "closed", in_flight, 1) for in_flight in (1, 100, 10_000)),
+        Case("embedded", "backlog", 20_000, 1),
+        *(Case("kafka", "closed", in_flight, shards) for shards in (4, 1) for in_flight in (1, 100, 10_000)),
+        *(Case("kafka", "backlog", 20_000, shards) for shards in (4, 1)),
+    ),
+    warm_up_s=3.0,
+    measure_s=12.0,
+    sample_workflows=300,
+    raw_pipe_s=5.0,
+)
+QUICK = Effort(
+    cases=(
+        *(Case("embedded", "closed", in_flight, 1) for in_flight in (1, 100)),
+        *(Case("kafka", "closed", in_flight, 4) for in_flight in (1, 100)),
+        Case("kafka", "backlog", 2_000, 4),
+    ),
+    warm_up_s=0.5,
+    measure_s=2.0,
+    sample_workflows=60,
+    raw_pipe_s=1.0,
+)
+
+
+def main() -> int:
+    """Measure what the command line chose."""
+    arguments = _arguments()
+    effort = QUICK if arguments.quick else FULL
+    cases = [case for case in effort.cases if _chosen(case, arguments)]
+    if not cases:
+        print("no case is like that: look at the table of cases in bench/__main__.py", file=sys.stderr)
+        return 2
+    rows: list[Row] = []
+    print(report.HEADINGS, flush=True)
+    for log in dict.fromkeys(case.log for case in cases):
+        with kafka() if log == "kafka" else contextlib.nullcontext() as broker:
+            for case in cases:
+                if case.log == log:
+                    with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
+                        rows.append(measure(case, effort, place))
+                    print(report.line(rows[-1]), flush=True)
+                    report.write(rows, arguments.out)
+    print(f"written to {arguments.out}")
+    return 0
+
+
+def measure(case: Case, effort: Effort, place: Place) -> Row:
+    """One row: a fresh namespace, a sample for the sizes, the load, and then the raw pipe on the idle machine."""
+    busy = os.getloadavg()[0]
+    load_for = {"warm_up_s": effort.warm_up_s, "measure_s": effort.measure_s, "limit_s": LIMIT_S}
+    system = System(place, case.shards)
+    load = Load(place.url, system.namespace, case.shards, case.mode, case.in_flight, **load_for)
+    try:
+        system.start()
+        sample = sizes.sample(system, effort.sample_workflows)
+        if case.mode == "backlog":
+            system.stop()
+        measured = system.measure(load)
+        system.stop()
+        batches = sizes.batches(system, measured)
+    finally:
+        system.close()
+    raw = raw_pipe(place, case.shards, sample, batches, effort.raw_pipe_s)
+    return report.row(case.log, load, measured, sample, batches, raw, os.cpu_count() or 1, busy)
+
+
+def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, seconds: float) -> RawPipe:
+    """Let the frozen program move the same bytes."""
+    size = max(1, round(batches.decisions / max(1, batches.transactions)))
+    plan = {
+        **msgspec.to_builtins(sample),
+        "bootstrap": place.bootstrap,
+        "file": str(place.folder / f"raw-{os.urandom(4).hex()}.sqlite3"),
+        "shards": shards,
+        "inputs_per_transaction": size,
+        "transactions": max(20, min(2_000, RAW_INPUTS_MAX // size)),
+        "seconds_max": seconds,
+    }
+    program = "raw_pipe.py" if place.bootstrap else "raw_pipe_embedded.py"
+    done = subprocess.run(
+        [sys.executable, str(HERE / program)],
+        input=msgspec.json.encode(plan),
+        stdout=subprocess.PIPE,
+        timeout=RAW_PIPE_S + seconds,
+        check=True,
+    )
+    return msgspec.json.decode(done.stdout, type=RawPipe)
+
+
+def _chosen(case: Case, arguments: argparse.Namespace) -> bool:
+    wanted = {"log": arguments.log, "mode": arguments.mode, "in_flight": arguments.in_flight, "shards": arguments.shards}
+    return all(value is None or getattr(case, name) == value for name, value in wanted.items())
+
+
+def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Penstock on this machine.")
+    parser.add_argument("--quick", action="store_true", help="few and short cases, within about a minute")
+    parser.add_argument("--log", choices=["kafka", "embedded"], help="cases on this log only")
+    parser.add_argument("--mode", choices=["closed", "backlog"], help="cases of this mode only")
+    parser.add_argument("--in-flight", type=int, metavar="N", help="cases with so many workflows only")
+    parser.add_argument("--shards", type=int, metavar="N", help="cases with so many shards only")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, help="where the rows go, as JSON")
+    return parser.parse_args(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""How fast does SQLite move what a Penstock processor moves, when nothing is decided? The embedded log's ceiling.
+
+FROZEN. This program is a yardstick: it is not tuned when Penstock is. It imports the standard library alone, and its
+bytes are held by tests/bench/test_frozen.py; whoever changes it changes that hash too, and measures every figure anew.
+
+It reads a plan (JSON, as bench/raw_pipe.py takes it, with `file` in place of `bootstrap`) from stdin, fills input
+partitions with bytes of the given sizes, and then, transaction by transaction: selects the next inputs, inserts the
+outputs they stand for, writes the input offsets, commits durably (WAL, synchronous=FULL). One thread. It prints what it
+measured (JSON): the first transactions are not counted.
+"""
+
+import json
+import sqlite3
+import sys
+import time
+
+UNCOUNTED = 5
+TOGETHER = 32
+OFFSET_BITS = 40
+ROWS = 10_000
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE partitions (id INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE records (place INTEGER PRIMARY KEY, key BLOB, value BLOB, at_ms INTEGER NOT NULL);
+CREATE TABLE offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+"""
+
+
+def main():
+    """Carry the plan out."""
+    plan = json.load(sys.stdin)
+    connection = sqlite3.connect(plan["file"], isolation_level=None)
+    connection.executescript(SCHEMA)
+    ids = {}
+    for flow in [*plan["inputs"], *plan["outputs"], *plan["per_shard"]]:
+        for number in range(flow["partitions"]):
+            ids.setdefault((flow["topic"], number), len(ids) + 1)
+    schedule = _schedule(plan)
+    ends = dict.fromkeys(ids.values(), 0)
+    _fill(connection, plan, ids, ends, schedule)
+    print(json.dumps(_pump(connection, plan, ids, ends, schedule)))
+    connection.close()
+
+
+def _schedule(plan):
+    """Which (topic, shard) each input comes from: shard after shard, in each the topics by their share."""
+    kinds = [flow["topic"] for flow in plan["inputs"] for _ in range(round(flow["per_workflow"]))]
+    shards, count = plan["shards"], plan["inputs_per_transaction"] * plan["transactions"]
+    return [(kinds[(index // shards) % len(kinds)], index % shards) for index in range(count)]
+
+
+def _fill(connection, plan, ids, ends, schedule):
+    bytes_of = {flow["topic"]: (bytes(flow["key_bytes"]), bytes(flow["value_bytes"])) for flow in plan["inputs"]}
+    for start in range(0, len(schedule), ROWS):
+        rows = []
+        for kind, shard in schedule[start : start + ROWS]:
+            _append(rows, ends, ids[kind, shard], *bytes_of[kind], 0)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        connection.execute("COMMIT")
+
+
+def _pump(connection, plan, ids, ends, schedule):
+    sink, taken = _Sink(plan, ids), dict.fromkeys(ids.values(), 0)
+    size, records, done, began, cpu = plan["inputs_per_transaction"], 0, 0, 0.0, 0.0
+    for start in range(0, len(schedule), size):
+        if done == UNCOUNTED:
+            records, began, cpu = 0, time.monotonic(), time.process_time()
+        slots = schedule[start : start + size]
+        wanted = {}
+        for kind, shard in slots:
+            wanted[ids[kind, shard]] = wanted.get(ids[kind, shard], 0) + 1
+        for partition, count in wanted.items():
+            base = (partition << OFFSET_BITS) + taken[partition]
+            found = connection.execute(
+                "SELECT place, key, value, at_ms FROM records WHERE place >= ? ORDER BY place LIMIT ?", (base, count)
+            ).fetchall()
+            if len(found) != count or found[-1][0] != base + count - 1:
+                raise RuntimeError("an input is missing")
+            taken[partition] += count
+        rows = sink.rows([shard for _, shard in slots], ends)
+        written = {row[0] >> OFFSET_BITS for row in rows}
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        positions = [(partition, ends[partition]) for partition in written]
+        connection.executemany("INSERT OR REPLACE INTO partitions VALUES (?, ?)", positions)
+        positions = [(partition, taken[partition]) for partition in wanted]
+        connection.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", positions)
+        connection.execute("COMMIT")
+        records += len(slots) + len(rows)
+        done += 1
+        if done > UNCOUNTED and time.monotonic() - began > plan["seconds_max"]:
+            break
+    counted = {"records": records, "transactions": done - UNCOUNTED, "seconds": time.monotonic() - began}
+    counted["cpu_s"] = time.process_time() - cpu
+    return counted
+
+
+class _Sink:
+    """Makes the rows that a number of inputs stands for."""
+
+    def __init__(self, plan, ids):
+        inputs = sum(round(flow["per_workflow"]) for flow in plan["inputs"])
+        self._flows = [
+            (flow["topic"], flow["partitions"] == plan["shards"], flow["partitions"], flow["per_workflow"] / inputs,
+             bytes(flow["key_bytes"]), bytes(flow["value_bytes"]))
+            for flow in plan["outputs"]
+        ]  # fmt: skip
+        self._per_shard = [
+            (flow["topic"], bytes(flow["key_bytes"]), bytes(flow["value_bytes"])) for flow in plan["per_shard"]
+        ]
+        self._due = [0.0] * len(self._flows)
+        self._ids, self._turn = ids, 0
+
+    def rows(self, shards, ends):
+        """The rows for inputs of these shards."""
+        self._turn += 1
+        ids, due, made, spread, now_ms = self._ids, self._due, [], 0, time.time_ns() // 1_000_000
+        for shard in shards:
+            for index, (topic, by_shard, partitions, per_input, key, value) in enumerate(self._flows):
+                due[index] += per_input
+                while due[index] >= 0.999_999:
+                    due[index] -= 1
+                    number = shard
+                    if not by_shard:
+                        number = (self._turn + spread // TOGETHER) % partitions
+                        spread += 1
+                    _append(made, ends, ids[topic, number], key, value, now_ms)
+        for shard in set(shards):
+            for topic, key, value in self._per_shard:
+                _append(made, ends, ids[topic, shard], key, value, now_ms)
+        return made
+
+
+def _append(rows, ends, partition, key, value, at_ms):
+    rows.append(((partition << OFFSET_BITS) + ends[partition], key, value, at_ms))
+    ends[partition] += 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What is run? `sequential5`: a workflow of five activities, one after the other, each of which does next to nothing.
+
+So the figures are those of the machinery alone: per workflow one start, five tasks, five results, six decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from penstock import activity, workflow
+from penstock.schemas.codec import encode
+from penstock.schemas.commands import StartWorkflow
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import Record
+from penstock.topics.partitioner import partition_of
+from penstock.uuid7 import uuid7
+
+NAME = "sequential5"
+QUEUE = "default"
+ACTIVITIES = 5
+INPUTS = 1 + ACTIVITIES
+PREFIX_CHARACTERS = 5
+
+
+@workflow(name=NAME)
+async def sequential5(n: int) -> int:
+    """Five steps."""
+    for _ in range(ACTIVITIES):
+        n = await step(n)
+    return n
+
+
+@activity
+async def step(n: int) -> int:
+    """One more."""
+    return n + 1
+
+
+def starts(kind: str, first: int, count: int, topics: Topics, shards: int) -> Iterator[Record]:
+    """Encoded StartWorkflow records with the ids `<kind>-<number>`; all kinds have four letters, all ids one length."""
+    assert len(kind) == PREFIX_CHARACTERS - 1
+    for number in range(first, first + count):
+        workflow_id = f"{kind}-{number:08d}"
+        start = StartWorkflow(
+            workflow_id=workflow_id, workflow_type=NAME, input=str(number).encode(), message_id=uuid7()
+        )
+        yield Record(topics.commands, partition_of(workflow_id, shards), workflow_id.encode(), encode(start))
+
+
+def number_of(key: bytes) -> int:
+    """The number in a workflow id, from a record's key."""
+    return int(key[PREFIX_CHARACTERS:])
+
+
+def result_of(number: int) -> bytes:
+    """What the workflow of that number returns."""
+    return str(number + ACTIVITIES).encode()

@@ -1,0 +1,80 @@
+"""How is what stands after --input read, and what is said about mistakes in it?"""
+
+import io
+import sys
+
+import pytest
+
+from penstock.cli.inputs import is_lines, read_input, read_lines
+from penstock.schemas.errors import BadInput, BadName
+
+
+def test_the_three_ways(tmp_path, monkeypatch):
+    """JSON as it stands, from a file and from stdin; nothing said is null."""
+    (tmp_path / "order.json").write_text(' {"a": 1}\n')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[1]\n")))
+    assert read_input(None) == b"null"
+    assert read_input('{"total": 12.50}') == b'{"total": 12.50}'
+    assert read_input(f"@{tmp_path}/order.json") == b'{"a": 1}'
+    assert read_input("-") == b"[1]"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1', "line 1, column 8"),
+        ('{"a":\n 1,}', "line 2, column 4"),
+        ("", "line 1, column 1"),
+        ("NaN", "NaN is no JSON number"),
+        ("[" * 100_000, "too deeply"),
+    ],
+)
+def test_bad_json(text, said):
+    """A mistake is told with its place."""
+    with pytest.raises(BadInput) as raised:
+        read_input(text)
+    assert said in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    """A file that cannot be read is named, with the reason."""
+    with pytest.raises(BadInput, match=r"absent.json cannot be read: No such file"):
+        read_input(f"@{tmp_path}/absent.json")
+
+
+def test_text_that_is_not_utf8(tmp_path):
+    """Bytes that are no UTF-8 are told by their place."""
+    (tmp_path / "latin.json").write_bytes(b'"\xfc"')
+    with pytest.raises(BadInput, match="byte 2"):
+        read_input(f"@{tmp_path}/latin.json")
+
+
+def test_lines(tmp_path):
+    """One value a line with the id of the field named, whole numbers too; empty lines count for nothing."""
+    (tmp_path / "orders.jsonl").write_text('{"id":"a"}\n\n  {"id": 7}\n')
+    said = f"@{tmp_path}/orders.jsonl"
+    assert is_lines(said)
+    assert not is_lines("@orders.json")
+    assert read_lines(said, "id") == [(b'{"id":"a"}', "a"), (b'{"id": 7}', "7")]
+    values = read_lines(said, None)
+    assert [value for value, _ in values] == [b'{"id":"a"}', b'{"id": 7}']
+    assert len({id for _, id in values}) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "said"),
+    [
+        ("{bad", BadInput, "line 2 of"),
+        ('{"name":"x"}', BadInput, "--id-field"),
+        ('{"id":true}', BadInput, "--id-field"),
+        ("[1]", BadInput, "--id-field"),
+        ('{"id":""}', BadName, "line 2 of"),
+    ],
+)
+def test_a_bad_line(tmp_path, line, error, said):
+    """The first bad line is told by its number."""
+    (tmp_path / "orders.jsonl").write_text(f'{{"id":"a"}}\n{line}\n')
+    with pytest.raises(error) as raised:
+        read_lines(f"@{tmp_path}/orders.jsonl", "id")
+    assert said in str(raised.value)
+    assert "line 2" in str(raised.value)

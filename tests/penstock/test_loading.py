@@ -1,0 +1,92 @@
+"""How does users' code come in, and what is said when it does not?"""
+
+import sys
+
+import pytest
+
+from penstock.loading import load_module, load_modules
+from penstock.schemas.errors import ModuleNotLoaded
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch):
+    """Whatever a test imports, or puts on the path, is gone after it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file(tmp_path):
+    """A file is imported under its stem, and finds its neighbours."""
+    write(tmp_path / "neighbour_of_trial.py", "value = 7")
+    module = load_module(str(write(tmp_path / "trial_flow.py", "from neighbour_of_trial import value")))
+    assert (module.__name__, module.value) == ("trial_flow", 7)
+    assert sys.modules["trial_flow"] is module
+
+
+def test_a_file_twice(tmp_path):
+    """Named twice, a file runs once."""
+    path = write(tmp_path / "trial_twice.py", "import itertools")
+    first, second = load_modules([str(path), str(path)])
+    assert first is second
+
+
+def test_a_dotted_name(tmp_path, monkeypatch):
+    """A dotted name is looked for in the working directory first."""
+    write(tmp_path / "trial_orders" / "__init__.py", "")
+    write(tmp_path / "trial_orders" / "flow.py", "value = 8")
+    monkeypatch.chdir(tmp_path)
+    assert load_module("trial_orders.flow").value == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("trial_absent.flow", "there is no module 'trial_absent'"),
+        ("absent.py", "the file does not exist"),
+        ("folder/", "is a folder"),
+        ("two-words.py", "is no Python module name"),
+    ],
+)
+def test_what_is_not_there(tmp_path, monkeypatch, name, said):
+    """A module or file that cannot be found is told as such, by name."""
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "two-words.py", "")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotLoaded) as raised:
+        load_module(name)
+    assert said in str(raised.value)
+    assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\nraise ValueError('no luck')", "ValueError: no luck"),
+        ("import trial_not_installed", "ModuleNotFoundError: No module named 'trial_not_installed'"),
+        ("def f(:", "SyntaxError"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_code_that_raises(tmp_path, text, said):
+    """What the module's own code raised is told with file and line, and is not mistaken for a missing module."""
+    path = write(tmp_path / "trial_broken.py", text)
+    with pytest.raises(ModuleNotLoaded) as raised:
+        load_module(str(path))
+    assert said in str(raised.value)
+    assert f"trial_broken.py:{len(text.splitlines())}" in str(raised.value)
+    assert "there is no module" not in str(raised.value)
+
+
+def test_a_name_that_is_taken(tmp_path):
+    """A file that shares its name with another module is refused: importing it would give the other one."""
+    with pytest.raises(ModuleNotLoaded, match="rename the file"):
+        load_module(str(write(tmp_path / "json.py", "")))
