@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack
@@ -129,7 +130,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.now_ms = 0
         self.tasks: list[_Task] = []
         self._ready: deque[_Handle | _TimerHandle] = deque()
-        self._serial = 0
+        # From the run id, so that it is the same on every machine, but not the same for every run: asyncio keeps all
+        # tasks of the process in one set, in which equal hashes would cost the square of the number of runs.
+        self._serial = zlib.crc32(program.run_id.encode()) << 24
         self._tasks_kept_max = TASKS_KEPT_MIN
 
     def enter(self) -> asyncio.AbstractEventLoop | None:
@@ -220,7 +223,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.program.refuse_if_closing()
         self._serial += 1
         if options.get("name") is None:
-            options["name"] = f"task-{self._serial}"
+            options["name"] = f"task-{self._serial & 0xFFFFFF}"
         options.pop("eager_start", None)
         task = _Task(coro, self, self._serial, **options)
         self.tasks.append(task)

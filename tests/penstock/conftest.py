@@ -66,5 +66,5 @@ class FakeProcessor:
 
 @pytest.fixture
 def processor(log, topics):
-    """`with processor(answer) as fake:`"""
+    """Makes a fake: `with processor(answer) as fake:`."""
     return lambda answer: FakeProcessor(log, topics, answer)

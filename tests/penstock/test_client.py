@@ -263,9 +263,11 @@ def test_many_starts(log, processor):
 
     with processor(answer) as fake:
         found = with_client(log, use)
-    assert {one.id for one in found} == {f"n-{number}" for number in range(1_000)} == {
-        command.workflow_id for _, command in fake.commands
-    }
+    assert (
+        {one.id for one in found}
+        == {f"n-{number}" for number in range(1_000)}
+        == {command.workflow_id for _, command in fake.commands}
+    )
     assert [(one.id, str(one.error)) for one in found if one.run is None] == [("n-13", "too heavy.")]
     assert most <= 50
 
@@ -286,7 +288,9 @@ def test_what_is_refused_at_once(log):
         call.close()
 
     with_client(log, use)
-    assert all(end == 0 for _, end in log.ends([("penstock.trial.commands", shard) for shard in range(SHARDS)]).values())
+    assert all(
+        end == 0 for _, end in log.ends([("penstock.trial.commands", shard) for shard in range(SHARDS)]).values()
+    )
 
 
 def test_a_namespace_without_topics():
@@ -317,7 +321,7 @@ def test_a_client_that_is_not_open(log):
 
 
 def test_a_log_that_refuses(log, monkeypatch):
-    """A command that the log does not take raises the log's error in the one who asked, and the next one goes through."""
+    """A command that the log does not take raises the log's error where it was given; the next one goes through."""
     monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.2)
     broken = iter([True])
     publisher_of = log.publisher

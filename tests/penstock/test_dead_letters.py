@@ -85,7 +85,9 @@ def test_bytes_that_are_no_letter(log, topics):
     assert (found.letter.reason, found.letter.value) == ("undecodable", b"\x00rubbish")
 
 
-@pytest.mark.parametrize(("place", "error"), [("0/7", LetterNotFound), ("7", BadName), ("a/b", BadName), ("/", BadName)])
+@pytest.mark.parametrize(
+    ("place", "error"), [("0/7", LetterNotFound), ("7", BadName), ("a/b", BadName), ("/", BadName)]
+)
 def test_a_place_without_letter(log, topics, place, error):
     """A place that names no letter is refused, saying how places are written."""
     with pytest.raises(error, match="dead-letters list"):

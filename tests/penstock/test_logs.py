@@ -82,7 +82,9 @@ def test_inside_other_programs(capsys, caplog):
 def test_inside_programs_with_structlog():
     """A program that set structlog up itself keeps its way."""
     entries = []
-    structlog.configure(processors=[lambda _, __, facts: entries.append(facts) or (_ for _ in ()).throw(structlog.DropEvent)])
+    structlog.configure(
+        processors=[lambda _, __, facts: entries.append(facts) or (_ for _ in ()).throw(structlog.DropEvent)]
+    )
     logs.route_to_logging()
     structlog.get_logger("ours").info("theirs")
     assert [entry["event"] for entry in entries] == ["theirs"]

@@ -102,7 +102,11 @@ def test_every_id_is_found(log, topics, stores, serve, workflow_id):
         declare(log, topics, shard, address)
 
     async def use(reads):
-        return await reads.describe(workflow_id), await reads.history(workflow_id), await reads.history(workflow_id, "r7")
+        return (
+            await reads.describe(workflow_id),
+            await reads.history(workflow_id),
+            await reads.history(workflow_id, "r7"),
+        )
 
     described, history, of_run = asked(log, topics, use)
     assert described["workflow_id"] == workflow_id

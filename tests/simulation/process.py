@@ -22,6 +22,9 @@ from tests.simulation.workflows import DEFINITIONS
 
 UP, DOWN, FROZEN = "up", "down", "frozen"
 
+_DELICATE = frozenset({"produce", "offsets", "the rest", "commit", "abort", "recover", "send", "fetch", "read_to_end"})
+"""Calls in which standing still is dangerous."""
+
 
 class Surroundings(Protocol):
     """What a process needs of the world around it."""
@@ -53,6 +56,7 @@ class Process:
         self.disk = Disk()
         self.old_disk: Disk | None = None
         self.state, self.skew_ms, self.until_turn = DOWN, 0, 0
+        self.deaf_polls = 0
         self.is_doomed = self.in_call = False
         self.driver: Driver | None = None
         self.committer = SimCommitter(self)
@@ -200,12 +204,13 @@ class Process:
         if chance < weather.crash_in_call:
             self.crash(f"crashes before {call}")
         chance -= weather.crash_in_call
-        if chance < weather.pause:
+        if chance < (weather.pause if call in _DELICATE else weather.pause / 20):
             self.world.pause(self, call)
             self._heed_doom()
 
     def notices_group(self) -> bool:
-        return self.random.random() >= self.world.weather.deaf
+        self.deaf_polls -= 1
+        return self.deaf_polls < 0 and self.random.random() >= self.world.weather.deaf
 
     def waits_for(self, transaction: b.Transaction) -> None:
         self.world.let_end(self, transaction)

@@ -20,7 +20,7 @@ class Weather:
         self.chaos_kinds = [kind for kind in CHAOS_KINDS if random.random() < 0.6] or ["kill"]
         self.unavailable = random.choice((0.0, 0.0, 0.01, 0.04))
         self.crash_in_call = random.choice((0.0, 0.0, 0.004, 0.01))
-        self.pause = random.choice((0.0, 0.01, 0.04))
+        self.pause = random.choice((0.0, 0.02, 0.06, 0.15))
         self.crash_at_store = random.choice((0.0, 0.0, 0.01, 0.05))
         self.disk_full = random.choice((0.0, 0.0, 0.01))
         self.deaf = random.choice((0.0, 0.3, 0.7))

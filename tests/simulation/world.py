@@ -112,11 +112,16 @@ class World:
             return
         until = min(self.turn_number + self.random.choice((2, 8, 30, 80)), self.weather.turns)
         process.tell(f"stands still before {call}")
-        if self.random.random() < 0.5:
-            self._expel(process.log.member_ids(), f"{process.name}'s session ends")
+        self._perhaps_forgotten(process)
         while self.turn_number < until:
             self.turn()
         process.tell(f"goes on with {call}")
+
+    def _perhaps_forgotten(self, process: Process) -> None:
+        """Its session ends while it stands still, and it may take a few polls to learn that."""
+        if self.random.random() < 0.5:
+            process.deaf_polls = self.random.choice((0, 1, 2, 4))
+            self._expel(process.log.member_ids(), f"{process.name}'s session ends")
 
     def delay_commit(self, process: Process, transactional_id: str, epoch: int) -> None:
         """An order to commit reaches the log some turns later."""
@@ -148,9 +153,15 @@ class World:
 
     def step(self, process: Process) -> bool:
         """One turn of a process."""
+        with self._as(process):
+            return process.step()
+
+    @contextmanager
+    def _as(self, process: Process) -> Iterator[None]:
+        """What happens in this block, this process does."""
         self._actor.append(process.name)
         try:
-            return process.step()
+            yield
         finally:
             self._actor.pop()
 
@@ -163,11 +174,8 @@ class World:
         committing = [process for process in self.processes if process.is_committing]
         if committing:
             process = self.random.choice(committing)
-            self._actor.append(process.name)
-            try:
+            with self._as(process):
                 process.advance_commit()
-            finally:
-                self._actor.pop()
 
     def _ask(self) -> bool:
         """A client makes its next move; whether anybody had one to make."""
@@ -186,18 +194,15 @@ class World:
             self._start(self.random.choice(down))
 
     def _start(self, process: Process) -> None:
-        self._actor.append(process.name)
-        try:
+        with self._as(process):
             process.start()
-        finally:
-            self._actor.pop()
 
     # Chaos between turns.
 
     def _chaos(self) -> None:
         kind = self.random.choice(self.weather.chaos_kinds)
         process = self.random.choice(self.processes)
-        if kind in ("kill", "freeze", "stop") and process.state != UP:
+        if kind in ("kill", "freeze", "stop") and (process.state != UP or process.in_call):
             return
         match kind:
             case "kill":
@@ -205,12 +210,12 @@ class World:
             case "freeze":
                 process.state, process.until_turn = FROZEN, self.turn_number + self.random.randint(5, 90)
                 process.tell("freezes")
-                if self.random.random() < 0.5:
-                    self._expel(process.log.member_ids(), f"{process.name}'s session ends")
+                self._perhaps_forgotten(process)
             case "expel":
                 self._expel_somebody()
-            case "stop" if not process.in_call:
-                process.stop()
+            case "stop":
+                with self._as(process):
+                    process.stop()
             case "skew":
                 process.skew_ms = self.random.choice((0, -3_600_000, -500, 700, 60_000, 3_600_000))
                 process.tell(f"has its clock set {process.skew_ms / 1000:+} s off")

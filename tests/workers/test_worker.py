@@ -208,7 +208,7 @@ def test_finished_tasks_are_committed_soon_and_out_of_order(bench: Bench) -> Non
 
 def test_nothing_is_committed_before_its_result_is_acknowledged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A result that the log refuses is sent again, and its task counts as done only once the log has it."""
-    monkeypatch.setattr(outbox, "RESEND_DELAY_S", 0.4)
+    monkeypatch.setattr(outbox, "RESEND_DELAY_S", 1.0)
 
     @activity
     async def work() -> int:
@@ -217,8 +217,10 @@ def test_nothing_is_committed_before_its_result_is_acknowledged(bench: Bench, mo
     bench.log.send_errors.append(LogUnavailable("not now"))
     bench.put(bench.task(work))
     bench.worker(work)
-    time.sleep(0.3)
+    until(lambda: not bench.log.send_errors, "the refusal")
+    time.sleep(0.5)
     assert bench.committed().watermark == 0
+    assert bench.results() == []
     bench.await_results(1)
     until(lambda: bench.committed().watermark == 1, "the commit")
 

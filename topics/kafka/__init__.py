@@ -8,6 +8,7 @@ reading.py     partitions read by hand; messages into records
 transactor.py  transactions, and what may be believed after an error
 publisher.py   records outside of transactions
 faults.py      Kafka's errors into Penstock's
+bounded.py     a thread that waits where librdkafka would wait for ever
 """
 
 from penstock.topics.kafka.log import KafkaLog

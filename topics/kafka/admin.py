@@ -145,7 +145,7 @@ class Admin:
         if not partitions:
             return {}
         request = {KafkaPartition(topic, number): spec for topic, number in partitions}
-        deadline = time.monotonic() + WORK_TIMEOUT_S
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
             # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
             futures = self._client.list_offsets(

@@ -8,15 +8,15 @@ So nothing is ever delivered from an offset that nobody named, and librdkafka dr
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from penstock.schemas.errors import Fenced, LogError
+from penstock.schemas.errors import Fenced, LogError, LogUnavailable
 from penstock.topics.kafka import faults, reading
+from penstock.topics.kafka.bounded import Bounded
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPartition
 
@@ -24,7 +24,7 @@ _GENERATION = struct.Struct("=i")
 # librdkafka hands out group metadata as bytes: "CGMDv2:", the generation in native order, then the names.
 _GENERATION_AT = len(b"CGMDv2:")
 COMMIT_TIMEOUT_S = 15.0
-COMMIT_PAUSE_S = 0.02
+CLOSE_TIMEOUT_S = 10.0
 
 
 class KafkaMember:
@@ -44,6 +44,7 @@ class KafkaMember:
         self._failure: LogError | None = None
         self._metadata: Any = None
         self._closed = False
+        self._bounded = Bounded("penstock-kafka-member")
         self._consumer = open_consumer(self._watch)
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -108,16 +109,12 @@ class KafkaMember:
             KafkaPartition(topic, number, committed.offset, committed.metadata)
             for (topic, number), committed in offsets.items()
         ]
-        deadline = time.monotonic() + COMMIT_TIMEOUT_S
-        while True:
-            try:
-                done = self._consumer.commit(offsets=entries, asynchronous=False)
-                break
-            except KafkaException as raised:
-                failure = self._plain(raised, "offsets were not committed")
-                if not faults.error_of(raised).retriable() or time.monotonic() > deadline:
-                    raise failure from raised
-                time.sleep(COMMIT_PAUSE_S)
+        try:
+            done = self._bounded.call(
+                lambda: self._consumer.commit(offsets=entries, asynchronous=False), COMMIT_TIMEOUT_S, "a commit"
+            )
+        except KafkaException as error:
+            raise self._plain(error, "offsets were not committed") from error
         for entry in done:
             if entry.error is not None:
                 raise faults.plain_failure(entry.error, self._bootstrap, "offsets were not committed")
@@ -129,7 +126,11 @@ class KafkaMember:
             return
         self._release(lost=False)
         self._closed = True
-        self._consumer.close()
+        try:
+            self._bounded.call(self._consumer.close, CLOSE_TIMEOUT_S, "leaving the group")
+        except LogUnavailable as error:
+            faults.logger.warning("a member was left behind: %s", error)
+        self._bounded.end()
 
     def group_metadata(self, partitions: Iterable[TopicPartition]) -> Any:
         """What fences a transaction's offsets (KIP-447), as of the last poll. Raises Fenced.
