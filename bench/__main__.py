@@ -22,7 +22,7 @@ from bench.sizes import Batches, Flow, Sample
 from bench.system import Place, System, embedded, kafka
 
 HERE = Path(__file__).parent
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 RAW_PIPE_S = 60.0
 RAW_INPUTS_MAX = 120_000
 # A cold broker spends its time on compiling: it is given some work of the kind that is measured later.

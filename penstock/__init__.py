@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from penstock.client import Client, Run
 from penstock.engine.core.saga import Saga
 from penstock.engine.core.workflow import (
@@ -32,6 +34,9 @@ from penstock.sync_client import SyncClient
 from penstock.workers.activity import activity
 from penstock.workers.info import activity_info
 
+if TYPE_CHECKING:
+    from penstock.embedding import Engine
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -39,6 +44,7 @@ __all__ = [
     "ChildWorkflowFailed",
     "Client",
     "CommandRejected",
+    "Engine",
     "Info",
     "PenstockError",
     "Run",
@@ -62,3 +68,12 @@ __all__ = [
     "wait_condition",
     "workflow",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Engine alone is imported when asked for: it brings a web server along, which workflow modules do not need."""
+    if name == "Engine":
+        from penstock.embedding import Engine  # noqa: PLC0415 - see above
+
+        return Engine
+    raise AttributeError(f"module 'penstock' has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -13,6 +13,7 @@ import structlog
 from penstock.client import Client
 from penstock.config import Settings, load
 from penstock.engine.core.workflow import WorkflowDefinition, registered_workflows
+from penstock.engine.runtime.driver import wall_clock_ms
 from penstock.hosting import (
     HASH_SEED,
     Part,
@@ -55,7 +56,9 @@ class Engine:
         namespace: str | None = None,
         concurrency: int = 100,
         settings: Settings | None = None,
+        clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
+        self._clock_ms = clock_ms
         self.settings = settings or load({"log": url, "namespace": namespace}, os.environ)
         self._hosted, self._concurrency = hosted, concurrency
         self._log: Log | None = None
@@ -79,7 +82,7 @@ class Engine:
             log = self._log = await asyncio.to_thread(connect, self.settings.log)
             shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
             reach = Reach(log, topics, shards)
-            processor, _ = processor_part(reach, self.settings, workflows)
+            processor, _ = processor_part(reach, self.settings, workflows, self._clock_ms)
             workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
             self._parts = [*workers, processor]
             start_parts(self._parts)

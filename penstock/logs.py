@@ -6,12 +6,15 @@ binds it: `structlog.contextvars.bound_contextvars(workflow_id=…)`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
+
+from penstock.engine.core.loop import WorkflowLoop
 
 _LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn": logging.WARNING}
 
@@ -44,7 +47,7 @@ def route_to_logging() -> None:
     """
     if not structlog.is_configured():
         # One text, with no `extra`: facts such as `message` would clash with the attributes of a LogRecord.
-        _through_logging([structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text])
+        _through_logging([of_workflow, structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text])
 
 
 def _through_logging(processors: list[Any]) -> None:
@@ -56,8 +59,20 @@ def _through_logging(processors: list[Any]) -> None:
     )
 
 
+def of_workflow(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Bind a line of workflow code to its run; when the code only repeats its past, the line was written before."""
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, WorkflowLoop):
+        if loop.program.replaying:
+            raise structlog.DropEvent
+        facts.setdefault("workflow_id", loop.program.workflow_id)
+        facts.setdefault("run_id", loop.program.run_id)
+    return facts
+
+
 def _shared_processors() -> list[Any]:
     return [
+        of_workflow,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

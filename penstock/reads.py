@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +36,9 @@ class Reads:
         self._log, self._topics, self._shards = log, topics, shards
         self._addresses: dict[int, str] = {}
         # Loopback and cluster addresses: a proxy of the environment is never meant for them.
-        self._http = httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False)
+        # Addresses are http: an empty TLS context trusts nobody, and saves 0.2 s of reading certificates.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._http = httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False, verify=context)
 
     async def close(self) -> None:
         """Let go of connections."""

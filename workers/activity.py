@@ -21,7 +21,6 @@ from penstock.workers.policy import DEFAULT, UNSET, Unset, changed_policy, retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 Priority = Literal["high", "normal", "low"]
 Backoff = float | Sequence[Duration]

@@ -7,7 +7,6 @@ out. While `expected` is set, orders are not news but are matched against those 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import random
 from collections import deque
@@ -53,15 +52,8 @@ ORDERS = frozenset(
 class Program:
     """One run's code between two waits. Used by one thread at a time."""
 
-    def __init__(
-        self,
-        definition: WorkflowDefinition[Any, Any],
-        workflow_id: str,
-        run_id: str,
-        context: contextvars.Context | None = None,
-    ) -> None:
+    def __init__(self, definition: WorkflowDefinition[Any, Any], workflow_id: str, run_id: str) -> None:
         self.definition, self.workflow_id, self.run_id = definition, workflow_id, run_id
-        self._context = context
         self.started: e.WorkflowStarted | None = None
         self.started_ms = 0
         self.closing = False
@@ -304,8 +296,7 @@ class Program:
             arguments = self.definition.signature.decode(fact.input)
         except Exception as error:
             raise NonDeterminism(f"the code at hand cannot take the run's recorded input: {error}") from error
-        code = self.definition.fn(*arguments)
-        self._main = self.loop.create_task(code, name=self.definition.name, context=self._context)
+        self._main = self.loop.create_task(self.definition.fn(*arguments), name=self.definition.name)
 
     def _resolve(self, sequence: int, value: bytes) -> None:
         future = self._pending.pop(sequence, None)

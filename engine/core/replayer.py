@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,10 +28,9 @@ def rebuild(
     workflow_id: str,
     run_id: str,
     records: Iterable[DecisionRecorded],
-    context: contextvars.Context | None = None,
 ) -> Rebuilt:
     """Drive `definition` through `records`, the run's history in order. Raises NonDeterminism."""
-    program = Program(definition, workflow_id, run_id, context)
+    program = Program(definition, workflow_id, run_id)
     replay = _Replay(program)
     try:
         for now_ms, events in decisions(records):

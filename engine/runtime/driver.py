@@ -62,6 +62,11 @@ class InFlight(msgspec.Struct, frozen=True):
     future: Future[Outcome]
 
 
+def wall_clock_ms() -> int:
+    """The processor's clock: epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 def _kill(message: str) -> None:
     """End the process: a commit that hangs has an unknown outcome, which only a restart settles."""
     log.critical("giving up", reason=message)
@@ -83,7 +88,7 @@ class Driver:
         committer: Committer,
         address: str = "",
         settings: DriverSettings = DriverSettings(),
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = wall_clock_ms,
         kill: Callable[[str], None] = _kill,
     ) -> None:
         self._log, self.topics, self.shards, self._definitions = events, topics, shards, definitions

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import structlog
 
 from penstock.engine.core.program import Program
 from penstock.engine.core.replayer import history_record, rebuild
@@ -42,9 +39,7 @@ class LiveRun(WorkingRun):
                     f"no workflow called {self.row.workflow_type!r} is hosted here any more; add its module to the "
                     "processor's command line and restart it"
                 )
-            rebuilt = rebuild(
-                definition, self.workflow_id, self.run_id, self.history(), _context(self.workflow_id, self.run_id)
-            )
+            rebuilt = rebuild(definition, self.workflow_id, self.run_id, self.history())
             self._program, self._unread = rebuilt.program, rebuilt.unread
         return self._program
 
@@ -56,7 +51,7 @@ class LiveRun(WorkingRun):
         """Begin a run: its code has seen nothing yet."""
         self.forget()
         self.run_id = run_id
-        self._program = Program(definition, self.workflow_id, run_id, _context(self.workflow_id, run_id))
+        self._program = Program(definition, self.workflow_id, run_id)
         return self._program
 
     def definition(self, workflow_type: str) -> WorkflowDefinition[Any, Any] | None:
@@ -84,13 +79,6 @@ class LiveRun(WorkingRun):
     def has_program(self) -> bool:
         """Whether the code is in memory."""
         return self._program is not None
-
-
-def _context(workflow_id: str, run_id: str) -> contextvars.Context:
-    """Where the run's code logs from: every line of it carries its ids."""
-    context = contextvars.Context()
-    context.run(structlog.contextvars.bind_contextvars, workflow_id=workflow_id, run_id=run_id)
-    return context
 
 
 class RunCache:

@@ -15,7 +15,7 @@ import structlog
 from penstock.engine.core import guards
 from penstock.engine.core.workflow import WorkflowDefinition
 from penstock.engine.runtime.committer import ThreadCommitter
-from penstock.engine.runtime.driver import Driver, DriverSettings
+from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreLocked
@@ -83,8 +83,10 @@ class Processor:
         transactional_id: str | None = None,
         address: Callable[[], str] | str = "",
         settings: DriverSettings = DriverSettings(),
+        clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._log, self._topics, self._shards, self._definitions = log, topics, shards, definitions
+        self._clock_ms = clock_ms
         self._data = data / topics.namespace if data is not None else None
         self._transactional_id, self._address, self._settings = transactional_id, address, settings
         self._stopping = threading.Event()
@@ -162,6 +164,7 @@ class Processor:
             committer=committer,
             address=self._address() if callable(self._address) else self._address,
             settings=self._settings,
+            clock_ms=self._clock_ms,
         )
 
     def _turn(self, driver: Driver) -> None:

@@ -7,7 +7,10 @@ import asyncio
 from penstock.engine.core.workflow import Signal, sleep, workflow
 from penstock.workers.activity import activity
 
+SIDE_QUEUE = "side-track"
+
 go = Signal("integration-go")
+more = Signal("integration-more", int)
 
 
 @activity
@@ -35,3 +38,19 @@ async def mixed(n: int) -> int:
 def mixed_result(n: int) -> int:
     """What `mixed` must give."""
     return sum(n + i for i in range(4)) + n + 10
+
+
+@workflow(name="integration.summed")
+async def summed(n: int) -> list[int]:
+    """Two numbers that come as signals, added one after the other; tells every sum on the way."""
+    sums = [n]
+    for _ in range(2):
+        sums.append(await plus(sums[-1], await more.wait()))
+    return sums
+
+
+@workflow(name="integration.detour")
+async def detour(n: int) -> int:
+    """An addition, and another one on a queue of its own."""
+    n = await plus(n, 1)
+    return await plus(n, 10).options(queue=SIDE_QUEUE)

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from penstock.client import Client
+from penstock.engine.core.workflow import WorkflowCall
+from penstock.engine.runtime.driver import DriverSettings
+from penstock.schemas.codec import decode, encode
+from penstock.schemas.commands import Command, StartWorkflow
+from penstock.schemas.registry import ShardOwned
 from penstock.topics.admin import apply, declare_namespace, plan
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect
+from penstock.topics.log import Record, StoredRecord
+from penstock.topics.partitioner import partition_of
 from penstock.workers.activity import registered
 from penstock.workers.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 CHILD_WAIT_S = 60.0
+COMMAND_WAIT_S = 60.0
 
 
 class System:
-    """A namespace of its own on a log, with one worker that counts what it runs."""
+    """A namespace of its own on a log, with workers in this process and processors beside it."""
 
     def __init__(self, url: str, shards: int, data: Path) -> None:
         self.url, self.shards, self.data = url, shards, data
@@ -31,15 +44,42 @@ class System:
         self.log = connect(url)
         self.runs: Counter[str] = Counter()
         self._children: list[subprocess.Popen[bytes]] = []
-        self._worker: Worker | None = None
+        self._workers: list[Worker] = []
         apply(self.log, plan(self.log, specs(self.topics, shards, ["default"])))
         declare_namespace(self.log, self.topics, shards)
 
-    def start_worker(self, **options: Any) -> Worker:
+    @property
+    def is_kafka(self) -> bool:
+        """Whether its log is a real Kafka."""
+        return self.url.startswith("kafka:")
+
+    # What runs.
+
+    def start_worker(self, *, queues: Iterable[str] = ("default",), **options: Any) -> Worker:
         """A worker in this process for all activities defined in it."""
-        self._worker = Worker(self.log, self.topics, registered(), queues=["default"], **options)
-        self._worker.start()
-        return self._worker
+        worker = Worker(self.log, self.topics, registered(), queues=list(queues), **options)
+        self._workers.append(worker)
+        worker.start()
+        return worker
+
+    def start_processor(
+        self,
+        settings: DriverSettings = DriverSettings(),
+        *,
+        sleeps_at: tuple[str, int] = ("never", 1),
+        options: str = "",
+    ) -> subprocess.Popen[bytes]:
+        """A processor as a child. `sleeps_at`: host.py; `options`: properties of its Kafka clients, `?name=value`."""
+        step, nth = sleeps_at
+        return self.child(
+            "tests.integration.host",
+            f"{self.url}{options if self.is_kafka else ''}",
+            self.namespace,
+            str(self.data),
+            msgspec.json.encode(settings).decode(),
+            step,
+            str(nth),
+        )
 
     def child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `python -m module …` as a child of this test."""
@@ -47,12 +87,26 @@ class System:
             child = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONHASHSEED": "0"},
+                env={**self.environment, "PYTHONHASHSEED": "0"},
                 stdout=output,
                 stderr=output,
             )
         self._children.append(child)
         return child
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of this system, as a shell has them."""
+        return {
+            **os.environ,
+            "PENSTOCK_LOG": self.url,
+            "PENSTOCK_NAMESPACE": self.namespace,
+            "PENSTOCK_DATA": str(self.data),
+        }
+
+    def type(self, *words: str) -> Typed:
+        """Type `penstock …` in a shell of this system."""
+        return Typed(words, self.environment, self.data)
 
     def wait_for_death(self, child: subprocess.Popen[bytes], code: int) -> None:
         """Wait until the child ended with that exit code."""
@@ -61,6 +115,15 @@ class System:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the child did not end within {CHILD_WAIT_S} s\n{self.child_log(child)}") from None
         assert found == code, f"the child ended with {found}, expected {code}\n{self.child_log(child)}"
+
+    def wait_for_sleep(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait until the child has stopped as by SIGSTOP."""
+
+        def stopped() -> bool:
+            assert child.poll() is None, f"the child ended with {child.returncode}\n{self.child_log(child)}"
+            return Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+        wait_until("the child to fall asleep", stopped, log=lambda: self.child_log(child))
 
     def child_log(self, child: subprocess.Popen[bytes]) -> str:
         """The end of what the child wrote."""
@@ -74,18 +137,116 @@ class System:
 
     def close(self) -> None:
         """Stop all that was started here."""
-        if self._worker is not None:
-            self._worker.stop()
+        for worker in self._workers:
+            worker.stop()
         for child in self._children:
             if child.poll() is None:
                 child.kill()
                 child.wait(10)
         self.log.close()
 
+    # What is asked and told.
 
-def wait_until(what: str, test: Any, timeout_s: float = 60.0) -> None:
+    def publish_starts(self, calls: Mapping[str, WorkflowCall[Any]]) -> None:
+        """Append a start for each id, without waiting for anybody."""
+        for call in calls.values():
+            call.claim()
+        self.publish_commands(
+            StartWorkflow(workflow_id=id, workflow_type=call.name, input=call.input, message_id=f"start-{id}")
+            for id, call in calls.items()
+        )
+
+    def publish_commands(self, commands: Iterable[Command]) -> None:
+        """Append commands, each to its shard."""
+        topic, shards = self.topics.commands, self.shards
+        self.publish(
+            Record(topic, partition_of(one.workflow_id, shards), one.workflow_id.encode(), encode(one))
+            for one in commands
+        )
+
+    def publish(self, records: Iterable[Record]) -> None:
+        """Append records outside of any transaction."""
+        publisher = self.log.publisher()
+        for record in records:
+            publisher.send(record)
+        publisher.flush(10)
+        publisher.close()
+
+    def results(self, ids: Iterable[str], timeout_s: float = 60.0) -> dict[str, Any]:
+        """The results of all these runs; fails when one is not there in time."""
+        return asyncio.run(self._results(list(ids), timeout_s))
+
+    async def _results(self, ids: list[str], timeout_s: float) -> dict[str, Any]:
+        async with Client(self.url, namespace=self.namespace) as client:
+            found = await asyncio.gather(*(client.result(id, timeout=timeout_s) for id in ids))
+        return dict(zip(ids, found, strict=True))
+
+    def read(self, topic: str) -> list[StoredRecord]:
+        """Every committed record that a topic holds now, partition by partition."""
+        partitions = [(topic, number) for number in range(self.log.describe([topic])[topic].partitions)]
+        firsts = self.log.ends(partitions)
+        return [
+            record
+            for where in partitions
+            for batch in self.log.read_to_end(*where, firsts[where][0], 30.0)
+            for record in batch
+        ]
+
+    def owners(self) -> dict[int, ShardOwned]:
+        """What `registry` says of each shard's owner."""
+        entries = [decode(record.value or b"") for record in self.read(self.topics.registry)]
+        return {entry.shard: entry for entry in entries if isinstance(entry, ShardOwned)}
+
+    def wait_for_owners(self, what: str, processors: int) -> dict[int, ShardOwned]:
+        """Wait until every shard has an owner, and there are so many different ones."""
+
+        def owned() -> bool:
+            owners = [entry.transactional_id for entry in self.owners().values() if not entry.released]
+            return len(owners) == self.shards and len(set(owners)) == processors
+
+        wait_until(what, owned)
+        return self.owners()
+
+
+class Typed:
+    """A command that was typed. Runs beside the test until it is looked at."""
+
+    def __init__(self, words: Iterable[str], environment: Mapping[str, str], folder: Path) -> None:
+        self._words = list(words)
+        self._process = subprocess.Popen(  # noqa: S603 - our own command line
+            [sys.executable, "-m", "penstock", *self._words],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ended(self, code: int = 0) -> tuple[str, str]:
+        """What it wrote to stdout and stderr, once it ended with that exit code."""
+        try:
+            stdout, stderr = self._process.communicate(timeout=COMMAND_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise AssertionError(f"penstock {' '.join(self._words)} did not end in {COMMAND_WAIT_S} s") from None
+        shown = f"penstock {' '.join(self._words)} ended with {self._process.returncode}\n{stdout}\n{stderr}"
+        assert self._process.returncode == code, shown
+        return stdout, stderr
+
+    def refused(self, code: int, *parts: str) -> None:
+        """It ended with that exit code and one sentence on stderr, in which all of this stands."""
+        stdout, stderr = self.ended(code)
+        assert stdout == "", stdout
+        assert stderr.startswith("penstock: "), stderr
+        assert stderr.count("\n") == 1, stderr
+        for part in parts:
+            assert part in stderr, f"{part!r} is missing in: {stderr}"
+
+
+def wait_until(what: str, test: Any, timeout_s: float = 60.0, log: Any = lambda: "") -> None:
     """Wait for `test()` to hold; tell what was waited for when it does not."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s
     while not test():
-        assert time.monotonic() < deadline_s, f"waited {timeout_s} s for {what}"
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}\n{log()}"
         time.sleep(0.05)

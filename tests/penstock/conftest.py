@@ -66,5 +66,5 @@ class FakeProcessor:
 
 @pytest.fixture
 def processor(log, topics):
-    """Makes a fake: `with processor(answer) as fake:`."""
+    """What makes a FakeProcessor on this log; it works inside a `with` block."""
     return lambda answer: FakeProcessor(log, topics, answer)

@@ -1,9 +1,12 @@
 """Are message ids UUIDs of version 7, as RFC 9562 has them?"""
 
+import multiprocessing
+import random
 import uuid
 
 import pytest
 
+from penstock import uuid7 as uuid7_module
 from penstock.uuid7 import uuid7, uuid7_at
 
 
@@ -31,3 +34,22 @@ def test_what_does_not_fit(unix_ms, chance):
     """A time or a number that does not fit is refused instead of spilling into other fields."""
     with pytest.raises(ValueError, match="48 bits of time"):
         uuid7_at(unix_ms, chance)
+
+
+def test_forked_processes():
+    """A forked process and its parent make different ids, even in the same millisecond."""
+    context = multiprocessing.get_context("fork")
+    theirs = context.Queue()
+    child = context.Process(target=lambda: theirs.put(uuid7_module._chance.getrandbits(74)))
+    child.start()
+    found = theirs.get(timeout=30)
+    child.join(30)
+    assert found != uuid7_module._chance.getrandbits(74)
+
+
+def test_seeded_programs():
+    """A program that seeds `random` gets different ids all the same."""
+    random.seed(7)
+    first = uuid7()[14:]
+    random.seed(7)
+    assert uuid7()[14:] != first

@@ -283,6 +283,7 @@ class World:
         self._deliver_delayed()
         self._create_late_topic()
         for process in self.processes:
+            process.deaf_polls = 0
             if process.state == FROZEN:
                 process.state = UP
         quiet = 0

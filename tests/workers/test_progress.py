@@ -121,6 +121,7 @@ def test_foreign_metadata_counts_as_none(text: str) -> None:
     assert all(stop > start for start, stop in from_metadata(0, text))
 
 
+@settings(deadline=None)
 @given(ranges_above())
 def test_ranges_survive_metadata(case: tuple[int, list[tuple[int, int]]]) -> None:
     """Ranges that fit come back exactly, at any watermark."""
@@ -130,6 +131,7 @@ def test_ranges_survive_metadata(case: tuple[int, list[tuple[int, int]]]) -> Non
     assert from_metadata(watermark, text) == ranges
 
 
+@settings(deadline=None)
 @given(ranges_above(), st.integers(2, 60))
 def test_metadata_that_does_not_fit_tells_the_lowest_offsets(
     case: tuple[int, list[tuple[int, int]]], characters_max: int
@@ -165,7 +167,7 @@ def test_a_dense_pattern_beyond_the_limit_is_cut() -> None:
 Step = tuple[str, int]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     gaps=st.lists(st.integers(1, 4), min_size=1, max_size=80),
     steps=st.lists(st.tuples(st.sampled_from(["deliver", "finish", "crash"]), st.integers(0, 200)), max_size=250),

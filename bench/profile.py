@@ -1,0 +1,190 @@
+"""Where does a processor's CPU time go? For developers: one shard alone, in this process, over RocksDB.
+
+    python -m bench.profile [--workflows N] [--batch N] [--cprofile] [--repeat N]
+
+All starts are decided first, then the results of everybody's first activity, and so on, `--batch` inputs a
+transaction; inputs are encoded beforehand and nothing is produced. What is printed is CPU time of the thread, in µs for
+each input, once as a whole and once by stage. Looking at a stage costs time itself: about 0.3 µs a call, which is
+measured and taken off, but caches are not; the whole is the figure to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import workload
+from penstock.engine.core import guards
+from penstock.engine.runtime import intake, shard
+from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.shard import Shard
+from penstock.engine.store.rocks import RocksStore
+from penstock.schemas.codec import decode, encode
+from penstock.schemas.tasks import ActivityTask, TaskCompleted
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import Record, StoredRecord
+
+NOW_MS = 1_700_000_000_000
+SHOWN = 40
+
+# Stage → the functions that make it up: where they are looked up, and their name there.
+STAGES: dict[str, list[tuple[Any, str]]] = {
+    "decode": [(intake, "read")],
+    "decide": [(shard, "decide")],
+    "evolve": [(shard, "evolve"), (shard, "cause"), (shard, "write_header")],
+    "encode": [(Outputs, "records"), (shard, "to_records")],
+}
+
+
+def main() -> int:
+    """Profile as the command line says."""
+    arguments = _arguments()
+    guards.install()
+    for _ in range(arguments.repeat):
+        with tempfile.TemporaryDirectory(prefix="penstock-profile-") as folder:
+            bench = Alone(Path(folder), arguments.batch)
+            bench.run(arguments.workflows)
+            bench.tell()
+    with tempfile.TemporaryDirectory(prefix="penstock-profile-") as folder:
+        bench = Alone(Path(folder), arguments.batch)
+        if arguments.cprofile:
+            profile = cProfile.Profile(time.thread_time)
+            profile.runcall(bench.run, arguments.workflows)
+            pstats.Stats(profile).sort_stats("tottime").print_stats(SHOWN)
+        else:
+            stages = Stages()
+            bench.run(arguments.workflows)
+            stages.tell(bench.inputs)
+    return 0
+
+
+class Alone:
+    """A shard with a store and no log."""
+
+    def __init__(self, folder: Path, batch: int) -> None:
+        self.topics = Topics()
+        self.inputs = self.outputs = 0
+        self.decide_s = self.store_s = 0.0
+        self._batch = batch
+        self._offsets: dict[str, int] = {}
+        self._store = RocksStore(folder / "shard-0")
+        self._router = TaskRouter(1, lambda topic: 4)
+        self._router.own([0])
+        outputs = Outputs(0, 1, self.topics, lambda topic: 4, self._router)
+        definitions = {workload.NAME: workload.sequential5}
+        self._shard = Shard(0, 1, self.topics, self._store, definitions, outputs)
+
+    def run(self, workflows: int) -> None:
+        """Run that many workflows side by side to their ends."""
+        starts = workload.starts("load", 0, workflows, self.topics, 1)
+        tasks = self._feed(self.topics.commands, [record.value or b"" for record in starts])
+        for _ in range(workload.ACTIVITIES):
+            assert len(tasks) == workflows, f"{len(tasks)} tasks came of {workflows} workflows"
+            tasks = self._feed(self.topics.results, [_completed(task) for task in tasks])
+        assert not tasks, "the workflows did not end with their fifth activity"
+
+    def tell(self) -> None:
+        """The whole."""
+        per_input = f"{self.decide_s / self.inputs * 1e6:.1f} µs to decide, {self.store_s / self.inputs * 1e6:.1f} to store"
+        print(f"{self.inputs:,} inputs, {self.outputs / self.inputs:.1f} records each: {per_input}")
+
+    def _feed(self, topic: str, values: Sequence[bytes]) -> list[ActivityTask]:
+        found: list[ActivityTask] = []
+        for first in range(0, len(values), self._batch):
+            found += _tasks(self._turn(topic, values[first : first + self._batch]))
+        return found
+
+    def _turn(self, topic: str, values: Sequence[bytes]) -> list[Record]:
+        """One transaction."""
+        first = self._offsets.get(topic, 0)
+        self._offsets[topic] = first + len(values)
+        records = [StoredRecord(topic, 0, first + index, None, value) for index, value in enumerate(values)]
+        self._router.next_transaction()
+        began_s = time.thread_time()
+        layer = self._shard.decide(records, NOW_MS)
+        decided_s = time.thread_time()
+        assert layer is not None
+        self._store.write(layer.writes)
+        self._shard.confirm(layer)
+        self.decide_s += decided_s - began_s
+        self.store_s += time.thread_time() - decided_s
+        self.inputs += len(records)
+        self.outputs += len(layer.records)
+        return layer.records
+
+
+class Stages:
+    """Puts a stopwatch around the functions of each stage. For the rest of the process."""
+
+    def __init__(self) -> None:
+        self._spent_s = dict.fromkeys(STAGES, 0.0)
+        self._calls = dict.fromkeys(STAGES, 0)
+        for stage, places in STAGES.items():
+            for owner, name in places:
+                setattr(owner, name, self._timed(stage, getattr(owner, name)))
+
+    def tell(self, inputs: int) -> None:
+        """Each stage."""
+        call_s = _stopwatch_s()
+        for stage, spent_s in self._spent_s.items():
+            print(f"{stage:>8} {(spent_s - call_s * self._calls[stage]) / inputs * 1e6:7.1f} µs")
+
+    def _timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        spent_s, calls, clock = self._spent_s, self._calls, time.thread_time
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began_s = clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent_s[stage] += clock() - began_s
+                calls[stage] += 1
+
+        return timed
+
+
+def _stopwatch_s() -> float:
+    """What one look at the clock adds to what it measures."""
+    began_s = time.thread_time()
+    for _ in range(10_000):
+        time.thread_time()
+    return (time.thread_time() - began_s) / 10_000
+
+
+def _tasks(records: Sequence[Record]) -> Iterator[ActivityTask]:
+    for record in records:
+        if ".tasks." in record.topic:
+            yield decode(record.value or b"")
+
+
+def _completed(task: ActivityTask) -> bytes:
+    return encode(
+        TaskCompleted(
+            workflow_id=task.workflow_id,
+            run_id=task.run_id,
+            sequence=task.sequence,
+            attempt=task.attempt,
+            result=task.input,
+            worker="host-12345",
+        )
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description="CPU time of one shard alone.")
+    parser.add_argument("--workflows", type=int, default=4_000, help="how many run side by side")
+    parser.add_argument("--batch", type=int, default=2_000, help="inputs in a transaction")
+    parser.add_argument("--repeat", type=int, default=3, help="how often the whole is measured")
+    parser.add_argument("--cprofile", action="store_true", help="functions instead of stages")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""How does a test run a processor with settings of its own, or one that falls asleep? As a process:
+
+python -m tests.integration.host URL NAMESPACE DATA SETTINGS [STEP NTH]
+
+SETTINGS is a DriverSettings as JSON. With STEP (faults.STEPS) the process stops itself, as by SIGSTOP from outside, when
+that step of a commit is reached for the NTH time; it goes on when it gets SIGCONT.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penstock.engine.core.workflow import registered_workflows
+from penstock.engine.runtime.driver import DriverSettings
+from penstock.topics.admin import declared_shards
+from penstock.topics.catalogue import Topics
+from penstock.topics.connect import connect
+from tests.integration import flows
+from tests.integration.faults import Fuse, FusedLog, FusedProcessor
+
+
+class Slumber(Fuse):
+    """Stops the process when `step` is reached for the `nth` time."""
+
+    def reached(self, step: str) -> None:
+        """Count; perhaps fall asleep until somebody sends SIGCONT."""
+        if step == self.step:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def main(url: str, namespace: str, data: str, settings: str, step: str = "never", nth: str = "1") -> None:
+    """Run a processor until SIGTERM."""
+    slumber = Slumber(step, int(nth))
+    log = connect(url)
+    topics = Topics(namespace)
+    shards = declared_shards(log, topics)
+    assert shards is not None, "the namespace was not declared"
+    assert flows.five.name in registered_workflows()
+    fused: Any = FusedLog(log, slumber)
+    processor = FusedProcessor(
+        fused,
+        topics,
+        shards,
+        registered_workflows(),
+        data=Path(data),
+        settings=msgspec.json.decode(settings, type=DriverSettings),
+    )
+    processor.fuse = slumber
+    signal.signal(signal.SIGTERM, lambda *_: processor.stop())
+    processor.run()
+    log.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
