@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
@@ -49,6 +49,9 @@ JsonList = list[dict[str, Any]]  # named here, since inside Client `list` is the
 ANSWER_TIMEOUT_S = 30.0
 ASK_AGAIN_S = 600.0  # replies are kept an hour: a long wait asks anew well before that
 IN_FLIGHT_MAX = 500
+STORE_LAG_S = 2.0
+STORE_LOOK_S = 0.01
+CLOSING = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated")
 
 
 class Started(NamedTuple):
@@ -264,6 +267,7 @@ class Run(Generic[R]):
     def __init__(self, client: Client, id: str, run_id: str, returns: Adapter[R], *, existing: bool = False) -> None:
         self._client, self._returns = client, returns
         self.id, self.run_id, self.existing = id, run_id, existing
+        self._closed = False
 
     async def result(self, timeout: Duration | None = None) -> R:
         """What the workflow returned; waits for it, without end unless told.
@@ -282,6 +286,7 @@ class Run(Generic[R]):
                     raise StillRunning(f"{self.id} did not close within {timeout}; it goes on, ask again.") from None
                 continue
             if isinstance(reply, RunClosed):
+                self._closed = not self.run_id or self.run_id == reply.run_id
                 return result_of(reply, self._returns)
 
     async def signal(self, signal: Signal[T] | str, value: Any = None) -> None:
@@ -312,14 +317,26 @@ class Run(Generic[R]):
 
     async def describe(self) -> Json:
         """The run's state: type, status, times, result or failure, what it waits for. Raises WorkflowNotFound."""
-        return await self._client.reads.describe(self.id)
+        return await self._read(lambda: self._client.reads.describe(self.id), lambda run: bool(run["closed_ms"]))
 
     async def history(self) -> JsonList:
         """The run's numbered events. Raises WorkflowNotFound."""
-        return await self._client.reads.history(self.id, self.run_id)
+        return await self._read(
+            lambda: self._client.reads.history(self.id, self.run_id), lambda events: events[-1]["event"] in CLOSING
+        )
 
     def __repr__(self) -> str:
         return f"<run {self.run_id or 'current'} of {self.id}>"
+
+    async def _read(self, read: Callable[[], Awaitable[T]], shows_the_end: Callable[[T], bool]) -> T:
+        # A processor answers with the commit and writes its store just after it: whoever has heard of the run's end
+        # must not read of a run that goes on.
+        deadline = time.monotonic() + (STORE_LAG_S if self._closed else 0)
+        while True:
+            found = await read()
+            if shows_the_end(found) or time.monotonic() >= deadline:
+                return found
+            await asyncio.sleep(STORE_LOOK_S)
 
     def _target(self) -> Mapping[str, Any]:
         return {"workflow_id": self.id, "run_id": self.run_id, **self._asking()}

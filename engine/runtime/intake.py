@@ -9,10 +9,10 @@ import msgspec
 
 from penstock.engine.core.decision import Rejection
 from penstock.schemas import commands as c
-from penstock.schemas.codec import decode, decode_command
 from penstock.schemas.errors import Undecodable
 from penstock.schemas.tasks import TaskCompleted, TaskFailed
 from penstock.topics.catalogue import Topics
+from penstock.topics.decoding import decoded, decoded_command
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
 
@@ -39,16 +39,13 @@ class Forward(msgspec.Struct, frozen=True, gc=False):
 
 def read(record: StoredRecord, topics: Topics, shard: int, shards: int) -> Any:
     """The command or result in `record`, with a message id; a Forward; or the Rejection that says what is wrong."""
-    value = record.value
-    if not value:
-        return Rejection("undecodable", "The record is empty; a command or a result was expected.")
     try:
         if record.topic == topics.results:
-            result = decode(value)
+            result = decoded(record)
             if type(result) in RESULTS:
                 return result
             return _misplaced(result, record)
-        command: Any = decode_command(value)
+        command: Any = decoded_command(record)
     except Undecodable as error:
         return Rejection("undecodable", str(error))
     if type(command) not in COMMANDS:

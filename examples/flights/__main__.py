@@ -53,8 +53,10 @@ def main() -> int:
         return _compare(options, _settings(options, folder), folder, console)
     except (PenstockError, StageError) as error:
         report.say(console, f"the flights stopped: {error}", "red")
-        report.say(console, f"what was written is in {folder}")
-        return 1
+    except KeyboardInterrupt:
+        report.say(console, "the flights stopped: Ctrl-C")
+    report.say(console, f"what was written is in {folder}")
+    return 1
 
 
 def _compare(options: argparse.Namespace, settings: Settings, folder: Path, console: Console) -> int:

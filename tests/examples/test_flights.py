@@ -16,20 +16,27 @@ from examples.flights import expected
 ROOT = Path(__file__).parents[2]
 DAY_1 = 842
 RUN_TIMEOUT_S = 150
+STOP_TIMEOUT_S = 45
 SEED = 20130101
 # A killed member's partitions wait for its session to end: 6 s is the least that brokers allow.
 BRISK = "session.timeout.ms=6000"
 
-pytestmark = pytest.mark.timeout(RUN_TIMEOUT_S + 20)
+pytestmark = pytest.mark.timeout(RUN_TIMEOUT_S + STOP_TIMEOUT_S + 5)
 
 
 def run(folder: Path, *flags: str) -> str:
     """What `python -m examples.flights --days 1` says; it must end well and in time."""
     command = [sys.executable, "-m", "examples.flights", "--days", "1", "--folder", str(folder), *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = process.communicate(timeout=RUN_TIMEOUT_S)
+    finally:
+        if process.poll() is None:  # asked, not killed: its own processes have to end with it
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
     words = "".join(f"\n--- {file.name}\n{file.read_text()[-3000:]}" for file in sorted(folder.glob("*.log")))
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}{words}"
-    return done.stdout
+    assert process.returncode == 0, f"exit code {process.returncode}\n{said}{words}"
+    return said
 
 
 def assert_equal_totals(folder: Path, said: str) -> None:
@@ -86,3 +93,10 @@ def test_kafka_killed(tmp_path: Path, kafka_bootstrap: str) -> None:
     said = run(tmp_path, "--log", log, "--namespace", fresh_namespace(), "--kill", "--seed", str(SEED))
     assert killed(said) == ["processor", "processor", "worker", "worker"]
     assert_equal_totals(tmp_path, said)
+
+
+def test_no_log(tmp_path: Path) -> None:
+    """Without a broker it ends with exit code 1 and one sentence that says what to do, and starts nothing."""
+    with pytest.raises(AssertionError, match="exit code 1\n(.|\n)*no Kafka broker answers at 127.0.0.1:1;"):
+        run(tmp_path, "--log", "kafka://127.0.0.1:1")
+    assert not list(tmp_path.glob("*.log"))

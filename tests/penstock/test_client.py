@@ -347,3 +347,24 @@ def test_a_log_that_refuses(log, monkeypatch):
             await client.cancel("x")
 
     with_client(log, use)
+
+
+def test_reading_what_was_heard(log, processor):
+    """Whoever has the result reads of a run that ended, though the processor's store is written a moment later."""
+    states = [{"closed_ms": None}, {"closed_ms": None}, {"closed_ms": 7}]
+    histories = [[{"event": "WorkflowStarted"}], [{"event": "WorkflowCompleted"}]]
+
+    async def use(client):
+        run = client.get("x")
+        client.reads.describe = lambda _: told(states)
+        client.reads.history = lambda *_: told(histories)
+        before = await run.describe()
+        await run.result()
+        return before, await run.describe(), await run.history()
+
+    async def told(answers):
+        return answers.pop(0)
+
+    with processor(agreeable):
+        before, after, history = with_client(log, use)
+    assert (before["closed_ms"], after["closed_ms"], history[-1]["event"]) == (None, 7, "WorkflowCompleted")

@@ -7,7 +7,7 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
+CHAOS_KINDS = ("kill", "freeze", "coup", "coup", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
 
 
 class Weather:

@@ -149,7 +149,7 @@ class World:
             self.story.tell("broker", f"gives up an open transaction of {transaction.id}, for which {reader.name} waits")
 
     def _up(self) -> list[Process]:
-        return [process for process in self.processes if process.state == UP and not process.in_call]
+        return [process for process in self.processes if self._is_free(process)]
 
     def step(self, process: Process) -> bool:
         """One turn of a process."""
@@ -173,9 +173,12 @@ class World:
     def _advance_one(self) -> None:
         committing = [process for process in self.processes if process.is_committing]
         if committing:
-            process = self.random.choice(committing)
-            with self._as(process):
-                process.advance_commit()
+            self._advance(self.random.choice(committing))
+
+    def _advance(self, process: Process) -> None:
+        """One step of a process's commit."""
+        with self._as(process):
+            process.advance_commit()
 
     def _ask(self) -> bool:
         """A client makes its next move; whether anybody had one to make."""
@@ -202,7 +205,7 @@ class World:
     def _chaos(self) -> None:
         kind = self.random.choice(self.weather.chaos_kinds)
         process = self.random.choice(self.processes)
-        if kind in ("kill", "freeze", "stop") and (process.state != UP or process.in_call):
+        if kind in ("kill", "freeze", "coup", "stop") and (process.state != UP or process.in_call):
             return
         match kind:
             case "kill":
@@ -211,6 +214,8 @@ class World:
                 process.state, process.until_turn = FROZEN, self.turn_number + self.random.randint(5, 90)
                 process.tell("freezes")
                 self._perhaps_forgotten(process)
+            case "coup":
+                self._coup(process)
             case "expel":
                 self._expel_somebody()
             case "stop":
@@ -233,6 +238,39 @@ class World:
             case "time_out":
                 if self.broker.time_out(process.transactional_id):
                     self.story.tell("broker", f"gives up the open transaction of {process.name}")
+
+    def _coup(self, zombie: Process) -> None:
+        """A process freezes in the middle of a commit, loses its shards, and wakes up when they have a new owner."""
+        for _ in range(4):
+            if self._is_free(zombie) and not zombie.is_committing:
+                self.step(zombie)
+        for _ in range(self.random.randint(0, 4)):
+            if zombie.is_committing:
+                self._advance(zombie)
+        heirs = [process for process in self._up() if process is not zombie]
+        if not heirs or not self._is_free(zombie):
+            return
+        zombie.state, zombie.until_turn = FROZEN, self.turn_number + 1_000
+        zombie.tell("freezes, perhaps in mid-commit")
+        self._expel(zombie.log.member_ids(), f"{zombie.name}'s session ends")
+        self._go_on(heirs, self.random.randint(6, 20))
+        zombie.state, zombie.deaf_polls = UP, self.random.choice((0, 0, 1, 2, 4))
+        zombie.tell("wakes up")
+        self._go_on([zombie, *heirs], self.random.randint(2, 12))
+
+    def _go_on(self, processes: list[Process], turns: int) -> None:
+        """These processes take turns, with work to do."""
+        for _ in range(turns):
+            self.random.choice((self.workers.work, self._ask, lambda: None))()
+            process = self.random.choice(processes)
+            if process.is_committing and self.random.random() < 0.5:
+                self._advance(process)
+            elif self._is_free(process):
+                self.step(process)
+            self.auditor.look()
+
+    def _is_free(self, process: Process) -> bool:
+        return process.state == UP and not process.in_call
 
     def _restore_old_disk(self, process: Process) -> None:
         if process.state != DOWN:

@@ -16,15 +16,8 @@ import pytest
 
 from penstock.schemas.errors import BadDuration, BadInput, BadName, NotInActivity
 from penstock.schemas.events import RetryPolicy
-from penstock.workers import activity as module
 from penstock.workers.activity import ActivityCall, ActivityDefinition, activity, find, registered
 from penstock.workers.info import activity_info
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test declares its activities in a registry of its own."""
-    monkeypatch.setattr(module, "_places", {})
 
 
 class CardDeclined(Exception):

@@ -17,19 +17,12 @@ from structlog.testing import capture_logs
 
 from penstock.schemas.codec import decode, encode
 from penstock.schemas.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
-from penstock.workers import activity as registry
 from penstock.workers import executor as module
 from penstock.workers.activity import AnyActivity, activity
 from penstock.workers.executor import Executor
 from penstock.workers.failures import CAUSES_MAX, MESSAGE_CHARACTERS_MAX, TRACEBACK_CHARACTERS_MAX
 from penstock.workers.info import ActivityInfo, activity_info
 from penstock.workers.threads import Threads
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test declares its activities in a registry of its own."""
-    monkeypatch.setattr(registry, "_places", {})
 
 
 def task_of(definition: AnyActivity, *args: Any, timeout_ms: int = 0, attempt: int = 1) -> ActivityTask:

@@ -1,0 +1,174 @@
+"""What happens to tasks whose partition moves? (workers/consumer.py, on the embedded log in memory)"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from penstock.workers import activity as registry
+from penstock.workers.activity import activity
+from tests.workers.bench import Bench, until
+
+
+def test_partitions_are_shared_and_taken_over(bench: Bench) -> None:
+    """A second worker takes its share of the partitions, and all of them when the first stops; nothing runs twice."""
+    ran: Counter[int] = Counter()
+    by: dict[str, set[int]] = {"a": set(), "b": set()}
+
+    def work_as(name: str) -> Any:
+        async def work(number: int) -> int:
+            ran[number] += 1
+            by[name].add(number)
+            await asyncio.sleep(0.005)
+            return number
+
+        return activity(name="work")(work)
+
+    registry._places.clear()
+    first, second = work_as("a"), work_as("b")
+    one = bench.worker(first, concurrency=2, name="a")
+    for number in range(100):
+        bench.put(bench.task(first, number), partition=number % 2)
+    until(lambda: sum(ran.values()) > 20, "the first worker to work")
+    bench.worker(second, concurrency=2, name="b")
+    until(lambda: by["b"], "the second worker to work")
+    one.stop()
+    for number in range(100, 150):
+        bench.put(bench.task(first, number), partition=number % 2)
+    bench.await_results(150)
+    assert set(ran) == set(range(150))
+    # What ran when its partition moved may run again on its new owner; what was done may not.
+    assert sum(ran.values()) <= 150 + 4
+
+
+def test_a_task_running_while_its_partition_moves_still_counts(bench: Bench) -> None:
+    """A rebalance neither cancels what runs nor drops its result."""
+    release = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    ran: list[str] = []
+
+    @activity
+    async def slow() -> str:
+        ran.append("slow")
+        if not loops:
+            loops.append(asyncio.get_running_loop())
+            await release.wait()
+        return "done"
+
+    bench.put(bench.task(slow), partition=1)
+    bench.worker(slow, name="a")
+    until(lambda: loops, "the activity to start")
+    bench.worker(slow, name="b")
+    bench.await_results(1)
+    assert ran == ["slow", "slow"]
+    loops[0].call_soon_threadsafe(release.set)
+    assert {result.worker for result in bench.await_results(2)} == {"a", "b"}
+
+
+def test_a_task_still_running_when_its_partition_returns_is_not_started_again(bench: Bench) -> None:
+    """A worker that gets a partition back goes on with what it was running, and its end is committed there."""
+    release = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    ran: list[str] = []
+
+    def slow_as(name: str) -> Any:
+        async def slow() -> str:
+            ran.append(name)
+            if name == "a":
+                loops.append(asyncio.get_running_loop())
+                await release.wait()
+            else:
+                await asyncio.sleep(60)
+            return name
+
+        return activity(name="slow")(slow)
+
+    @activity
+    async def quick() -> str:
+        return "quick"
+
+    first, second = slow_as("a"), slow_as("b")
+    bench.put(bench.task(first), partition=1)
+    bench.worker(first, quick, name="a")
+    until(lambda: ran == ["a"], "the activity to start")
+    other = bench.worker(second, quick, name="b", drain_timeout_s=0.1)
+    until(lambda: ran == ["a", "b"], "the activity to start on its partition's new owner")
+    other.stop()
+    bench.put(bench.task(quick), partition=1)
+    until(lambda: bench.values() == [b'"quick"'], "a later task of the partition that came back")
+    assert ran == ["a", "b"]
+    loops[0].call_soon_threadsafe(release.set)
+    until(lambda: bench.committed(1).watermark == 2, "the commit of both")
+    assert sorted(bench.values()) == [b'"a"', b'"quick"']
+
+
+def test_a_task_that_ended_while_its_partition_was_away_is_not_run_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebalance that takes everything and gives it back, as Kafka's do, runs nothing twice."""
+    release = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    ran: Counter[int] = Counter()
+
+    @activity
+    async def work(number: int) -> int:
+        ran[number] += 1
+        loops[:] = [asyncio.get_running_loop()]
+        if number < 10:
+            await release.wait()
+        return number
+
+    bench.put(*[bench.task(work, number) for number in range(20)])
+    running = bench.worker(work)
+    until(lambda: len(bench.values()) == 10, "the quick half")
+    (only,) = running._crew._consumers  # type: ignore[union-attr]
+    original = only._round
+    moved: list[int] = []
+
+    def take_and_give() -> None:
+        monkeypatch.setattr(only, "_round", original)
+        held = list(only._partitions)
+        only.released(held, lost=False)
+        loops[0].call_soon_threadsafe(release.set)
+        until(lambda: len(only._settled) == 10, "the slow half to end in between")
+        moved.append(only._held)
+        only.granted(held)
+
+    monkeypatch.setattr(only, "_round", take_and_give)
+    until(lambda: bench.committed().watermark == 20, "the commit of everything")
+    assert moved == [0]
+    assert ran == Counter(dict.fromkeys(range(20), 1))
+    assert only._held == only._held_bytes == 0
+    assert not any(only._leftovers.values())
+
+
+def test_waiting_tasks_of_a_lost_partition_are_not_started(bench: Bench) -> None:
+    """Tasks that waited when their partition moved run on its new owner only."""
+    release = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    ran: Counter[int] = Counter()
+
+    async def stuck_work(number: int) -> int:
+        ran[number] += 1
+        if number < 4:
+            loops[:] = [asyncio.get_running_loop()]
+            await release.wait()
+        return number
+
+    async def work(number: int) -> int:
+        ran[number] += 1
+        return number
+
+    first, second = activity(name="work")(stuck_work), activity(name="work")(work)
+    bench.put(*[bench.task(first, number) for number in (0, 1, *range(10, 30))], partition=0)
+    bench.put(*[bench.task(first, number) for number in (2, 3, *range(30, 50))], partition=1)
+    bench.worker(first, name="a", concurrency=2)
+    until(lambda: len(ran) == 2, "two stuck tasks")
+    bench.worker(second, name="b", concurrency=2)
+    until(lambda: len(bench.values()) >= 22, "the second worker's share")
+    loops[0].call_soon_threadsafe(release.set)
+    until(lambda: len(set(bench.values())) == 44, "everything")
+    assert [count for number, count in ran.items() if number >= 4] == [1] * 40

@@ -1,0 +1,31 @@
+"""What does a stored record say? Its value decoded, or an error that names where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.schemas.codec import decode, decode_command
+from penstock.schemas.errors import Undecodable
+from penstock.topics.log import StoredRecord
+
+
+def decoded(record: StoredRecord) -> Any:
+    """The value of `record`. Raises Undecodable, naming topic, partition and offset."""
+    return _read(record, decode)
+
+
+def decoded_command(record: StoredRecord) -> Any:
+    """As `decoded`, for the topic `commands`: JSON is taken too. Raises Undecodable."""
+    return _read(record, decode_command)
+
+
+def _read(record: StoredRecord, read: Callable[[bytes], Any]) -> Any:
+    try:
+        if not record.value:
+            raise Undecodable("The record is empty.")
+        return read(record.value)
+    except Undecodable as error:
+        raise Undecodable(
+            error.detail, topic=record.topic, partition=record.partition, offset=record.offset
+        ) from error
