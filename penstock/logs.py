@@ -47,7 +47,9 @@ def route_to_logging() -> None:
     """
     if not structlog.is_configured():
         # One text, with no `extra`: facts such as `message` would clash with the attributes of a LogRecord.
-        _through_logging([of_workflow, structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text])
+        _through_logging(
+            [of_workflow, structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text]
+        )
 
 
 def _through_logging(processors: list[Any]) -> None:
@@ -61,7 +63,7 @@ def _through_logging(processors: list[Any]) -> None:
 
 def of_workflow(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Bind a line of workflow code to its run; when the code only repeats its past, the line was written before."""
-    loop = asyncio._get_running_loop()
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises where there is none
     if isinstance(loop, WorkflowLoop):
         if loop.program.replaying:
             raise structlog.DropEvent

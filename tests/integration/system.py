@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from penstock.client import Client
-from penstock.engine.core.workflow import WorkflowCall
+from penstock.engine.core.workflow import Signal, WorkflowCall
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.schemas.codec import decode, encode
-from penstock.schemas.commands import Command, StartWorkflow
+from penstock.schemas.commands import Command, SignalWorkflow, StartWorkflow
 from penstock.schemas.registry import ShardOwned
 from penstock.topics.admin import apply, declare_namespace, plan
 from penstock.topics.catalogue import Topics, specs
@@ -171,6 +171,15 @@ class System:
             publisher.send(record)
         publisher.flush(10)
         publisher.close()
+
+    def publish_signals(self, signal: Signal[Any], ids: Iterable[str], value: int) -> None:
+        """Append the same signal for each id."""
+        self.publish_commands(
+            SignalWorkflow(
+                workflow_id=id, signal=signal.name, input=b"%d" % value, message_id=f"{signal.name}-{value}-{id}"
+            )
+            for id in ids
+        )
 
     def results(self, ids: Iterable[str], timeout_s: float = 60.0) -> dict[str, Any]:
         """The results of all these runs; fails when one is not there in time."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
 
 import pytest
 
-from penstock.schemas.commands import SignalWorkflow
 from tests.integration import checks, flows
 from tests.integration.system import System, wait_until
 
@@ -52,27 +50,18 @@ def test_a_rolling_restart(system: System) -> None:
     system.wait_for_owners("the first processor to have every shard", 1)
     system.publish_starts({id: flows.summed(n) for id, n in ids.items()})
     second = system.start_processor()
-    _signal(system, ids, 1)
+    system.publish_signals(flows.more, ids, 1)
     system.wait_for_owners("two processors to share the shards", 2)
-    _signal(system, list(ids)[: IN_FLIGHT // 2], 2)
+    system.publish_signals(flows.more, list(ids)[: IN_FLIGHT // 2], 2)
     assert system.end(first) == 0, system.child_log(first)
     third = system.start_processor()
     system.wait_for_owners("two other processors to share the shards", 2)
-    _signal(system, list(ids)[IN_FLIGHT // 2 :], 2)
+    system.publish_signals(flows.more, list(ids)[IN_FLIGHT // 2 :], 2)
     assert system.end(second) == 0, system.child_log(second)
     assert system.results(ids) == {id: [n, n + 1, n + 3] for id, n in ids.items()}
     assert system.end(third) == 0, system.child_log(third)
     worker.stop()
     _check(system, IN_FLIGHT)
-
-
-def _signal(system: System, ids: Iterable[str], value: int) -> None:
-    system.publish_commands(
-        SignalWorkflow(
-            workflow_id=id, signal=flows.more.name, input=str(value).encode(), message_id=f"signal-{value}-{id}"
-        )
-        for id in ids
-    )
 
 
 def _check(system: System, runs_expected: int) -> None:
