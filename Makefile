@@ -30,8 +30,10 @@ check: $(VENV)/.ready-dev ## style, types, architecture, packaging and documents
 	$(PY) -m pyright
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_packaging.py tests/test_docs.py
 
+# Most tests wait for something now and then (a session that ends, a process that starts), so a few share the cores.
+TESTS_TOGETHER ?= 3
 test: java $(VENV)/.ready-dev ## every test, those on a real Kafka broker too (needs Java 17 and Maven)
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n $(TESTS_TOGETHER)
 
 # One seed: `make sim SEED=7`. Many: `make sim SEEDS=200`.
 SEEDS ?= 200

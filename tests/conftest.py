@@ -1,4 +1,4 @@
-"""What do all tests share? One Kafka broker a run, started at its first use."""
+"""What do all tests share? One Kafka broker a run, whether tests run one by one or side by side."""
 
 from __future__ import annotations
 
@@ -9,11 +9,39 @@ import pytest
 
 from tests.kafka_broker import Broker, BrokerError
 
+GIVEN = "PENSTOCK_TEST_KAFKA"
+FAILED = "PENSTOCK_TEST_KAFKA_FAILED"
+_shared: list[Broker] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With several test processes (`-n`), start the broker before they begin, so that they share it."""
+    side_by_side = bool(config.getoption("numprocesses", None))
+    if not side_by_side or hasattr(config, "workerinput") or os.environ.get(GIVEN):
+        return
+    broker = Broker()
+    _shared.append(broker)
+    try:
+        broker.start()
+    except BrokerError as error:
+        os.environ[FAILED] = str(error)
+    else:
+        os.environ[GIVEN] = broker.bootstrap
+
+
+def pytest_unconfigure() -> None:
+    """Stop what `pytest_configure` started."""
+    while _shared:
+        _shared.pop().close()
+
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
     """The address of a real Kafka: that of PENSTOCK_TEST_KAFKA, or of a broker of our own."""
-    given = os.environ.get("PENSTOCK_TEST_KAFKA")
+    # Not a skip: a run without Kafka has not shown that Penstock works.
+    if FAILED in os.environ:
+        pytest.fail(os.environ[FAILED], pytrace=False)
+    given = os.environ.get(GIVEN)
     if given:
         yield given
         return
@@ -22,7 +50,6 @@ def kafka_bootstrap() -> Iterator[str]:
         broker.start()
     except BrokerError as error:
         broker.close()
-        # Not a skip: a run without Kafka has not shown that Penstock works.
         pytest.fail(str(error), pytrace=False)
     yield broker.bootstrap
     broker.close()

@@ -176,10 +176,10 @@ def _retry(run: RunView, command: c.RetryWorkflow, now_ms: int) -> Decision:
 def _unblock(run: RunView, by: str, now_ms: int) -> list[Any]:
     unblocked = e.WorkflowUnblocked(by=by)
     try:
-        program = run.program()
+        # The facts may hold the start itself, whose input the code at hand may refuse.
+        return [unblocked, *run.program().activate(run.unread_facts(), now_ms)]
     except (NonDeterminism, UnknownWorkflowType) as error:
         return [unblocked, _parked(error)]
-    return [unblocked, *program.activate(run.unread_facts(), now_ms)]
 
 
 def _await_result(run: RunView, command: c.AwaitResult, now_ms: int) -> Decision:

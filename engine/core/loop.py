@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
 from penstock.schemas.errors import NonDeterministicCall
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 TASKS_KEPT_MIN = 64
+DUE_MS_MAX = 1 << 62  # half of what 64 bits hold: whatever lies beyond is as good as never
 
 
 class _Handle(asyncio.Handle):
@@ -166,9 +167,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 try:
                     if coroutine is not None:
                         coroutine.close()
-                except (RuntimeError, ValueError):
-                    continue  # it swallowed GeneratorExit; it is gone all the same
-                except Exception:  # noqa: BLE001, S112 - an error of cleaning up concerns nobody any more
+                except BaseException:  # noqa: BLE001, S112
+                    # It swallowed GeneratorExit, or its cleaning up failed, perhaps with CancelledError or SystemExit:
+                    # it is gone all the same, and that concerns nobody any more.
                     continue
         self.tasks.clear()
         self._ready.clear()
@@ -205,7 +206,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Unpack[Ts],
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        due_ms = max(round(when * 1000), self.now_ms)
+        due_ms = min(max(round(min(when, DUE_MS_MAX) * 1000), self.now_ms), DUE_MS_MAX)
         sequence = self.program.timer_started(due_ms)
         handle = _TimerHandle(when, sequence, callback, args, context, self.program)
         self.program.timers[sequence] = handle
@@ -271,6 +272,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """asyncio's own timers tell the loop; ours tell the program."""
+
+
+def _in_order(items: Iterable[Any] = ()) -> Any:
+    """What `set` means within asyncio's own functions for tasks: the same, but workflow code's awaitables keep their
+    order. `as_completed` makes tasks from a set of what it is given, and coroutines hash by their addresses: on replay
+    they would begin, and give their orders, in another order."""
+    if items and isinstance(asyncio._get_running_loop(), WorkflowLoop):
+        return dict.fromkeys(items)
+    return set(items)
+
+
+setattr(asyncio.tasks, "set", _in_order)  # noqa: B010 - a global of that module, which a checker does not know
 
 
 def _refusal(name: str, instead: str) -> Callable[..., NoReturn]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.engine.core.workflow import WorkflowDefinition
     from penstock.schemas.call import Call
 
+_RAISED = b"!"  # begins no JSON: the recorded value of a side effect that raised, before its failure
 CLOSING_ORDERS = (e.WorkflowCompleted, e.WorkflowFailed, e.WorkflowCancelled)
 ORDERS = frozenset(
     {
@@ -163,19 +164,22 @@ class Program:
             self.give(e.TimerCancelled(sequence=sequence))
 
     def recorded_value(self, run: Callable[[], bytes]) -> bytes:
-        """The value of a side effect: made by `run` the first time, from history afterwards."""
+        """The value of a side effect: made by `run` the first time, from history afterwards. Raises WorkflowFailed."""
         sequence = self.next_sequence()
         if self.expected is not None:
             head = self.expected[0] if self.expected else None
             if type(head) is e.SideEffectRecorded:
                 self.give(e.SideEffectRecorded(sequence=sequence, value=head.value))
-                return head.value
+                return _returned(head.value)
             self.give(e.SideEffectRecorded(sequence=sequence, value=b"null"))
             return b"null"
         with guards.allowed():
-            value = run()
+            try:
+                value = run()
+            except Exception as error:  # noqa: BLE001 - code may catch it, and must go the same way on replay
+                value = _RAISED + msgspec.json.encode(failure_of(error))
         self.give(e.SideEffectRecorded(sequence=sequence, value=value))
-        return value
+        return _returned(value)
 
     def patched(self, patch: str) -> bool:
         """Whether this run was begun, or has come this far, with the code that knows `patch`."""
@@ -333,10 +337,20 @@ def _holds(test: Callable[[], bool], future: asyncio.Future[Any]) -> bool:
         if test():
             future.set_result(None)
             return True
-    except Exception as error:  # noqa: BLE001 - the user's condition failed: its waiter is told
+    except StopIteration as error:  # no future takes it, as no coroutine may raise it
+        future.set_exception(RuntimeError(f"the condition raised {error!r}"))
+        return True
+    except BaseException as error:  # noqa: BLE001 - the user's condition failed: its waiter is told, and nobody else
         future.set_exception(error)
         return True
     return False
+
+
+def _returned(value: bytes) -> bytes:
+    """What a side effect gave. Raises WorkflowFailed, live and on replay, where it raised."""
+    if value.startswith(_RAISED):
+        raise WorkflowFailed(failure=msgspec.json.decode(value[len(_RAISED) :], type=Failure))
+    return value
 
 
 def _failure_of(error: BaseException) -> Failure:

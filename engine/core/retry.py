@@ -20,5 +20,8 @@ def delay_ms(policy: RetryPolicy, retry: int) -> int:
     delays = policy.delays_ms or (0,)
     if retry <= len(delays):
         return min(delays[retry - 1], policy.delay_ms_max) if policy.factor != 1.0 else delays[retry - 1]
-    growth = policy.factor ** min(retry - len(delays), 64)
-    return int(min(delays[-1] * growth, max(policy.delay_ms_max, delays[-1])))
+    most = max(policy.delay_ms_max, delays[-1])
+    try:
+        return int(min(delays[-1] * policy.factor ** min(retry - len(delays), 64), most))
+    except OverflowError:
+        return most

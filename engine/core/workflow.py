@@ -50,7 +50,7 @@ class WorkflowCall(Call[R]):
         return self
 
     def order(self, sequence: int, workflow_id: str, run_id: str) -> ChildScheduled:
-        child = self.workflow_id or f"{workflow_id[:180]}-{run_id[-8:]}-{sequence}"
+        child = self.workflow_id or f"{_within(workflow_id, 180)}-{_within(run_id[-8:], 32)}-{sequence}"
         return ChildScheduled(sequence=sequence, workflow_type=self.name, workflow_id=child, input=self.input)
 
     async def run_outside(self) -> R:
@@ -58,6 +58,11 @@ class WorkflowCall(Call[R]):
             f"{self.name}(…) at {self.made_at} is a workflow and can only be awaited inside another one; "
             f"start it with `await client.start({self.name}(…), id=…)`, or in a test with penstock.testing."
         )
+
+
+def _within(text: str, bytes_max: int) -> str:
+    """As much of its beginning as fits, in whole characters: ids are counted in bytes."""
+    return text if len(text) * 4 <= bytes_max else text.encode()[:bytes_max].decode(errors="ignore")
 
 
 class WorkflowDefinition(Generic[P, R]):
@@ -245,7 +250,9 @@ async def wait_condition(condition: Callable[[], bool], *, timeout: Moment | Non
 
 
 def side_effect(fn: Callable[[], T]) -> T:
-    """Run a short function once and keep its value (plain JSON) in the history. Raises PayloadTooLarge."""
+    """Run a short function once and keep its value (plain JSON) in the history.
+
+    Raises WorkflowFailed, which names the error, when `fn` raised or its value is too large: that is kept as well."""
     program = current("side_effect()")
 
     def run() -> bytes:

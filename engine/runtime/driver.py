@@ -60,10 +60,11 @@ class Held:
 
 
 class InFlight(msgspec.Struct, frozen=True):
-    """A transaction on its way."""
+    """A transaction on its way. `suspect`: the input that alone it comes from, known while one is being looked for."""
 
     layers: list[Layer]
     future: Future[Outcome]
+    suspect: StoredRecord | None
 
 
 def wall_clock_ms() -> int:
@@ -107,7 +108,7 @@ class Driver:
         self._parked_until_ms = 0
         self._in_flight: InFlight | None = None
         self._records_max = settings.records_max
-        self._poisoned = False
+        self._careful = False
         self._trim_ms = 0
         self._went_back = False
         self._transactor = events.transactor(transactional_id)
@@ -135,7 +136,7 @@ class Driver:
             self.settle(wait=False)
             return False
         if self.settle(wait=True):
-            self._submit(layers)
+            self._submit(layers, records[0] if self._careful and len(records) == 1 else None)
         return True
 
     def settle(self, *, wait: bool) -> bool:
@@ -150,11 +151,12 @@ class Driver:
             raise
         self._in_flight = None
         if outcome.error is not None:
-            self._go_back(outcome.error)
+            self._go_back(outcome.error, flight.suspect)
             return False
         for layer in flight.layers:
             self._write(layer, outcome)
         self._records_max = min(self._records_max * 2, self._settings.records_max)
+        self._careful = False
         self._trim()
         return True
 
@@ -196,16 +198,14 @@ class Driver:
         layers = []
         for number, held in self._held.items():
             batch = batches.get(number, ())
-            if batch and self._poisoned:
-                layer: Layer | None = held.shard.refuse(batch[0], now_ms)
-                self._poisoned = False
-            else:
-                layer = held.shard.decide(batch, now_ms) if batch or held.shard.is_due(now_ms) else None
-            if layer is not None:
-                layers.append(layer)
+            alone = self._careful and len(records) > 0
+            if batch or (held.shard.is_due(now_ms) and not alone):
+                layer = held.shard.decide(batch, now_ms, alone=alone)
+                if layer is not None:
+                    layers.append(layer)
         return layers
 
-    def _submit(self, layers: list[Layer]) -> None:
+    def _submit(self, layers: list[Layer], suspect: StoredRecord | None) -> None:
         offsets: dict[TopicPartition, int] = {}
         for layer in layers:
             positions = layer.offsets or self._held[layer.shard].shard.positions() or {self.topics.commands: 0}
@@ -216,7 +216,7 @@ class Driver:
             track=frozenset((self.topics.state_changelog, layer.shard) for layer in layers),
         )
         future = self._committer.submit(self._transactor, self._member, transaction)
-        self._in_flight = InFlight(layers, future)
+        self._in_flight = InFlight(layers, future, suspect)
 
     def _write(self, layer: Layer, outcome: Outcome) -> None:
         held = self._held[layer.shard]
@@ -227,12 +227,16 @@ class Driver:
 
     # When it did not commit.
 
-    def _go_back(self, error: Exception) -> None:
-        """Discard all open layers; the next turn begins again where the stores are."""
+    def _go_back(self, error: Exception, suspect: StoredRecord | None) -> None:
+        """Discard all open layers; the next turn begins again where the stores are.
+
+        What the log refuses it will refuse again: batches are halved until one input stands alone, which is set aside."""
         log.warning("transaction did not commit", error=str(error), kind=type(error).__name__)
         if isinstance(error, RecordTooLarge | UnknownTopic):
-            self._poisoned = self._records_max == 1
+            if suspect is not None and suspect.partition in self._held:
+                self._held[suspect.partition].shard.set_aside(suspect)
             self._records_max = max(1, self._records_max // 2)
+            self._careful = self._records_max == 1
         for held in self._held.values():
             held.shard.discard()
         self._went_back = True

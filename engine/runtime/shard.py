@@ -52,6 +52,9 @@ DUE_MAX = 1_000
 NEVER_MS = 1 << 62
 _REMEMBERED = frozenset({c.SignalWorkflow, c.CancelWorkflow, c.TerminateWorkflow, c.RetryWorkflow, c.StartWorkflow})
 _TIMER = Trigger()
+_NEVER_COMMITS = Rejection(
+    "engine_error", "It kept its transaction from committing; look at the processor's log."
+)
 _ENGINE_ERROR = Rejection("engine_error", "Deciding it failed inside Penstock; the processor's log has the traceback.")
 AGAIN_MS = 60_000
 
@@ -85,23 +88,29 @@ class Shard:
         self._decided = self._now_ms = self._transaction = self._swept_day = 0
         self._offsets: dict[str, int] = {}
         self._blocked: list[str] = []
+        self._set_aside: set[tuple[str, int]] = set()
         self._load()
         self.retry_blocked()
 
     # The caller's verbs.
 
-    def decide(self, records: Sequence[StoredRecord], clock_ms: int) -> Layer | None:
-        """Decide a batch at one reading of the clock (epoch ms); None if there is nothing to commit."""
+    def decide(self, records: Sequence[StoredRecord], clock_ms: int, *, alone: bool = False) -> Layer | None:
+        """Decide a batch at one reading of the clock (epoch ms); None if there is nothing to commit.
+
+        `alone`: leave timers and BLOCKED runs for later, so that all that is decided comes from `records`."""
         self._now_ms = now_ms = max(clock_ms, self._now_ms)
         layer = Layer(self.number)
         self._overlay.layers.append(layer)
         for record in records:
             if record.offset >= self._offsets.get(record.topic, 0):
-                self._take(layer, record, now_ms)
+                if (record.topic, record.offset) in self._set_aside:
+                    self._dead_letter(layer, record, _NEVER_COMMITS, now_ms)
+                else:
+                    self._take(layer, record, now_ms)
                 layer.offsets[record.topic] = record.offset + 1
-        if now_ms >= self.next_due_ms:
+        if now_ms >= self.next_due_ms and not alone:
             self._fire_due(layer, now_ms)
-        if self._blocked:
+        if self._blocked and not alone:
             self._try_blocked(layer, now_ms)
         self._swept_day = retention.sweep(
             layer, self._overlay, self._swept_day, now_ms, self._limits.closed_kept_ms
@@ -144,16 +153,9 @@ class Shard:
         rows = self._overlay.scan(b"B", b"C")
         self._blocked = [key[1:].decode() for key, value in rows if not reason or value == reason.encode()]
 
-    def refuse(self, record: StoredRecord, clock_ms: int) -> Layer:
-        """Set aside a record that keeps its transaction from committing: it goes to `dead-letters`."""
-        self._now_ms = max(clock_ms, self._now_ms)
-        layer = Layer(self.number)
-        self._overlay.layers.append(layer)
-        rejection = Rejection("engine_error", "It kept its transaction from committing; look at the processor's log.")
-        self._dead_letter(layer, record, rejection, self._now_ms)
-        layer.offsets[record.topic] = record.offset + 1
-        self._finish(layer, self._now_ms)
-        return layer
+    def set_aside(self, record: StoredRecord) -> None:
+        """From now on this record goes to `dead-letters`: it keeps its transaction from committing."""
+        self._set_aside.add((record.topic, record.offset))
 
     # One record.
 

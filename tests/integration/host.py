@@ -18,6 +18,7 @@ import msgspec
 
 from penstock.engine.core.workflow import registered_workflows
 from penstock.engine.runtime.driver import DriverSettings
+from penstock.serve import ReadServer
 from penstock.topics.admin import declared_shards
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
@@ -39,12 +40,14 @@ class Slumber(Fuse):
 
 def main(url: str, namespace: str, data: str, settings: str, step: str = "never", nth: str = "1") -> None:
     """Run a processor until SIGTERM."""
+    import faulthandler; faulthandler.register(signal.SIGUSR1)
     slumber = Slumber(step, int(nth))
     log = connect(url)
     topics = Topics(namespace)
     shards = declared_shards(log, topics)
     assert shards is not None, "the namespace was not declared"
     assert flows.five.name in registered_workflows()
+    server = ReadServer(lambda: processor.stores(), shards)  # noqa: PLW0108 - the processor is made below
     fused: Any = FusedLog(log, slumber)
     processor = FusedProcessor(
         fused,
@@ -52,11 +55,14 @@ def main(url: str, namespace: str, data: str, settings: str, step: str = "never"
         shards,
         registered_workflows(),
         data=Path(data),
+        address=server.address,
         settings=msgspec.json.decode(settings, type=DriverSettings),
     )
     processor.fuse = slumber
     signal.signal(signal.SIGTERM, lambda *_: processor.stop())
+    server.start()
     processor.run()
+    server.stop()
     log.close()
 
 

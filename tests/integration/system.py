@@ -10,10 +10,12 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from penstock.client import Client
 from penstock.engine.core.workflow import Signal, WorkflowCall
@@ -31,6 +33,7 @@ from penstock.workers.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 CHILD_WAIT_S = 60.0
+SESSION_MS = 3_000
 COMMAND_WAIT_S = 60.0
 
 
@@ -45,6 +48,7 @@ class System:
         self.runs: Counter[str] = Counter()
         self._children: list[subprocess.Popen[bytes]] = []
         self._workers: list[Worker] = []
+        self._typed: list[Typed] = []
         apply(self.log, plan(self.log, specs(self.topics, shards, ["default"])))
         declare_namespace(self.log, self.topics, shards)
 
@@ -52,6 +56,14 @@ class System:
     def is_kafka(self) -> bool:
         """Whether its log is a real Kafka."""
         return self.url.startswith("kafka:")
+
+    @cached_property
+    def _session_ms(self) -> int:
+        """3 s, as long as a lease of the embedded log, or what the broker demands at least."""
+        client = AdminClient({"bootstrap.servers": self.url.removeprefix("kafka://")})
+        broker = ConfigResource(ResourceType.BROKER, str(next(iter(client.list_topics(timeout=10).brokers))))
+        settings = client.describe_configs([broker])[broker].result(10)
+        return max(SESSION_MS, int(settings["group.min.session.timeout.ms"].value))
 
     # What runs.
 
@@ -67,13 +79,12 @@ class System:
         settings: DriverSettings = DriverSettings(),
         *,
         sleeps_at: tuple[str, int] = ("never", 1),
-        options: str = "",
     ) -> subprocess.Popen[bytes]:
-        """A processor as a child. `sleeps_at`: host.py; `options`: properties of its Kafka clients, `?name=value`."""
+        """A processor as a child; `sleeps_at` as host.py has it. On Kafka its session is as short as may be."""
         step, nth = sleeps_at
         return self.child(
             "tests.integration.host",
-            f"{self.url}{options if self.is_kafka else ''}",
+            f"{self.url}?session.timeout.ms={self._session_ms}" if self.is_kafka else self.url,
             self.namespace,
             str(self.data),
             msgspec.json.encode(settings).decode(),
@@ -106,7 +117,9 @@ class System:
 
     def type(self, *words: str) -> Typed:
         """Type `penstock …` in a shell of this system."""
-        return Typed(words, self.environment, self.data)
+        typed = Typed(words, self.environment, self.data)
+        self._typed.append(typed)
+        return typed
 
     def wait_for_death(self, child: subprocess.Popen[bytes], code: int) -> None:
         """Wait until the child ended with that exit code."""
@@ -128,7 +141,7 @@ class System:
     def child_log(self, child: subprocess.Popen[bytes]) -> str:
         """The end of what the child wrote."""
         path = self.data / f"child-{self._children.index(child)}.log"
-        return path.read_text(errors="replace")[-3_000:]
+        return path.read_text(errors="replace")[-10_000:]
 
     def end(self, child: subprocess.Popen[bytes]) -> int:
         """Ask the child to stop and wait for it."""
@@ -137,6 +150,8 @@ class System:
 
     def close(self) -> None:
         """Stop all that was started here."""
+        for typed in self._typed:
+            typed.close()
         for worker in self._workers:
             worker.stop()
         for child in self._children:
@@ -201,6 +216,16 @@ class System:
             for record in batch
         ]
 
+    def wait_for_events(self, kind: str, times: int) -> None:
+        """Wait until that kind of event stands in the log so often."""
+
+        def seen() -> bool:
+            records = [decode(record.value or b"") for record in self.read(self.topics.events)]
+            events = [decode(event) for record in records for event in record.events]
+            return sum(type(event).__name__ == kind for event in events) >= times
+
+        wait_until(f"{times} events {kind}", seen, log=lambda: "\n".join(map(self.child_log, self._children)))
+
     def owners(self) -> dict[int, ShardOwned]:
         """What `registry` says of each shard's owner."""
         entries = [decode(record.value or b"") for record in self.read(self.topics.registry)]
@@ -232,16 +257,37 @@ class Typed:
             text=True,
         )
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def code(self) -> int:
+        """Its exit code, once it ended."""
+        self._communicate()
+        return int(self._process.returncode)
+
     def ended(self, code: int = 0) -> tuple[str, str]:
         """What it wrote to stdout and stderr, once it ended with that exit code."""
-        try:
-            stdout, stderr = self._process.communicate(timeout=COMMAND_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise AssertionError(f"penstock {' '.join(self._words)} did not end in {COMMAND_WAIT_S} s") from None
+        stdout, stderr = self._communicate()
         shown = f"penstock {' '.join(self._words)} ended with {self._process.returncode}\n{stdout}\n{stderr}"
         assert self._process.returncode == code, shown
         return stdout, stderr
+
+    def _communicate(self) -> tuple[str, str]:
+        try:
+            return self._process.communicate(timeout=COMMAND_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise AssertionError(f"penstock {' '.join(self._words)} did not end in {COMMAND_WAIT_S} s") from None
+
+    def close(self) -> None:
+        """End it if nobody looked at it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        self._process.wait(10)
 
     def refused(self, code: int, *parts: str) -> None:
         """It ended with that exit code and one sentence on stderr, in which all of this stands."""

@@ -84,13 +84,7 @@ def test_one_coroutine_in_memory(system: System) -> None:
 def _run_until_seen(system: System, event: str, times: int) -> None:
     """Run a processor until that kind of event stands in the log so often."""
     processor = system.start_processor()
-
-    def seen() -> bool:
-        assert processor.poll() is None, system.child_log(processor)
-        runs = checks.histories(checks.decisions(system.log, system.topics, system.shards))
-        return sum(type(one).__name__ == event for events in runs.values() for one in events) >= times
-
-    wait_until(f"{times} times {event}", seen)
+    system.wait_for_events(event, times)
     assert system.end(processor) == 0, system.child_log(processor)
 
 

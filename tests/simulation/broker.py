@@ -33,7 +33,7 @@ class Transaction:
 class Entry:
     """One offset: a record, or a control record, or (after compaction) nothing any more."""
 
-    __slots__ = ("at_ms", "gone", "key", "offset", "transaction", "value", "where")
+    __slots__ = ("at_ms", "control", "gone", "key", "offset", "transaction", "value", "where")
 
     def __init__(
         self,
@@ -47,12 +47,17 @@ class Entry:
         control: bool = False,
     ) -> None:
         self.where, self.offset, self.key, self.value = where, offset, key, value
-        self.at_ms, self.transaction, self.gone = at_ms, transaction, control
+        self.at_ms, self.transaction, self.control, self.gone = at_ms, transaction, control, False
+
+    @property
+    def was_committed(self) -> bool:
+        """Whether it was ever visible, compacted since or not."""
+        return not self.control and (self.transaction is None or self.transaction.state == COMMITTED)
 
     @property
     def is_committed(self) -> bool:
         """Whether a committed read shows it."""
-        return not self.gone and (self.transaction is None or self.transaction.state == COMMITTED)
+        return not self.gone and self.was_committed
 
     def stored(self) -> StoredRecord:
         return StoredRecord(self.where[0], self.where[1], self.offset, self.key, self.value, self.at_ms)

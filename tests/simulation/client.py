@@ -35,6 +35,9 @@ class Faults(Protocol):
     def at(self, call: str) -> None:
         """Before a call. Raises LogUnavailable, SimulatedCrash."""
 
+    def sends_late(self) -> bool:
+        """Whether records may follow the offsets of their transaction instead of coming before them."""
+
     def notices_group(self) -> bool:
         """Whether this poll hears what became of the group."""
 
@@ -238,10 +241,10 @@ class SimTransactor:
         self._forget()
 
     def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
-        """Some records are sent at once, the others wait for `commit`, as they may in librdkafka."""
         self._faults.at("produce")
         self._queue, self._track = list(records), track
-        self._send(self._faults.random.choice((0, len(records) // 2, len(records))))
+        late = self._faults.sends_late()
+        self._send(self._faults.random.choice((0, len(records) // 2)) if late else len(records))
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
         assert offsets, "a transaction without offsets is fenced by nobody"
@@ -251,7 +254,8 @@ class SimTransactor:
         self._broker.add_offsets(self.id, self.epoch, member.group, member.id, member.generation, offsets)
 
     def commit(self) -> Mapping[TopicPartition, int]:
-        self.flush()
+        if self._queue:
+            self.flush()
         self._faults.at("commit")
         self._broker.commit(self.id, self.epoch)
         return self._ends

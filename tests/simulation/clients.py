@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.schemas import commands as c
-from penstock.schemas.codec import encode
+from penstock.schemas.codec import decode_command, encode
 from penstock.schemas.tasks import TaskCompleted
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
@@ -89,6 +89,12 @@ class Client:
         self._broker.append(record)
         self._story.tell("client", f"repeats an old command for {(record.key or b'').decode()} on {record.partition}")
         return True
+
+    def forget(self) -> None:
+        """Repeat nothing that is so old that nobody need know it any more."""
+        for record in self._again:
+            self.asked[decode_command(record.value or b"").message_id].pop()
+        self._again.clear()
 
     def litter(self) -> None:
         """Publish something that nobody can use, or that nobody asked for."""

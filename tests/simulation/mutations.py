@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from penstock.engine.core import decide as decide_module
@@ -18,12 +18,13 @@ from penstock.schemas import events as e
 from penstock.topics.log import StoredRecord
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
+from tests.simulation.weather import Weather
 
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """Take the safeguard of that name away for the length of the block."""
-    target, attribute, replacement = MUTATIONS[name]
+    target, attribute, replacement, _ = MUTATIONS[name]
     table, keys = _TABLES.get(name, ({}, ()))
     with patch.object(target, attribute, replacement), patch.dict(table, dict.fromkeys(keys, replacement)):
         yield
@@ -116,25 +117,74 @@ def _impatient(self: SimLog, where: tuple[str, int], start: int, end: int) -> It
     yield self.broker.partition(where).committed(start, 1_000_000)[0]
 
 
-MUTATIONS: Mapping[str, tuple[Any, str, Any]] = {
-    "the store is written before the commit": (Driver, "_submit", _store_first),
-    "the next layer survives an abort": (Driver, "settle", _keep_next_layer),
-    "nothing is restored after an unknown outcome": (Driver, "_begin_again", _no_restore),
-    "inputs are not sought back after an abort": (Driver, "_begin_again", _no_seek),
-    "the transactional id is not recovered after a failure": (Driver, "_begin_again", _no_recover),
-    "a released shard's transaction is not awaited": (Driver, "released", _no_settle),
-    "the predecessor is not fenced": (Ownership, "take", _no_predecessor),
-    "touched coroutines survive an abort": (Shard, "discard", _keep_coroutines),
-    "the shard's clock has no floor": (Shard, "_load", _no_floor),
-    "timers fire early": (shard_module, "due_bound", _early),
-    "inputs are trimmed as soon as they are decided": (Shard, "committed_positions", Shard.positions),
-    "messages are not remembered": (Shard, "_seen", lambda self, *rest: None),
-    "results of any attempt count": (decide_module, "_stale", _any_attempt),
-    "a task is sent twice": (outputs_module.Outputs, "records", _first_attempt_again),
-    "fired timers stay in the index": (evolve_module, "_timer_ended", _timer_left),
-    "the group's generation is not checked": (Group, "admits", lambda self, member, generation: True),
-    "epochs are not checked": (Broker, "_fence", lambda self, transactional_id, epoch: None),
-    "a restore does not wait for open transactions": (SimLog, "_batches", _impatient),
+# The weather in which each is needed.
+
+
+def _any(weather: Weather) -> None:
+    """As the seed has it."""
+
+
+def _zombies(weather: Weather) -> None:
+    weather.processes, weather.chaos, weather.chaos_kinds = 3, 3.0, ["coup"]
+    weather.turns, weather.pause, weather.deaf = 300, 0.02, 0.3
+    weather.crash_in_call = weather.crash_at_store = weather.unavailable = weather.commit_fault = 0.0
+
+
+def _late_zombies(weather: Weather) -> None:
+    _zombies(weather)
+    weather.sends_late = True
+
+
+def _sleepers(weather: Weather) -> None:
+    _zombies(weather)
+    weather.pause, weather.chaos, weather.chaos_kinds = 0.15, 1.0, ["coup", "stop", "expel"]
+
+
+def _doubts(weather: Weather) -> None:
+    weather.commit_fault, weather.commit_kinds = 0.4, ["unknown", "delayed"]
+    weather.chaos, weather.chaos_kinds, weather.processes = 1.5, ["stop", "expel"], 2
+
+
+def _clocks(weather: Weather) -> None:
+    weather.chaos, weather.chaos_kinds = 3.0, ["skew", "kill"]
+
+
+def _small_window(weather: Weather) -> None:
+    weather.audit_window, weather.commit_fault, weather.commit_kinds = 1, 0.4, ["aborted"]
+
+
+class Mutation(NamedTuple):
+    """What is put in the place of what, and the weather in which that must be noticed."""
+
+    target: Any
+    attribute: str
+    replacement: Any
+    weather: Callable[[Weather], None] = _any
+
+
+MUTATIONS: Mapping[str, Mutation] = {
+    "the store is written before the commit": Mutation(Driver, "_submit", _store_first),
+    "the next layer survives an abort": Mutation(Driver, "settle", _keep_next_layer),
+    "nothing is restored after an unknown outcome": Mutation(Driver, "_begin_again", _no_restore, _doubts),
+    "inputs are not sought back after an abort": Mutation(Driver, "_begin_again", _no_seek),
+    "the transactional id is not recovered after a failure": Mutation(Driver, "_begin_again", _no_recover, _doubts),
+    "a released shard's transaction is not awaited": Mutation(Driver, "released", _no_settle),
+    "the predecessor is not fenced": Mutation(Ownership, "take", _no_predecessor, _late_zombies),
+    "touched coroutines survive an abort": Mutation(Shard, "discard", _keep_coroutines),
+    "the shard's clock has no floor": Mutation(Shard, "_load", _no_floor, _clocks),
+    "timers fire early": Mutation(shard_module, "due_bound", _early),
+    "inputs are trimmed as soon as they are decided": Mutation(
+        Shard, "committed_positions", Shard.positions, _small_window
+    ),
+    "messages are not remembered": Mutation(Shard, "_seen", lambda self, *rest: None),
+    "results of any attempt count": Mutation(decide_module, "_stale", _any_attempt),
+    "a task is sent twice": Mutation(outputs_module.Outputs, "records", _first_attempt_again),
+    "fired timers stay in the index": Mutation(evolve_module, "_timer_ended", _timer_left),
+    "the group's generation is not checked": Mutation(
+        Group, "admits", lambda self, member, generation: True, _sleepers
+    ),
+    "epochs are not checked": Mutation(Broker, "_fence", lambda self, transactional_id, epoch: None, _zombies),
+    "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _doubts),
 }
 
 # `evolve` and `decide` look functions up in tables: those entries change along.

@@ -208,6 +208,9 @@ class Process:
             self.world.pause(self, call)
             self._heed_doom()
 
+    def sends_late(self) -> bool:
+        return self.world.weather.sends_late
+
     def notices_group(self) -> bool:
         self.deaf_polls -= 1
         return self.deaf_polls < 0 and self.random.random() >= self.world.weather.deaf

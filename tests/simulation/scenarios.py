@@ -21,6 +21,9 @@ Ready = Callable[[Auditor], bool]
 Verdict = Callable[[Auditor], str]
 
 
+COMPLETION_BYTES_MAX = 300_000
+
+
 class Move:
     """Something a client does once `ready`."""
 
@@ -33,7 +36,7 @@ class Scenario:
 
     def __init__(self, workflow_id: str, moves: list[Move], verdict: Verdict, may_stay: str = "") -> None:
         self.workflow_id, self.moves, self.verdict = workflow_id, moves, verdict
-        self.may_stay = may_stay  # the reason for which the run may be BLOCKED in the end
+        self.may_stay = may_stay  # why the run may still be open in the end: what it is BLOCKED for, or `refused`
 
 
 def make(random: Random, number: int) -> Scenario:
@@ -214,6 +217,17 @@ def _bulky(random: Random, name: str) -> Scenario:
     return Scenario(name, moves, judged(name, lambda run: "", status), may_stay="too_large")
 
 
+def _heavy(random: Random, name: str) -> Scenario:
+    """The result that brings it to its end is what keeps its transaction from committing: that alone is set aside."""
+    start = Move(lambda client: client.start("sim_heavy", name, COMPLETION_BYTES_MAX + 1))
+
+    def judge(run: Run) -> str:
+        refused = run.activities[1].state == "open"
+        return "" if refused else f"was not refused: {run.activities[1].state}"
+
+    return Scenario(name, [start], judged(name, judge, "running"), may_stay="refused")
+
+
 def _named(random: Random, name: str) -> Scenario:
     times = random.randint(2, 3)
     first = Move(lambda client: client.start("sim_named", name, 1))
@@ -263,6 +277,7 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "homeless": _simple("sim_homeless", lambda r: (r.randint(1, 3),), lambda n: 1 + n * (n - 1) // 2),
     "oracle": _simple("sim_oracle", lambda r: (r.randint(2, 100),), lambda n: True),
     "bulky": _bulky,
+    "heavy": _heavy,
     "named": _named,
     "awaited": _awaited,
     "litter": _litter,

@@ -7,7 +7,7 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "coup", "coup", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
+CHAOS_KINDS = ("kill", "freeze", "coup", "coup", "coup", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
 
 
 class Weather:
@@ -27,7 +27,10 @@ class Weather:
         self.records_max = random.choice((2, 7, 2_000, 2_000))
         self.runs_max = random.choice((1, 3, 10_000, 10_000))
         self.audit_window = random.choice((3, 20, 100_000))
-        self.turns = random.choice((150, 400, 800))
+        self.turns = random.choice((150, 300, 600))
+        self.processes = random.choice((1, 2, 2, 3, 3))
+        self.days = random.random() < 0.15
+        self.sends_late = False
 
     def __str__(self) -> str:
         chaos = f"{self.chaos}× {', '.join(self.chaos_kinds)}" if self.chaos else "none"
@@ -36,7 +39,7 @@ class Weather:
             f"chaos: {chaos}; commit faults: {commits}; away {self.unavailable:.1%}, crashes {self.crash_in_call:.1%}, "
             f"pauses {self.pause:.1%} of calls; crashes at store writes {self.crash_at_store:.1%}; disk full "
             f"{self.disk_full:.1%}; deaf polls {self.deaf:.0%}; batches of {self.records_max}, {self.runs_max} runs in "
-            f"memory, audit window {self.audit_window}"
+            f"memory, audit window {self.audit_window}{'; days pass' if self.days else ''}"
         )
 
     def clear_up(self) -> None:

@@ -282,6 +282,13 @@ async def bulky(size: int) -> str:
     return "x" * size
 
 
+@workflow(name="sim_heavy")
+async def heavy(size: int) -> str:
+    """A result that the engine takes and this log's topic of completions refuses."""
+    await add(size, 0)
+    return "x" * size
+
+
 @workflow(name="sim_named")
 async def named(times: int) -> str:
     """Tells which run it is: an id may be used again."""
@@ -294,6 +301,6 @@ DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
-        parent, failing, sleeper, guardian, homeless, oracle, bulky, named,
+        parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
     )
 }  # fmt: skip

@@ -20,21 +20,22 @@ from tests.simulation import verdict
 from tests.simulation.auditor import Auditor
 from tests.simulation.clients import Client
 from tests.simulation.process import DOWN, FROZEN, UP, Process
-from tests.simulation.scenarios import Scenario, make
+from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario, make
 from tests.simulation.story import Story, Violation
 from tests.simulation.weather import Weather
 from tests.simulation.workers import Workers
 from tests.simulation.workflows import LATE_QUEUE, QUEUES
 
 START_MS = 1_700_006_370_000  # half a minute before midnight UTC
+DAYS_MS = 30 * 3_600_000  # longer than messages and closed runs are remembered
 REPLIES = 2
 PAUSES_NESTED_MAX = 2
 HEAL_ROUNDS_MAX = 1_500
 
 
-def simulate(seed: int) -> World:
-    """Run one seed to its end. Raises Violation, with `world.story` told by `Failure`."""
-    world = World(seed)
+def simulate(seed: int, change: Callable[[Weather], None] = lambda weather: None) -> World:
+    """Run one seed to its end, in weather that `change` may alter. Raises Failed, which tells the story."""
+    world = World(seed, change)
     with world.told():
         try:
             world.storm()
@@ -57,24 +58,26 @@ class Failed(AssertionError):
 class World:
     """Everything there is in one simulation."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, change: Callable[[Weather], None] = lambda weather: None) -> None:
         self.seed = seed
         self.random = chance = random_module.Random(seed)
         self.now_ms = START_MS
         self.story = Story(lambda: self.now_ms - START_MS)
         self.weather = Weather(chance)
+        change(self.weather)
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
         self.broker = b.Broker(lambda: self.now_ms)
         for spec in specs(self.topics, self.shards, QUEUES):
             self.broker.create(spec.name, REPLIES if spec.name == self.topics.replies else spec.partitions)
+        self.broker.record_bytes_max[self.topics.completions] = COMPLETION_BYTES_MAX
         self.auditor = Auditor(self.broker, self.topics, self.shards)
         self.broker.on_commit = self.auditor.committed
         self.client = Client(self.broker, self.topics, self.shards, REPLIES, chance, self.story)
         self.workers = Workers(self.broker, self.topics, chance, self.story)
-        self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(5, 18))]
+        self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(6, 24))]
         self.pending = [list(scenario.moves) for scenario in self.scenarios]
-        self.processes = [Process(self, f"p{number}") for number in range(chance.choice((1, 2, 2, 3)))]
+        self.processes = [Process(self, f"p{number}") for number in range(self.weather.processes)]
         self.turn_number = 0
         self._delayed: list[tuple[int, str, int]] = []
         self._actor: list[str] = []
@@ -190,6 +193,10 @@ class World:
 
     def _pass_time(self) -> None:
         self.now_ms += self.random.choice((1, 20, 200, 1_500, 10_000))
+        if self.weather.days and self.random.random() < 0.1:
+            self.now_ms += DAYS_MS
+            self.client.forget()
+            self.story.tell("", "thirty hours pass")
 
     def _start_one(self) -> None:
         down = [process for process in self.processes if process.state == DOWN and not process.in_call]
@@ -241,10 +248,12 @@ class World:
 
     def _coup(self, zombie: Process) -> None:
         """A process freezes in the middle of a commit, loses its shards, and wakes up when they have a new owner."""
-        for _ in range(4):
+        for _ in range(6):
             if self._is_free(zombie) and not zombie.is_committing:
+                self.workers.work()
+                self._ask()
                 self.step(zombie)
-        for _ in range(self.random.randint(0, 4)):
+        for _ in range(self.random.choice((0, 1, 2, 3, 3, 3, 4))):
             if zombie.is_committing:
                 self._advance(zombie)
         heirs = [process for process in self._up() if process is not zombie]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import contextvars
 import sys
 import threading
@@ -479,7 +480,8 @@ def test_any_failure_fits_a_record(error: Exception) -> None:
 
 
 @pytest.fixture
-def lines() -> Iterator[list[Any]]:
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[Any]]:
+    caplog.set_level(logging.DEBUG)  # another test may have routed structlog through logging, which then decides
     with capture_logs() as captured:
         yield captured
 

@@ -7,7 +7,7 @@ seconds, and take its whole transaction along.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -100,7 +100,7 @@ class Admin:
         if not missing:
             return
         for name, future in self._client.create_topics(missing, request_timeout=WORK_TIMEOUT_S).items():
-            self._result(future, f"topic {name} could not be made", unless=KafkaError.TOPIC_ALREADY_EXISTS)
+            self._result(future, f"topic {name} could not be made", unless=(KafkaError.TOPIC_ALREADY_EXISTS,))
         self._await_visible([spec.name for spec in specs])
 
     def configure(self, topic: str, config: Mapping[str, str]) -> None:
@@ -118,8 +118,8 @@ class Admin:
     def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         """First offset kept and next offset of each partition, uncommitted records counted."""
         self._require(partitions)
-        first = self._patiently(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        following = self._patiently(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        following = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {partition: (first[partition], following[partition]) for partition in partitions}
 
     def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -142,32 +142,34 @@ class Admin:
                 raise UnknownTopic(f"{topic}[{number}] does not exist at {self._bootstrap}: create the topic first")
 
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
-        if not partitions:
-            return {}
-        request = {KafkaPartition(topic, number): spec for topic, number in partitions}
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        while True:
-            # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
-            futures = self._client.list_offsets(
-                request, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_TIMEOUT_S
-            )
-            # A topic made a moment ago has its leader in the metadata before that leader knows of it.
-            unless = faults.LEADER_MOVES if time.monotonic() < deadline else ()
-            found = {at: self._result(future, "offsets could not be listed", unless) for at, future in futures.items()}
-            if None not in found.values():
-                return {(at.topic, at.partition): result.offset for at, result in found.items()}
+        began = time.monotonic()
+        while partitions:
+            found = self._ask_offsets(partitions, spec, patient=time.monotonic() - began < WORK_TIMEOUT_S)
+            if len(found) == len(partitions):
+                if min(found.values()) >= 0:
+                    return found
+                # Unanswered requests come without an error, as offset -1001.
+                if time.monotonic() - began >= ANSWER_TIMEOUT_S:
+                    raise LogUnavailable(f"offsets cannot be listed: {faults.nobody_answers(self._bootstrap)}")
             time.sleep(LEADER_PAUSE_S)
+            self._counts()  # the client keeps an outdated leader epoch until it is made to ask
+        return {}
 
-    def _patiently(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
-        """As `_offsets`; a partition whose leader is just being chosen (a new topic, a broker gone) is waited for."""
-        deadline = time.monotonic() + WORK_TIMEOUT_S
-        while True:
-            try:
-                return self._offsets(partitions, spec)
-            except LogUnavailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+    def _ask_offsets(
+        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, *, patient: bool
+    ) -> dict[TopicPartition, int]:
+        """Without those partitions whose leader is just changing, if `patient`; else that is an error.
+
+        A topic made a moment ago has its leader in the metadata before that leader knows of it."""
+        # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
+        futures = self._client.list_offsets(
+            {KafkaPartition(topic, number): spec for topic, number in partitions},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=ANSWER_TIMEOUT_S,
+        )
+        unless = faults.LEADER_MOVES if patient else ()
+        results = {at: self._result(future, "offsets could not be listed", unless) for at, future in futures.items()}
+        return {(at.topic, at.partition): result.offset for at, result in results.items() if result is not None}
 
     def _counts(self, *, led: bool = False) -> dict[str, int]:
         """Partitions of every topic; with `led`, only of those whose partitions all have a leader by now.
@@ -206,11 +208,12 @@ class Admin:
                 raise LogUnavailable(f"topics {', '.join(topics)} were made but not seen for {WORK_TIMEOUT_S:g} s")
             time.sleep(0.01)
 
-    def _result(self, future: Future[Any], doing: str, unless: int | tuple[int, ...] = ()) -> Any:
+    def _result(self, future: Future[Any], doing: str, unless: Collection[int] = ()) -> Any:
+        """What the future holds; None when it failed with one of the codes in `unless`."""
         try:
             return future.result(WORK_TIMEOUT_S + ANSWER_TIMEOUT_S)
         except KafkaException as raised:
             error = faults.error_of(raised)
-            if error.code() in (unless if isinstance(unless, tuple) else (unless,)):
+            if error.code() in unless:
                 return None
             raise faults.plain_failure(error, self._bootstrap, doing) from raised

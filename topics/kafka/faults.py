@@ -38,7 +38,16 @@ UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 OUT_OF_RANGE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 # The metadata name a leader that is not, or not yet, one: it passes.
-LEADER_MOVES = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+LEADER_MOVES = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._NOENT,  # "no leaders found"
+    }
+)
 END_OF_PARTITION = KafkaError._PARTITION_EOF
 NOT_IN_THIS_STATE = KafkaError._STATE
 FATAL = KafkaError._FATAL
@@ -46,6 +55,7 @@ AWAY = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._MSG_TIMED_OUT,
+        KafkaError._NOENT,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
         KafkaError._TIMED_OUT_QUEUE,
@@ -54,10 +64,12 @@ AWAY = frozenset(
         KafkaError.BROKER_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 
@@ -129,10 +141,10 @@ class Watch:
 class LibrdkafkaLog:
     """librdkafka's own log lines, as a client's `logger`.
 
-    Failed connections are the Watch's to report, failed transactions are raised, and options of a consumer given to a
-    producer are no mistake here."""
+    Failed connections are the Watch's to report, failed transactions and fencing are raised, and options of a consumer
+    given to a producer are no mistake here."""
 
-    QUIET = frozenset({"CONFWARN", "ERROR", "FAIL", "GETPID", "TXNERR"})
+    QUIET = frozenset({"CONFWARN", "ERROR", "FAIL", "FATAL", "GETPID", "TXNERR"})
 
     def log(self, level: int, template: str, facility: str, client: str, text: str) -> None:
         """What confluent-kafka calls for each line."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -20,9 +19,9 @@ from penstock.topics.kafka.bounded import Bounded
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPartition
 
-_GENERATION = struct.Struct("=i")
-# librdkafka hands out group metadata as bytes: "CGMDv2:", the generation in native order, then the names.
-_GENERATION_AT = len(b"CGMDv2:")
+# librdkafka hands out group metadata as bytes: this, the generation in native order, then group and member id, each
+# ended by NUL (rd_kafka_consumer_group_metadata_write).
+_METADATA_HEAD = struct.Struct("=7si")
 COMMIT_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 10.0
 
@@ -42,7 +41,10 @@ class KafkaMember:
         # Grows whenever the assignment changes; what was taken from the queue before is then void.
         self._assignments = 0
         self._failure: LogError | None = None
-        self._metadata: Any = None
+        self._metadata = b""
+        # The assignment could not be told to the consumer because a commit was late.
+        self._overdue = False
+        self._in_listener = False
         self._closed = False
         self._bounded = Bounded("penstock-kafka-member")
         self._consumer = open_consumer(self._watch)
@@ -57,8 +59,11 @@ class KafkaMember:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        if not self._bounded.is_free(timeout_s):
+            return []
+        if self._overdue:
+            self._assign()
         records, others = reading.split(self._fetch(records_max, timeout_s))
-        self._metadata = self._consumer.consumer_group_metadata()
         positions = self._positions
         for record in records:
             positions[record.topic, record.partition] = record.offset + 1
@@ -78,17 +83,23 @@ class KafkaMember:
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Deliver nothing from these for now."""
         self._paused.update(self._held.intersection(partitions))
-        self._consumer.pause(_named(self._paused))
+        if self._is_reachable():
+            self._consumer.pause(_named(self._paused))
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Go on where `pause` stopped."""
         self._paused.difference_update(partitions)
-        self._consumer.resume(_named(self._held.intersection(partitions)))
+        if self._is_reachable():
+            self._consumer.resume(_named(self._held.intersection(partitions)))
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> Mapping[TopicPartition, CommittedOffset]:
-        """The group's offsets; under read_committed the broker waits for those of open transactions (KIP-447)."""
+        """The group's offsets; under read_committed the broker waits for those of open transactions (KIP-447).
+
+        Raises LogUnavailable."""
+        if not self._bounded.is_free(timeout_s):
+            raise LogUnavailable(f"committed offsets cannot be read: {faults.nobody_answers(self._bootstrap)}")
         try:
             found = self._consumer.committed(_named(partitions), timeout=timeout_s)
         except KafkaException as error:
@@ -103,16 +114,21 @@ class KafkaMember:
         }
 
     def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        """Commit outside of any transaction. Raises Fenced, LogUnavailable (after 15 s)."""
+        """Commit outside of any transaction. Raises Fenced, LogUnavailable (after 15 s).
+
+        Inside of the listener the call is made in the poll's own thread (another one would wait for the poll to end);
+        there librdkafka alone decides how long it takes, but its coordinator has answered a moment ago."""
         self._require(offsets)
         entries = [
             KafkaPartition(topic, number, committed.offset, committed.metadata)
             for (topic, number), committed in offsets.items()
         ]
+
+        def step() -> list[KafkaPartition]:
+            return self._consumer.commit(offsets=entries, asynchronous=False)
+
         try:
-            done = self._bounded.call(
-                lambda: self._consumer.commit(offsets=entries, asynchronous=False), COMMIT_TIMEOUT_S, "a commit"
-            )
+            done = step() if self._in_listener else self._bounded.call(step, COMMIT_TIMEOUT_S, "a commit")
         except KafkaException as error:
             raise self._plain(error, "offsets were not committed") from error
         for entry in done:
@@ -124,27 +140,24 @@ class KafkaMember:
         """Leave the group at once, calling `released` first."""
         if self._closed:
             return
-        self._release(lost=False)
+        self._release(lost=False, in_poll=False)
         self._closed = True
-        try:
-            self._bounded.call(self._consumer.close, CLOSE_TIMEOUT_S, "leaving the group")
-        except LogUnavailable as error:
-            faults.logger.warning("a member was left behind: %s", error)
-        self._bounded.end()
+        if not self._bounded.end(self._consumer.close, CLOSE_TIMEOUT_S):
+            faults.logger.warning(
+                "a member could not leave its group within %g s: its partitions stay idle for the session timeout",
+                CLOSE_TIMEOUT_S,
+            )
 
-    def group_metadata(self, partitions: Iterable[TopicPartition]) -> Any:
-        """What fences a transaction's offsets (KIP-447), as of the last poll. Raises Fenced.
+    def group_metadata(self, partitions: Iterable[TopicPartition]) -> bytes:
+        """What fences a transaction's offsets (KIP-447), as of the last grant. Raises Fenced.
 
-        Only a poll lets a rebalance through, so that nothing fresher is to be had; a generation that has become old
-        meanwhile is refused by the broker. It is not asked for here, since the client library makes a call from
-        another thread wait for as long as polls follow each other closely (measured: for ever).
-        The broker does not fence metadata without a generation (it takes them for an old client's), and librdkafka
-        forgets its generation before the listener hears of the loss: so both are looked at here."""
+        A new generation always comes with a new grant, so that nothing fresher is to be had; one that has become old
+        meanwhile is refused by the broker. The consumer is not asked here: the client library makes a call from
+        another thread wait for as long as polls follow each other closely (measured: for ever), and once librdkafka
+        has lost its membership, what it names are neither member nor generation, which the broker does not fence (it
+        takes them for an old client's)."""
         self._require(partitions)
-        metadata = self._metadata
-        if metadata is None or _generation(metadata) < 0:
-            raise Fenced("the member has lost its place in the group")
-        return metadata
+        return self._metadata
 
     def _fetch(self, records_max: int, timeout_s: float) -> list[Message]:
         first = self._consumer.poll(timeout_s)
@@ -163,6 +176,9 @@ class KafkaMember:
 
     def _assign(self) -> None:
         self._assignments += 1
+        self._overdue = not self._bounded.is_free(0.0)
+        if self._overdue:
+            return
         self._consumer.assign(reading.kafka_partitions(self._positions))
         paused = self._paused & self._positions.keys()
         if paused:
@@ -171,18 +187,31 @@ class KafkaMember:
         if self._positions.keys() - paused:
             self._consumer.resume(_named(self._positions.keys() - paused))
 
+    def _is_reachable(self) -> bool:
+        """Whether a call on the consumer returns at once; if not, the next poll that can tells it the assignment."""
+        self._overdue = self._overdue or not self._bounded.is_free(0.0)
+        return not self._overdue
+
     def _on_assign(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         self._release(lost=True)  # only if librdkafka joined anew without asking for them back
         self._assign()
+        self._metadata = self._consumer.consumer_group_metadata()
         granted = [(entry.topic, entry.partition) for entry in partitions]
+        if not _is_membership(self._metadata):
+            return  # already lost again; the next join grants anew
         self._held.update(granted)
         if granted:
-            self._listener.granted(sorted(granted))
+            self._in_listener = True
+            try:
+                self._listener.granted(sorted(granted))
+            finally:
+                self._in_listener = False
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[KafkaPartition]) -> None:
-        # A call to assign() clears librdkafka's mark for lost partitions; a missing generation still shows it.
+        # A call to assign() clears librdkafka's mark for lost partitions; its forgotten member id still shows it.
         try:
-            self._release(lost=not self._closed and _generation(consumer.consumer_group_metadata()) < 0)
+            if self._held:
+                self._release(lost=not _is_membership(consumer.consumer_group_metadata()))
         finally:
             consumer.unassign()
 
@@ -192,14 +221,16 @@ class KafkaMember:
         finally:
             consumer.unassign()
 
-    def _release(self, *, lost: bool) -> None:
+    def _release(self, *, lost: bool, in_poll: bool = True) -> None:
         """Tell the listener, which may still commit in that call, and forget what was held."""
         self._assignments += 1
         released = sorted(self._held)
+        self._in_listener = in_poll
         try:
             if released:
                 self._listener.released(released, lost=lost)
         finally:
+            self._in_listener = False
             self._held.clear()
             self._positions.clear()
             self._paused.clear()
@@ -214,9 +245,10 @@ class KafkaMember:
         return faults.plain_failure(faults.error_of(raised), self._bootstrap, doing)
 
 
-def _generation(metadata: Any) -> int:
-    (generation,) = _GENERATION.unpack_from(metadata, _GENERATION_AT)
-    return int(generation)
+def _is_membership(metadata: bytes) -> bool:
+    _, generation = _METADATA_HEAD.unpack_from(metadata)
+    _, member_id, _ = metadata[_METADATA_HEAD.size :].split(b"\0", 2)
+    return bool(generation >= 0 and member_id)
 
 
 def _named(partitions: Iterable[TopicPartition]) -> list[KafkaPartition]:

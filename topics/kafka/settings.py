@@ -25,6 +25,7 @@ _COMMON: Mapping[str, Any] = {
     "reconnect.backoff.max.ms": 1_000,
     "socket.nagle.disable": True,
     "socket.keepalive.enable": True,
+    # Not more than the transaction timeout, says librdkafka.
     "socket.timeout.ms": 10_000,
     # Brief: a topic made a moment ago may be unknown to the broker asked. Long: a produce to a missing one would hang.
     "topic.metadata.propagation.max.ms": 5_000,

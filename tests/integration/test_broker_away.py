@@ -1,0 +1,52 @@
+"""What if Kafka itself goes away? Everybody waits, says so, and goes on when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration import checks, flows
+from tests.integration.system import System, wait_until
+from tests.kafka_broker import Broker
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    """A Kafka of the test's own, to be ended at will."""
+    made = Broker()
+    made.start()
+    yield made
+    made.close()
+
+
+def test_a_broker_that_was_away(broker: Broker, tmp_path: Path) -> None:
+    """Killed in the middle of 30 runs and started again: nothing is lost or done twice, and the processor is the same."""
+    system = System(f"kafka://{broker.bootstrap}", 3, tmp_path)
+    try:
+        ids = {f"run-{n}": n for n in range(30)}
+        worker = system.start_worker()
+        processor = system.start_processor()
+        system.publish_starts({id: flows.mixed(n) for id, n in ids.items()})
+        system.publish_starts({"waiting": flows.summed(1)})
+        system.wait_for_events("ActivityCompleted", 20)
+        broker.kill()
+        system.type("list").refused(3, "no Kafka broker answers", broker.bootstrap)
+        assert processor.poll() is None, system.child_log(processor)
+        broker.start()
+        wanted = {id: flows.mixed_result(n) for id, n in ids.items()}
+        assert system.results(ids) == wanted
+        system.publish_signals(flows.more, ["waiting"], 1)
+        system.publish_signals(flows.more, ["waiting"], 2)
+        assert system.results(["waiting"]) == {"waiting": [1, 2, 4]}
+        assert system.end(processor) == 0, system.child_log(processor)
+        worker.stop()
+        found = checks.decisions(system.log, system.topics, system.shards)
+        checks.check_decisions_contiguous(found)
+        runs = checks.histories(found)
+        checks.check_results_once(runs)
+        checks.check_stores(system.log, system.topics, system.shards, system.data)
+        assert len(runs) == 2 * len(ids) + 1, "each run, and each child, ran once"
+    finally:
+        system.close()

@@ -1,0 +1,146 @@
+"""Can a program that knows nothing of Penstock start, signal and follow workflows? Raw records on Kafka, as kcat's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from penstock.schemas.codec import decode, decode_command
+from penstock.schemas.completions import WorkflowClosed
+from penstock.topics.partitioner import partition_of
+from tests.integration import checks, flows
+from tests.integration.system import ROOT, System, wait_until
+
+GUIDE = ROOT / "docs" / "guides" / "foreign-producers.md"
+LINES = re.compile(r"^    (echo '.*' \\\n +\| kcat -P .*)$", re.MULTILINE)
+
+
+@pytest.fixture
+def kafka_system(kafka_bootstrap: str, tmp_path: Path) -> Iterator[System]:
+    """A fresh namespace of three shards on Kafka."""
+    made = System(f"kafka://{kafka_bootstrap}", 3, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("program", ["kcat", "stand-in"])
+def test_the_kcat_lines(kafka_system: System, program: str) -> None:
+    """The kcat lines of the guide work as they stand; the outcome is on `completions` for a read_committed consumer."""
+    system = kafka_system
+    lines = LINES.findall(GUIDE.read_text())
+    assert len(lines) == 2, f"two kcat lines were expected in {GUIDE}"
+    environment = _with_kcat(system.data, program)
+    dev = system.type("dev", str(ROOT / "examples" / "order.py"))
+    system.wait_for_owners("`penstock dev` to have every shard", 1)
+    for line in lines:
+        here = line.replace("localhost:9092", _bootstrap(system)).replace("penstock.default.", _prefix(system))
+        subprocess.run(["sh", "-c", here], env=environment, check=True, timeout=60)
+    closed = {one.workflow_id: one for one in _completions(system, 2)}
+    assert sorted(closed) == ["order-7", "ship-order-7"]
+    assert (closed["order-7"].status, json.loads(closed["order-7"].result)) == ("completed", "TRACK-ORDER-7")
+    runs = checks.histories(checks.decisions(system.log, system.topics, system.shards))
+    signals = [event.signal for events in runs.values() for event in events if hasattr(event, "signal")]
+    assert signals == ["approval"]
+    dev.terminate()
+    assert "stopped" in dev.ended()[1]
+
+
+@pytest.mark.parametrize("partitioner", ["murmur2_random", "consistent_random"])
+def test_raw_producers(kafka_system: System, partitioner: str) -> None:
+    """JSON starts and signals by key take effect once, forwarded exactly when the partitioner chose a wrong shard."""
+    system = kafka_system
+    ids = {f"raw-{n}": n for n in range(12)}
+    system.start_worker()
+    processor = system.start_processor()
+    producer = Producer({"bootstrap.servers": _bootstrap(system), "partitioner": partitioner})
+    for id, n in ids.items():
+        for value in _lines(id, n):
+            producer.produce(system.topics.commands, json.dumps(value).encode(), id.encode())
+    assert producer.flush(30) == 0
+    closed = {one.workflow_id: (one.status, json.loads(one.result)) for one in _completions(system, len(ids))}
+    assert closed == {id: ("completed", [n, n + 1, n + 3]) for id, n in ids.items()}
+    assert system.end(processor) == 0, system.child_log(processor)
+
+    records = system.read(system.topics.commands)
+    written = [record for record in records if (record.value or b"").startswith(b"{")]
+    assert len(written) == 4 * len(ids)
+    wrong = {_place(one) for one in written if partition_of(one.key or b"", system.shards) != one.partition}
+    forwarded = [decode_command(one.value or b"").origin for one in records if one not in written]
+    assert sorted(filter(None, forwarded)) == sorted(wrong), "each record on a wrong shard was forwarded once"
+    assert bool(wrong) == (partitioner == "consistent_random")
+    runs = checks.histories(checks.decisions(system.log, system.topics, system.shards))
+    assert len(runs) == len(ids)
+    for events in runs.values():
+        assert sum(hasattr(event, "signal") for event in events) == 2, "the signal with a repeated id counted once"
+
+
+def _lines(id: str, n: int) -> Iterator[dict[str, Any]]:
+    """A start, a signal, the same signal again, another signal."""
+    signal = {"command": "SignalWorkflow", "id": id, "signal": flows.more.name}
+    yield {"type": flows.summed.name, "id": id, "input": n}
+    yield {**signal, "input": 1, "message_id": f"{id}-mine"}
+    yield {**signal, "input": 1, "message_id": f"{id}-mine"}
+    yield {**signal, "input": 2}
+
+
+def _completions(system: System, count: int) -> list[WorkflowClosed]:
+    """What a consumer of `completions` sees that reads committed records only; waits for so many."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": _bootstrap(system),
+            "group.id": f"downstream-{uuid.uuid4().hex}",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    consumer.subscribe([system.topics.completions])
+    found: list[WorkflowClosed] = []
+
+    def all_there() -> bool:
+        message = consumer.poll(0.2)
+        if message is not None and message.error() is None:
+            closed = decode(message.value() or b"")
+            assert isinstance(closed, WorkflowClosed)
+            found.append(closed)
+        return len(found) >= count
+
+    try:
+        wait_until(f"{count} records on {system.topics.completions}", all_there)
+    finally:
+        consumer.close()
+    return found
+
+
+def _with_kcat(folder: Path, program: str) -> dict[str, str]:
+    """An environment whose `kcat` is the real one, or a program of ours that produces as it does."""
+    if program == "kcat" and shutil.which("kcat"):
+        return dict(os.environ)
+    made = folder / "bin" / "kcat"
+    made.parent.mkdir()
+    source = (Path(__file__).parent / "kcat_stand_in.py").read_text().partition("\n")[2]
+    made.write_text(f"#!{sys.executable}\n{source}")
+    made.chmod(0o755)
+    return {**os.environ, "PATH": f"{made.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def _place(record: Any) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def _bootstrap(system: System) -> str:
+    return system.url.removeprefix("kafka://")
+
+
+def _prefix(system: System) -> str:
+    return f"penstock.{system.namespace}."

@@ -1,0 +1,166 @@
+"""What does Kafka answer about topics, and what when it does not answer?"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaError
+
+from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, RecordTooLarge, UnknownTopic
+from penstock.topics.kafka import KafkaLog
+from penstock.topics.kafka.faults import LibrdkafkaLog, Watch, plain_failure
+from penstock.topics.log import Record, TopicSpec
+from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, unique, values, wait_for
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
+    """The broker as a log."""
+    log = KafkaLog(kafka_bootstrap)
+    yield log
+    log.close()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda log: log.describe(),
+        lambda log: log.create([TopicSpec("topic", 1, {})]),
+        lambda log: log.configure("topic", {"retention.ms": "1"}),
+        lambda log: log.ends([("topic", 0)]),
+        lambda log: log.trim({("topic", 0): 1}),
+        lambda log: list(log.read_to_end("topic", 0, 0, 1.0)),
+        lambda log: log.join("group", ["topic"], None),
+        lambda log: log.publisher().send(Record("topic", 0, None, b"x")),
+    ],
+    ids=["describe", "create", "configure", "ends", "trim", "read_to_end", "join", "send"],
+)
+def test_where_nobody_listens_every_question_says_so(ask) -> None:
+    """LogUnavailable in one sentence: where nobody answers, and what to do."""
+    expected = rf"no Kafka broker answers at {NOBODY}; start one \(docker compose up -d\) or set PENSTOCK_LOG"
+    with pytest.raises(LogUnavailable, match=expected):
+        ask(KafkaLog(NOBODY))
+
+
+def test_kafkas_own_topics_are_not_described(kafka: KafkaLog) -> None:
+    """`describe` of everything leaves out the broker's internal topics."""
+    make_topic(kafka)
+    assert not [name for name in kafka.describe() if name.startswith("__")]
+
+
+def test_a_created_topic_can_be_used_at_once(kafka: KafkaLog) -> None:
+    """Right after `create` returns, its partitions can be asked for their ends and written, many topics at a time."""
+    topics = [unique("many") for _ in range(8)]
+    kafka.create([TopicSpec(topic, 3, {}) for topic in topics])
+    partitions = [(topic, number) for topic in topics for number in range(3)]
+    assert kafka.ends(partitions) == dict.fromkeys(partitions, (0, 0))
+    for topic in topics:
+        publish(kafka, topic, [b"x"], 2)
+
+
+def test_a_raised_limit_is_seen_by_who_remembers_the_old_one(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A record that was too large is taken once somebody else has raised the topic's limit."""
+    topic = make_topic(kafka, max_message_bytes="20000")
+    other = KafkaLog(kafka_bootstrap)
+    publish(other, topic, [b"small"])
+    with pytest.raises(RecordTooLarge, match="30,000 bytes does not fit"):
+        publish(other, topic, [b"x" * 30_000])
+    kafka.configure(topic, {"max.message.bytes": "40000"})
+    publisher = other.publisher()
+
+    def accepted() -> bool:
+        try:
+            publisher.send(Record(topic, 0, None, b"x" * 30_000))
+        except RecordTooLarge:
+            return False
+        return True
+
+    wait_for("the new limit", accepted, lambda: time.sleep(0.05))
+    publisher.flush(WAIT_S)
+    publisher.close()
+    assert [len(value or b"") for value in values(everything(other, topic))] == [5, 30_000]
+
+
+def test_a_record_of_just_the_limit_is_taken(kafka: KafkaLog) -> None:
+    """What `send` lets through the broker takes as well, to the last byte of the limit."""
+    topic = make_topic(kafka, max_message_bytes="20000")
+    publisher = kafka.publisher()
+    size = 20_000
+    while True:
+        try:
+            publisher.send(Record(topic, 0, b"key", b"x" * size))
+            break
+        except RecordTooLarge:
+            size -= 1
+    publisher.flush(WAIT_S)
+    publisher.close()
+    assert size > 19_000
+    assert len(everything(kafka, topic)) == 1
+
+
+def test_trimming_beyond_the_end_is_refused(kafka: KafkaLog) -> None:
+    """`trim` above the next offset raises OffsetOutOfRange and deletes nothing."""
+    topic = make_topic(kafka)
+    publish(kafka, topic, [b"0"])
+    with pytest.raises(OffsetOutOfRange):
+        kafka.trim({(topic, 0): 9})
+    assert kafka.ends([(topic, 0)]) == {(topic, 0): (0, 1)}
+
+
+def test_a_failing_callback_does_not_silence_the_publisher(kafka: KafkaLog) -> None:
+    """When one `on_done` raises, the others are called all the same."""
+    topic = make_topic(kafka)
+    publisher = kafka.publisher()
+    done = threading.Event()
+
+    def fail(error: Exception | None) -> None:
+        raise RuntimeError("on purpose")
+
+    publisher.send(Record(topic, 0, None, b"0"), fail)
+    wait_for("the record", lambda: kafka.ends([(topic, 0)])[topic, 0][1] == 1, lambda: time.sleep(0.02))
+    publisher.send(Record(topic, 0, None, b"1"), lambda error: done.set())
+    assert done.wait(WAIT_S), f"waited {WAIT_S:g} s for the second callback"
+    publisher.close()
+
+
+def test_an_outage_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Many reports of an absent broker make one warning, and its return makes one more."""
+    watch = Watch("127.0.0.1:9092")
+    away = KafkaError(KafkaError._ALL_BROKERS_DOWN)
+    with caplog.at_level(logging.INFO, "penstock.kafka"):
+        for _ in range(5):
+            watch.on_error(away)
+        watch.note_answer()
+        watch.note_answer()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "no Kafka broker answers" in caplog.text
+    assert "answers again" in caplog.text
+    assert watch.troubles == 5
+
+
+def test_librdkafkas_own_lines_are_kept_quiet_where_we_speak(caplog: pytest.LogCaptureFixture) -> None:
+    """Connection failures come at DEBUG, other lines at the level they have."""
+    with caplog.at_level(logging.DEBUG, "penstock.kafka"):
+        LibrdkafkaLog().log(logging.ERROR, "%s [%s] %s", "FAIL", "client", "connection refused")
+        LibrdkafkaLog().log(logging.WARNING, "%s [%s] %s", "SOMETHING", "client", "else")
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (KafkaError._MSG_TIMED_OUT, LogUnavailable),
+        (KafkaError.MSG_SIZE_TOO_LARGE, RecordTooLarge),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, UnknownTopic),
+        (KafkaError.OFFSET_OUT_OF_RANGE, OffsetOutOfRange),
+    ],
+)
+def test_kafkas_codes_have_our_names(code: int, expected: type[Exception]) -> None:
+    """An error outside of transactions becomes the LogError that says the same."""
+    assert type(plain_failure(KafkaError(code), NOBODY, "doing")) is expected

@@ -1,0 +1,190 @@
+"""What can go wrong in a consumer group of Kafka's that another log has not?"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from penstock.schemas.errors import Fenced, OffsetOutOfRange, TopicMismatch, UnknownTopic
+from penstock.topics.kafka import KafkaLog
+from penstock.topics.log import CommittedOffset, Record
+from tests.contract.log_tools import WAIT_S, Seat, make_topic, publish, recovered, settle, unique, values, wait_for
+
+RECORDS = 2_000
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
+    """The broker as a log."""
+    log = KafkaLog(kafka_bootstrap)
+    yield log
+    log.close()
+
+
+def test_no_stale_record_is_delivered_after_a_seek(kafka: KafkaLog) -> None:
+    """Whatever was fetched before, the first record after `start` is the one asked for, and the rest follow on."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    topic = make_topic(kafka, partitions=2)
+    for partition in (0, 1):
+        publish(kafka, topic, (b"%d" % number for number in range(RECORDS)), partition)
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(2)
+    expected = {0: 0, 1: 0}
+    seat.member.start({(topic, partition): offset for partition, offset in expected.items()})
+    for _ in range(60):
+        for record in seat.poll(chance.choice((1, 7, 500)), chance.choice((0.0, 0.01, 0.05))):
+            assert (record.partition, record.offset) == (record.partition, expected[record.partition])
+            expected[record.partition] = record.offset + 1
+        partition = chance.choice((0, 1))
+        what = chance.choice(("start", "pause", "resume", "nothing"))
+        if what == "start":
+            expected[partition] = chance.randrange(RECORDS)
+            seat.member.start({(topic, partition): expected[partition]})
+        elif what == "pause":
+            seat.member.pause([(topic, partition)])
+        elif what == "resume":
+            seat.member.resume([(topic, partition)])
+    seat.member.resume([(topic, 0), (topic, 1)])
+
+    def step() -> None:
+        for record in seat.poll(500):
+            assert record.offset == expected[record.partition]
+            expected[record.partition] = record.offset + 1
+
+    wait_for("the ends", lambda: expected == {0: RECORDS, 1: RECORDS}, step)
+    seat.member.close()
+
+
+def test_a_paused_partition_stays_paused_when_another_starts(kafka: KafkaLog) -> None:
+    """`start` of one partition neither wakes a paused one nor moves it."""
+    topic = make_topic(kafka, partitions=2)
+    publish(kafka, topic, [b"a0", b"a1"], 0)
+    publish(kafka, topic, [b"b0"], 1)
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(2)
+    seat.member.start({(topic, 0): 1})
+    seat.member.pause([(topic, 0)])
+    seat.member.start({(topic, 1): 0})
+    seat.until_received(1)
+    seat.poll(timeout_s=0.5)
+    assert values(seat.received) == [b"b0"]
+    seat.member.resume([(topic, 0)])
+    seat.until_received(2)
+    assert values(seat.received) == [b"b0", b"a1"]
+    seat.member.close()
+
+
+def test_offsets_and_the_widest_metadata_come_back(kafka: KafkaLog) -> None:
+    """4,095 characters of metadata, the most that Kafka takes by default, survive `commit` and `committed`."""
+    topic = make_topic(kafka)
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(1)
+    bitmap = "".join(chr(33 + number % 90) for number in range(4_095))
+    seat.member.commit({(topic, 0): CommittedOffset(5, bitmap)})
+    assert seat.member.committed([(topic, 0)], WAIT_S) == {(topic, 0): CommittedOffset(5, bitmap)}
+    seat.member.close()
+
+
+def test_a_member_may_commit_inside_of_its_listener(kafka: KafkaLog) -> None:
+    """`commit` and `committed` work in `released` and `granted`, also when these are called from within a poll."""
+    topic, group = make_topic(kafka, partitions=2), unique("group")
+    seen: list[dict[int, int]] = []
+
+    class Worker(Seat):
+        def granted(self, partitions) -> None:
+            super().granted(partitions)
+            offsets = self.member.committed(partitions, WAIT_S)
+            seen.append({number: committed.offset for (_, number), committed in offsets.items()})
+
+        def released(self, partitions, *, lost) -> None:
+            super().released(partitions, lost=lost)
+            self.member.commit({partition: CommittedOffset(7 + partition[1]) for partition in partitions})
+
+    first = Worker(kafka, group, [topic])
+    first.until_granted(2)
+    second = Worker(kafka, group, [topic])
+    settle("one partition each", [first, second], lambda: len(first.held) == len(second.held) == 1)
+    assert seen[0] == {}
+    assert sorted(seen[-2:], key=str) == [{0: 7}, {1: 8}]
+    first.member.close()
+    second.member.close()
+
+
+def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap: str) -> None:
+    """Thrown out for its silence, it is told `lost`, and neither its commits nor its transactions count any more."""
+    log = KafkaLog(kafka_bootstrap, {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000"})
+    topic, group = make_topic(log), unique("group")
+    silent = Seat(log, group, [topic])
+    silent.until_granted(1)
+    transactor = recovered(log)
+    heir = Seat(log, group, [topic])
+    settle("the heir to have joined", [heir], lambda: len(heir.held) == 1)  # only the heir polls
+    with pytest.raises(Fenced):
+        silent.member.commit({(topic, 0): CommittedOffset(1)})
+    transactor.begin()
+    with pytest.raises(Fenced):
+        transactor.offsets({(topic, 0): 1}, silent.member)
+    transactor.abort()
+    assert silent.lost == set()
+    wait_for("the silent member to be told", lambda: bool(silent.lost), silent.poll)
+    assert heir.member.committed([(topic, 0)], WAIT_S) == {}
+    heir.member.close()
+    silent.member.close()
+    transactor.close()
+
+
+def test_a_position_outside_of_the_log_is_named(kafka: KafkaLog) -> None:
+    """OffsetOutOfRange names topic, partition and offset, after what came before it was delivered."""
+    topic = make_topic(kafka, partitions=2)
+    publish(kafka, topic, [b"good"], 0)
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(2)
+    seat.member.start({(topic, 0): 0, (topic, 1): 17})
+    with pytest.raises(OffsetOutOfRange, match=rf"{topic}\[1\]@17"):
+        wait_for("OffsetOutOfRange", lambda: False, seat.poll)
+    seat.member.start({(topic, 1): 0})
+    publish(kafka, topic, [b"mended"], 1)
+    seat.until_received(2)
+    assert sorted(value or b"" for value in values(seat.received)) == [b"good", b"mended"]
+    seat.member.close()
+
+
+def test_joining_wants_topics_that_exist_and_match(kafka: KafkaLog) -> None:
+    """A missing topic is UnknownTopic and unequal partitions are TopicMismatch, before anybody joins."""
+    small, large = make_topic(kafka, partitions=1), make_topic(kafka, partitions=2)
+    with pytest.raises(UnknownTopic):
+        Seat(kafka, unique("group"), [small, unique("absent")])
+    with pytest.raises(TopicMismatch):
+        Seat(kafka, unique("group"), [small, large])
+
+
+def test_only_partitions_held_can_be_started_and_committed(kafka: KafkaLog) -> None:
+    """What the member does not hold is refused as Fenced without asking the broker."""
+    topic = make_topic(kafka)
+    seat = Seat(kafka, unique("group"), [topic])
+    with pytest.raises(Fenced):
+        seat.member.start({(topic, 0): 0})
+    with pytest.raises(Fenced):
+        seat.member.commit({(topic, 0): CommittedOffset(0)})
+    seat.member.close()
+    seat.member.close()
+
+
+def test_a_record_wakes_a_waiting_poll_though_more_were_asked_for(kafka: KafkaLog) -> None:
+    """One record ends a poll for thousands: the rest of the time is not waited out."""
+    topic = make_topic(kafka)
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(1)
+    seat.member.start({(topic, 0): 0})
+    publisher = kafka.publisher()
+    publisher.send(Record(topic, 0, None, b"one"))
+    began = time.monotonic()
+    assert values(seat.member.poll(10_000, WAIT_S)) == [b"one"]
+    assert time.monotonic() - began < WAIT_S / 2
+    publisher.close()
+    seat.member.close()

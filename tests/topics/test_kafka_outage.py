@@ -1,0 +1,197 @@
+"""What happens when the broker stalls, dies and comes back? On a broker of these tests' own.
+
+Everything here waits for real time-outs, so that it is slow; what it needs to claim is in few tests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from penstock.schemas.errors import Fenced, LogError, LogUnavailable, OutcomeUnknown, TransactionAborted
+from penstock.topics.kafka import KafkaLog
+from penstock.topics.log import CommittedOffset, Record, Transactor
+from tests.contract.log_tools import WAIT_S, Seat, everything, make_topic, publish, recovered, unique, values, wait_for
+from tests.kafka_broker import Broker
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """A broker that may be harmed."""
+    with Broker() as started:
+        yield started
+
+
+@pytest.fixture
+def kafka(broker: Broker) -> Iterator[KafkaLog]:
+    """The broker as a log."""
+    log = KafkaLog(broker.bootstrap)
+    yield log
+    log.close()
+
+
+def _write(transactor: Transactor, topic: str, value: bytes) -> None:
+    """Begin, and produce the value to both partitions."""
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, value), Record(topic, 1, None, value)])
+
+
+def test_nothing_waits_for_ever_while_the_broker_stalls(broker: Broker, kafka: KafkaLog) -> None:
+    """With the broker frozen each wait ends as LogUnavailable or empty; after it thaws the same objects go on."""
+    topic = make_topic(kafka)
+    publish(kafka, topic, [b"before"])
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(1)
+    seat.member.start({(topic, 0): 0})
+    seat.until_received(1)
+    waits: list[Callable[[], object]] = [
+        lambda: kafka.describe([topic]),
+        lambda: kafka.ends([(topic, 0)]),
+        lambda: list(kafka.read_to_end(topic, 0, 0, 1.0)),
+        lambda: seat.member.commit({(topic, 0): CommittedOffset(1)}),
+        lambda: seat.member.committed([(topic, 0)], 1.0),
+        lambda: kafka.transactor(unique("slot")).recover(1.0),
+    ]
+    broker.pause()
+    try:
+        for wait in waits:
+            with pytest.raises(LogUnavailable):
+                wait()
+        assert seat.poll(timeout_s=0.2) == []
+    finally:
+        broker.resume()
+    publish(kafka, topic, [b"after"])
+    # It was silent for longer than its session: what it held is lost, and granted anew.
+    wait_for("the loss", lambda: bool(seat.lost), seat.poll)
+    seat.until_granted(1)
+    seat.member.start({(topic, 0): 1})
+    seat.until_received(2)
+    assert values(seat.received) == [b"before", b"after"]
+    seat.member.close()
+
+
+def test_leaving_a_group_is_bounded_while_the_broker_stalls(broker: Broker, kafka: KafkaLog) -> None:
+    """`close` returns, having told `released`, though a commit is stuck and nobody answers."""
+    topic = make_topic(kafka)
+    seat = Seat(kafka, unique("group"), [topic])
+    seat.until_granted(1)
+    broker.pause()
+    try:
+        with pytest.raises(LogUnavailable):
+            seat.member.commit({(topic, 0): CommittedOffset(1)})
+        seat.member.close()
+        assert seat.held == set()
+    finally:
+        broker.resume()
+
+
+def test_a_commit_through_a_stall_is_whole(broker: Broker, kafka: KafkaLog) -> None:
+    """A commit during which the broker stalls returns when it thaws; the next transaction goes through a new producer."""
+    topic = make_topic(kafka, partitions=2)
+    transactor = recovered(kafka)
+    _write(transactor, topic, b"stalled")
+    broker.pause()
+    thaw = threading.Timer(1.5, broker.resume)
+    thaw.start()
+    transactor.commit()
+    thaw.join()
+    _write(transactor, topic, b"next")
+    transactor.commit()
+    for partition in (0, 1):
+        assert values(everything(kafka, topic, partition)) == [b"stalled", b"next"]
+    transactor.close()
+
+
+def test_a_broker_killed_in_mid_transaction_leaves_all_or_nothing(broker: Broker, kafka: KafkaLog) -> None:
+    """Whatever `commit` says of a broker that died and came back, after `recover` both partitions say the same."""
+    topic = make_topic(kafka, partitions=2)
+    transactor = recovered(kafka)
+    _write(transactor, topic, b"first")
+    transactor.commit()
+    _write(transactor, topic, b"second")
+    outcomes: list[str] = []
+
+    def commit() -> None:
+        try:
+            transactor.commit()
+            outcomes.append("committed")
+        except (TransactionAborted, Fenced, OutcomeUnknown) as error:
+            outcomes.append(type(error).__name__)
+
+    thread = threading.Thread(target=commit)
+    broker.kill()
+    thread.start()
+    broker.start()
+    thread.join(WAIT_S)
+    assert not thread.is_alive(), f"waited {WAIT_S:g} s for the commit"
+    transactor.recover(WAIT_S)
+    _write(transactor, topic, b"third")
+    transactor.commit()
+    left, right = (values(everything(kafka, topic, partition)) for partition in (0, 1))
+    assert left == right
+    assert [value for value in left if value != b"second"] == [b"first", b"third"]
+    assert (b"second" in left) or outcomes != ["committed"]
+    transactor.close()
+
+
+def test_a_publisher_outlives_its_broker_without_loss_or_repetition(broker: Broker, kafka: KafkaLog) -> None:
+    """Records sent before, during and after a restart are each acknowledged and lie there once, in order."""
+    topic = make_topic(kafka)
+    publisher = kafka.publisher()
+    answers: list[Exception | None] = []
+    for number in range(100):
+        publisher.send(Record(topic, 0, None, b"%d" % number), answers.append)
+    broker.kill()
+    for number in range(100, 200):
+        publisher.send(Record(topic, 0, None, b"%d" % number), answers.append)
+    broker.start()
+    for number in range(200, 300):
+        publisher.send(Record(topic, 0, None, b"%d" % number), answers.append)
+    publisher.flush(WAIT_S)
+    publisher.close()
+    assert answers == [None] * 300
+    assert values(everything(kafka, topic)) == [b"%d" % number for number in range(300)]
+
+
+def test_a_member_outlives_its_broker(broker: Broker, kafka: KafkaLog) -> None:
+    """After a restart a member holds its partitions again and reads on from where it is told."""
+    topic = make_topic(kafka)
+
+    class Reader(Seat):
+        def granted(self, partitions) -> None:
+            super().granted(partitions)
+            self.member.start({partition: len(self.received) for partition in partitions})
+
+    seat = Reader(kafka, unique("group"), [topic])
+    seat.until_granted(1)
+    publish(kafka, topic, [b"0", b"1"])
+    seat.until_received(2)
+    broker.kill()
+    assert seat.poll(timeout_s=0.3) == []
+    broker.start()
+    publish(kafka, topic, [b"2"])
+    seat.until_received(3)
+    assert values(seat.received) == [b"0", b"1", b"2"]
+    seat.member.close()
+
+
+def test_an_answer_after_a_stall_is_not_outdated(broker: Broker, kafka: KafkaLog) -> None:
+    """Ends are told again after a stall long enough for the cluster to choose leaders anew."""
+    topic = make_topic(kafka)
+    publish(kafka, topic, [b"0"])
+    assert kafka.ends([(topic, 0)]) == {(topic, 0): (0, 1)}
+    broker.pause()
+    time.sleep(12.0)  # longer than the controller waits for a broker's heartbeat
+    broker.resume()
+
+    def told() -> bool:
+        try:
+            return kafka.ends([(topic, 0)]) == {(topic, 0): (0, 1)}
+        except LogError as error:
+            print(error)
+            return False
+
+    wait_for("the ends", told, lambda: time.sleep(0.1))

@@ -1,0 +1,184 @@
+"""What do Kafka's transactions do that no other log shows? Fencing by the broker, dead holders, time-outs, replacement."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from penstock.schemas.errors import Fenced, LogUnavailable, OutcomeUnknown, TransactionAborted, UnknownTopic
+from penstock.topics.kafka import KafkaLog, settings
+from penstock.topics.kafka.faults import Watch
+from penstock.topics.kafka.transactor import KafkaTransactor
+from penstock.topics.log import Record
+from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, recovered, unique, values
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
+    """The broker as a log."""
+    log = KafkaLog(kafka_bootstrap)
+    yield log
+    log.close()
+
+
+def test_a_zombie_stays_fenced(kafka: KafkaLog) -> None:
+    """After another recovered its id, a transactor can neither commit, nor abort, nor begin again, until it recovers."""
+    topic, slot = make_topic(kafka), unique("slot")
+    zombie = recovered(kafka, slot)
+    zombie.begin()
+    zombie.produce([Record(topic, 0, None, b"zombie")])
+    successor = recovered(kafka, slot)
+    for step in (zombie.commit, zombie.abort, zombie.begin):
+        with pytest.raises((Fenced, OutcomeUnknown)):
+            step()
+    successor.begin()
+    successor.produce([Record(topic, 0, None, b"successor")])
+    successor.commit()
+    assert values(everything(kafka, topic)) == [b"successor"]
+    zombie.recover(WAIT_S)
+    zombie.begin()
+    zombie.produce([Record(topic, 0, None, b"recovered")])
+    zombie.commit()
+    assert values(everything(kafka, topic)) == [b"successor", b"recovered"]
+    zombie.close()
+    successor.close()
+
+
+def test_recovery_settles_at_once_what_a_killed_process_left_open(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """Readers get past a killed process's transaction once its id is recovered, long before it would time out."""
+    topic, slot = make_topic(kafka), unique("slot")
+    command = [sys.executable, "-m", "tests.topics.kafka_holder", kafka_bootstrap, topic, slot]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        holder.kill()
+    publish(kafka, topic, [b"behind it"])
+    with pytest.raises(LogUnavailable, match="transaction stays open"):
+        list(kafka.read_to_end(topic, 0, 0, 0.5))
+    recovered(kafka, slot).close()
+    half_of_the_time_out_s = settings.TRANSACTION_TIMEOUT_MS / 2_000
+    batches = list(kafka.read_to_end(topic, 0, 0, half_of_the_time_out_s))
+    assert values(record for batch in batches for record in batch) == [b"behind it"]
+
+
+def test_a_transaction_that_timed_out_is_settled_and_recovery_goes_on(kafka_bootstrap: str) -> None:
+    """The commit of a transaction that the broker gave up raises, nothing of it is visible, and `recover` mends it."""
+    short = ("transaction.timeout.ms", "message.timeout.ms", "socket.timeout.ms")
+    log = KafkaLog(kafka_bootstrap, dict.fromkeys(short, "1000"))
+    topic = make_topic(log)
+    transactor = recovered(log)
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, b"too late")])
+    # The broker looks for such transactions every 10 s by default; a reader gets past it only then.
+    assert everything(log, topic) == []
+    with pytest.raises((Fenced, TransactionAborted, OutcomeUnknown)):
+        transactor.commit()
+    transactor.recover(WAIT_S)
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, b"in time")])
+    transactor.commit()
+    assert values(everything(log, topic)) == [b"in time"]
+    transactor.close()
+
+
+def test_an_unknown_topic_is_refused_before_anything_is_sent(kafka: KafkaLog) -> None:
+    """The whole batch is looked at first: nothing of it reaches the broker, not even as an aborted record."""
+    topic = make_topic(kafka)
+    transactor = recovered(kafka)
+    transactor.begin()
+    with pytest.raises(UnknownTopic, match="create it first"):
+        transactor.produce([Record(topic, 0, None, b"good"), Record(unique("absent"), 0, None, b"bad")])
+    transactor.abort()
+    transactor.close()
+    assert kafka.ends([(topic, 0)]) == {(topic, 0): (0, 0)}
+
+
+def test_aborts_right_after_the_first_record_leave_nothing(kafka: KafkaLog) -> None:
+    """Aborting while the first record is in flight (librdkafka #4849) succeeds, or says OutcomeUnknown and recovers."""
+    topic = make_topic(kafka)
+    transactor = recovered(kafka)
+    for number in range(30):
+        transactor.begin()
+        transactor.produce([Record(topic, 0, None, b"%d" % number)])
+        try:
+            transactor.abort()
+        except OutcomeUnknown:
+            transactor.recover(WAIT_S)
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, b"kept")])
+    transactor.commit()
+    assert values(everything(kafka, topic)) == [b"kept"]
+    transactor.close()
+
+
+def test_a_transaction_larger_than_the_queue_goes_through(kafka_bootstrap: str) -> None:
+    """When librdkafka's queue is full, `produce` waits for room and loses nothing."""
+    log = KafkaLog(kafka_bootstrap, {"queue.buffering.max.messages": "100"})
+    topic = make_topic(log)
+    transactor = recovered(log)
+    sent = [b"%d" % number for number in range(2_000)]
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, value) for value in sent], frozenset({(topic, 0)}))
+    assert transactor.commit() == {(topic, 0): 2_000}
+    assert values(everything(log, topic)) == sent
+    transactor.close()
+
+
+class _Counted:
+    """A transactor whose producers are counted and whose watches can be told of trouble."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.watches: list[Watch] = []
+        self._bootstrap = bootstrap
+        self.transactor = KafkaTransactor(self._open, lambda record: None, unique("counted"), bootstrap)
+        self.transactor.recover(WAIT_S)
+
+    def _open(self, watch: Watch) -> Producer:
+        self.watches.append(watch)
+        return Producer(settings.transactional(self._bootstrap, {}, watch, "counted"))
+
+
+def test_the_producer_is_replaced_after_a_doubtful_commit(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A connection that failed around a commit costs the producer its job before the next `begin`; a calm one does not."""
+    topic = make_topic(kafka)
+    counted = _Counted(kafka_bootstrap)
+    transactor = counted.transactor
+    for value in (b"calm", b"calm too"):
+        transactor.begin()
+        transactor.produce([Record(topic, 0, None, value)])
+        transactor.commit()
+    assert len(counted.watches) == 1
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, b"doubtful")])
+    counted.watches[0].troubles += 1
+    transactor.commit()
+    transactor.begin()
+    assert len(counted.watches) == 2
+    transactor.produce([Record(topic, 0, None, b"after")])
+    transactor.commit()
+    assert values(everything(kafka, topic)) == [b"calm", b"calm too", b"doubtful", b"after"]
+    transactor.close()
+
+
+def test_without_recovery_there_is_no_transaction(kafka: KafkaLog) -> None:
+    """`begin` before `recover`, and after `close`, raises OutcomeUnknown and says what to do."""
+    transactor = kafka.transactor(unique("slot"))
+    with pytest.raises(OutcomeUnknown, match="recover first"):
+        transactor.begin()
+    transactor.recover(WAIT_S)
+    transactor.close()
+    with pytest.raises(OutcomeUnknown, match="recover first"):
+        transactor.begin()
+
+
+def test_recovery_is_bounded() -> None:
+    """Where nobody listens, `recover` raises LogUnavailable after its time, and says how to get a broker."""
+    began = time.monotonic()
+    with pytest.raises(LogUnavailable, match="no Kafka broker answers at 127.0.0.1:1; start one"):
+        KafkaLog("127.0.0.1:1").transactor("slot").recover(1.0)
+    assert time.monotonic() - began < WAIT_S
