@@ -1,6 +1,6 @@
 """How fast is Penstock on this machine? Measures every case, prints a table, writes bench/results/latest.json.
 
-    python -m bench [--quick] [--log kafka|embedded] [--mode closed|backlog] [--in-flight N] [--shards N] [--out FILE]
+python -m bench [--quick] [--log kafka|embedded] [--mode closed|backlog] [--in-flight N] [--shards N] [--out FILE]
 """
 
 from __future__ import annotations
@@ -155,8 +155,7 @@ def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, second
 
 
 def _chosen(case: Case, arguments: argparse.Namespace) -> bool:
-    wanted = {"log": arguments.log, "mode": arguments.mode, "in_flight": arguments.in_flight, "shards": arguments.shards}
-    return all(value is None or getattr(case, name) == value for name, value in wanted.items())
+    return all(getattr(arguments, name) in (None, getattr(case, name)) for name in Case.__struct_fields__)
 
 
 def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -28,7 +28,7 @@ from bench import workload
 from penstock.schemas.codec import decode
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
-from penstock.topics.log import Log, Reader, StoredRecord, TopicPartition
+from penstock.topics.log import Log, Reader, Record, StoredRecord, TopicPartition
 
 READ_RECORDS_MAX = 10_000
 READ_WAIT_S = 0.1
@@ -87,7 +87,8 @@ class Client:
         self._topics = Topics(load.namespace)
         self._publisher = log.publisher()
         self._reader: Reader = log.reader(self._partitions(self._topics.completions, -1))
-        self._starts = list(self._encoded(0, load.in_flight if load.mode == "backlog" else load.in_flight + SPARE_STARTS))
+        spare = 0 if load.mode == "backlog" else SPARE_STARTS
+        self._starts = self._encoded(0, load.in_flight + spare)
         self._sent_s: list[float] = []
         self._completed = 0
         self._latencies_s: list[float] = []
@@ -156,7 +157,7 @@ class Client:
             self._publisher.send(record)
         self._sent_s += [now_s] * count
 
-    def _encoded(self, first: int, count: int) -> list:
+    def _encoded(self, first: int, count: int) -> list[Record]:
         return list(workload.starts("load", first, count, self._topics, self._load.shards))
 
     def _partitions(self, topic: str, offset: int) -> dict[TopicPartition, int]:

@@ -94,8 +94,11 @@ class Alone:
 
     def tell(self) -> None:
         """The whole."""
-        per_input = f"{self.decide_s / self.inputs * 1e6:.1f} µs to decide, {self.store_s / self.inputs * 1e6:.1f} to store"
-        print(f"{self.inputs:,} inputs, {self.outputs / self.inputs:.1f} records each: {per_input}")
+        decide_us, store_us = self.decide_s / self.inputs * 1e6, self.store_s / self.inputs * 1e6
+        records = self.outputs / self.inputs
+        print(
+            f"{self.inputs:,} inputs, {records:.1f} records each: {decide_us:.1f} µs to decide, {store_us:.1f} to store"
+        )
 
     def _feed(self, topic: str, values: Sequence[bytes]) -> list[ActivityTask]:
         found: list[ActivityTask] = []

@@ -22,14 +22,17 @@ import sys
 import time
 import uuid
 from collections import deque
+from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it does not say what it exports
 
 UNCOUNTED = 5
 TOGETHER = 32
 WAIT_S = 30.0
-CLIENT = {
+Plan = dict[str, Any]
+Schedule = list[tuple[str, int]]
+CLIENT: dict[str, Any] = {
     "retry.backoff.ms": 2,
     "retry.backoff.max.ms": 10,
     "socket.nagle.disable": True,
@@ -37,7 +40,7 @@ CLIENT = {
 }
 
 
-def main():
+def main() -> None:
     """Carry the plan out."""
     plan = json.load(sys.stdin)
     run = f"raw-pipe-{uuid.uuid4().hex[:8]}"
@@ -54,14 +57,14 @@ def main():
         _settle(admin.delete_topics(list(names.values())))
 
 
-def _schedule(plan):
+def _schedule(plan: Plan) -> Schedule:
     """Which (topic, shard) each input comes from: shard after shard, in each the topics by their share."""
     kinds = [flow["topic"] for flow in plan["inputs"] for _ in range(round(flow["per_workflow"]))]
     shards, count = plan["shards"], plan["inputs_per_transaction"] * plan["transactions"]
     return [(kinds[(index // shards) % len(kinds)], index % shards) for index in range(count)]
 
 
-def _fill(client, plan, names, schedule):
+def _fill(client: dict[str, Any], plan: Plan, names: dict[str, str], schedule: Schedule) -> None:
     producer = Producer({**client, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
     bytes_of = {flow["topic"]: (bytes(flow["value_bytes"]), bytes(flow["key_bytes"])) for flow in plan["inputs"]}
     for kind, shard in schedule:
@@ -75,7 +78,8 @@ def _fill(client, plan, names, schedule):
         raise RuntimeError("the inputs could not be written in time")
 
 
-def _pump(client, plan, names, schedule, run):
+def _pump(client: dict[str, Any], plan: Plan, names: dict[str, str], schedule: Schedule, run: str) -> dict[str, float]:
+    """Move it all; what was counted."""
     consumer = Consumer(
         {
             **client,
@@ -107,7 +111,7 @@ def _pump(client, plan, names, schedule, run):
         if done == UNCOUNTED:
             records, began, cpu = 0, time.monotonic(), time.process_time()
         slots = schedule[start : start + size]
-        offsets = {}
+        offsets: dict[tuple[str, int], int] = {}
         for kind, shard in slots:
             offsets[kind, shard] = source.take(names[kind], shard) + 1
         producer.begin_transaction()
@@ -128,11 +132,11 @@ def _pump(client, plan, names, schedule, run):
 class _Source:
     """Hands out inputs of the wanted partition, keeping those of others that came along."""
 
-    def __init__(self, consumer):
+    def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
-        self._waiting = {}
+        self._waiting: dict[tuple[str, int], deque[int]] = {}
 
-    def take(self, topic, shard):
+    def take(self, topic: str, shard: int) -> int:
         """The offset of the partition's next record."""
         deadline = time.monotonic() + WAIT_S
         while not self._waiting.get((topic, shard)):
@@ -140,17 +144,19 @@ class _Source:
                 raise RuntimeError(f"no input came from {topic}[{shard}]")
             first = self._consumer.poll(1.0)
             for message in [first, *self._consumer.consume(2_000, 0)] if first is not None else []:
-                if message.error() is None:
-                    message.key(), message.value()
-                    place = (message.topic(), message.partition())
-                    self._waiting.setdefault(place, deque()).append(message.offset())
+                if message.error() is not None:
+                    continue
+                found, number, offset = message.topic(), message.partition(), message.offset()
+                if found is None or number is None or offset is None or not message.value():
+                    raise RuntimeError("an input without its place or its bytes")
+                self._waiting.setdefault((found, number), deque()).append(offset)
         return self._waiting[topic, shard].popleft()
 
 
 class _Sink:
     """Produces what a number of inputs stands for."""
 
-    def __init__(self, plan, names, producer):
+    def __init__(self, plan: Plan, names: dict[str, str], producer: Producer) -> None:
         inputs = sum(round(flow["per_workflow"]) for flow in plan["inputs"])
         self._produce = producer.produce
         self._flows = [
@@ -164,7 +170,7 @@ class _Sink:
         self._due = [0.0] * len(self._flows)
         self._turn = 0
 
-    def put(self, shards):
+    def put(self, shards: list[int]) -> int:
         """Produce for inputs of these shards; how many records that were."""
         self._turn += 1
         produce, due, count, spread = self._produce, self._due, 0, 0
@@ -186,7 +192,7 @@ class _Sink:
         return count
 
 
-def _settle(futures):
+def _settle(futures: dict[str, Any]) -> None:
     for future in futures.values():
         future.result(WAIT_S)
 

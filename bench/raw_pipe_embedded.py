@@ -13,7 +13,12 @@ import json
 import sqlite3
 import sys
 import time
+from typing import Any
 
+Plan = dict[str, Any]
+Schedule = list[tuple[str, int]]
+Ids = dict[tuple[str, int], int]
+Row = tuple[int, bytes, bytes, int]
 UNCOUNTED = 5
 TOGETHER = 32
 OFFSET_BITS = 40
@@ -27,12 +32,12 @@ CREATE TABLE offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
 """
 
 
-def main():
+def main() -> None:
     """Carry the plan out."""
     plan = json.load(sys.stdin)
     connection = sqlite3.connect(plan["file"], isolation_level=None)
     connection.executescript(SCHEMA)
-    ids = {}
+    ids: Ids = {}
     for flow in [*plan["inputs"], *plan["outputs"], *plan["per_shard"]]:
         for number in range(flow["partitions"]):
             ids.setdefault((flow["topic"], number), len(ids) + 1)
@@ -43,17 +48,17 @@ def main():
     connection.close()
 
 
-def _schedule(plan):
+def _schedule(plan: Plan) -> Schedule:
     """Which (topic, shard) each input comes from: shard after shard, in each the topics by their share."""
     kinds = [flow["topic"] for flow in plan["inputs"] for _ in range(round(flow["per_workflow"]))]
     shards, count = plan["shards"], plan["inputs_per_transaction"] * plan["transactions"]
     return [(kinds[(index // shards) % len(kinds)], index % shards) for index in range(count)]
 
 
-def _fill(connection, plan, ids, ends, schedule):
+def _fill(connection: sqlite3.Connection, plan: Plan, ids: Ids, ends: dict[int, int], schedule: Schedule) -> None:
     bytes_of = {flow["topic"]: (bytes(flow["key_bytes"]), bytes(flow["value_bytes"])) for flow in plan["inputs"]}
     for start in range(0, len(schedule), ROWS):
-        rows = []
+        rows: list[Row] = []
         for kind, shard in schedule[start : start + ROWS]:
             _append(rows, ends, ids[kind, shard], *bytes_of[kind], 0)
         connection.execute("BEGIN IMMEDIATE")
@@ -61,14 +66,17 @@ def _fill(connection, plan, ids, ends, schedule):
         connection.execute("COMMIT")
 
 
-def _pump(connection, plan, ids, ends, schedule):
+def _pump(
+    connection: sqlite3.Connection, plan: Plan, ids: Ids, ends: dict[int, int], schedule: Schedule
+) -> dict[str, float]:
+    """Move it all; what was counted."""
     sink, taken = _Sink(plan, ids), dict.fromkeys(ids.values(), 0)
     size, records, done, began, cpu = plan["inputs_per_transaction"], 0, 0, 0.0, 0.0
     for start in range(0, len(schedule), size):
         if done == UNCOUNTED:
             records, began, cpu = 0, time.monotonic(), time.process_time()
         slots = schedule[start : start + size]
-        wanted = {}
+        wanted: dict[int, int] = {}
         for kind, shard in slots:
             wanted[ids[kind, shard]] = wanted.get(ids[kind, shard], 0) + 1
         for partition, count in wanted.items():
@@ -100,7 +108,7 @@ def _pump(connection, plan, ids, ends, schedule):
 class _Sink:
     """Makes the rows that a number of inputs stands for."""
 
-    def __init__(self, plan, ids):
+    def __init__(self, plan: Plan, ids: Ids) -> None:
         inputs = sum(round(flow["per_workflow"]) for flow in plan["inputs"])
         self._flows = [
             (flow["topic"], flow["partitions"] == plan["shards"], flow["partitions"], flow["per_workflow"] / inputs,
@@ -113,10 +121,11 @@ class _Sink:
         self._due = [0.0] * len(self._flows)
         self._ids, self._turn = ids, 0
 
-    def rows(self, shards, ends):
+    def rows(self, shards: list[int], ends: dict[int, int]) -> list[Row]:
         """The rows for inputs of these shards."""
         self._turn += 1
-        ids, due, made, spread, now_ms = self._ids, self._due, [], 0, time.time_ns() // 1_000_000
+        ids, due, spread, now_ms = self._ids, self._due, 0, time.time_ns() // 1_000_000
+        made: list[Row] = []
         for shard in shards:
             for index, (topic, by_shard, partitions, per_input, key, value) in enumerate(self._flows):
                 due[index] += per_input
@@ -133,7 +142,7 @@ class _Sink:
         return made
 
 
-def _append(rows, ends, partition, key, value, at_ms):
+def _append(rows: list[Row], ends: dict[int, int], partition: int, key: bytes, value: bytes, at_ms: int) -> None:
     rows.append(((partition << OFFSET_BITS) + ends[partition], key, value, at_ms))
     ends[partition] += 1
 

@@ -24,6 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import ClassVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -49,6 +50,33 @@ class Broker:
 
     It may be stopped, killed, paused and started again: port and data stay the same. The thread that calls `start`
     must outlive the broker: Linux ends a child with the thread that made it."""
+
+    FIXED_SETTINGS: ClassVar[dict[str, str]] = {
+        # One node cannot replicate: with the defaults (3) its transactions and groups would wait for ever.
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.num.partitions": "4",
+        # Tests rebalance often and wait for time-outs.
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        "transaction.partition.verification.enable": "true",
+        "auto.create.topics.enable": "false",
+        "delete.topic.enable": "true",
+        # A small machine, many short-lived topics.
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "background.threads": "2",
+        "log.cleaner.threads": "1",
+        "log.cleaner.dedupe.buffer.size": "16777216",
+        "log.cleaner.backoff.ms": "500",
+        "log.index.size.max.bytes": "1048576",
+    }
 
     def __init__(self, *, port: int = 0, data: Path | None = None) -> None:
         self._temporary = data is None
@@ -176,37 +204,9 @@ class Broker:
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(self._data / "log"),
-            **FIXED_SETTINGS,
+            **self.FIXED_SETTINGS,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
-
-
-FIXED_SETTINGS = {
-    # One node cannot replicate: with the defaults (3) its transactions and groups would wait for ever.
-    "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "offsets.topic.num.partitions": "4",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.num.partitions": "4",
-    # Tests rebalance often and wait for time-outs.
-    "group.initial.rebalance.delay.ms": "0",
-    "group.min.session.timeout.ms": "1000",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    "transaction.partition.verification.enable": "true",
-    "auto.create.topics.enable": "false",
-    "delete.topic.enable": "true",
-    # A small machine, many short-lived topics.
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-    "background.threads": "2",
-    "log.cleaner.threads": "1",
-    "log.cleaner.dedupe.buffer.size": "16777216",
-    "log.cleaner.backoff.ms": "500",
-    "log.index.size.max.bytes": "1048576",
-}
 
 
 def fetch_jars() -> Path:

@@ -31,6 +31,7 @@ class Runner:
         self._lane_of: dict[tuple[str, bool], _Lane] = {}
         self._filling = False
         self._closed = False
+        self._busy = False
 
     def accept(self, queue: str, deliveries: Sequence[Delivery]) -> None:
         """Take over these tasks, delivered from `queue`."""
@@ -46,12 +47,14 @@ class Runner:
         """Forget the waiting tasks of partitions that somebody else has now."""
         for lane in self._lanes:
             lane.waiting = deque(delivery for delivery in lane.waiting if not delivery.partition.released)
+        self._note_busy()
 
     def close(self) -> None:
         """Start nothing any more; what waits stays unfinished."""
         self._closed = True
         for lane in self._lanes:
             lane.waiting.clear()
+        self._note_busy()
 
     def when_idle(self, tell: Callable[[bool], None], timeout_s: float) -> None:
         """Tell True once nothing runs, False when the time is up before that."""
@@ -77,6 +80,13 @@ class Runner:
                 self._executor.start(delivery.task, partial(self._report, delivery), self._fill)
         finally:
             self._filling = False
+        self._note_busy()
+
+    def _note_busy(self) -> None:
+        """While tasks wait, nobody gains by a result that leaves milliseconds earlier. Once none does, all leave."""
+        before, self._busy = self._busy, any(lane.waiting for lane in self._lanes)
+        if before and not self._busy:
+            self._outbox.send_waiting()
 
     def _next(self) -> Delivery | None:
         """The next task of the next lane that has one and could run it."""
@@ -93,7 +103,8 @@ class Runner:
         task = delivery.task
         record = Record(self._results_topic, task.shard, task.workflow_id.encode(), encode(result))
         too_large = partial(self._report_too_large, delivery, len(record.value or b""))
-        self._outbox.send(record, partial(delivery.consumer.settled, delivery), too_large)
+        send = self._outbox.send_soon if self._busy else self._outbox.send
+        send(record, partial(delivery.consumer.settled, delivery), too_large)
 
     def _report_too_large(self, delivery: Delivery, size_bytes: int) -> None:
         """The log takes less than the limit checked before: say that instead of the result."""

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from penstock.engine.core.decision import Decision, FireTimer, Rejection, RetryActivity
 from penstock.engine.core.effects import resolve_child, run_closed
 from penstock.engine.core.machines.run import BLOCKED, CLOSED, COMPLETED
@@ -15,14 +17,16 @@ from penstock.engine.core.state import RunView
 from penstock.engine.core.workflow import signal_problem
 from penstock.schemas import commands as c
 from penstock.schemas import events as e
-from penstock.schemas.codec import decode
-from penstock.schemas.errors import NonDeterminism, UnknownWorkflowType, Undecodable
-from penstock.schemas.failure import Failure
+from penstock.schemas.codec import decode, encode
+from penstock.schemas.errors import NonDeterminism, PayloadTooLarge, UnknownWorkflowType, Undecodable
+from penstock.schemas.failure import Failure, type_name
 from penstock.schemas.replies import Accepted
 from penstock.schemas.tasks import TaskCompleted, TaskFailed
 
 FLAGS = 0
 """Engine logic flags recorded at the start of each run: a change of ordering gets a bit, so that old runs replay."""
+
+TOO_LARGE = "It is too large to be kept in a history; hand over a reference to large data instead."
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -107,6 +111,28 @@ def _existing(row: RunRow, command: c.StartWorkflow) -> Decision:
 def _refused_start(command: c.StartWorkflow, rejection: Rejection) -> Decision:
     """A start that cannot be. A parent is told by way of its child order (shard.py sends `rejected`)."""
     return Decision(run_id="", ignored=rejection.message, rejection=rejection)
+
+
+def as_failed(command: Any) -> Any:
+    """What counts in the place of an outcome that is too large for a history: a failure. None: nobody waits for it."""
+    if isinstance(command, c.ResolveChild):
+        failure = encode(Failure(type="too_large", message=TOO_LARGE))
+        return msgspec.structs.replace(command, status="failed", result=b"", failure=failure)
+    if not isinstance(command, TaskCompleted | TaskFailed):
+        return None
+    failure = Failure(type=type_name(PayloadTooLarge), message=TOO_LARGE, non_retryable=True)
+    if isinstance(command, TaskFailed):
+        told = command.failure
+        failure = Failure(
+            type=told.type[:200], message=told.message[:2_000], kind=told.kind[:20], non_retryable=told.non_retryable
+        )
+    return TaskFailed(
+        workflow_id=command.workflow_id,
+        run_id=command.run_id,
+        sequence=command.sequence,
+        attempt=command.attempt,
+        failure=failure,
+    )
 
 
 def rejected_child(command: c.StartWorkflow, rejection: Rejection) -> c.ResolveChild:

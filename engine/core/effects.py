@@ -36,9 +36,12 @@ def cause(found: Effects, working: WorkingRun, event: Any, shard: int, now_ms: i
         causes(found, working, event, shard, now_ms)
 
 
-def derived_id(run_id: str, sequence: int, what: str) -> str:
-    """The message id of what a run sends: the same whenever it is sent again (32 hexadecimal digits)."""
-    return hashlib.blake2b(f"{run_id}/{sequence}/{what}".encode(), digest_size=16).hexdigest()
+def derived_id(of: WorkingRun | RunRow, sequence: int, what: str) -> str:
+    """The message id of what a run sends: the same whenever it is sent again (32 hexadecimal digits).
+
+    The workflow id is part of it: foreign producers may give two workflows' runs one id."""
+    identity = f"{of.run_id}/{sequence}/{what}/{of.workflow_id}"
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
 def run_closed(row: RunRow, message_id: str) -> RunClosed:
@@ -95,7 +98,7 @@ def _child_scheduled(found: Effects, working: WorkingRun, event: Any, shard: int
             workflow_id=event.workflow_id,
             workflow_type=event.workflow_type,
             input=event.input,
-            message_id=derived_id(working.run_id, event.sequence, "start"),
+            message_id=derived_id(working, event.sequence, "start"),
             on_existing="restart_closed",
             parent_workflow_id=working.workflow_id,
             parent_run_id=working.run_id,
@@ -109,8 +112,8 @@ def _child_cancel(found: Effects, working: WorkingRun, event: Any, shard: int, n
         c.CancelWorkflow(
             workflow_id=event.workflow_id,
             reason=f"its parent {working.workflow_id} no longer waits for it",
-            run_id=derived_id(working.run_id, event.sequence, "start"),
-            message_id=derived_id(working.run_id, event.sequence, "cancel"),
+            run_id=derived_id(working, event.sequence, "start"),
+            message_id=derived_id(working, event.sequence, "cancel"),
         )
     )
 
@@ -121,7 +124,7 @@ def _external_signal(found: Effects, working: WorkingRun, event: Any, shard: int
             workflow_id=event.workflow_id,
             signal=event.signal,
             input=event.input,
-            message_id=derived_id(working.run_id, event.sequence, "signal"),
+            message_id=derived_id(working, event.sequence, "signal"),
         )
     )
 
@@ -131,7 +134,7 @@ def _external_cancel(found: Effects, working: WorkingRun, event: Any, shard: int
         c.CancelWorkflow(
             workflow_id=event.workflow_id,
             reason=event.reason,
-            message_id=derived_id(working.run_id, event.sequence, "cancel"),
+            message_id=derived_id(working, event.sequence, "cancel"),
         )
     )
 
@@ -184,7 +187,7 @@ def resolve_child(row: RunRow, status: str, result: bytes, failure: Failure | No
         status=status,
         result=result,
         failure=encode(failure) if failure is not None else b"",
-        message_id=derived_id(row.run_id, 0, "closed"),
+        message_id=derived_id(row, 0, "closed"),
     )
 
 
@@ -203,8 +206,8 @@ def _let_children_go(found: Effects, working: WorkingRun, *, terminated: bool) -
             order(
                 workflow_id=pending.workflow_id,
                 reason=f"its parent {working.workflow_id} has ended",
-                run_id=derived_id(working.run_id, pending.sequence, "start"),
-                message_id=derived_id(working.run_id, pending.sequence, "parent-closed"),
+                run_id=derived_id(working, pending.sequence, "start"),
+                message_id=derived_id(working, pending.sequence, "parent-closed"),
             )
         )
 

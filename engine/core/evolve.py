@@ -40,9 +40,11 @@ def write_header(working: WorkingRun, numbered: int) -> None:
         working.writes[run_key(working.workflow_id)] = pack(row)
 
 
-def remember_message(writes: dict[bytes, bytes | None], now_ms: int, message_id: str, run_id: str) -> None:
+def remember_message(
+    writes: dict[bytes, bytes | None], now_ms: int, workflow_id: str, message_id: str, run_id: str
+) -> None:
     """Keep that a message took effect, and in which run."""
-    writes[message_key(now_ms, message_id)] = run_id.encode()
+    writes[message_key(now_ms, workflow_id, message_id)] = run_id.encode()
 
 
 def _row(working: WorkingRun) -> RunRow:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 TASKS_KEPT_MIN = 64
+CLOSES_MAX = 100
+_undying: list[Any] = []  # coroutines that cannot be closed: kept, so that they are never woken by being collected
 DUE_MS_MAX = 1 << 62  # half of what 64 bits hold: whatever lies beyond is as good as never
 
 
@@ -163,14 +165,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         for task in reversed(self.tasks):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # eviction is no accident
-                coroutine = task.get_coro()
-                try:
-                    if coroutine is not None:
-                        coroutine.close()
-                except BaseException:  # noqa: BLE001, S112
-                    # It swallowed GeneratorExit, or its cleaning up failed, perhaps with CancelledError or SystemExit:
-                    # it is gone all the same, and that concerns nobody any more.
-                    continue
+                _close(task.get_coro())
         self.tasks.clear()
         self._ready.clear()
 
@@ -272,6 +267,21 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """asyncio's own timers tell the loop; ours tell the program."""
+
+
+def _close(coroutine: Any) -> None:
+    """End it here and now, under its own loop. What is left to the garbage collector runs its `finally` blocks later, in
+    any thread and under any run's loop: their orders would be another run's."""
+    for _ in range(CLOSES_MAX):
+        try:
+            if coroutine is not None:
+                coroutine.close()
+            return
+        except RuntimeError:  # it swallowed GeneratorExit and waits again; or cleaning up failed, and now it is gone
+            continue
+        except BaseException:  # noqa: BLE001 - what cleaning up raises, SystemExit too, concerns nobody any more
+            return
+    _undying.append(coroutine)
 
 
 def _in_order(items: Iterable[Any] = ()) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -82,11 +83,15 @@ class Program:
         self._orders = orders
         before = self.loop.enter()
         guards.enter()
+        collects = gc.isenabled()
+        gc.disable()  # a collection runs whatever it finalizes under this loop, at a moment that no replay repeats
         try:
             for fact in facts:
                 _DELIVER[type(fact)](self, fact)
             self._run_until_idle()
         finally:
+            if collects:
+                gc.enable()
             guards.leave()
             self.loop.leave(before)
         self._end_if_done()

@@ -156,9 +156,9 @@ def parse_due_key(key: bytes) -> DueKey:
     )
 
 
-def message_key(now_ms: int, message_id: str) -> bytes:
+def message_key(now_ms: int, workflow_id: str, message_id: str) -> bytes:
     """That a message took effect, in the bucket of its day."""
-    return b"M%b%b" % ((now_ms // DAY_MS).to_bytes(4, "big"), message_id.encode())
+    return b"M%b%b\x00%b" % ((now_ms // DAY_MS).to_bytes(4, "big"), workflow_id.encode(), message_id.encode())
 
 
 def closed_key(closed_ms: int, workflow_id: str, run_id: str) -> bytes:

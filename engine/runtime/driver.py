@@ -170,6 +170,7 @@ class Driver:
     def abandon(self) -> None:
         """Let go of files without a goodbye, after an error."""
         for held in self._held.values():
+            held.shard.close()
             held.store.close()
         self._held.clear()
         self._close_parked()
@@ -245,7 +246,8 @@ class Driver:
         """Settle the transactional id, learn from the changelog what did commit after all, deliver from there."""
         self._transactor.recover(self._settings.settle_timeout_s)
         for number, held in self._held.items():
-            bring_up(self._log, self.topics, number, held.store, self._clock_ms())
+            if bring_up(self._log, self.topics, number, held.store, self._clock_ms()):
+                held.shard.runs.clear()  # rows changed under runs in memory, perhaps by a successor's hand
             held.shard.discard()
         self._start(list(self._held))
         self._went_back = False
@@ -264,6 +266,7 @@ class Driver:
         for number in numbers:
             held = self._held.pop(number)
             held.shard.discard()
+            held.shard.close()
             self._parked[number] = held.store
         self._parked_until_ms = self._clock_ms() + PARKED_MS
         self._router.own(list(self._held))

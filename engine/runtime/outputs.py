@@ -174,7 +174,7 @@ class Outputs:
 
     def dead_letter(self, record: StoredRecord, rejection: Rejection, now_ms: int) -> Record:
         """A record that nobody can use, as it was found."""
-        value, message = record.value or b"", rejection.message
+        value, message = record.value or b"", rejection.message[:4_000]
         if len(value) > DEAD_VALUE_BYTES_MAX:
             message += f" (Only its first {DEAD_VALUE_BYTES_MAX:,} of {len(value):,} bytes are kept here.)"
             value = value[:DEAD_VALUE_BYTES_MAX]

@@ -15,6 +15,7 @@ from penstock.engine.core.rows import (
 from penstock.engine.runtime.overlay import Layer, Overlay
 
 ROWS_MAX = 200
+HISTORY_ROWS_MAX = 500
 
 
 def sweep(layer: Layer, rows: Overlay, swept_day: int, now_ms: int, kept_ms: int) -> int:
@@ -38,20 +39,21 @@ def _sweep_messages(layer: Layer, rows: Overlay, day: int) -> bool:
 
 
 def _sweep_runs(layer: Layer, rows: Overlay, day: int) -> bool:
-    expired = []
+    left = HISTORY_ROWS_MAX
     for count, (key, _) in enumerate(rows.scan(b"Z", day_bound(b"Z", day))):
         if count == ROWS_MAX:
-            break
-        expired.append(key)
-    for key in expired:
+            return True
         workflow_id, run_id = parse_closed_key(key)
+        prefix = run_prefix(b"H", workflow_id, run_id)
+        for history_key, _ in rows.scan(prefix, after(prefix)):
+            if left == 0:
+                return True  # the header goes last: until then nobody can start the same run anew
+            layer.writes[history_key] = None
+            left -= 1
         header = rows.get(run_key(workflow_id))
         row = unpack_run(header) if header is not None else None
         if row is not None and row.run_id == run_id and row.status in CLOSED:
             layer.writes[run_key(workflow_id)] = None
             layer.touched.add(workflow_id)
-        prefix = run_prefix(b"H", workflow_id, run_id)
-        for history_key, _ in rows.scan(prefix, after(prefix)):
-            layer.writes[history_key] = None
         layer.writes[key] = None
-    return len(expired) == ROWS_MAX
+    return False

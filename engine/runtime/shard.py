@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from penstock.engine.core.decide import decide, rejected_child
+from penstock.engine.core.decide import TOO_LARGE, as_failed, decide, rejected_child
 from penstock.engine.core.decision import Decision, FireTimer, Rejection, RetryActivity
 from penstock.engine.core.effects import Effects, cause
 from penstock.engine.core.evolve import evolve, remember_message, write_header
@@ -50,13 +50,23 @@ log = structlog.get_logger(__name__)
 
 DUE_MAX = 1_000
 NEVER_MS = 1 << 62
+REASON_CHARS_MAX = 2_000
 _REMEMBERED = frozenset({c.SignalWorkflow, c.CancelWorkflow, c.TerminateWorkflow, c.RetryWorkflow, c.StartWorkflow})
 _TIMER = Trigger()
 _NEVER_COMMITS = Rejection(
     "engine_error", "It kept its transaction from committing; look at the processor's log."
 )
 _ENGINE_ERROR = Rejection("engine_error", "Deciding it failed inside Penstock; the processor's log has the traceback.")
+_ENGINE_FAILED = e.WorkflowBlocked(reason=_ENGINE_ERROR.reason, message=_ENGINE_ERROR.message)
 AGAIN_MS = 60_000
+
+
+class _Unrecordable(Exception):
+    """What reached a run can be neither recorded nor sent, even when the run is parked."""
+
+    def __init__(self, problem: e.WorkflowBlocked) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 class ShardLimits(msgspec.Struct, frozen=True):
@@ -135,6 +145,10 @@ class Shard:
         self._load()
         self.retry_blocked()
 
+    def close(self) -> None:
+        """Let go of all runs in memory. A coroutine that is merely dropped would clean up whenever it is collected."""
+        self.runs.clear()
+
     def is_due(self, clock_ms: int) -> bool:
         """Whether there is something to decide without a record."""
         return clock_ms >= self.next_due_ms or bool(self._blocked)
@@ -176,23 +190,50 @@ class Shard:
         decision = self._carry_out(layer, taken, trigger, now_ms)
         if decision is None:
             self._dead_letter(layer, record, _ENGINE_ERROR, now_ms)
-        else:
-            self._answer(layer, record, taken, decision, now_ms)
+            decision = Decision(run_id="", rejection=msgspec.structs.replace(_ENGINE_ERROR, keep=False))
+        self._answer(layer, record, taken, decision, now_ms)
 
     def _carry_out(self, layer: Layer, command: Any, trigger: Trigger, now_ms: int) -> Decision | None:
         """Decide and record. An error of the engine itself harms this run alone: it is parked, and None returned."""
         workflow_id = command.workflow_id
-        for _ in range(2):
+        attempts = 2
+        while attempts:
+            attempts -= 1
             try:
                 return self._decide_and_record(layer, command, trigger, now_ms)
+            except _Unrecordable as found:
+                self.runs.evict(workflow_id)
+                return self._turn_down(layer, command, found.problem, trigger, now_ms)
             except Exception:
                 log.exception("deciding failed", workflow_id=workflow_id, command=type(command).__name__)
                 self.runs.evict(workflow_id)
-        run = self.runs.get(workflow_id)
-        if run.row is not None and run.row.status not in CLOSED and run.row.status != BLOCKED:
-            blocked = e.WorkflowBlocked(reason=_ENGINE_ERROR.reason, message=_ENGINE_ERROR.message)
-            self._record(layer, run, Decision(run_id=run.run_id, events=[blocked]), _TIMER, now_ms)
+            if attempts == 0 and self._block(layer, workflow_id, _ENGINE_FAILED, now_ms):
+                attempts = 1  # a BLOCKED run only takes note: its code will hear of it when it is retried
         return None
+
+    def _block(self, layer: Layer, workflow_id: str, problem: e.WorkflowBlocked, now_ms: int) -> bool:
+        """Park the run, if it is open and not parked yet; whether it was."""
+        run = self.runs.get(workflow_id)
+        if run.row is None or run.row.status in CLOSED or run.row.status == BLOCKED:
+            return False
+        self._record(layer, run, Decision(run_id=run.run_id, events=[problem]), _TIMER, now_ms)
+        return True
+
+    def _turn_down(
+        self, layer: Layer, command: Any, problem: e.WorkflowBlocked, trigger: Trigger, now_ms: int
+    ) -> Decision | None:
+        """The input itself cannot be recorded, whatever the code orders. Where code waits for it, it counts as failed."""
+        if isinstance(command, RetryActivity):
+            self._block(layer, command.workflow_id, problem, now_ms)
+            return None
+        failed = as_failed(command)
+        if failed is not None and failed != command:
+            return self._carry_out(layer, failed, trigger, now_ms)
+        run = self.runs.get(command.workflow_id)
+        rejection = Rejection("too_large", TOO_LARGE, run.run_id)
+        decision = Decision(run_id=run.run_id, ignored=TOO_LARGE, rejection=rejection)
+        self._record(layer, run, decision, trigger, now_ms)
+        return decision
 
     def _decide_and_record(self, layer: Layer, command: Any, trigger: Trigger, now_ms: int) -> Decision:
         run = self.runs.get(command.workflow_id)
@@ -201,6 +242,8 @@ class Shard:
         seen = self._seen(command, before, now_ms) if remembered and before is not None else None
         earlier_run = before.run_id if before is not None else ""
         decision = _repeated(run, command, seen) if seen is not None else decide(run, command, now_ms)
+        if len(decision.ignored) > REASON_CHARS_MAX:
+            decision = _shortened(decision)
         self._record(layer, run, decision, trigger, now_ms)
         if remembered and not decision.ignored:
             self._remember(layer, command, earlier_run, now_ms)
@@ -210,17 +253,17 @@ class Shard:
         """The run in which this very message took effect before."""
         if isinstance(command, c.StartWorkflow) and command.message_id == before.run_id:
             return before.run_id.encode()
-        today = self._overlay.get(message_key(now_ms, command.message_id))
+        today = self._overlay.get(message_key(now_ms, command.workflow_id, command.message_id))
         if today is not None:
             return today
-        return self._overlay.get(message_key(now_ms - DAY_MS, command.message_id))
+        return self._overlay.get(message_key(now_ms - DAY_MS, command.workflow_id, command.message_id))
 
     def _remember(self, layer: Layer, command: Any, earlier_run: str, now_ms: int) -> None:
         """Keep that a message took effect. A start is known by its run, until another run takes the id over."""
         if not isinstance(command, c.StartWorkflow):
-            remember_message(layer.writes, now_ms, command.message_id, earlier_run)
+            remember_message(layer.writes, now_ms, command.workflow_id, command.message_id, earlier_run)
         elif earlier_run:
-            remember_message(layer.writes, now_ms, earlier_run, earlier_run)
+            remember_message(layer.writes, now_ms, command.workflow_id, earlier_run, earlier_run)
 
     # From a decision to the layer.
 
@@ -244,11 +287,10 @@ class Shard:
             run.forget()
 
     def _apply(self, layer: Layer, run: LiveRun, decision: Decision, trigger: Trigger, now_ms: int) -> None:
-        if not run.run_id:
-            run.run_id = decision.run_id
-        first = run.row.next_number if run.row is not None and run.run_id == run.row.run_id else 1
-        if first > 1 and isinstance(decision.events[0], e.WorkflowStarted):
-            first = 1
+        starts = isinstance(decision.events[0], e.WorkflowStarted)
+        if starts:
+            run.run_id = decision.run_id  # not that of an earlier run of the id
+        first = run.row.next_number if run.row is not None and not starts else 1
         found = Effects()
         for event in decision.events:
             cause(found, run, event, self.number, now_ms)
@@ -282,6 +324,8 @@ class Shard:
         self.runs.evict(workflow_id)
         run = self.runs.get(workflow_id)
         facts = [event for event in decision.events if type(event) not in ORDERS]
+        if len(facts) == len(decision.events):  # no order is to blame
+            raise _Unrecordable(problem)
         if any(isinstance(event, e.WorkflowUnblocked) for event in facts) and run.row is not None:
             facts = [event for event in facts if not isinstance(event, e.WorkflowUnblocked)]
             facts.insert(0, e.WorkflowUnblocked(by="a retry"))
@@ -413,6 +457,14 @@ def _repeated(run: LiveRun, command: Any, seen: bytes) -> Decision:
             status=run.row.status,
         ),
     )
+
+
+def _shortened(decision: Decision) -> Decision:
+    """A refusal that quotes an input without bounds is itself bounded."""
+    rejection = decision.rejection
+    if rejection is not None:
+        rejection = msgspec.structs.replace(rejection, message=f"{rejection.message[:REASON_CHARS_MAX]}…")
+    return msgspec.structs.replace(decision, ignored=f"{decision.ignored[:REASON_CHARS_MAX]}…", rejection=rejection)
 
 
 def by_shard(records: Iterable[StoredRecord]) -> dict[int, list[StoredRecord]]:

@@ -85,8 +85,8 @@ def _entry(value: bytes) -> ShardOwned | None:
     return entry if isinstance(entry, ShardOwned) else None
 
 
-def bring_up(events: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> None:
-    """Replay the changelog's tail into the store. Raises StoreAheadOfLog, LogUnavailable."""
+def bring_up(events: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> bool:
+    """Replay the changelog's tail into the store; whether that changed it. Raises StoreAheadOfLog, LogUnavailable."""
     report = restore(
         events,
         topics.state_changelog,
@@ -96,6 +96,7 @@ def bring_up(events: Log, topics: Topics, shard: int, store: Store, now_ms: int)
         distrusted=_is_stale(store, now_ms),
     )
     log.info("shard restored", shard=shard, records=report.records, wiped=report.wiped)
+    return report.wiped or report.records > 0
 
 
 def _is_stale(store: Store, now_ms: int) -> bool:

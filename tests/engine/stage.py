@@ -60,6 +60,8 @@ class Stage:
         """Lose all memory, keep the stores; perhaps with other code."""
         if definitions:
             self.definitions = {definition.name: definition for definition in definitions}
+        for node in self.nodes:
+            node.close()
         self.nodes = [self._shard(number) for number in range(self.shards)]
         self.tick()
 

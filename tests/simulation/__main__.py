@@ -12,7 +12,9 @@ from tests.simulation.world import Failed, simulate
 def main() -> int:
     """0 when every seed held, 1 after the story of the first that did not."""
     arguments = _arguments()
-    seeds = [arguments.seed] if arguments.seed is not None else range(arguments.first, arguments.first + arguments.seeds)
+    seeds = (
+        [arguments.seed] if arguments.seed is not None else range(arguments.first, arguments.first + arguments.seeds)
+    )
     began_s = time.perf_counter()
     transactions = failed = 0
     for seed in seeds:

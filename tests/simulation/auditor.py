@@ -201,7 +201,9 @@ class Auditor:
                 raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} goes on")
             runs.append(Run(decision.workflow_id, decision.run_id, events[0]))
         if not runs or runs[-1].run_id != decision.run_id:
-            raise Violation("H (history)", f"{decision.workflow_id} goes on in run {decision.run_id}, which is not its own")
+            raise Violation(
+                "H (history)", f"{decision.workflow_id} goes on in run {decision.run_id}, which is not its own"
+            )
         runs[-1].take(decision, events)
 
     def rejected(self, message_id: str) -> bool:

@@ -74,7 +74,13 @@ class Partition:
         self.open: dict[Transaction, int] = {}
 
     def append(
-        self, key: bytes | None, value: bytes | None, at_ms: int, transaction: Transaction | None, *, control: bool = False
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        at_ms: int,
+        transaction: Transaction | None,
+        *,
+        control: bool = False,
     ) -> Entry:
         entry = Entry(self.where, len(self.entries), key, value, at_ms, transaction, control=control)
         self.entries.append(entry)
@@ -229,7 +235,12 @@ class Broker:
         return made
 
     def add_offsets(
-        self, transactional_id: str, epoch: int, group: Group, member: str, generation: int,
+        self,
+        transactional_id: str,
+        epoch: int,
+        group: Group,
+        member: str,
+        generation: int,
         offsets: Mapping[TopicPartition, int],
     ) -> None:
         """Offsets in the open transaction, fenced by the group's generation."""

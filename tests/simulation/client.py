@@ -1,4 +1,4 @@
-"""How does one process see the simulated log? Through the contract of topics/log.py, with a fault possible in each call.
+"""How does one process see the simulated log? Through the contract of topics/log.py; each call may go wrong.
 
 `Faults.at` stands before every call that goes over the network: it may raise LogUnavailable, end the process, or let
 other processes run before the call goes on, as a pause of the machine would.

@@ -1,4 +1,4 @@
-"""Who writes commands? Clients and foreign producers: well-behaved, impatient, misinformed, and some that write garbage."""
+"""Who writes commands? Clients and foreign producers: patient ones, misinformed ones, and some that write garbage."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
 from tests.simulation.broker import Broker
 from tests.simulation.story import Story
+from tests.simulation.workflows import DEFINITIONS
 
 _JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
 _JSON_FIELDS = {
@@ -39,7 +40,6 @@ class Client:
         self.asked: dict[str, list[Any]] = {}  # message id -> the commands published under it, each time
         self.garbage: dict[tuple[str, int, int], str] = {}  # what must become a dead letter
         self.hopeless: set[str] = set()  # message ids that may become dead letters
-        self.is_careful = True  # set to False where records may go astray
 
     def message_id(self) -> str:
         """A new one."""
@@ -48,8 +48,6 @@ class Client:
 
     def start(self, workflow_type: str, workflow_id: str, *args: Any, hopeless: bool = False, **fields: Any) -> str:
         """Ask for a run; returns the message id, which is the run's id."""
-        from tests.simulation.workflows import DEFINITIONS  # noqa: PLC0415 - this module knows records alone
-
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
         return self.ask(

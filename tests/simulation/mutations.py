@@ -60,9 +60,7 @@ def _no_recover(self: Driver, begin_again: Callable[[Driver], None] = Driver._be
         begin_again(self)
 
 
-def _no_settle(
-    self: Driver, partitions: Any, *, lost: bool, released: Callable[..., None] = Driver.released
-) -> None:
+def _no_settle(self: Driver, partitions: Any, *, lost: bool, released: Callable[..., None] = Driver.released) -> None:
     with patch.object(Driver, "settle", lambda self, *, wait: True):
         released(self, partitions, lost=lost)
 
@@ -145,6 +143,12 @@ def _doubts(weather: Weather) -> None:
     weather.chaos, weather.chaos_kinds, weather.processes = 1.5, ["stop", "expel"], 2
 
 
+def _handovers(weather: Weather) -> None:
+    weather.commit_fault, weather.commit_kinds = 0.6, ["delayed"]
+    weather.chaos, weather.chaos_kinds, weather.processes, weather.turns = 5.0, ["stop"], 2, 300
+    weather.deaf = weather.unavailable = weather.crash_in_call = weather.crash_at_store = weather.pause = 0.0
+
+
 def _clocks(weather: Weather) -> None:
     weather.chaos, weather.chaos_kinds = 3.0, ["skew", "kill"]
 
@@ -184,7 +188,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         Group, "admits", lambda self, member, generation: True, _sleepers
     ),
     "epochs are not checked": Mutation(Broker, "_fence", lambda self, transactional_id, epoch: None, _zombies),
-    "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _doubts),
+    "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _handovers),
 }
 
 # `evolve` and `decide` look functions up in tables: those entries change along.

@@ -1,4 +1,4 @@
-"""What is one processor in the simulation? The production Driver on a disk and a clock of its own, and all that ends it."""
+"""What is one processor in the simulation? The production Driver, on a disk and a clock of its own."""
 
 from __future__ import annotations
 

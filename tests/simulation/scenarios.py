@@ -1,4 +1,4 @@
-"""What do clients want, and what must come of it? Each scenario: moves to make when it is time, and a verdict at the end.
+"""What do clients want, and what must come of it? A scenario is moves to make when it is time, and a verdict.
 
 The verdicts are plain Python: what the workflow would give if nothing ever went wrong.
 """
@@ -58,7 +58,9 @@ def closed(workflow_id: str) -> Ready:
 
 def completed(workflow_id: str, expected: Any) -> Verdict:
     """One run, with that result."""
-    return judged(workflow_id, lambda run: "" if (value := result(run)) == expected else f"gave {value}, not {expected}")
+    return judged(
+        workflow_id, lambda run: "" if (value := result(run)) == expected else f"gave {value}, not {expected}"
+    )
 
 
 def judged(workflow_id: str, judge: Callable[[Run], str], status: str = "completed") -> Verdict:
@@ -86,7 +88,9 @@ def result(run: Run) -> Any:
 def _simple(workflow_type: str, arguments: Callable[[Random], tuple[Any, ...]], model: Callable[..., Any]) -> Any:
     def build(random: Random, name: str) -> Scenario:
         given = arguments(random)
-        return Scenario(name, [Move(lambda client: client.start(workflow_type, name, *given))], completed(name, model(*given)))
+        return Scenario(
+            name, [Move(lambda client: client.start(workflow_type, name, *given))], completed(name, model(*given))
+        )
 
     return build
 
@@ -108,7 +112,9 @@ def _racing(random: Random, name: str) -> Scenario:
         expected = value * value if run.of(e.ActivityCompleted) else -1
         return "" if result(run) == expected else f"gave {result(run)}, not {expected}"
 
-    return Scenario(name, [Move(lambda client: client.start("sim_racing", name, value, patience_ms))], judged(name, judge))
+    return Scenario(
+        name, [Move(lambda client: client.start("sim_racing", name, value, patience_ms))], judged(name, judge)
+    )
 
 
 def _approval(random: Random, name: str) -> Scenario:
@@ -128,7 +134,9 @@ def _approval(random: Random, name: str) -> Scenario:
 def _collector(random: Random, name: str) -> Scenario:
     values = [random.randrange(1_000_000) for _ in range(random.randint(1, 4))]
     moves = [Move(lambda client: client.start("sim_collector", name, len(values)))]
-    moves += [Move(lambda client, value=value: client.signal(name, "sim_tick", value), started(name)) for value in values]
+    moves += [
+        Move(lambda client, value=value: client.signal(name, "sim_tick", value), started(name)) for value in values
+    ]
     return Scenario(name, moves, completed(name, sorted(values)))
 
 
@@ -148,7 +156,9 @@ def _trip(random: Random, name: str) -> Scenario:
     moves = [Move(lambda client: client.start(workflow_type, name, places))]
     is_cancelled = random.random() < 0.4
     if is_cancelled:
-        moves.append(Move(lambda client: client.ask(c.CancelWorkflow(workflow_id=name, reason="changed")), started(name)))
+        moves.append(
+            Move(lambda client: client.ask(c.CancelWorkflow(workflow_id=name, reason="changed")), started(name))
+        )
 
     def judge(run: Run) -> str:
         scheduled = run.of(e.ActivityScheduled)
@@ -163,9 +173,7 @@ def _trip(random: Random, name: str) -> Scenario:
         return "" if ok else f"ended {run.status}, booked {booked} and undid {undone}"
 
     is_full = any(place.startswith("full") for place in places)
-    status = "|".join(
-        (["failed"] if is_full else ["completed"]) + (["cancelled"] if is_cancelled else [])
-    )
+    status = "|".join((["failed"] if is_full else ["completed"]) + (["cancelled"] if is_cancelled else []))
     return Scenario(name, moves, judged(name, judge, status))
 
 
@@ -191,7 +199,9 @@ def _guardian(random: Random, name: str) -> Scenario:
     order, child = random.choice((c.CancelWorkflow, c.TerminateWorkflow)), f"{name}.sleeper"
     moves = [
         Move(lambda client: client.start("sim_guardian", name, name)),
-        Move(lambda client: client.ask(order(workflow_id=name, reason="enough")), started(random.choice((name, child)))),
+        Move(
+            lambda client: client.ask(order(workflow_id=name, reason="enough")), started(random.choice((name, child)))
+        ),
     ]
     status = "cancelled" if order is c.CancelWorkflow else "terminated"
 
@@ -256,7 +266,9 @@ def _awaited(random: Random, name: str) -> Scenario:
 
 
 def _litter(random: Random, name: str) -> Scenario:
-    return Scenario(name, [Move(lambda client: client.litter()) for _ in range(random.randint(1, 3))], lambda auditor: "")
+    return Scenario(
+        name, [Move(lambda client: client.litter()) for _ in range(random.randint(1, 3))], lambda auditor: ""
+    )
 
 
 KINDS: dict[str, Callable[[Random, str], Scenario]] = {
@@ -265,7 +277,9 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "retrying": _simple("sim_retrying", lambda r: (r.randint(1, 9), r.randint(0, 3)), lambda n, failures: n * 2),
     "hopeless": _simple("sim_hopeless", lambda r: (r.randint(1, 9),), lambda n: [1, 3]),
     "stamped": _stamped,
-    "napping": _simple("sim_napping", lambda r: ([r.randint(1, 3_000) for _ in range(r.randint(1, 3))],), lambda n: True),
+    "napping": _simple(
+        "sim_napping", lambda r: ([r.randint(1, 3_000) for _ in range(r.randint(1, 3))],), lambda n: True
+    ),
     "racing": _racing,
     "approval": _approval,
     "collector": _collector,

@@ -1,4 +1,4 @@
-"""What must be true of one run, told from its committed events alone? A second, plain opinion beside the engine's own."""
+"""What must be true of one run, told from its committed events alone? A second opinion beside the engine's own."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class Run:
             self._apply_timer(event, now_ms)
         elif kind.__name__.startswith("Child"):
             self._apply_child(event)
-        if hasattr(event, "sequence") and kind.__name__.endswith(("Scheduled", "Started", "Recorded", "Marked", "Sent")):
+        if hasattr(event, "sequence") and kind.__name__.endswith(
+            ("Scheduled", "Started", "Recorded", "Marked", "Sent")
+        ):
             self._order(event.sequence)
 
     def _order(self, sequence: int) -> None:

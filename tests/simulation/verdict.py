@@ -33,16 +33,22 @@ def pronounce(world: World) -> None:
 def _inputs_are_done(world: World) -> None:
     if world.broker.open:
         raise Violation("L (liveness)", f"transactions are still open: {sorted(world.broker.open)}")
-    (group,) = world.broker.groups.values()
+    left = inputs_left(world)
+    if left:
+        raise Violation("L (liveness)", f"inputs were not processed: {left}")
+
+
+def inputs_left(world: World) -> list[tuple[str, int, int]]:
+    """The first input in each partition that no processor has dealt with yet."""
+    offsets = {where: offset for group in world.broker.groups.values() for where, offset in group.offsets.items()}
+    found = []
     for topic in (world.topics.commands, world.topics.results):
         for number in range(world.shards):
-            left = [
-                entry.offset
-                for entry in world.broker.partition((topic, number)).entries[group.offsets.get((topic, number), 0) :]
-                if entry.is_committed
-            ]
-            if left:
-                raise Violation("L (liveness)", f"{topic}[{number}] was not processed from {left[0]} on")
+            entries = world.broker.partition((topic, number)).entries[offsets.get((topic, number), 0) :]
+            left = next((entry for entry in entries if entry.is_committed), None)
+            if left is not None:
+                found.append((topic, number, left.offset))
+    return found
 
 
 def _stores_are_the_changelog(world: World) -> None:
@@ -100,7 +106,9 @@ def _histories_replay(world: World) -> None:
 
 def _scenarios_came_true(world: World) -> None:
     if any(world.pending):
-        waiting = [scenario.workflow_id for scenario, moves in zip(world.scenarios, world.pending, strict=True) if moves]
+        waiting = [
+            scenario.workflow_id for scenario, moves in zip(world.scenarios, world.pending, strict=True) if moves
+        ]
         raise Violation("L (liveness)", f"clients still wait to go on with {waiting}")
     for scenario in world.scenarios:
         complaint = scenario.verdict(world.auditor)

@@ -7,7 +7,8 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "coup", "coup", "coup", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
+CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
+CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
 
 class Weather:
@@ -54,7 +55,9 @@ class Weather:
         kind = random.choice(self.commit_kinds)
         match kind:
             case "crash":
-                return Fault(kind, random.choice(("begin", "produce", "offsets", "commit")), random.choice((BEFORE, AFTER)))
+                return Fault(
+                    kind, random.choice(("begin", "produce", "offsets", "commit")), random.choice((BEFORE, AFTER))
+                )
             case "unknown":
                 return Fault(kind, "commit", random.choice((BEFORE, AFTER)))
             case "delayed":

@@ -7,6 +7,7 @@ a broken promise raises Violation with the story so far.
 from __future__ import annotations
 
 import random as random_module
+import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -22,7 +23,7 @@ from tests.simulation.clients import Client
 from tests.simulation.process import DOWN, FROZEN, UP, Process
 from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario, make
 from tests.simulation.story import Story, Violation
-from tests.simulation.weather import Weather
+from tests.simulation.weather import CHAOS_WEIGHTS, Weather
 from tests.simulation.workers import Workers
 from tests.simulation.workflows import LATE_QUEUE, QUEUES
 
@@ -30,7 +31,7 @@ START_MS = 1_700_006_370_000  # half a minute before midnight UTC
 DAYS_MS = 30 * 3_600_000  # longer than messages and closed runs are remembered
 REPLIES = 2
 PAUSES_NESTED_MAX = 2
-HEAL_ROUNDS_MAX = 1_500
+HEAL_ROUNDS_MAX = 600
 
 
 def simulate(seed: int, change: Callable[[Weather], None] = lambda weather: None) -> World:
@@ -149,7 +150,9 @@ class World:
             owner.advance_commit()
         else:
             self.broker.time_out(transaction.id)
-            self.story.tell("broker", f"gives up an open transaction of {transaction.id}, for which {reader.name} waits")
+            self.story.tell(
+                "broker", f"gives up an open transaction of {transaction.id}, for which {reader.name} waits"
+            )
 
     def _up(self) -> list[Process]:
         return [process for process in self.processes if self._is_free(process)]
@@ -193,7 +196,7 @@ class World:
 
     def _pass_time(self) -> None:
         self.now_ms += self.random.choice((1, 20, 200, 1_500, 10_000))
-        if self.weather.days and self.random.random() < 0.1:
+        if self.weather.days and self.random.random() < 0.1 and not verdict.inputs_left(self):
             self.now_ms += DAYS_MS
             self.client.forget()
             self.story.tell("", "thirty hours pass")
@@ -210,7 +213,8 @@ class World:
     # Chaos between turns.
 
     def _chaos(self) -> None:
-        kind = self.random.choice(self.weather.chaos_kinds)
+        kinds = self.weather.chaos_kinds
+        kind = self.random.choices(kinds, [CHAOS_WEIGHTS.get(kind, 1) for kind in kinds])[0]
         process = self.random.choice(self.processes)
         if kind in ("kill", "freeze", "coup", "stop") and (process.state != UP or process.in_call):
             return
@@ -334,7 +338,7 @@ class World:
             if process.state == FROZEN:
                 process.state = UP
         quiet = 0
-        for _ in range(HEAL_ROUNDS_MAX):
+        for self.rounds in range(HEAL_ROUNDS_MAX):
             quiet = 0 if self._heal_round() else quiet + 1
             if quiet > 3 and not self._jump():
                 return
@@ -385,7 +389,9 @@ class World:
     def told(self) -> Iterator[None]:
         """What the engine logs becomes part of the story; an error in its log is a violation."""
         before = structlog.get_config()
-        structlog.configure(processors=[self._hear], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
+        structlog.configure(
+            processors=[self._hear], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False
+        )
         try:
             yield
         finally:
@@ -396,7 +402,5 @@ class World:
         details = ", ".join(f"{key} {value}" for key, value in event.items() if key != "exc_info")
         self.story.tell(self._actor[-1] if self._actor else "", f"“{words}” {details}")
         if method in ("exception", "error"):
-            import traceback  # noqa: PLC0415 - errors of the engine alone
-
             raise Violation("E (engine)", f"{words}: {traceback.format_exc()}")
         raise structlog.DropEvent

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, RecordTooLarge, UnknownTopic
-from penstock.topics.kafka import KafkaLog
+from penstock.topics.kafka import KafkaLog, admin
 from penstock.topics.kafka.faults import LibrdkafkaLog, Watch, plain_failure
 from penstock.topics.log import Record, TopicSpec
 from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, unique, values, wait_for
@@ -41,8 +41,9 @@ def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
     ],
     ids=["describe", "create", "configure", "ends", "trim", "read_to_end", "join", "send"],
 )
-def test_where_nobody_listens_every_question_says_so(ask) -> None:
+def test_where_nobody_listens_every_question_says_so(ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """LogUnavailable in one sentence: where nobody answers, and what to do."""
+    monkeypatch.setattr(admin, "ANSWER_TIMEOUT_S", 0.3)
     expected = rf"no Kafka broker answers at {NOBODY}; start one \(docker compose up -d\) or set PENSTOCK_LOG"
     with pytest.raises(LogUnavailable, match=expected):
         ask(KafkaLog(NOBODY))
@@ -69,10 +70,10 @@ def test_a_raised_limit_is_seen_by_who_remembers_the_old_one(kafka: KafkaLog, ka
     topic = make_topic(kafka, max_message_bytes="20000")
     other = KafkaLog(kafka_bootstrap)
     publish(other, topic, [b"small"])
-    with pytest.raises(RecordTooLarge, match="30,000 bytes does not fit"):
-        publish(other, topic, [b"x" * 30_000])
-    kafka.configure(topic, {"max.message.bytes": "40000"})
     publisher = other.publisher()
+    with pytest.raises(RecordTooLarge, match="30,000 bytes does not fit"):
+        publisher.send(Record(topic, 0, None, b"x" * 30_000))
+    kafka.configure(topic, {"max.message.bytes": "40000"})
 
     def accepted() -> bool:
         try:
@@ -91,7 +92,7 @@ def test_a_record_of_just_the_limit_is_taken(kafka: KafkaLog) -> None:
     """What `send` lets through the broker takes as well, to the last byte of the limit."""
     topic = make_topic(kafka, max_message_bytes="20000")
     publisher = kafka.publisher()
-    size = 20_000
+    size = 19_910
     while True:
         try:
             publisher.send(Record(topic, 0, b"key", b"x" * size))

@@ -1,4 +1,4 @@
-"""What do Kafka's transactions do that no other log shows? Fencing by the broker, dead holders, time-outs, replacement."""
+"""What do Kafka's transactions do that no other log shows? Fencing, dead holders, time-outs, replaced producers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock.topics.kafka import KafkaLog, settings
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.transactor import KafkaTransactor
 from penstock.topics.log import Record
-from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, recovered, unique, values
+from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, recovered, unique, values, wait_for
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
 
 
 def test_a_zombie_stays_fenced(kafka: KafkaLog) -> None:
-    """After another recovered its id, a transactor can neither commit, nor abort, nor begin again, until it recovers."""
+    """After another recovered its id, a transactor can neither commit nor abort nor begin again, until it recovers."""
     topic, slot = make_topic(kafka), unique("slot")
     zombie = recovered(kafka, slot)
     zombie.begin()
@@ -74,7 +74,8 @@ def test_a_transaction_that_timed_out_is_settled_and_recovery_goes_on(kafka_boot
     transactor = recovered(log)
     transactor.begin()
     transactor.produce([Record(topic, 0, None, b"too late")])
-    # The broker looks for such transactions every 10 s by default; a reader gets past it only then.
+    wait_for("the record to arrive", lambda: log.ends([(topic, 0)])[topic, 0][1] > 0, lambda: time.sleep(0.02))
+    # A reader gets past it only when the broker has looked for such transactions: by default every 10 s.
     assert everything(log, topic) == []
     with pytest.raises((Fenced, TransactionAborted, OutcomeUnknown)):
         transactor.commit()
@@ -144,7 +145,7 @@ class _Counted:
 
 
 def test_the_producer_is_replaced_after_a_doubtful_commit(kafka: KafkaLog, kafka_bootstrap: str) -> None:
-    """A connection that failed around a commit costs the producer its job before the next `begin`; a calm one does not."""
+    """After trouble with a connection in a commit, `begin` replaces the producer; after a calm commit it does not."""
     topic = make_topic(kafka)
     counted = _Counted(kafka_bootstrap)
     transactor = counted.transactor

@@ -59,7 +59,7 @@ class KafkaLog:
         if start == end:
             return
         watch = Watch(self._bootstrap)
-        consumer = Consumer(settings.reading(self._bootstrap, self._options, watch))
+        consumer = Consumer(settings.reading(self._bootstrap, self._options, watch, to_end=True))
         try:
             yield from read_to_end(consumer, (topic, partition), start, end, timeout_s, self._bootstrap)
         finally:

@@ -109,11 +109,13 @@ def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str)
     }
 
 
-def reading(bootstrap: str, options: Mapping[str, str], watch: Watch) -> Settings:
-    """A consumer in no group; librdkafka wants a group's name all the same."""
+def reading(bootstrap: str, options: Mapping[str, str], watch: Watch, *, to_end: bool = False) -> Settings:
+    """A consumer in no group; librdkafka wants a group's name all the same. `to_end`: it does not stay to wait."""
     return {
         **_client(bootstrap, watch),
         **_FETCH,
+        # The event of a partition's end comes with the first fetch that brings nothing.
+        **({"fetch.wait.max.ms": 5} if to_end else {}),
         **options,
         **_FETCH_FIXED,
         "group.id": "penstock-reader",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from penstock.engine.core.loop import WorkflowLoop
+from penstock.engine.core.retry import delay_ms
 from penstock.engine.core.workflow import now, patched, side_effect, sleep, wait_condition, workflow
 from penstock.schemas.errors import ChildWorkflowFailed
 from penstock.schemas.events import RetryPolicy
-from penstock.engine.core.retry import delay_ms
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -121,6 +123,66 @@ def test_eviction_survives_what_cleaning_code_raises(error: str) -> None:
     stage.nodes[0].runs.clear()
     stage.signal("go")
     assert stage.described()["status"] == "completed"
+
+
+@workflow
+async def clinging() -> None:
+    never = asyncio.get_running_loop().create_future()
+    try:
+        await flows.go.wait()
+    finally:
+        try:
+            await never
+        finally:
+            await flows.unbook("room")
+
+
+@workflow
+async def collecting() -> int:
+    gc.collect()
+    return await flows.add(1, 2)
+
+
+@pytest.mark.parametrize("flow", [clinging, flows.cleaner])
+def test_no_run_is_given_the_orders_of_one_that_is_gone(flow: Any) -> None:
+    """Code of a run whose shard was let go never runs again, not even its `finally` blocks under another run's loop."""
+    stage = Stage(flow)
+    stage.start(flow)
+    stage.nodes[0].close()
+    del stage
+    other = Stage(collecting)
+    other.start(collecting)
+    assert [task.activity for task in other.take("tasks")] == ["add"]
+
+
+@workflow
+async def littering() -> int:
+    await flows.go.wait()
+    for _ in range(3_000):
+        ring: list[Any] = []
+        ring.append(ring)
+    return await flows.add(1, 2)
+
+
+def test_nothing_is_collected_while_workflow_code_runs() -> None:
+    """Finalizers of others' cyclic garbage never run under a run's loop."""
+    seen: list[bool] = []
+
+    class Ring:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            seen.append(isinstance(asyncio._get_running_loop(), WorkflowLoop))
+
+    stage = Stage(littering)
+    stage.start(littering)
+    for _ in range(50):
+        Ring()
+    stage.signal("go")
+    gc.collect()
+    assert len(seen) == 50
+    assert not any(seen)
 
 
 @workflow
