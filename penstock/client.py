@@ -283,7 +283,10 @@ class Run(Generic[R]):
                 reply = await self._ask(AwaitResult(workflow_id=self.id, run_id=self.run_id, **self._asking()), wait_s)
             except NotAnswered:
                 if seconds_left(deadline) == 0.0:
-                    raise StillRunning(f"{self.id} did not close within {timeout}; it goes on, ask again.") from None
+                    raise StillRunning(
+                        f"{self.id} did not close within {timeout}; its run stays open, "
+                        f"and `penstock show {self.id}` tells what it waits for."
+                    ) from None
                 continue
             if isinstance(reply, RunClosed):
                 self._closed = not self.run_id or self.run_id == reply.run_id

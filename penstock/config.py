@@ -145,8 +145,11 @@ def _checked(said: Mapping[str, Any], where: str) -> Settings:
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$.")
         name = at.rstrip("`")
+        hint = get_type_hints(Settings, include_extras=True).get(name)
+        words = get_args(get_args(hint)[0]) if hint is not None else ()
+        allowed = f"; write one of {', '.join(words)}" if words else ""
         raise SettingsError(
-            f"the setting {name or 'given'} in {where} has no meaning ({said.get(name)!r}): {reason}"
+            f"the setting {name or 'given'} in {where} has no meaning ({said.get(name)!r}): {reason}{allowed}"
         ) from error
     try:
         check_url(settings.log)

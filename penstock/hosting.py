@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
@@ -19,7 +20,7 @@ from penstock.config import Settings
 from penstock.engine.core.workflow import WorkflowDefinition
 from penstock.engine.runtime.driver import wall_clock_ms
 from penstock.engine.runtime.processor import Processor
-from penstock.schemas.errors import TopicMismatch, UnknownTopic
+from penstock.schemas.errors import StoreError, TopicMismatch, UnknownTopic
 from penstock.serve import ReadServer
 from penstock.topics import admin
 from penstock.topics.catalogue import SHARDS_EMBEDDED, SHARDS_KAFKA, Topics, specs
@@ -77,7 +78,8 @@ class Reach(NamedTuple):
 def processor_part(
     reach: Reach, settings: Settings, workflows: Workflows, clock_ms: Callable[[], int] = wall_clock_ms
 ) -> tuple[Part, str]:
-    """A processor with its committed reads over HTTP, and the address of those."""
+    """A processor with its committed reads over HTTP, and the address of those. Raises StoreError."""
+    _make_directory(settings.state_path)
     server = ReadServer(lambda: processor.stores(), reach.shards)  # noqa: PLW0108 - the processor is made below
     processor = Processor(
         reach.log,
@@ -97,6 +99,22 @@ def processor_part(
             server.stop()
 
     return Part("processor", run, lambda: processor.stop(0)), server.address
+
+
+def _make_directory(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the directory of the state {path} cannot be made ({error.strerror}): "
+            "choose another with --data, or mend its permissions"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"the directory of the state {path} cannot be written: choose another with --data, or mend its permissions"
+        )
 
 
 def worker_part(

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from penstock.schemas.errors import ModuleNotLoaded
+from penstock.schemas.errors import ModuleNotLoaded, UserError
+
+_NOT_USER_CODE = ("penstock.", "importlib.", "_frozen_importlib")
 
 
 def load_modules(names: Sequence[str]) -> list[ModuleType]:
@@ -65,10 +67,18 @@ def _raised(shown: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         where = f" in {error.filename}:{error.lineno}"
         return f"cannot load {shown}: SyntaxError: {error.msg}{where}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    if len(frames) > 1:
+    frames = [
+        summary
+        for (frame, _), summary in zip(
+            traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True
+        )
+        if not str(frame.f_globals.get("__name__", "")).startswith(_NOT_USER_CODE)
+    ]
+    if frames:
         last = frames[-1]
         where = f" in {last.filename}:{last.lineno}" + (f" ({last.line})" if last.line else "")
+    if isinstance(error, UserError):  # a sentence of ours, about the line of theirs
+        return f"cannot load {shown}: {str(error).rstrip('.')}{where}"
     return f"cannot load {shown}: {type(error).__name__}: {error}{where}"
 
 

@@ -142,7 +142,11 @@ def _one(stores: Mapping[int, StoreReader], shards: int, request: Request) -> Re
         found = {"events": events} if events else None
     else:
         found = reads.describe(store, workflow_id)
-    return _json(found) if found is not None else _problem(404, "not_found", f"there is no workflow {workflow_id}.")
+    if found is None:
+        run_id = request.query_params.get("run_id", "")
+        missing = f"{workflow_id} has no run {run_id}" if run_id else f"there is no run with the id {workflow_id}"
+        return _problem(404, "not_found", f"{missing}.")
+    return _json(found)
 
 
 def _guarded(answer: Callable[[], Response]) -> Response:

@@ -63,6 +63,9 @@ class Broker:
         "share.coordinator.state.topic.num.partitions": "4",
         # Tests rebalance often and wait for time-outs.
         "group.initial.rebalance.delay.ms": "0",
+        # A broker that was killed is let in again only when its last session is over.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         "group.min.session.timeout.ms": "1000",
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "transaction.partition.verification.enable": "true",

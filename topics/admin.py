@@ -55,7 +55,22 @@ class Mismatch(msgspec.Struct, frozen=True, tag=True):
         )
 
 
-Change = Create | Configure | Mismatch
+class TooFewCopies(msgspec.Struct, frozen=True, tag=True):
+    """The topic is replicated less than it must be, which only Kafka's own tools can change."""
+
+    topic: str
+    actual: int
+    required: int
+
+    def __str__(self) -> str:
+        copies = f"{self.actual} {'copy' if self.actual == 1 else 'copies'}"
+        return (
+            f"{self.topic} has {copies} of each partition and must have {self.required}: "
+            "let kafka-reassign-partitions make more, or leave the setting replication out"
+        )
+
+
+Change = Create | Configure | Mismatch | TooFewCopies
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -64,9 +79,9 @@ class Plan(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
     @property
-    def mismatches(self) -> list[Mismatch]:
+    def mismatches(self) -> list[Mismatch | TooFewCopies]:
         """What the plan cannot mend."""
-        return [change for change in self.changes if isinstance(change, Mismatch)]
+        return [change for change in self.changes if isinstance(change, Mismatch | TooFewCopies)]
 
 
 def plan(log: Log, specs: Sequence[TopicSpec]) -> Plan:
@@ -159,6 +174,8 @@ def _changes(spec: TopicSpec, facts: TopicFacts | None) -> list[Change]:
         return [Create(spec)]
     if facts.partitions != spec.partitions:
         return [Mismatch(spec.name, facts.partitions, spec.partitions)]
+    if 0 < facts.replication < spec.replication:
+        return [TooFewCopies(spec.name, facts.replication, spec.replication)]
     return [
         Configure(spec.name, key, facts.config.get(key), required)
         for key, required in sorted(spec.config.items())
@@ -173,7 +190,7 @@ def _problem(change: Change) -> str:
             return f"{spec.name} does not exist: {remedy}"
         case Configure(topic, key, actual, required):
             return f"{key} of {topic} is {actual or 'not set'} and must be {required}: {remedy}"
-        case Mismatch():
+        case Mismatch() | TooFewCopies():
             return str(change)
 
 

@@ -62,11 +62,12 @@ class TopicSpec(msgspec.Struct, frozen=True):
 
 
 class TopicFacts(msgspec.Struct, frozen=True):
-    """A topic as it is."""
+    """A topic as it is. `replication`: how many copies its partitions have at least; 0 where there is no such thing."""
 
     name: str
     partitions: int
     config: Mapping[str, str]
+    replication: int = 0
 
 
 class Listener(Protocol):

@@ -18,7 +18,7 @@ from penstock.engine.core.workflow import signal_problem
 from penstock.schemas import commands as c
 from penstock.schemas import events as e
 from penstock.schemas.codec import decode, encode
-from penstock.schemas.errors import NonDeterminism, PayloadTooLarge, UnknownWorkflowType, Undecodable
+from penstock.schemas.errors import NonDeterminism, PayloadTooLarge, Undecodable, UnknownWorkflowType
 from penstock.schemas.failure import Failure, type_name
 from penstock.schemas.replies import Accepted
 from penstock.schemas.tasks import TaskCompleted, TaskFailed
@@ -58,7 +58,9 @@ def _start(run: RunView, command: c.StartWorkflow, now_ms: int) -> Decision:
     try:
         definition.signature.decode(command.input)
     except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
-        return _refused_start(command, Rejection("bad_input", f"{command.workflow_type} cannot take this input: {error}"))
+        return _refused_start(
+            command, Rejection("bad_input", f"{command.workflow_type} cannot take this input: {error}")
+        )
     fact = e.WorkflowStarted(
         workflow_type=command.workflow_type,
         version=definition.version,
@@ -82,7 +84,8 @@ def _existing(row: RunRow, command: c.StartWorkflow) -> Decision:
     is_own = row.run_id == command.message_id
     if command.parent_workflow_id and not is_own:
         return _refused_start(
-            command, Rejection("already_exists", f"{row.workflow_id} is taken by another run ({row.run_id}).", row.run_id)
+            command,
+            Rejection("already_exists", f"{row.workflow_id} is taken by another run ({row.run_id}).", row.run_id),
         )
     if command.on_existing == "reject" and not is_own:
         return Decision(
@@ -116,15 +119,18 @@ def _refused_start(command: c.StartWorkflow, rejection: Rejection) -> Decision:
 def as_failed(command: Any) -> Any:
     """What counts in the place of an outcome that is too large for a history: a failure. None: nobody waits for it."""
     if isinstance(command, c.ResolveChild):
-        failure = encode(Failure(type="too_large", message=TOO_LARGE))
-        return msgspec.structs.replace(command, status="failed", result=b"", failure=failure)
+        told = encode(Failure(type="too_large", message=TOO_LARGE))
+        return msgspec.structs.replace(command, status="failed", result=b"", failure=told)
     if not isinstance(command, TaskCompleted | TaskFailed):
         return None
     failure = Failure(type=type_name(PayloadTooLarge), message=TOO_LARGE, non_retryable=True)
     if isinstance(command, TaskFailed):
-        told = command.failure
+        given = command.failure
         failure = Failure(
-            type=told.type[:200], message=told.message[:2_000], kind=told.kind[:20], non_retryable=told.non_retryable
+            type=given.type[:200],
+            message=given.message[:2_000],
+            kind=given.kind[:20],
+            non_retryable=given.non_retryable,
         )
     return TaskFailed(
         workflow_id=command.workflow_id,
@@ -193,7 +199,10 @@ def _retry(run: RunView, command: c.RetryWorkflow, now_ms: int) -> Decision:
     assert row is not None
     if row.status != BLOCKED:
         rejection = Rejection(
-            "not_blocked", f"{run.workflow_id} is {row.status}; only a BLOCKED run can be retried.", row.run_id, keep=False
+            "not_blocked",
+            f"{run.workflow_id} is {row.status}; only a BLOCKED run can be retried.",
+            row.run_id,
+            keep=False,
         )
         return Decision(run_id=row.run_id, ignored=rejection.message, rejection=rejection)
     return _answered(run, command, _unblock(run, "an operator" if command.message_id else "the processor", now_ms))
@@ -356,7 +365,10 @@ def _refusal(run: RunView, row: RunRow | None, run_id: str, *, keep: bool) -> De
         rejection = Rejection("not_found", f"There is no run with the id {run.workflow_id}.", keep=keep)
     elif run_id and run_id != row.run_id:
         rejection = Rejection(
-            "not_found", f"{run.workflow_id} has no run {run_id}; its present run is {row.run_id}.", row.run_id, keep=keep
+            "not_found",
+            f"{run.workflow_id} has no run {run_id}; its present run is {row.run_id}.",
+            row.run_id,
+            keep=keep,
         )
     elif row.status in CLOSED:
         rejection = Rejection(

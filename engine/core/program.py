@@ -81,21 +81,26 @@ class Program:
         self.loop.now_ms = now_ms
         orders: list[Any] = []
         self._orders = orders
-        before = self.loop.enter()
-        guards.enter()
         collects = gc.isenabled()
         gc.disable()  # a collection runs whatever it finalizes under this loop, at a moment that no replay repeats
+        try:
+            self._deliver(facts)
+            self._end_if_done()
+        finally:
+            if collects:
+                gc.enable()
+        return orders
+
+    def _deliver(self, facts: Iterable[Any]) -> None:
+        before = self.loop.enter()
+        guards.enter()
         try:
             for fact in facts:
                 _DELIVER[type(fact)](self, fact)
             self._run_until_idle()
         finally:
-            if collects:
-                gc.enable()
             guards.leave()
             self.loop.leave(before)
-        self._end_if_done()
-        return orders
 
     def replay(self, facts: Iterable[Any], now_ms: int, orders: Iterable[Any]) -> None:
         """Like `activate`, for a decision of the past. Raises NonDeterminism if the code now orders otherwise."""
@@ -225,7 +230,9 @@ class Program:
     def call_dropped(self, call: Call[Any]) -> None:
         """The code made a call and threw it away: its run fails, naming the line."""
         if not self.closing and not self._dropped:
-            self._dropped = f"{call.name}(…) was called at {call.made_at} but never awaited; write `await {call.name}(…)`."
+            self._dropped = (
+                f"{call.name}(…) was called at {call.made_at} but never awaited; write `await {call.name}(…)`."
+            )
 
     def callback_failed(self, error: BaseException) -> None:
         """A callback of the loop raised."""

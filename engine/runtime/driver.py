@@ -64,6 +64,7 @@ class InFlight(msgspec.Struct, frozen=True):
 
     layers: list[Layer]
     future: Future[Outcome]
+    deadline_s: float
     suspect: StoredRecord | None
 
 
@@ -142,10 +143,13 @@ class Driver:
     def settle(self, *, wait: bool) -> bool:
         """See how the transaction in flight ended. True: committed, or none was; False: everything was discarded."""
         flight = self._in_flight
-        if flight is None or (not wait and not flight.future.done()):
+        if flight is None:
+            return True
+        left_s = flight.deadline_s - time.monotonic()
+        if not wait and not flight.future.done() and left_s > 0:
             return True
         try:
-            outcome = flight.future.result(self._settings.commit_watchdog_s)
+            outcome = flight.future.result(max(0.0, left_s))
         except TimeoutError:
             self._kill(f"a commit took longer than {self._settings.commit_watchdog_s} s")
             raise
@@ -217,7 +221,8 @@ class Driver:
             track=frozenset((self.topics.state_changelog, layer.shard) for layer in layers),
         )
         future = self._committer.submit(self._transactor, self._member, transaction)
-        self._in_flight = InFlight(layers, future, suspect)
+        deadline_s = time.monotonic() + self._settings.commit_watchdog_s
+        self._in_flight = InFlight(layers, future, deadline_s, suspect)
 
     def _write(self, layer: Layer, outcome: Outcome) -> None:
         held = self._held[layer.shard]
@@ -245,6 +250,8 @@ class Driver:
     def _begin_again(self) -> None:
         """Settle the transactional id, learn from the changelog what did commit after all, deliver from there."""
         self._transactor.recover(self._settings.settle_timeout_s)
+        self.facts.load()  # a topic may be gone: what is to be sent there blocks its run instead of the transaction
+        self._router.own(list(self._held))
         for number, held in self._held.items():
             if bring_up(self._log, self.topics, number, held.store, self._clock_ms()):
                 held.shard.runs.clear()  # rows changed under runs in memory, perhaps by a successor's hand

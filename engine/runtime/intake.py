@@ -28,7 +28,7 @@ COMMANDS = frozenset(
     }
 )
 RESULTS = frozenset({TaskCompleted, TaskFailed})
-MESSAGE_ID_CHARS_MAX = 64
+MESSAGE_ID_CHARS_MAX = 255
 
 
 class Forward(msgspec.Struct, frozen=True, gc=False):

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STATUSES = ("running", "blocked", "completed", "failed", "cancelled", "terminated")
+
 
 @verb("list")
-@click.option("--status", metavar="STATUS", help="Only running, blocked, completed, failed, … ones.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs in this state.")
 @click.option("--type", "type_", metavar="TYPE", help="Only runs of this workflow type.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.option("--after", default="", metavar="ID", help="Only ids that sort after this one: the next page.")

@@ -102,9 +102,11 @@ def print_run(run: Json) -> None:
     if run.get("blocked_reason"):
         click.echo(f"  blocked  {run['blocked_reason']}: {_one_line(run.get('blocked_message') or '')}")
         click.echo(f"  mended?  penstock retry {run['workflow_id']}")
-    for kind, words in _WAITS.items():
-        for pending in run.get(kind) or ():
-            click.echo(f"  waits    for {words(pending)}")
+    waits = [words(pending) for kind, words in _WAITS.items() for pending in run.get(kind) or ()]
+    if not waits and run.get("status") == "running":
+        waits = ["a signal or a condition: no activity, timer or child is under way"]
+    for wait in waits:
+        click.echo(f"  waits    for {wait}")
 
 
 def print_history(events: Sequence[Json]) -> None:
@@ -126,8 +128,10 @@ def event_words(event: Json) -> str:
             words.append(compact(value))
         elif field == "failure":
             words.append(failure_words(value))
-        elif field in ("retry_ms", "due_ms"):
-            words.append(f"{'again' if field == 'retry_ms' else 'due'} at {_due(value or 0, event['at_ms'])}")
+        elif field == "retry_ms":
+            words[-1:] = [f"{words[-1]};" if words else "", f"again at {_due(value or 0, event['at_ms'])}"]
+        elif field == "due_ms":
+            words.append(f"due at {_due(value or 0, event['at_ms'])}")
         elif field == "attempt":
             words += [f"attempt {value}"] if event["event"] != "ActivityCompleted" or value not in (None, 1) else []
         elif field == "queue":

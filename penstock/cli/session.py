@@ -83,9 +83,12 @@ GLOBAL = (
 
 
 def with_global_options(function: F) -> F:
-    """Let the flags that every command knows stand here."""
+    """Let the flags that every command knows stand here, after the command's own."""
+    own = list(getattr(function, "__click_params__", ()))
+    function.__click_params__ = []  # type: ignore[attr-defined]  # click's own list, last option first
     for option in reversed(GLOBAL):
         function = option(function)
+    function.__click_params__ += own  # type: ignore[attr-defined]
     return function
 
 

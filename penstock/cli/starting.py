@@ -11,6 +11,7 @@ import msgspec
 from penstock.cli.exits import FAILED, code_of, tell
 from penstock.cli.inputs import is_lines, read_input, read_lines
 from penstock.cli.session import Session, verb
+from penstock.schemas.durations import duration_ms
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_command import ON_EXISTING
 
@@ -47,6 +48,8 @@ def start(
     """Start a workflow of TYPE; prints its id, or with --wait its result."""
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
+    if timeout is not None:
+        duration_ms(timeout)  # a wrong one is told before anything is started
     if is_lines(input_):
         if id_ is not None:
             raise click.UsageError("--id is for one run; for a file of many name the field with --id-field.")

@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.exits import FAILED
 from penstock.cli.session import Session, output_option, setting, verb, with_global_options
+from penstock.schemas.errors import TopicMismatch
 
 if TYPE_CHECKING:
     from penstock.topics.catalogue import Topics
@@ -19,7 +20,7 @@ shards_option = setting(
     "--shards", "Shards of a new namespace: 4 on Kafka, 1 embedded.", type=click.IntRange(1, 10_000)
 )
 replication_option = setting(
-    "--replication", "Copies of each partition; the broker's default.", type=click.IntRange(1, 100)
+    "--replication", "Copies of each partition of new topics: the broker's default.", type=click.IntRange(1, 100)
 )
 queue_option = click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="A task queue; may be repeated.")
 modules_argument = click.argument("modules", nargs=-1, metavar="[MODULE…]")
@@ -78,6 +79,10 @@ def apply(session: Session, modules: tuple[str, ...], queues: tuple[str, ...]) -
 
     with _wanted(session, modules, queues) as wanted:
         planned = admin.plan(wanted.log, wanted.specs)
+        for mismatch in planned.mismatches:
+            click.echo(str(mismatch))
+        if planned.mismatches:
+            raise TopicMismatch("nothing was changed, since not all of it can be done.")
         admin.apply(wanted.log, planned)
         admin.declare_namespace(wanted.log, wanted.topics, wanted.shards)
     for change in planned.changes:

@@ -40,10 +40,6 @@ class Slumber(Fuse):
 
 def main(url: str, namespace: str, data: str, settings: str, step: str = "never", nth: str = "1") -> None:
     """Run a processor until SIGTERM."""
-    import faulthandler, logging, os; faulthandler.register(signal.SIGUSR1)
-    if os.environ.get("PENSTOCK_DEBUG_LIBRDKAFKA"):
-        from penstock.topics.kafka import settings as st; orig=st._client
-        st._client=lambda b,w: {k:v for k,v in orig(b,w).items() if k!="logger"}
     slumber = Slumber(step, int(nth))
     log = connect(url)
     topics = Topics(namespace)

@@ -22,7 +22,11 @@ def main() -> int:
             world = simulate(seed)
         except Failed as failure:
             failed += 1
-            print(failure if failed == 1 or not arguments.keep_going else f"seed {seed}: {failure.violation}")
+            print(
+                failure
+                if failed == 1 or not arguments.keep_going
+                else f"seed {seed}: {str(failure.violation).splitlines()[0]}"
+            )
             if not arguments.keep_going:
                 return 1
             continue

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.engine.core.rows import SHARD_KEY, unpack_shard
-from penstock.schemas import commands as c
 from penstock.schemas import events as e
 from penstock.schemas.codec import decode, decode_command
 from penstock.schemas.completions import WorkflowClosed
@@ -205,12 +204,3 @@ class Auditor:
                 "H (history)", f"{decision.workflow_id} goes on in run {decision.run_id}, which is not its own"
             )
         runs[-1].take(decision, events)
-
-    def rejected(self, message_id: str) -> bool:
-        """Whether a command was refused."""
-        return any(type(reply).__name__ == "Rejected" for reply in self.replies.get(message_id, ()))
-
-
-def is_start(command: Any) -> bool:
-    """Whether a command begins a run."""
-    return isinstance(command, c.StartWorkflow)

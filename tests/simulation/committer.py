@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from penstock.engine.runtime.committer import Outcome, Transaction, commit
-from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, RecordTooLarge, TransactionAborted, UnknownTopic
+from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, TransactionAborted
 from penstock.topics.log import Member, Record, TopicPartition, Transactor
 from tests.simulation.client import SimTransactor
 
@@ -23,8 +23,7 @@ class Fault:
     """What is planned for one commit: at which step, before or after it, and what happens then.
 
     Kinds: `crash`, `half` (crash after half of the records), `aborted`, `unknown`, `delayed` (unknown, and the order to
-    commit reaches the log later), `unavailable`, `abort_lost` (aborted, and the abort's outcome unknown), `too_large`,
-    `no_topic`."""
+    commit reaches the log later), `unavailable`, `abort_lost` (aborted, and the abort's outcome unknown)."""
 
     def __init__(self, kind: str, step: str = "", when: str = BEFORE) -> None:
         assert step in STEPS or not step
@@ -179,8 +178,6 @@ _ERRORS: dict[str, Callable[[str], Exception]] = {
     "unknown": OutcomeUnknown,
     "delayed": OutcomeUnknown,
     "unavailable": LogUnavailable,
-    "too_large": RecordTooLarge,
-    "no_topic": UnknownTopic,
 }
 
 

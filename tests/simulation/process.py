@@ -72,12 +72,25 @@ class Process:
     def start(self) -> None:
         """Begin a new life on the disk as it is."""
         world = self.world
+        self._trouble_disk()
         self.starts += 1
         self.state = UP
         self.committer = SimCommitter(self)
         self.log = SimLog(world.broker, self, f"{self.name}.{self.starts}")
         self.tell(f"starts ({len(self.disk.directories)} shards on its disk)")
         self._run(self._begin)
+
+    def _trouble_disk(self) -> None:
+        """While nobody looked, the disk was lost, or an old copy of it was put back."""
+        if self.random.random() < self.world.weather.disk_trouble:
+            if self.old_disk is None or self.random.random() < 0.4:
+                self.disk = Disk()
+                self.tell("lost its disk")
+            else:
+                self.disk = self.old_disk.copy()
+                self.tell("finds an old copy of its disk")
+        if self.old_disk is None or self.random.random() < 0.3:
+            self.old_disk = self.disk.copy()
 
     def step(self) -> bool:
         """One turn of its driver; whether it decided anything."""

@@ -7,7 +7,7 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "wipe", "stale", "topic", "compact", "time_out")
+CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "topic", "compact", "time_out")
 CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
 
@@ -24,6 +24,7 @@ class Weather:
         self.pause = random.choice((0.0, 0.02, 0.06, 0.15))
         self.crash_at_store = random.choice((0.0, 0.0, 0.01, 0.05))
         self.disk_full = random.choice((0.0, 0.0, 0.01))
+        self.disk_trouble = random.choice((0.0, 0.2, 0.5))
         self.deaf = random.choice((0.0, 0.3, 0.7))
         self.records_max = random.choice((2, 7, 2_000, 2_000))
         self.runs_max = random.choice((1, 3, 10_000, 10_000))
@@ -38,15 +39,16 @@ class Weather:
         commits = f"{self.commit_fault:.0%} {', '.join(self.commit_kinds)}" if self.commit_fault else "none"
         return (
             f"chaos: {chaos}; commit faults: {commits}; away {self.unavailable:.1%}, crashes {self.crash_in_call:.1%}, "
-            f"pauses {self.pause:.1%} of calls; crashes at store writes {self.crash_at_store:.1%}; disk full "
-            f"{self.disk_full:.1%}; deaf polls {self.deaf:.0%}; batches of {self.records_max}, {self.runs_max} runs in "
-            f"memory, audit window {self.audit_window}{'; days pass' if self.days else ''}"
+            f"pauses {self.pause:.1%} of calls; crashes at {self.crash_at_store:.1%} of store writes, disk full at "
+            f"{self.disk_full:.1%}, disk changed at {self.disk_trouble:.0%} of starts; deaf polls {self.deaf:.0%}; "
+            f"batches of {self.records_max}, {self.runs_max} runs in memory, audit window {self.audit_window}"
+            f"{'; days pass' if self.days else ''}"
         )
 
     def clear_up(self) -> None:
         """No more faults."""
         self.commit_fault = self.chaos = self.unavailable = self.crash_in_call = self.pause = 0.0
-        self.crash_at_store = self.disk_full = self.deaf = 0.0
+        self.crash_at_store = self.disk_full = self.disk_trouble = self.deaf = 0.0
 
     def plan_commit(self, random: Random) -> Fault | None:
         """What goes wrong with a transaction."""

@@ -9,7 +9,7 @@ from penstock.schemas.failure import Failure
 from penstock.schemas.tasks import ActivityTask, TaskCompleted, TaskFailed
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record
-from tests.simulation.broker import Broker
+from tests.simulation.broker import Broker, Partition
 from tests.simulation.story import Story, Violation
 from tests.simulation.workflows import perform
 
@@ -24,12 +24,20 @@ class Workers:
         self._positions: dict[tuple[str, int], int] = {}
         self._waiting: list[ActivityTask] = []
         self._late: list[Record] = []
-        self.executions = 0
+        self.executions = self._known = 0
+        self._tasks: list[tuple[tuple[str, int], Partition]] = []
 
     def fetch(self) -> None:
         """Take the tasks that are visible."""
-        for where, partition in self._broker.partitions.items():
-            if self._topics.queue_of(where[0]) is None:
+        if len(self._broker.partitions) != self._known:
+            self._known = len(self._broker.partitions)
+            self._tasks = [
+                (where, partition)
+                for where, partition in self._broker.partitions.items()
+                if self._topics.queue_of(where[0]) is not None
+            ]
+        for where, partition in self._tasks:
+            if self._positions.get(where, 0) == len(partition.entries):
                 continue
             records, self._positions[where] = partition.committed(self._positions.get(where, 0), 1_000)
             for record in records:

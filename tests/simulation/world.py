@@ -235,11 +235,6 @@ class World:
             case "skew":
                 process.skew_ms = self.random.choice((0, -3_600_000, -500, 700, 60_000, 3_600_000))
                 process.tell(f"has its clock set {process.skew_ms / 1000:+} s off")
-            case "wipe" if process.state == DOWN:
-                process.disk.directories.clear()
-                process.tell("loses its disk")
-            case "stale":
-                self._restore_old_disk(process)
             case "topic":
                 self._create_late_topic()
             case "compact":
@@ -284,16 +279,6 @@ class World:
 
     def _is_free(self, process: Process) -> bool:
         return process.state == UP and not process.in_call
-
-    def _restore_old_disk(self, process: Process) -> None:
-        if process.state != DOWN:
-            return
-        if process.old_disk is None or self.random.random() < 0.5:
-            process.old_disk = process.disk.copy()
-            process.tell("has its disk copied")
-        else:
-            process.disk = process.old_disk.copy()
-            process.tell("finds an old copy of its disk")
 
     def _expel_somebody(self) -> None:
         for process in self.processes:

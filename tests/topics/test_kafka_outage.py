@@ -13,7 +13,7 @@ import pytest
 from penstock.schemas.errors import Fenced, LogUnavailable, OutcomeUnknown, TransactionAborted
 from penstock.topics.kafka import KafkaLog, admin, member
 from penstock.topics.log import CommittedOffset, Record, Transactor
-from tests.contract.log_tools import WAIT_S, Seat, everything, make_topic, publish, recovered, unique, values, wait_for
+from tests.contract.log_tools import WAIT_S, Seat, everything, make_topic, publish, recovered, unique, values
 from tests.kafka_broker import Broker
 
 

@@ -82,18 +82,26 @@ class Admin:
 
     def describe(self, topics: Sequence[str] | None) -> Mapping[str, TopicFacts]:
         """The topics that exist, all but Kafka's own, or of those named."""
-        counts = self._counts()
-        names = [name for name in counts if not name.startswith("__")] if topics is None else topics
-        present = [name for name in names if name in counts]
+        found = self._found()
+        names = [name for name in found if not name.startswith("__")] if topics is None else topics
+        present = [name for name in names if name in found]
         configs = self._configs(present)
-        return {name: TopicFacts(name, counts[name], configs.get(name, {})) for name in present}
+        return {
+            name: TopicFacts(
+                name,
+                len(found[name]),
+                configs.get(name, {}),
+                min(len(partition.replicas) for partition in found[name].values()),
+            )
+            for name in present
+        }
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
         """Make these topics and wait until they can be seen; those that exist stay as they are."""
         existing = self._counts()
         # A replication factor of -1 is the broker's own default (KIP-464).
         missing = [
-            NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=-1, config=dict(spec.config))
+            NewTopic(spec.name, spec.partitions, spec.replication, config=dict(spec.config))
             for spec in specs
             if spec.name not in existing
         ]
@@ -172,18 +180,20 @@ class Admin:
         return {(at.topic, at.partition): result.offset for at, result in results.items() if result is not None}
 
     def _counts(self, *, led: bool = False) -> dict[str, int]:
-        """Partitions of every topic; with `led`, only of those whose partitions all have a leader by now.
+        """How many partitions every topic has; with `led`, only those whose partitions all have a leader by now."""
+        return {
+            name: len(partitions)
+            for name, partitions in self._found().items()
+            if not (led and any(partition.leader < 0 for partition in partitions.values()))
+        }
 
-        All are asked for: asking for one by name may create it (KIP-361)."""
+    def _found(self) -> dict[str, Mapping[int, Any]]:
+        """The partitions of every topic. All are asked for: asking for one by name may create it (KIP-361)."""
         try:
             found = self._client.list_topics(timeout=ANSWER_TIMEOUT_S)
         except KafkaException as error:
             raise faults.plain_failure(faults.error_of(error), self._bootstrap, "topics cannot be listed") from error
-        return {
-            name: len(topic.partitions)
-            for name, topic in found.topics.items()
-            if topic.partitions and not (led and any(part.leader < 0 for part in topic.partitions.values()))
-        }
+        return {name: topic.partitions for name, topic in found.topics.items() if topic.partitions}
 
     def _configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         if not topics:

@@ -4,6 +4,10 @@ librdkafka's producer has no KIP-890 (v2): its epoch stays the same from one tra
 end of one could hit a later one. Whenever a commit or abort was slow or a connection failed around it, the producer is
 replaced before the next transaction: `init_transactions` bumps the epoch, and stragglers are fenced.
 
+librdkafka can wait for ever for a coordinator: it forgets where one was when no broker answers, and nothing wakes it up
+when one does (librdkafka #5456, #5511; seen with 2.16.0 when a broker was restarted). So the steps without a time limit
+run on a thread of their own; one that takes too long is left behind with its producer, and that is OutcomeUnknown.
+
 Errors follow KIP-691 as far as librdkafka knows it: `retriable` → the same call again; `txn_requires_abort` →
 TransactionAborted; a fencing code → Fenced; everything else → OutcomeUnknown, and only `recover` helps.
 """
@@ -13,7 +17,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -38,6 +44,9 @@ RETRY_PAUSE_S = 0.005
 QUEUE_FULL_POLL_S = 0.05
 REPLACE_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 10.0
+# Longer than a transaction may take at all (settings.TRANSACTION_TIMEOUT_MS): the broker has aborted it by then, unless
+# it was told to commit.
+STEP_TIMEOUT_S = 20.0
 FOREVER_S = -1.0
 
 
@@ -57,6 +66,7 @@ class KafkaTransactor:
         self._bootstrap = bootstrap
         self._watch = Watch(bootstrap)
         self._producer: Producer | None = None
+        self._steps = _Steps()
         self._in_transaction = False
         self._doubtful = False
         self._landed: dict[TopicPartition, int] = {}
@@ -137,7 +147,7 @@ class KafkaTransactor:
         metadata = member.group_metadata(offsets)
         entries = [KafkaPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
         try:
-            _repeat(lambda: producer.send_offsets_to_transaction(entries, metadata, FOREVER_S))
+            self._patiently(lambda: producer.send_offsets_to_transaction(entries, metadata, FOREVER_S), "offsets")
         except KafkaException as raised:
             raise self._failure(raised, "offsets") from raised
 
@@ -162,13 +172,15 @@ class KafkaTransactor:
         """Let go within a bound; an open transaction is aborted."""
         producer, self._producer = self._producer, None
         self._in_transaction = False
+        self._steps.close()
+        self._steps = _Steps()
         if producer is not None:
             _let_go(producer).join(CLOSE_TIMEOUT_S)
 
     def _settle(self, producer: Producer, step: Callable[[float], None], doing: str) -> None:
         began = time.monotonic()
         try:
-            _repeat(lambda: step(FOREVER_S))
+            self._patiently(lambda: step(FOREVER_S), doing)
         except KafkaException as raised:
             raise self._failure(raised, doing) from raised
         self._in_transaction = False
@@ -176,6 +188,19 @@ class KafkaTransactor:
         self._doubtful = self._watch.troubles > 0 or time.monotonic() - began > SLOW_S
         if not self._doubtful:
             self._watch.note_answer()
+
+    def _patiently(self, step: Callable[[], None], doing: str) -> None:
+        """Take a step of librdkafka's that knows no time limit. Raises KafkaException, OutcomeUnknown."""
+        try:
+            self._steps.run(lambda: _repeat(step), STEP_TIMEOUT_S)
+        except TimeoutError:
+            # Whatever it may still do, `recover` fences. It cannot be closed: that would wait for the same thing.
+            self._producer, self._in_transaction = None, False
+            self._steps.close()
+            self._steps = _Steps()
+            raise OutcomeUnknown(
+                f"{doing} of transactor {self._name} took longer than {STEP_TIMEOUT_S:g} s; recover before going on"
+            ) from None
 
     def _working(self) -> Producer:
         if self._producer is None:
@@ -215,6 +240,36 @@ class KafkaTransactor:
             f"transactor {self._name} did not recover within {timeout_s:g} s ({error.str()}): "
             f"{faults.nobody_answers(self._bootstrap)}"
         )
+
+
+class _Steps:
+    """A thread that takes one step after the other, so that whoever waits for one can give up."""
+
+    def __init__(self) -> None:
+        self._steps: SimpleQueue[tuple[Future[None], Callable[[], None]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, step: Callable[[], None], timeout_s: float) -> None:
+        """Take the step. Raises what it raises, and TimeoutError."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="penstock-kafka-step", daemon=True)
+            self._thread.start()
+        taken: Future[None] = Future()
+        self._steps.put((taken, step))
+        taken.result(timeout_s)
+
+    def close(self) -> None:
+        """Let the thread end, once its step has."""
+        self._steps.put(None)
+
+    def _run(self) -> None:
+        while (asked := self._steps.get()) is not None:
+            taken, step = asked
+            try:
+                taken.set_result(step())
+            except BaseException as error:  # noqa: BLE001 - handed to who waits for the step
+                taken.set_exception(error)
+            del asked, taken, step  # what a step holds must not outlive it
 
 
 def _note_landing(

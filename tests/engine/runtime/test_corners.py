@@ -81,9 +81,7 @@ def test_a_start_too_large_for_a_history_is_answered() -> None:
     """Whoever starts a run with an input that no history holds is told so; nothing is left behind."""
     stage = Stage(flows.travel)
     big = b'["%b"]' % (b"x" * RECORD_BYTES_MAX)
-    stage.tell(
-        c.StartWorkflow(workflow_id="run-1", workflow_type="travel", input=big, message_id="big", reply_to=0)
-    )
+    stage.tell(c.StartWorkflow(workflow_id="run-1", workflow_type="travel", input=big, message_id="big", reply_to=0))
     assert [(reply.message_id, reply.reason) for reply in stage.take("replies")] == [("big", "too_large")]
     assert not list(stage.stores[0].scan(b"R", b"S"))
     stage.start(flows.travel, [])
