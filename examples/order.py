@@ -1,7 +1,7 @@
 """How is an order fulfilled, whatever happens on the way? The example of the README, runnable as it stands.
 
-    penstock dev examples/order.py
-    penstock start fulfil --id order-1 --input '{"id":"order-1","total":12.5,"items":["apple","pear"]}' --wait
+penstock dev examples/order.py
+penstock start fulfil --id order-1 --input '{"id":"order-1","total":12.5,"items":["apple","pear"]}' --wait
 """
 
 from __future__ import annotations

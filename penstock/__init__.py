@@ -73,7 +73,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Engine alone is imported when asked for: it brings a web server along, which workflow modules do not need."""
     if name == "Engine":
-        from penstock.embedding import Engine  # noqa: PLC0415 - see above
+        from penstock.embedding import Engine
 
         return Engine
     raise AttributeError(f"module 'penstock' has no attribute {name!r}")

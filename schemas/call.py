@@ -42,7 +42,7 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
         frame = sys._getframe(depth)  # noqa: SLF001 - the caller's line, for CallNotAwaited; the cheap way to it
         self._code, self._instruction = frame.f_code, frame.f_lasti  # the line itself is dear to work out
         self.name, self.input, self.returns = name, input, returns
-        self._loop = asyncio._get_running_loop()
+        self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, where no loop runs
         self._used = self.begun = False
         self._iterator: Generator[Any, Any, R] | None = None
 
@@ -91,8 +91,10 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
         if getattr(self, "_used", True):
             return
         if self._loop is None or not hasattr(self._loop, "dropped"):
-            warnings.warn(f"{self.name}(…) was called at {self.made_at} but never awaited", RuntimeWarning, stacklevel=2)
-        elif asyncio._get_running_loop() is self._loop:  # a late collection must not blame the run at work now
+            warnings.warn(
+                f"{self.name}(…) was called at {self.made_at} but never awaited", RuntimeWarning, stacklevel=2
+            )
+        elif asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - a late collection must not blame another run
             self._loop.dropped(self)
 
     def __repr__(self) -> str:

@@ -1,34 +1,34 @@
 """Which errors does Penstock raise? One tree.
 
-    PenstockError
-    ├── UserError                      something the caller can mend; one sentence says how
-    │   ├── BadDuration · BadName · BadInput · PayloadTooLarge
-    │   ├── CallNotAwaited             a Call was made and dropped; names the line
-    │   ├── NotInWorkflow              a workflow was awaited, or workflow API used, outside of one
-    │   ├── NotInActivity              activity API used where no worker runs an activity
-    │   ├── NonDeterministicCall       workflow code asked the real clock, chance, files or network
-    │   ├── ModuleNotLoaded            a module named on the command line cannot be imported
-    │   ├── SettingsError              a setting has no meaning
-    │   ├── NotAnswered · StillRunning a processor, or a run, took longer than the caller waits (both TimeoutError)
-    │   └── CommandRejected            a processor refused a command
-    │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
-    │       └── UnknownWorkflowType
-    ├── WorkflowError                  what workflow code and result() see
-    │   ├── WorkflowFailed             raised by workflow code to fail its run; by result() when a run failed
-    │   ├── WorkflowCancelled · WorkflowTerminated      (from result())
-    │   ├── ActivityFailed             an activity failed for good: .type .message .attempts .is_(T)
-    │   └── ChildWorkflowFailed        a child workflow did not complete
-    ├── LogError                       the log (Kafka or embedded)
-    │   ├── LogUnavailable             nobody answers there
-    │   ├── UnknownTopic · RecordTooLarge · OffsetOutOfRange · TopicMismatch
-    │   ├── TransactionAborted         nothing of it is visible; it may be tried again
-    │   ├── OutcomeUnknown             it may or may not have committed; recover before going on
-    │   └── Fenced                     somebody newer owns this: stop
-    ├── StoreError
-    │   ├── StoreLocked · StoreCorrupt
-    │   └── StoreAheadOfLog            the log lost what the store has seen
-    ├── NonDeterminism                 replay asked for something else than history holds
-    └── Undecodable                    bytes that are no known record; names topic, partition, offset
+PenstockError
+├── UserError                      something the caller can mend; one sentence says how
+│   ├── BadDuration · BadName · BadInput · PayloadTooLarge
+│   ├── CallNotAwaited             a Call was made and dropped; names the line
+│   ├── NotInWorkflow              a workflow was awaited, or workflow API used, outside of one
+│   ├── NotInActivity              activity API used where no worker runs an activity
+│   ├── NonDeterministicCall       workflow code asked the real clock, chance, files or network
+│   ├── ModuleNotLoaded            a module named on the command line cannot be imported
+│   ├── SettingsError              a setting has no meaning
+│   ├── NotAnswered · StillRunning a processor, or a run, took longer than the caller waits (both TimeoutError)
+│   └── CommandRejected            a processor refused a command
+│       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
+│       └── UnknownWorkflowType
+├── WorkflowError                  what workflow code and result() see
+│   ├── WorkflowFailed             raised by workflow code to fail its run; by result() when a run failed
+│   ├── WorkflowCancelled · WorkflowTerminated      (from result())
+│   ├── ActivityFailed             an activity failed for good: .type .message .attempts .is_(T)
+│   └── ChildWorkflowFailed        a child workflow did not complete
+├── LogError                       the log (Kafka or embedded)
+│   ├── LogUnavailable             nobody answers there
+│   ├── UnknownTopic · RecordTooLarge · OffsetOutOfRange · TopicMismatch
+│   ├── TransactionAborted         nothing of it is visible; it may be tried again
+│   ├── OutcomeUnknown             it may or may not have committed; recover before going on
+│   └── Fenced                     somebody newer owns this: stop
+├── StoreError
+│   ├── StoreLocked · StoreCorrupt
+│   └── StoreAheadOfLog            the log lost what the store has seen
+├── NonDeterminism                 replay asked for something else than history holds
+└── Undecodable                    bytes that are no known record; names topic, partition, offset
 """
 
 from __future__ import annotations

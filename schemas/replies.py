@@ -20,7 +20,8 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The command had no effect. `reason` is a fixed word, `message` a sentence that says what to do.
 
-    Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` | `not_blocked`.
+    Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` |
+    `not_blocked` | `too_large` | `engine_error`.
     """
 
     message_id: str
@@ -31,7 +32,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RunClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The run ended. `status`: `completed` | `failed` | `cancelled` | `terminated`; `failure` is absent if completed."""
+    """The run ended. `status`: `completed` | `failed` | `cancelled` | `terminated`; no `failure` if completed."""
 
     message_id: str
     workflow_id: str

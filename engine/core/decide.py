@@ -52,7 +52,8 @@ def _start(run: RunView, command: c.StartWorkflow, now_ms: int) -> Decision:
             command,
             Rejection(
                 "unknown_type",
-                f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; hosted are: {known}.",
+                f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; "
+                f"hosted are: {known}.",
             ),
         )
     try:

@@ -129,7 +129,9 @@ def _put_due(working: WorkingRun, due_ms: int, kind: str, sequence: int, value: 
 
 def _pending_activity(working: WorkingRun, event: Any) -> ActivityRow:
     pending = working.activity(event.sequence)
-    assert pending is not None, f"{type(event).__name__} of {working.workflow_id}: activity {event.sequence} is not pending"
+    assert pending is not None, (
+        f"{type(event).__name__} of {working.workflow_id}: activity {event.sequence} is not pending"
+    )
     before = activity.WAITING if pending.retry_ms else activity.WITH_WORKERS
     assert (before, type(event)) in activity.TRANSITIONS, f"{type(event).__name__} came while the activity was {before}"
     return pending

@@ -14,7 +14,7 @@ import contextvars
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
 from penstock.schemas.errors import NonDeterministicCall
 
@@ -177,8 +177,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def call_soon(
         self,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> _Handle:
         handle = _Handle(callback, args, context)
@@ -188,8 +188,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
@@ -197,8 +197,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         due_ms = min(max(round(min(when, DUE_MS_MAX) * 1000), self.now_ms), DUE_MS_MAX)
@@ -244,7 +244,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         return False
 
-    def set_debug(self, enabled: bool) -> None:
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's own signature
         """Has no effect: there is no debug mode."""
 
     def is_running(self) -> bool:
@@ -270,7 +270,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
 
 def _close(coroutine: Any) -> None:
-    """End it here and now, under its own loop. What is left to the garbage collector runs its `finally` blocks later, in
+    """End it here and now, under its own loop. What the garbage collector finds runs its `finally` blocks later, in
     any thread and under any run's loop: their orders would be another run's."""
     for _ in range(CLOSES_MAX):
         try:

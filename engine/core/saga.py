@@ -53,7 +53,9 @@ class Saga:
         await self._settle()
         failures = await _shielded(self._undo_all())
         if failures:
-            raise ExceptionGroup("the saga failed, and undoing it failed in part", [_plain(error), *failures]) from error
+            raise ExceptionGroup(
+                "the saga failed, and undoing it failed in part", [_plain(error), *failures]
+            ) from error
 
     def _forget(self) -> None:
         for _, undo in self._undos:

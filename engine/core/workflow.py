@@ -39,11 +39,11 @@ class WorkflowCall(Call[R]):
 
     __slots__ = ("version", "workflow_id")
 
-    def __init__(self, name: str, input: bytes, returns: Adapter[R], *, depth: int = 3) -> None:  # noqa: A002
+    def __init__(self, name: str, input: bytes, returns: Adapter[R], *, depth: int = 3) -> None:
         super().__init__(name, input, returns, depth=depth)
         self.workflow_id = ""
 
-    def options(self: Self, *, id: str | None = None) -> Self:  # noqa: A002 - the public name
+    def options(self: Self, *, id: str | None = None) -> Self:
         """The same call under a workflow id of your choice. Raises BadName."""
         if id is not None:
             self.workflow_id = check_workflow_id(id)
@@ -128,7 +128,7 @@ class Signal(Generic[T]):
     def __init__(self: Signal[None], name: str) -> None: ...
     @overload
     def __init__(self, name: str, type: type[T]) -> None: ...
-    def __init__(self, name: str, type: Any = None) -> None:  # noqa: A002 - reads best in the call
+    def __init__(self, name: str, type: Any = None) -> None:
         if not name or "\x00" in name:
             raise BadName("A signal needs a name of at least one character, without NUL.")
         self.name = name

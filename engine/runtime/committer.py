@@ -1,6 +1,6 @@
 """How does a transaction happen while the next one is decided? On a thread of its own, one at a time.
 
-    begin → produce → offsets → commit        a refusal on the way aborts; the outcome is told, never guessed
+begin → produce → offsets → commit        a refusal on the way aborts; the outcome is told, never guessed
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ class Driver:
     def _go_back(self, error: Exception, suspect: StoredRecord | None) -> None:
         """Discard all open layers; the next turn begins again where the stores are.
 
-        What the log refuses it will refuse again: batches are halved until one input stands alone, which is set aside."""
+        What the log refuses it will refuse again: batches are halved until one input stands alone and is set aside."""
         log.warning("transaction did not commit", error=str(error), kind=type(error).__name__)
         if isinstance(error, RecordTooLarge | UnknownTopic):
             if suspect is not None and suspect.partition in self._held:
@@ -343,5 +343,3 @@ class Driver:
                 self._log.trim(below)
             except LogError as error:
                 log.warning("inputs not trimmed", error=str(error))
-
-

@@ -1,4 +1,4 @@
-"""Which records does a decision become? Encoded once, with topic, partition and key; too large or homeless ones told."""
+"""Which records does a decision become? Encoded once, with topic, partition and key; those that cannot be, told."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class TaskRouter:
 class Outputs:
     """Encodes what one shard says."""
 
-    def __init__(self, shard: int, shards: int, topics: Topics, partitions: TopicPartitions, router: TaskRouter) -> None:
+    def __init__(
+        self, shard: int, shards: int, topics: Topics, partitions: TopicPartitions, router: TaskRouter
+    ) -> None:
         self.shard, self.shards, self.topics = shard, shards, topics
         self.partitions, self._router = partitions, router
         self._task_topics: dict[str, str] = {}
@@ -153,7 +155,7 @@ class Outputs:
             if size > RECORD_BYTES_MAX:
                 return e.WorkflowBlocked(
                     reason="too_large",
-                    message=f"A record for {record.topic} would take {size:,} bytes, the limit is {RECORD_BYTES_MAX:,}; "
+                    message=f"A record for {record.topic} would take {size:,} bytes of {RECORD_BYTES_MAX:,} at most; "
                     "hand over a reference to large data instead, and run `penstock retry` when the code is mended.",
                 )
         return None

@@ -74,7 +74,7 @@ class Processor:
 
     def __init__(
         self,
-        log: Log,  # noqa: A002 - the public name
+        log: Log,
         topics: Topics,
         shards: int,
         definitions: Mapping[str, WorkflowDefinition[Any, Any]],
@@ -153,7 +153,9 @@ class Processor:
             self._slot = Slot(self._data)
         named = self._transactional_id
         if named is None:
-            named = self._slot.transactional_id(self._topics) if self._slot is not None else f"memory.{uuid.uuid4().hex}"
+            named = (
+                self._slot.transactional_id(self._topics) if self._slot is not None else f"memory.{uuid.uuid4().hex}"
+            )
         return Driver(
             self._log,
             self._topics,
@@ -204,7 +206,7 @@ def _patiently(path: Path) -> Store:
 
 def _mended(path: Path) -> Store:
     """Open a store; damaged files are thrown away, for the changelog has it all."""
-    from penstock.engine.store.rocks import RocksStore, delete_store  # noqa: PLC0415 - processors alone load RocksDB
+    from penstock.engine.store.rocks import RocksStore, delete_store
 
     try:
         return RocksStore(path)

@@ -54,7 +54,12 @@ def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict
 
 
 def list_runs(
-    store: StoreReader, *, status: str | None = None, workflow_type: str | None = None, limit: int = 100, after: str = ""
+    store: StoreReader,
+    *,
+    status: str | None = None,
+    workflow_type: str | None = None,
+    limit: int = 100,
+    after: str = "",
 ) -> list[dict[str, Any]]:
     """Summaries in the order of workflow ids, beginning behind the id `after`."""
     found: list[dict[str, Any]] = []

@@ -53,9 +53,7 @@ NEVER_MS = 1 << 62
 REASON_CHARS_MAX = 2_000
 _REMEMBERED = frozenset({c.SignalWorkflow, c.CancelWorkflow, c.TerminateWorkflow, c.RetryWorkflow, c.StartWorkflow})
 _TIMER = Trigger()
-_NEVER_COMMITS = Rejection(
-    "engine_error", "It kept its transaction from committing; look at the processor's log."
-)
+_NEVER_COMMITS = Rejection("engine_error", "It kept its transaction from committing; look at the processor's log.")
 _ENGINE_ERROR = Rejection("engine_error", "Deciding it failed inside Penstock; the processor's log has the traceback.")
 _ENGINE_FAILED = e.WorkflowBlocked(reason=_ENGINE_ERROR.reason, message=_ENGINE_ERROR.message)
 AGAIN_MS = 60_000
@@ -122,9 +120,7 @@ class Shard:
             self._fire_due(layer, now_ms)
         if self._blocked and not alone:
             self._try_blocked(layer, now_ms)
-        self._swept_day = retention.sweep(
-            layer, self._overlay, self._swept_day, now_ms, self._limits.closed_kept_ms
-        )
+        self._swept_day = retention.sweep(layer, self._overlay, self._swept_day, now_ms, self._limits.closed_kept_ms)
         if not layer.offsets and not layer.writes and not layer.records:
             self._overlay.layers.pop()
             return None
@@ -222,7 +218,7 @@ class Shard:
     def _turn_down(
         self, layer: Layer, command: Any, problem: e.WorkflowBlocked, trigger: Trigger, now_ms: int
     ) -> Decision | None:
-        """The input itself cannot be recorded, whatever the code orders. Where code waits for it, it counts as failed."""
+        """The input itself cannot be recorded, whatever the code orders. Code that waits for it hears of a failure."""
         if isinstance(command, RetryActivity):
             self._block(layer, command.workflow_id, problem, now_ms)
             return None
@@ -318,7 +314,13 @@ class Shard:
         run.writes.clear()
 
     def _park(
-        self, layer: Layer, workflow_id: str, decision: Decision, problem: e.WorkflowBlocked, trigger: Trigger, now_ms: int
+        self,
+        layer: Layer,
+        workflow_id: str,
+        decision: Decision,
+        problem: e.WorkflowBlocked,
+        trigger: Trigger,
+        now_ms: int,
     ) -> None:
         """What the code ordered cannot be done: record what reached it, and that the run is BLOCKED."""
         self.runs.evict(workflow_id)

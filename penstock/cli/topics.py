@@ -20,7 +20,7 @@ shards_option = setting(
     "--shards", "Shards of a new namespace: 4 on Kafka, 1 embedded.", type=click.IntRange(1, 10_000)
 )
 replication_option = setting(
-    "--replication", "Copies of each partition of new topics: the broker's default.", type=click.IntRange(1, 100)
+    "--replication", "Copies of each partition; the broker's default unless told.", type=click.IntRange(1, 100)
 )
 queue_option = click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="A task queue; may be repeated.")
 modules_argument = click.argument("modules", nargs=-1, metavar="[MODULE…]")
@@ -80,7 +80,7 @@ def apply(session: Session, modules: tuple[str, ...], queues: tuple[str, ...]) -
     with _wanted(session, modules, queues) as wanted:
         planned = admin.plan(wanted.log, wanted.specs)
         for mismatch in planned.mismatches:
-            click.echo(str(mismatch))
+            click.echo(str(mismatch), err=True)
         if planned.mismatches:
             raise TopicMismatch("nothing was changed, since not all of it can be done.")
         admin.apply(wanted.log, planned)

@@ -134,7 +134,7 @@ class Stage:
                 call = activities[task.activity]
                 try:
                     value = call(**arguments) if isinstance(arguments, dict) else call(arguments)
-                except Exception as error:  # noqa: BLE001 - an activity may raise what it likes
+                except Exception as error:
                     self.fail(task, failure_of(error))
                 else:
                     self.complete(task, value)
@@ -215,6 +215,4 @@ class Stage:
         router = TaskRouter(self.shards, self.partitions)
         router.own([number])
         outputs = Outputs(number, self.shards, self.topics, self.partitions, router)
-        return Shard(
-            number, self.shards, self.topics, self.stores[number], self.definitions, outputs, self.limits
-        )
+        return Shard(number, self.shards, self.topics, self.stores[number], self.definitions, outputs, self.limits)

@@ -52,7 +52,9 @@ class Story:
 
 
 def _fields(record: Any) -> str:
-    told = {name: value for name, value in plain(record).items() if name not in DULL and value not in ("", None, [], 0, -1)}
+    told = {
+        name: value for name, value in plain(record).items() if name not in DULL and value not in ("", None, [], 0, -1)
+    }
     for name in ("due_ms", "retry_ms", "started_ms", "closed_ms", "at_ms"):
         if name in told:
             told[name.replace("_ms", "_s")] = (told.pop(name) - START_MS) / 1000

@@ -46,7 +46,7 @@ def main(url: str, namespace: str, data: str, settings: str, step: str = "never"
     shards = declared_shards(log, topics)
     assert shards is not None, "the namespace was not declared"
     assert flows.five.name in registered_workflows()
-    server = ReadServer(lambda: processor.stores(), shards)  # noqa: PLW0108 - the processor is made below
+    server = ReadServer(lambda: processor.stores(), shards)
     fused: Any = FusedLog(log, slumber)
     processor = FusedProcessor(
         fused,

@@ -30,6 +30,7 @@ from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
 from penstock.workers.activity import registered
 from penstock.workers.worker import Worker
+from tests.integration import checks
 
 ROOT = Path(__file__).parents[2]
 CHILD_WAIT_S = 60.0
@@ -95,7 +96,7 @@ class System:
     def child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `python -m module …` as a child of this test."""
         with (self.data / f"child-{len(self._children)}.log").open("wb") as output:
-            child = subprocess.Popen(  # noqa: S603 - our own module
+            child = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
                 env={**self.environment, "PYTHONHASHSEED": "0"},
@@ -226,6 +227,15 @@ class System:
 
         wait_until(f"{times} events {kind}", seen, log=lambda: "\n".join(map(self.child_log, self._children)))
 
+    def check(self, runs_expected: int) -> None:
+        """Everything that the log and the stores hold is sound, and so many runs were started. All are stopped."""
+        found = checks.decisions(self.log, self.topics, self.shards)
+        checks.check_decisions_contiguous(found)
+        runs = checks.histories(found)
+        checks.check_results_once(runs)
+        checks.check_stores(self.log, self.topics, self.shards, self.data)
+        assert len(runs) == runs_expected, f"{len(runs)} runs were started, {runs_expected} were asked for"
+
     def owners(self) -> dict[int, ShardOwned]:
         """What `registry` says of each shard's owner."""
         entries = [decode(record.value or b"") for record in self.read(self.topics.registry)]
@@ -247,7 +257,7 @@ class Typed:
 
     def __init__(self, words: Iterable[str], environment: Mapping[str, str], folder: Path) -> None:
         self._words = list(words)
-        self._process = subprocess.Popen(  # noqa: S603 - our own command line
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "penstock", *self._words],
             cwd=folder,
             env=dict(environment),

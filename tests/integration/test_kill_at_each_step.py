@@ -16,7 +16,6 @@ from tests.integration.system import System
 RUNS = 12
 
 
-
 async def _results(system: System) -> list[int]:
     async with Client(system.url, namespace=system.namespace) as client:
         return [await client.get(f"run-{n}", returns=int).result(timeout="90s") for n in range(RUNS)]

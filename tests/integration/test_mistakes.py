@@ -39,7 +39,7 @@ def test_what_is_typed_wrong(system: System) -> None:
 
 
 def test_records_at_fault(system: System) -> None:
-    """Each record nobody can use is a dead letter that can be shown, replayed and discarded; no neighbour is touched."""
+    """What nobody can use is a dead letter that can be shown, replayed and discarded; no neighbour is touched."""
     _with_neighbour(system)
     bad: dict[str, tuple[bytes, str, str]] = {
         "no-json": (b'{"type": "integration.five", ', "undecodable", "begins like JSON"),

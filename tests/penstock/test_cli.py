@@ -195,9 +195,9 @@ def test_mistakes(run, words, code, said):
 
 
 def test_a_timeout(run):
-    """Waiting that was bounded ends with exit code 5 and says that the run goes on."""
+    """Waiting that was bounded ends with exit code 5 and says that the run stays open, and where to look."""
     run("start", "cli-waits", "--id", "slow")
-    one_sentence(run("result", "slow", "--timeout", "300ms", code=5), "goes on")
+    one_sentence(run("result", "slow", "--timeout", "300ms", code=5), "stays open", "penstock show slow")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +208,7 @@ def test_a_timeout(run):
         (("start", "t", "--id-field", "x"), "--id-field needs"),
         (("start", "t", "--id", "x", "--input", "@x.jsonl"), "--id is for one run"),
         (("list", "--limit", "0"), "--limit"),
+        (("list", "--status", "blokced"), "'blocked'"),
         (("dead-letters", "replay"), "say --all"),
         (("nonsense",), "No such command 'nonsense'"),
         (("show", "x", "--output", "yaml"), "yaml"),

@@ -201,7 +201,7 @@ def test_nobody_answers(log, monkeypatch):
 
 def test_a_run_that_goes_on(log, processor):
     """result() with a timeout raises a TimeoutError that says that the run goes on."""
-    with processor(lambda command: []), pytest.raises(StillRunning, match="goes on") as raised:
+    with processor(lambda command: []), pytest.raises(StillRunning, match="stays open") as raised:
         with_client(log, lambda client: client.result("x", timeout="300ms"))
     assert isinstance(raised.value, TimeoutError)
 

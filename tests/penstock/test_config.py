@@ -59,6 +59,7 @@ def test_a_bad_project_file(tmp_path, text, said):
         ({}, {"PENSTOCK_SHARDS": "many"}, "PENSTOCK_SHARDS"),
         ({"namespace": "a b"}, {}, "namespace"),
         ({"log_level": "loud"}, {}, "log_level"),
+        ({"log_level": "loud"}, {}, "write one of debug, info, warning, error"),
     ],
 )
 def test_a_setting_without_meaning(tmp_path, flags, environment, said):

@@ -99,6 +99,14 @@ def test_dev(folder, number):
     assert "Traceback" not in told(folder)
 
 
+def test_a_place_where_no_state_can_be_kept(folder):
+    """A directory that cannot be made is exit code 3 and a sentence that names it; nothing is left running."""
+    with host(folder, "dev", "hosted.py", "--data", "hosted.py/state") as process:
+        assert process.wait(WAIT_S) == 3
+    assert "the directory of the state hosted.py/state cannot be made" in told(folder)
+    assert "bug" not in told(folder)
+
+
 def test_a_second_signal(folder):
     """A second signal ends a host at once, activities or not."""
     (folder / "hosted.py").write_text(

@@ -86,6 +86,23 @@ def test_code_that_raises(tmp_path, text, said):
     assert "there is no module" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@workflow\ndef f(x: int) -> int: ...", "write `async def f(…)`"),
+        ("@activity(timeout='ten seconds')\ndef f(x: int) -> int: ...", "'ten seconds' cannot be read"),
+        ("@activity(queue='a b')\ndef f(x: int) -> int: ...", "'a b' is no name for a task queue"),
+    ],
+)
+def test_a_wrong_definition(tmp_path, text, said):
+    """What our decorators refuse is told with the line of the user's file, not with one of ours."""
+    path = write(tmp_path / "trial_wrong.py", f"from penstock import activity, workflow\n{text}")
+    with pytest.raises(ModuleNotLoaded) as raised:
+        load_module(str(path))
+    assert said in str(raised.value)
+    assert "trial_wrong.py:2 (@" in str(raised.value)
+
+
 def test_a_name_that_is_taken(tmp_path):
     """A file that shares its name with another module is refused: importing it would give the other one."""
     with pytest.raises(ModuleNotLoaded, match="rename the file"):

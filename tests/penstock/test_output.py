@@ -28,6 +28,10 @@ FAILURE = {"type": "bank.CardDeclined", "message": "no\nfunds", "kind": "error",
         (event(3, "ActivityCompleted", sequence=1, attempt=1, result="ok"), '#1 "ok"'),
         (event(3, "ActivityCompleted", sequence=1, attempt=3, result="ok"), '#1 "ok" attempt 3'),
         (event(4, "ActivityFailed", sequence=2, attempt=1, failure=FAILURE), "#2 CardDeclined: no funds"),
+        (
+            event(4, "ActivityAttemptFailed", sequence=2, attempt=1, failure=FAILURE, retry_ms=5_000),
+            f"#2 attempt 1 CardDeclined: no funds; again at {output.clock(5_000)}",
+        ),
         (event(5, "SignalReceived", signal="go", input=None, message_id="m"), "go null"),
         (event(6, "TimerFired", sequence=4), "#4"),
         (event(7, "WorkflowTerminated", reason=""), ""),
@@ -93,6 +97,9 @@ def test_a_run_in_words(capsys):
         "for activity charge, attempt 2 on q, again at", "CardDeclined: no funds", "for timer", "for child ship-1",
     ):  # fmt: skip
         assert part in told
+    nothing = {"pending_activities": [], "pending_timers": [], "pending_children": [], "blocked_reason": None}
+    output.print_run({**run, **nothing, "status": "running"})
+    assert "waits    for a signal or a condition" in capsys.readouterr().out
     output.print_run({**run, "status": "failed", "blocked_reason": None, "failure": FAILURE, "closed_ms": 2_000})
     assert "CardDeclined: no funds" in capsys.readouterr().out
 

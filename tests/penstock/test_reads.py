@@ -135,7 +135,7 @@ def test_an_unknown_id(log, topics, stores, serve):
     for shard in range(SHARDS):
         declare(log, topics, shard, address)
     for what in ("describe", "history"):
-        with pytest.raises(WorkflowNotFound, match="no workflow nobody"):
+        with pytest.raises(WorkflowNotFound, match="no run with the id nobody"):
             asked(log, topics, lambda reads, what=what: getattr(reads, what)("nobody"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 
 import pytest
 
@@ -24,7 +24,7 @@ async def patient(name: str) -> str:
 
 @workflow
 async def careless() -> str:
-    return str(datetime.datetime.now(datetime.UTC))
+    return str(dt.datetime.now(dt.UTC))
 
 
 async def _skipped() -> str:

@@ -128,8 +128,10 @@ def test_any_json_is_an_input(value):
         ),
         (
             {"command": "Start", **START},
-            ("The command `Start` is not known; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
-            "TerminateWorkflow, RetryWorkflow, AwaitResult."),
+            (
+                "The command `Start` is not known; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
+                "TerminateWorkflow, RetryWorkflow, AwaitResult."
+            ),
         ),
         ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is not known"),
         ({"command": 7, "id": "w"}, "`command` must be one of StartWorkflow"),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.engine.core.rows import SHARD_KEY, unpack_shard
+from penstock.engine.core.rows import SHARD_KEY, ShardRow, unpack_shard
 from penstock.schemas import events as e
 from penstock.schemas.codec import decode, decode_command
 from penstock.schemas.completions import WorkflowClosed
@@ -22,6 +22,7 @@ from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
 from penstock.topics.partitioner import partition_of
 from tests.simulation.broker import Broker, Entry, Transaction
+from tests.simulation.redecide import Batch
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, UNNUMBERED, Run
 
@@ -44,6 +45,7 @@ class Auditor:
         self.replies: dict[str, list[Reply]] = {}
         self.dead_letters: list[DeadLetter] = []
         self.forwarded: set[str] = set()
+        self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
 
     def present(self, workflow_id: str) -> Run | None:
@@ -68,7 +70,8 @@ class Auditor:
             self.replies.setdefault(reply.message_id, []).append(reply)
         self._check_outputs(decisions, by_topic)
         self._check_inputs(transaction, before, decisions, letters, orders)
-        self._check_offsets(transaction, by_topic.get(self._topics.state_changelog, []))
+        rows = self._check_offsets(transaction, by_topic.get(self._topics.state_changelog, []))
+        self._keep(transaction, before, by_topic.get(self._topics.events, []), letters, rows)
 
     def _check_outputs(self, decisions: list[Any], by_topic: Mapping[str, list[Entry]]) -> None:
         """Tasks and completions are those that the decisions of this very transaction tell of."""
@@ -150,7 +153,29 @@ class Auditor:
                 raise Violation("O (offsets)", f"{place} took effect before")
             self._triggers[place] = self.transactions
 
-    def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> None:
+    def _keep(
+        self,
+        transaction: Transaction,
+        before: Mapping[TopicPartition, int],
+        events: list[Entry],
+        letters: list[Any],
+        rows: Mapping[int, ShardRow],
+    ) -> None:
+        """Note what each shard decided, for redecide.py."""
+        for number, row in rows.items():
+            inputs = {
+                (*where, entry.offset): entry.stored()
+                for where, offset in transaction.offsets.items()
+                if where[1] == number
+                for entry in self._broker.partition(where).entries[before[where] : offset]
+                if entry.is_committed
+            }
+            recorded = [entry.value or b"" for entry in events if entry.where[1] == number]
+            refused = [letter for letter in letters if letter.reason == "engine_error"]
+            places = frozenset((letter.topic, letter.partition, letter.offset) for letter in refused)
+            self.batches.setdefault(number, []).append(Batch(row.now_ms, inputs, recorded, places))
+
+    def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> Mapping[int, ShardRow]:
         """The offsets in the stores' own rows are the group's."""
         rows = {entry.where[1]: unpack_shard(entry.value or b"") for entry in changelog if entry.key == SHARD_KEY}
         for (topic, number), offset in transaction.offsets.items():
@@ -158,6 +183,7 @@ class Auditor:
                 raise Violation("T (transaction)", f"offsets of shard {number} came without its row")
             if rows[number].offsets.get(topic, 0) != offset:
                 raise Violation("T (transaction)", f"shard {number} notes {rows[number].offsets}, the group {offset}")
+        return rows
 
     # The topic `events`.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from penstock.engine.core import decide as decide_module
 from penstock.engine.core import evolve as evolve_module
+from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.runtime import outputs as outputs_module
 from penstock.engine.runtime import shard as shard_module
 from penstock.engine.runtime.driver import Driver
@@ -91,6 +93,11 @@ def _any_attempt(run: Any, row: Any, result: Any) -> str:
     if row is None or row.run_id != result.run_id or run.activity(result.sequence) is None:
         return "its activity has ended"
     return ""
+
+
+def _jitter(policy: Any, failure: Any, attempt: int, turns: Iterator[int] = count()) -> int | None:
+    delay_ms = retry_delay_ms(policy, failure, attempt)
+    return None if delay_ms is None else delay_ms + next(turns) % 7
 
 
 def _first_attempt_again(self: Any, run: Any, decision: Any, found: Any, *rest: Any) -> Any:
@@ -180,6 +187,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "inputs are trimmed as soon as they are decided": Mutation(
         Shard, "committed_positions", Shard.positions, _small_window
     ),
+    "deciding is left to chance": Mutation(decide_module, "retry_delay_ms", _jitter),
     "messages are not remembered": Mutation(Shard, "_seen", lambda self, *rest: None),
     "results of any attempt count": Mutation(decide_module, "_stale", _any_attempt),
     "a task is sent twice": Mutation(outputs_module.Outputs, "records", _first_attempt_again),

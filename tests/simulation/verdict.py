@@ -11,6 +11,7 @@ from penstock.schemas import commands as c
 from penstock.schemas.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
 from tests.simulation.client import SimLog
+from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
 from tests.simulation.workflows import DEFINITIONS
 
@@ -25,6 +26,8 @@ def pronounce(world: World) -> None:
     _stores_are_the_changelog(world)
     _runs_have_ended(world)
     _histories_replay(world)
+    for shard, batches in world.auditor.batches.items():
+        redecide(shard, world.shards, world.topics, batches)
     _scenarios_came_true(world)
     _everybody_was_answered(world)
     _dead_letters_are_garbage(world)

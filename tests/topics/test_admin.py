@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from penstock.schemas.codec import decode
@@ -13,6 +14,7 @@ from penstock.topics.admin import (
     Configure,
     Create,
     Mismatch,
+    TooFewCopies,
     apply,
     declare_namespace,
     declared_shards,
@@ -76,6 +78,19 @@ def test_another_number_of_partitions_cannot_be_mended(log: Log) -> None:
     with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 2 partitions and must have 4"):
         apply(log, planned)
     assert TOPICS.tasks("new") not in log.describe()
+
+
+def test_too_few_copies_cannot_be_mended(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic with fewer copies than asked for is told, and no setting that counts on them is changed."""
+    apply(log, plan(log, specs(TOPICS, 1)))
+    found = {name: msgspec.structs.replace(facts, replication=1) for name, facts in log.describe().items()}
+    monkeypatch.setattr(log, "describe", lambda _: found)
+    planned = plan(log, specs(TOPICS, 1, replication=3))
+    assert planned.mismatches == list(planned.changes)
+    assert planned.changes[0] == TooFewCopies(TOPICS.commands, 1, 3)
+    with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 1 copy of each partition and must have 3"):
+        apply(log, planned)
+    assert plan(log, specs(TOPICS, 1)).changes == ()
 
 
 def test_every_change_reads_as_a_sentence(log: Log) -> None:

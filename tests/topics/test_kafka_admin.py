@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError
 
-from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, RecordTooLarge, UnknownTopic
+from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, PenstockError, RecordTooLarge, UnknownTopic
 from penstock.topics.kafka import KafkaLog, admin
 from penstock.topics.kafka.faults import LibrdkafkaLog, Watch, plain_failure
 from penstock.topics.log import Record, TopicSpec
@@ -63,6 +63,14 @@ def test_a_created_topic_can_be_used_at_once(kafka: KafkaLog) -> None:
     assert kafka.ends(partitions) == dict.fromkeys(partitions, (0, 0))
     for topic in topics:
         publish(kafka, topic, [b"x"], 2)
+
+
+def test_copies_are_made_as_asked(kafka: KafkaLog) -> None:
+    """A topic gets the copies that its spec asks for, and `describe` counts them; too few brokers are told at once."""
+    kafka.create([TopicSpec(one := unique("copies"), 2, {}, replication=1)])
+    assert kafka.describe([one])[one].replication == 1
+    with pytest.raises(PenstockError, match="replica"):
+        kafka.create([TopicSpec(unique("copies"), 1, {}, replication=9)])
 
 
 def test_a_raised_limit_is_seen_by_who_remembers_the_old_one(kafka: KafkaLog, kafka_bootstrap: str) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from penstock.schemas.errors import Fenced, LogUnavailable, OutcomeUnknown, TransactionAborted, UnknownTopic
 from penstock.topics.kafka import KafkaLog, settings
+from penstock.topics.kafka import transactor as transactor_module
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.transactor import KafkaTransactor
 from penstock.topics.log import Record
@@ -163,6 +166,57 @@ def test_the_producer_is_replaced_after_a_doubtful_commit(kafka: KafkaLog, kafka
     transactor.produce([Record(topic, 0, None, b"after")])
     transactor.commit()
     assert values(everything(kafka, topic)) == [b"calm", b"calm too", b"doubtful", b"after"]
+    transactor.close()
+
+
+class _Hung:
+    """A producer whose commits wait for a coordinator that the client library forgot."""
+
+    def __init__(self, producer: Producer, go_on: threading.Event) -> None:
+        self._producer, self._go_on = producer, go_on
+        self.ended: list[str] = []
+
+    def __getattr__(self, name):
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        assert self._go_on.wait(WAIT_S)
+        try:
+            self._producer.commit_transaction(timeout_s)
+            self.ended.append("committed")
+        except KafkaException:
+            self.ended.append("refused")
+            raise
+
+
+def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that does not return is OutcomeUnknown; after `recover` it can do nothing more when it wakes up."""
+    monkeypatch.setattr(transactor_module, "STEP_TIMEOUT_S", 0.2)
+    topic, slot, go_on = make_topic(kafka), unique("hung"), threading.Event()
+    hung: list[_Hung] = []
+
+    def open_producer(watch: Watch) -> Any:
+        producer = Producer(settings.transactional(kafka_bootstrap, {}, watch, slot))
+        if hung:
+            return producer
+        hung.append(_Hung(producer, go_on))
+        return hung[0]
+
+    transactor = KafkaTransactor(open_producer, lambda record: None, slot, kafka_bootstrap)
+    transactor.recover(WAIT_S)
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, b"hung")])
+    with pytest.raises(OutcomeUnknown, match="recover before going on"):
+        transactor.commit()
+    monkeypatch.undo()
+    transactor.recover(WAIT_S)
+    transactor.begin()
+    transactor.produce([Record(topic, 0, None, b"next")])
+    go_on.set()
+    wait_for("the hung commit to end", lambda: hung[0].ended, lambda: time.sleep(0.02))
+    transactor.commit()
+    assert hung[0].ended == ["refused"]
+    assert values(everything(kafka, topic)) == [b"next"]
     transactor.close()
 
 

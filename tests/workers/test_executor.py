@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import contextvars
+import logging
 import sys
 import threading
 import time

@@ -38,7 +38,7 @@ async def calls_completed_first(n: int) -> list[int]:
 
 @pytest.mark.parametrize("flow", [completed_first, calls_completed_first])
 def test_as_completed_orders_in_the_order_it_was_given(flow: Any) -> None:
-    """`as_completed` schedules its coroutines in their order, not by their addresses, so that a replay does the same."""
+    """`as_completed` schedules its coroutines in their order, not by their addresses, so that replay does the same."""
     stage = Stage(flow)
     stage.start(flow, 40)
     tasks = stage.take("tasks")
@@ -296,9 +296,8 @@ async def chained() -> int:
 
 @workflow
 async def unfinished() -> str:
-    asyncio.create_task(flows.five(1))
-    asyncio.create_task(flows.add(1, 2))
-    asyncio.create_task(sleep(3600))
+    left = [asyncio.create_task(flows.five(1)), asyncio.create_task(flows.add(1, 2)), asyncio.create_task(sleep(3600))]
+    assert len(left) == 3
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return "left"

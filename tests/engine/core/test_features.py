@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ from penstock.schemas import commands as c
 from penstock.schemas.failure import Failure, failure_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
-
-
 
 
 def test_activities_in_sequence() -> None:

@@ -1,7 +1,7 @@
 """Is workflow code kept from what would not replay, and is everything else left alone?"""
 
 # Clocks and files are used here in just the ways that workflow code should not.
-# ruff: noqa: B018, DTZ002, DTZ003, DTZ005, DTZ011, LOG001, PLW0108, PLW1510, PTH107, PTH123, PTH207, PTH208, SIM115, UP031
+# ruff: noqa: B018, DTZ002, DTZ003, DTZ005, DTZ011, LOG001, PTH107, PTH123, PTH207, PTH208, SIM115, UP031
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from penstock.engine.store.rocks import RocksStore
 def test_the_end_of_a_scan_survives_other_scans(tmp_path):
     """A scan ends at its own stop key, even when its options' memory could long be used by somebody else."""
     store = RocksStore(tmp_path)
-    store.write({key: b"value" for key in (b"H1", b"H2", b"R", b"S")})
+    store.write(dict.fromkeys((b"H1", b"H2", b"R", b"S"), b"value"))
     held = []
     for number in range(300):
         rows = store.scan(b"H", b"I%d" % (number % 10))

@@ -1,0 +1,82 @@
+"""Is deciding pure? Every committed batch is decided once more, from the log alone, and must give the same bytes.
+
+This is level 1 of DESIGN, invariant 4: the inputs in the recorded order, at the recorded time, on an empty store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.shard import Shard
+from penstock.engine.store.memory import MemoryStore
+from penstock.schemas import events as e
+from penstock.schemas.codec import decode
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import StoredRecord
+from tests.simulation.story import Violation
+from tests.simulation.workflows import DEFINITIONS, LATE_QUEUE
+
+Place = tuple[str, int, int]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one transaction decided in one shard: when, from which inputs, and what it recorded in `events`.
+
+    `refused`: inputs that were set aside because they kept an earlier transaction from committing."""
+
+    now_ms: int
+    inputs: Mapping[Place, StoredRecord]
+    events: Sequence[bytes]
+    refused: frozenset[Place]
+
+
+def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) -> None:
+    """Raises Violation where a batch does not come out as it did the first time."""
+    counts: dict[str, int | None] = {}
+    store = MemoryStore()
+    router = TaskRouter(shards, lambda topic: counts.get(topic, 4))
+    outputs = Outputs(shard, shards, topics, lambda topic: counts.get(topic, 4), router)
+    again = Shard(shard, shards, topics, store, DEFINITIONS, outputs)
+    for batch in batches:
+        decisions = [decode(data) for data in batch.events]
+        facts = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
+        is_missing = any(isinstance(event, e.WorkflowBlocked) and event.reason == "missing_topic" for _, event in facts)
+        counts[topics.tasks(LATE_QUEUE)] = None if is_missing else 4
+        again._blocked = _unblocked(facts)
+        by_itself = any(not decision.trigger.topic for decision in decisions)
+        layer = again.decide(_in_order(batch, decisions), batch.now_ms, alone=not by_itself)
+        found = [] if layer is None else [record.value for record in layer.records if record.topic == topics.events]
+        if found != list(batch.events):
+            raise Violation("D (replay)", f"shard {shard} decides otherwise at {batch.now_ms}: {_first(batch, found)}")
+        if layer is not None:
+            store.write(layer.writes)
+            again.confirm(layer)
+    again.runs.clear()
+
+
+def _in_order(batch: Batch, decisions: Sequence[Any]) -> list[StoredRecord]:
+    """The inputs as they were taken; what caused no decision comes last, where it does no harm."""
+    places = [(found.trigger.topic, found.trigger.partition, found.trigger.offset) for found in decisions]
+    ordered = [*places, *sorted(batch.inputs)]
+    return [batch.inputs[place] for place in dict.fromkeys(ordered) if place in batch.inputs.keys() - batch.refused]
+
+
+def _unblocked(facts: Sequence[tuple[Any, Any]]) -> list[str]:
+    """The runs that were tried again without anybody asking."""
+    return [
+        decision.workflow_id
+        for decision, event in facts
+        if isinstance(event, e.WorkflowUnblocked) and not decision.trigger.topic
+    ]
+
+
+def _first(batch: Batch, found: Sequence[bytes | None]) -> str:
+    for index, expected in enumerate(batch.events):
+        given = found[index] if index < len(found) else None
+        if given != expected:
+            return f"{decode(expected)}, the second time {decode(given) if given else 'nothing'}"
+    return f"{len(found) - len(batch.events)} more decisions"
