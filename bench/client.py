@@ -41,7 +41,7 @@ Processes = dict[str, list[int]]
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to ask for. `workflows` only counts in a backlog; `limit_s` bounds every wait."""
+    """What to ask for. In a backlog `in_flight` is how many workflows wait; `limit_s` bounds every wait."""
 
     url: str
     namespace: str
@@ -89,6 +89,7 @@ class Client:
         self._reader: Reader = log.reader(self._partitions(self._topics.completions, -1))
         spare = 0 if load.mode == "backlog" else SPARE_STARTS
         self._starts = self._encoded(0, load.in_flight + spare)
+        self._processes: Processes = {}
         self._sent_s: list[float] = []
         self._completed = 0
         self._latencies_s: list[float] = []
@@ -97,14 +98,14 @@ class Client:
     def keep_in_flight(self) -> Report:
         """The closed loop."""
         load = self._load
-        processes = _told()
+        self._processes = _told()
         began_s = time.monotonic()
         self._send(load.in_flight)
         first_wave = max(load.in_flight, WARM_UP_WORKFLOWS)
         while self._completed < first_wave or time.monotonic() < began_s + load.warm_up_s:
             self._send(self._read())
         self._latencies_s.clear()
-        before, clocks = self._completed, Clocks(processes)
+        before, clocks = self._completed, Clocks(self._processes)
         while time.monotonic() < clocks.began_s + load.measure_s or self._completed == before:
             self._send(self._read())
         report = clocks.report(self._completed - before, self._latencies_s)
@@ -119,12 +120,13 @@ class Client:
         empty = self._log.ends(list(events))
         self._send(self._load.in_flight)
         self._publisher.flush(FLUSH_S)
-        processes = _told()
+        self._processes = _told()
         deadline_s = time.monotonic() + self._load.limit_s
         while self._log.ends(list(events)) == empty:
+            _require_alive(self._processes)
             _bounded(deadline_s, "the first decision")
             time.sleep(FIRST_LOOK_S)
-        clocks = Clocks(processes)
+        clocks = Clocks(self._processes)
         self._sent_s = [clocks.began_s] * len(self._sent_s)
         while self._completed < self._load.in_flight:
             self._read()
@@ -141,6 +143,7 @@ class Client:
         """Look at `completions`; how many came. Raises when nothing comes for longer than the limit."""
         deadline_s = time.monotonic() + self._load.limit_s
         while not (records := self._reader.read(READ_RECORDS_MAX, READ_WAIT_S)):
+            _require_alive(self._processes)
             _bounded(deadline_s, f"completion {self._completed + 1} of {len(self._sent_s)}")
         now_s = time.monotonic()
         self._latencies_s += [now_s - self._sent_s[workload.number_of(record.key or b"")] for record in records]
@@ -205,8 +208,20 @@ class Clocks:
 
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that the process with all its threads has used (proc(5): fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _require_alive(processes: Processes) -> None:
+    """Nobody waits for the dead: their parent has not looked yet, so that they are zombies (state Z)."""
+    dead = [role for role, pids in processes.items() for pid in pids if _stat(pid)[0] == "Z"]
+    if dead:
+        raise RuntimeError(f"the {' and the '.join(dead)} ended in mid-measurement")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on; the second may hold blanks and parentheses."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _told() -> Processes:

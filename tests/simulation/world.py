@@ -7,6 +7,7 @@ a broken promise raises Violation with the story so far.
 from __future__ import annotations
 
 import random as random_module
+import sys
 import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -112,7 +113,8 @@ class World:
 
     def pause(self, process: Process, call: str) -> None:
         """`process` stands still in a call while others go on; it may lose its membership meanwhile."""
-        if len(self._actor) > PAUSES_NESTED_MAX:
+        # An error being handled here would become the context of errors that other processes' workflows raise.
+        if len(self._actor) > PAUSES_NESTED_MAX or sys.exception() is not None:
             return
         until = min(self.turn_number + self.random.choice((2, 8, 30, 80)), self.weather.turns)
         process.tell(f"stands still before {call}")
