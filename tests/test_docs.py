@@ -137,7 +137,8 @@ def test_every_record_is_in_the_reference(reference):
 def test_error_tree_names_every_error():
     """The tree drawn at the top of schemas/errors.py has exactly the classes that follow it."""
     errors = load(ROOT / "schemas" / "errors.py")
-    lines = [re.sub(r"  +[a-z(].*", "", line) for line in (errors.__doc__ or "").splitlines() if line.startswith(" ")]
+    tree = (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+    lines = [re.sub(r"  +[a-z(].*", "", line) for line in tree.splitlines()]
     drawn = set(re.findall(r"[A-Z]\w+", "\n".join(lines))) - set(dir(builtins))
     defined = {name for name, value in vars(errors).items() if isinstance(value, type) and not name.startswith("_")}
     assert drawn == {name for name in defined if issubclass(getattr(errors, name), errors.PenstockError)}

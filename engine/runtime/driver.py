@@ -153,12 +153,13 @@ class Driver:
         except TimeoutError:
             self._kill(f"a commit took longer than {self._settings.commit_watchdog_s} s")
             raise
-        self._in_flight = None
         if outcome.error is not None:
+            self._in_flight = None
             self._go_back(outcome.error, flight.suspect)
             return False
         for layer in flight.layers:
             self._write(layer, outcome)
+        self._in_flight = None  # not before the stores are written: wait_settled looks at it
         self._records_max = min(self._records_max * 2, self._settings.records_max)
         self._careful = False
         self._trim()
@@ -178,6 +179,15 @@ class Driver:
             held.store.close()
         self._held.clear()
         self._close_parked()
+
+    def wait_settled(self, timeout_s: float) -> None:
+        """Wait until what is in flight now has reached the stores. From any thread.
+
+        A caller who got a reply has seen the commit; what it reads next must not be older than that."""
+        flight = self._in_flight
+        deadline_s = time.monotonic() + timeout_s
+        while flight is not None and self._in_flight is flight and time.monotonic() < deadline_s:
+            time.sleep(0.001)
 
     def stores(self) -> dict[int, StoreReader]:
         """The stores of the shards held now: committed rows, readable from any thread."""

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 SLOTS_MAX = 256
 AWAY_PAUSE_S = 0.5
 LOCK_PATIENCE_S = 2.0
+READ_PATIENCE_S = 2.0
 
 
 class Slot:
@@ -145,8 +146,11 @@ class Processor:
         return self._thread is not None and self._thread.is_alive()
 
     def stores(self) -> Mapping[int, StoreReader]:
-        """The stores of the shards it has now: committed rows, readable from any thread."""
-        return self._driver.stores() if self._driver is not None else {}
+        """The stores of the shards it has now: committed rows, readable from any thread, replies' effects included."""
+        if self._driver is None:
+            return {}
+        self._driver.wait_settled(READ_PATIENCE_S)
+        return self._driver.stores()
 
     def _make(self, committer: ThreadCommitter) -> Driver:
         if self._data is not None:

@@ -2,8 +2,8 @@
 
 python -m tests.integration.host URL NAMESPACE DATA SETTINGS [STEP NTH]
 
-SETTINGS is a DriverSettings as JSON. With STEP (faults.STEPS) the process stops itself, as by SIGSTOP from outside, when
-that step of a commit is reached for the NTH time; it goes on when it gets SIGCONT.
+SETTINGS is a DriverSettings as JSON. With STEP (faults.STEPS) the process stops itself, as by SIGSTOP from outside,
+when that step of a commit is reached for the NTH time; it goes on when it gets SIGCONT.
 """
 
 from __future__ import annotations

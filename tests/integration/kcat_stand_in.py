@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """What does `kcat -P -b BROKER -t TOPIC -k KEY` do where kcat is not installed? The same: each line of stdin a record.
 
 It has librdkafka place the records by its default partitioner, as kcat does: CRC32 of the key.
