@@ -24,7 +24,6 @@ from bench.system import Place, System, embedded, kafka
 HERE = Path(__file__).parent
 LIMIT_S = 240.0
 RAW_PIPE_S = 60.0
-RAW_INPUTS_MAX = 120_000
 # A cold broker spends its time on compiling: it is given some work of the kind that is measured later.
 WARM_UP = Sample(
     inputs=[Flow("commands", 1, 13, 100, 4), Flow("results", 5, 13, 100, 4)],
@@ -51,6 +50,7 @@ class Effort(msgspec.Struct, frozen=True):
     measure_s: float
     sample_workflows: int
     raw_pipe_s: float
+    raw_pipe_inputs: int
     warm_broker_s: float
 
 
@@ -65,6 +65,7 @@ FULL = Effort(
     measure_s=12.0,
     sample_workflows=300,
     raw_pipe_s=5.0,
+    raw_pipe_inputs=120_000,
     warm_broker_s=20.0,
 )
 QUICK = Effort(
@@ -77,6 +78,7 @@ QUICK = Effort(
     measure_s=2.0,
     sample_workflows=60,
     raw_pipe_s=1.0,
+    raw_pipe_inputs=24_000,
     warm_broker_s=5.0,
 )
 
@@ -94,7 +96,7 @@ def main() -> int:
     for log in dict.fromkeys(case.log for case in cases):
         with kafka() if log == "kafka" else contextlib.nullcontext() as broker:
             if broker is not None:
-                warm(broker, effort.warm_broker_s)
+                warm(broker, effort)
             for case in cases:
                 if case.log == log:
                     with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
@@ -121,17 +123,17 @@ def measure(case: Case, effort: Effort, place: Place) -> Row:
         batches = sizes.batches(system, measured)
     finally:
         system.close()
-    raw = raw_pipe(place, case.shards, sample, batches, effort.raw_pipe_s)
+    raw = raw_pipe(place, case.shards, sample, batches, effort.raw_pipe_s, effort.raw_pipe_inputs)
     return report.row(case.log, load, measured, sample, batches, raw, os.cpu_count() or 1, busy)
 
 
-def warm(place: Place, seconds: float) -> None:
+def warm(place: Place, effort: Effort) -> None:
     """Let the broker become as quick as it will be."""
     for batches in WARM_UP_BATCHES:
-        raw_pipe(place, 4, WARM_UP, batches, seconds / len(WARM_UP_BATCHES))
+        raw_pipe(place, 4, WARM_UP, batches, effort.warm_broker_s / len(WARM_UP_BATCHES), effort.raw_pipe_inputs)
 
 
-def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, seconds: float) -> RawPipe:
+def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, seconds: float, inputs_max: int) -> RawPipe:
     """Let the frozen program move the same bytes."""
     size = max(1, round(batches.decisions / max(1, batches.transactions)))
     plan = {
@@ -140,7 +142,7 @@ def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, second
         "file": str(place.folder / f"raw-{os.urandom(4).hex()}.sqlite3"),
         "shards": shards,
         "inputs_per_transaction": size,
-        "transactions": max(20, min(2_000, RAW_INPUTS_MAX // size)),
+        "transactions": max(20, min(2_000, inputs_max // size)),
         "seconds_max": seconds,
     }
     program = "raw_pipe.py" if place.bootstrap else "raw_pipe_embedded.py"

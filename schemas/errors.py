@@ -7,6 +7,7 @@ PenstockError
 │   ├── NotInWorkflow              a workflow was awaited, or workflow API used, outside of one
 │   ├── NotInActivity              activity API used where no worker runs an activity
 │   ├── NonDeterministicCall       workflow code asked the real clock, chance, files or network
+│   ├── EndlessWorkflow            workflow code went on and on without waiting
 │   ├── ModuleNotLoaded            a module named on the command line cannot be imported
 │   ├── SettingsError              a setting has no meaning
 │   ├── NotAnswered · StillRunning a processor, or a run, took longer than the caller waits (both TimeoutError)
@@ -78,6 +79,10 @@ class NotInActivity(UserError):
 
 class NonDeterministicCall(UserError):
     """Workflow code asked the real clock, chance, a file or the network; names the replacement."""
+
+
+class EndlessWorkflow(UserError):
+    """Workflow code went on and on without waiting for anything."""
 
 
 class ModuleNotLoaded(UserError):

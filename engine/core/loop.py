@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
-from penstock.schemas.errors import NonDeterministicCall
+from penstock.schemas.errors import EndlessWorkflow, NonDeterministicCall
 
 if TYPE_CHECKING:
     from penstock.engine.core.program import Program
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 TASKS_KEPT_MIN = 64
+STEPS_MAX = 1_000_000
+"""Steps of one run without waiting: a fan-out of 10,000 takes less than a tenth, a loop without an end has no bound."""
+
+_ENDLESS = (
+    f"The workflow took {STEPS_MAX:,} steps without waiting for an activity, a signal or a timer; "
+    "await one of them in its loop."
+)
 CLOSES_MAX = 100
 _undying: list[Any] = []  # coroutines that cannot be closed: kept, so that they are never woken by being collected
 DUE_MS_MAX = 1 << 62  # half of what 64 bits hold: whatever lies beyond is as good as never
@@ -149,12 +156,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(before)
 
     def drain(self) -> None:
-        """Run callbacks until none is left. Call it between `enter` and `leave`."""
+        """Run callbacks until none is left, at most STEPS_MAX. Call it between `enter` and `leave`."""
         ready = self._ready
+        steps = 0
         while ready:
             handle = ready.popleft()
             if handle._stopped:
                 continue
+            steps += 1
+            if steps > STEPS_MAX:
+                ready.clear()
+                self.program.callback_failed(EndlessWorkflow(_ENDLESS))
+                return
             try:
                 handle.context.run(handle.callback, *handle.args)
             except BaseException as error:  # noqa: BLE001 - SystemExit of one run must not end the processor

@@ -281,6 +281,8 @@ class Shard:
             self.runs.evict(run.workflow_id)
         elif run.row.status == BLOCKED:
             run.forget()
+            if decision.events and isinstance(last := decision.events[-1], e.WorkflowBlocked):
+                log.warning("run blocked", workflow_id=run.workflow_id, reason=last.reason, message=last.message)
 
     def _apply(self, layer: Layer, run: LiveRun, decision: Decision, trigger: Trigger, now_ms: int) -> None:
         starts = isinstance(decision.events[0], e.WorkflowStarted)

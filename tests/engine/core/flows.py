@@ -188,3 +188,9 @@ async def cleaner() -> None:
         await go.wait()
     finally:
         await unbook("room")
+
+
+@workflow
+async def endless() -> None:
+    while True:
+        await asyncio.sleep(0)

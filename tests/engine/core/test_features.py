@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from penstock.engine.core import loop
 from penstock.engine.core.workflow import workflow
 from penstock.schemas import commands as c
 from penstock.schemas.failure import Failure, failure_of
@@ -450,3 +451,13 @@ def test_a_plain_function_is_no_workflow() -> None:
     """@workflow on a function that is not async is told at once."""
     with pytest.raises(Exception, match="async def"):
         workflow(lambda: None)  # type: ignore[call-overload]
+
+
+def test_a_loop_without_an_end_fails_its_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that never waits is stopped after a bounded number of steps, and its neighbours go on."""
+    monkeypatch.setattr(loop, "STEPS_MAX", 1_000)
+    stage = Stage(flows.endless, flows.failing)
+    stage.start(flows.endless)
+    assert stage.described()["failure"]["type"].endswith("EndlessWorkflow")
+    stage.start(flows.failing, 1, id="neighbour")
+    assert stage.described("neighbour")["status"] == "failed"
