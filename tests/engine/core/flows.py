@@ -45,12 +45,12 @@ def far(n: int) -> int:
 
 
 @activity
-def book(name: str) -> str:
+def book_place(name: str) -> str:
     return name
 
 
 @activity
-def unbook(name: str) -> None: ...
+def unbook_place(name: str) -> None: ...
 
 
 @workflow
@@ -109,7 +109,7 @@ async def broken(n: int) -> None:
 async def travel(names: list[str]) -> str:
     async with Saga() as saga:
         for name in names:
-            await saga.do(book(name), undo=unbook(name))
+            await saga.do(book_place(name), undo=unbook_place(name))
         await go.wait()
     return "travelled"
 
@@ -117,7 +117,7 @@ async def travel(names: list[str]) -> str:
 @workflow
 async def travel_together(names: list[str]) -> str:
     async with Saga() as saga:
-        await asyncio.gather(*(saga.do(book(name), undo=unbook(name)) for name in names))
+        await asyncio.gather(*(saga.do(book_place(name), undo=unbook_place(name)) for name in names))
     return "travelled"
 
 
@@ -187,7 +187,7 @@ async def cleaner() -> None:
     try:
         await go.wait()
     finally:
-        await unbook("room")
+        await unbook_place("room")
 
 
 @workflow

@@ -134,7 +134,7 @@ async def clinging() -> None:
         try:
             await never
         finally:
-            await flows.unbook("room")
+            await flows.unbook_place("room")
 
 
 @workflow

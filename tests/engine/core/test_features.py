@@ -74,7 +74,7 @@ def test_signal_before_its_wait_counts() -> None:
     stage = Stage(flows.travel)
     stage.start(flows.travel, ["a"])
     stage.signal("go")
-    stage.run(book=lambda value: value)
+    stage.run(book_place=lambda value: value)
     assert stage.described()["result"] == "travelled"
 
 
@@ -175,9 +175,9 @@ def test_saga_undoes_in_reverse() -> None:
     stage = Stage(flows.travel)
     undone: list[str] = []
     stage.start(flows.travel, ["hotel", "car", "flight"])
-    stage.run(book=lambda value: value)
+    stage.run(book_place=lambda value: value)
     stage.tell(c.CancelWorkflow(workflow_id="run-1", reason="ill", message_id="m"))
-    stage.run(unbook=undone.append)
+    stage.run(unbook_place=undone.append)
     assert undone == ["flight", "car", "hotel"]
     assert stage.described()["status"] == "cancelled"
 
@@ -191,7 +191,7 @@ def test_saga_waits_for_nothing_outstanding_and_undoes_failures_too() -> None:
     stage.fail(second, Failure(type="app.Full", message="full", non_retryable=True))
     assert stage.events().count("ActivityCancelled") == 1
     undone: list[str] = []
-    stage.run(unbook=undone.append)
+    stage.run(unbook_place=undone.append)
     assert undone == ["c", "b", "a"]
     assert stage.described()["status"] == "failed"
 
@@ -200,11 +200,11 @@ def test_saga_is_undone_though_cancelled_again() -> None:
     """A second request to cancel does not interrupt undoing."""
     stage = Stage(flows.travel)
     stage.start(flows.travel, ["hotel", "car"])
-    stage.run(book=lambda value: value)
+    stage.run(book_place=lambda value: value)
     stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m1"))
     stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m2"))
     undone: list[str] = []
-    stage.run(unbook=undone.append)
+    stage.run(unbook_place=undone.append)
     assert undone == ["car", "hotel"]
 
 
@@ -226,7 +226,7 @@ def test_cancel_runs_cleaning_code() -> None:
     stage.start(flows.cleaner)
     stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m"))
     cleaned: list[str] = []
-    stage.run(unbook=cleaned.append)
+    stage.run(unbook_place=cleaned.append)
     assert cleaned == ["room"] and stage.described()["status"] == "cancelled"
 
 

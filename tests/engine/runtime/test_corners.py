@@ -269,7 +269,7 @@ def test_every_command_twice_acts_once(command: Any) -> None:
     stage.advance(DAY_MS / 1000 - 1)
     stage.tell(command)
     assert stage.history() == before
-    stage.run(unbook=lambda name: None)
+    stage.run(unbook_place=lambda name: None)
 
 
 # BLOCKED runs.
