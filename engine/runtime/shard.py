@@ -68,10 +68,11 @@ class _Unrecordable(Exception):
 
 
 class ShardLimits(msgspec.Struct, frozen=True):
-    """Bounds of one shard. `runs_max`: coroutines kept in memory; `closed_kept_ms`: how long closed runs are told
-    apart from unknown ones and can be read here."""
+    """Bounds of one shard. `runs_max`: coroutines kept in memory, of 8 kB each (beyond it a turn of many runs costs
+    seven times as much, for each is rebuilt from its history); `closed_kept_ms`: how long closed runs are told apart
+    from unknown ones and can be read here."""
 
-    runs_max: int = 10_000
+    runs_max: int = 25_000
     closed_kept_ms: int = 86_400_000
 
 
