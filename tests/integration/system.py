@@ -80,12 +80,14 @@ class System:
         settings: DriverSettings = DriverSettings(),
         *,
         sleeps_at: tuple[str, int] = ("never", 1),
+        properties: str = "",
     ) -> subprocess.Popen[bytes]:
-        """A processor as a child; `sleeps_at` as host.py has it. On Kafka its session is as short as may be."""
+        """A processor as a child; `sleeps_at` as host.py has it. On Kafka its session is as short as may be, and
+        `properties` (`&name=value`) are its clients'."""
         step, nth = sleeps_at
         return self.child(
             "tests.integration.host",
-            f"{self.url}?session.timeout.ms={self._session_ms}" if self.is_kafka else self.url,
+            f"{self.url}?session.timeout.ms={self._session_ms}{properties}" if self.is_kafka else self.url,
             self.namespace,
             str(self.data),
             msgspec.json.encode(settings).decode(),
