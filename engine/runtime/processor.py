@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 SLOTS_MAX = 256
 AWAY_PAUSE_S = 0.5
-LOCK_PATIENCE_S = 2.0
+LOCK_PATIENCE_S = 5.0
 READ_PATIENCE_S = 2.0
 
 

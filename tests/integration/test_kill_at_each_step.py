@@ -24,7 +24,7 @@ async def _results(system: System) -> list[int]:
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_each_step_of_the_commit(system: System, step: str) -> None:
     """Killed there and restarted: results right, histories whole, each result once, no activity twice, stores equal."""
-    seed = random.Random(step).randrange(3, 15)
+    seed = random.Random(step).randrange(2, 7)  # even on a busy machine, which decides more at once, there are so many
     print(f"dies at its transaction number {seed}")
     publisher = system.log.publisher()
     for record in _starts(system):

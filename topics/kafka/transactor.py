@@ -40,13 +40,13 @@ from penstock.topics.kafka.member import KafkaMember
 from penstock.topics.log import Member, Record, TopicPartition
 
 SLOW_S = 1.0
+FLUSH_TIMEOUT_S = 15.0  # beyond transaction.timeout.ms: the broker has given the transaction up by then
 RETRY_PAUSE_S = 0.005
 QUEUE_FULL_POLL_S = 0.05
 REPLACE_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 10.0
 # Longer than a transaction may take at all (settings.TRANSACTION_TIMEOUT_MS): the broker has aborted it by then, unless
 # it was told to commit.
-FLUSH_TIMEOUT_S = 15.0  # beyond transaction.timeout.ms: the broker has given the transaction up by then
 STEP_TIMEOUT_S = 20.0
 FOREVER_S = -1.0
 
