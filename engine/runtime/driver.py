@@ -40,7 +40,7 @@ PARKED_MS = 1_000
 class DriverSettings(msgspec.Struct, frozen=True):
     """Bounds of one processor. `audit_window`: input records kept below the committed offset."""
 
-    records_max: int = 2_000
+    records_max: int = 4_000
     idle_s: float = 0.5
     commit_poll_s: float = 0.005
     commit_watchdog_s: float = 90.0
