@@ -1,10 +1,11 @@
 """Who moves what the shards decide? One turn after the other: poll, decide, commit, write the stores.
 
-    poll ─→ decide layer N+1 ─→ settle N (stores written, or all discarded) ─→ begin N+1 ─→ poll …
+    poll ─→ decide on top of N ─→ N has ended? stores written (or all discarded), begin N+1 ─→ poll …
 
-One transaction a process holds the layers of all its shards. While N commits on the committer's thread, N+1 is
-decided on top of it. If N did not commit, or nobody knows, both are discarded and every shard goes back to where its
-store is, after the changelog's tail was replayed. The driver itself runs on one thread; the simulator turns it by hand.
+One transaction a process holds the layers of all its shards. While N commits on the committer's thread, what arrives is
+decided into N+1 on top of it, until N has ended or N+1 is full: small batches would make the broker's work dearer than
+ours. If N did not commit, or nobody knows, both are discarded and every shard goes back to where its store is, after
+the changelog's tail was replayed. The driver itself runs on one thread; the simulator turns it by hand.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 
 import msgspec
@@ -32,6 +34,9 @@ from penstock.topics.log import Log, StoredRecord, TopicPartition
 
 log = structlog.get_logger(__name__)
 
+
+GATHER_S = 0.001
+"""How often arrivals are looked at while a transaction commits and others wait to follow it."""
 
 PARKED_MS = 1_000
 """How long a released shard's store stays open for its return: closing and opening it takes 150 ms (measured)."""
@@ -57,6 +62,14 @@ class Held:
 
     def __init__(self, shard: Shard, store: Store) -> None:
         self.shard, self.store = shard, store
+
+
+class Gathered(msgspec.Struct):
+    """The inputs in the open layers: how many, their one reading of the clock, and which, if it is one alone."""
+
+    clock_ms: int
+    records: int = 0
+    suspect: StoredRecord | None = None
 
 
 class InFlight(msgspec.Struct, frozen=True):
@@ -108,6 +121,7 @@ class Driver:
         self._parked: dict[int, Store] = {}
         self._parked_until_ms = 0
         self._in_flight: InFlight | None = None
+        self._gathered: Gathered | None = None
         self._records_max = settings.records_max
         self._careful = False
         self._trim_ms = 0
@@ -129,16 +143,18 @@ class Driver:
         self._open_granted()
         if self._parked and self._clock_ms() > self._parked_until_ms:
             self._close_parked()
-        records = self._member.poll(self._records_max, self._wait_s() if wait_s is None else wait_s)
+        records = self._poll(wait_s)
         if self._went_back:
             return True  # shards changed hands meanwhile: these records lie beyond where we begin again
-        layers = self._decide(records)
-        if not layers:
-            self.settle(wait=False)
-            return False
-        if self.settle(wait=True):
-            self._submit(layers, records[0] if self._careful and len(records) == 1 else None)
-        return True
+        gathered = self._gather(records)
+        if not self.settle(wait=gathered is not None and gathered.records >= self._records_max):
+            return True
+        if gathered is None or self._in_flight is not None:
+            return bool(records)
+        layers = self._seal(gathered)
+        if layers:
+            self._submit(layers, gathered.suspect)
+        return bool(records or layers)
 
     def settle(self, *, wait: bool) -> bool:
         """See how the transaction in flight ended. True: committed, or none was; False: everything was discarded."""
@@ -198,41 +214,67 @@ class Driver:
         for held in self._held.values():
             held.shard.retry_blocked(reason)
 
+    def _poll(self, wait_s: float | None) -> Sequence[StoredRecord]:
+        gathered = self._gathered.records if self._gathered is not None else 0
+        if wait_s is None:
+            wait_s = self._wait_s()
+            if gathered and self._in_flight is not None:  # its end is what is waited for; inputs come meanwhile
+                futures.wait((self._in_flight.future,), wait_s)
+                wait_s = 0.0
+        return self._member.poll(self._records_max - gathered, wait_s)
+
     def _wait_s(self) -> float:
         if self._in_flight is not None:
-            return self._settings.commit_poll_s
+            return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
         due_ms = min((held.shard.next_due_ms for held in self._held.values()), default=NEVER_MS)
         return min(max(0.0, (due_ms - self._clock_ms()) / 1000), self._settings.idle_s)
 
-    def _decide(self, records: Sequence[StoredRecord]) -> list[Layer]:
-        now_ms = self._clock_ms()
-        if self.facts.has_news():
-            self.retry_blocked("missing_topic")
-        self._router.next_transaction()
-        batches = by_shard(records)
-        layers = []
-        for number, held in self._held.items():
-            batch = batches.get(number, ())
-            alone = self._careful and len(records) > 0
-            if batch or (held.shard.is_due(now_ms) and not alone):
-                layer = held.shard.decide(batch, now_ms, alone=alone)
+    def _gather(self, records: Sequence[StoredRecord]) -> Gathered | None:
+        """Decide these into the open layers; None when there is nothing to commit, timers included."""
+        gathered = self._gathered
+        if gathered is None:
+            now_ms = self._clock_ms()
+            if self.facts.has_news():
+                self.retry_blocked("missing_topic")
+            if not records and not any(held.shard.is_due(now_ms) for held in self._held.values()):
+                return None
+            self._router.next_transaction()
+            gathered = self._gathered = Gathered(now_ms)
+        if records:
+            gathered.records += len(records)
+            gathered.suspect = records[0] if self._careful and gathered.records == 1 else None
+            for number, batch in by_shard(records).items():
+                if number in self._held:
+                    self._held[number].shard.take(batch, gathered.clock_ms)
+        return gathered
+
+    def _seal(self, gathered: Gathered) -> list[Layer]:
+        """All that is open, as one transaction will commit it."""
+        self._gathered = None
+        now_ms, alone = gathered.clock_ms, self._careful and gathered.records > 0
+        layers: list[Layer] = []
+        for held in self._held.values():
+            if held.shard.is_open or (held.shard.is_due(now_ms) and not alone):
+                layer = held.shard.seal(now_ms, alone=alone)
                 if layer is not None:
                     layers.append(layer)
         return layers
 
     def _submit(self, layers: list[Layer], suspect: StoredRecord | None) -> None:
+        future = self._committer.submit(self._transactor, self._member, self._transaction(layers))
+        deadline_s = time.monotonic() + self._settings.commit_watchdog_s
+        self._in_flight = InFlight(layers, future, deadline_s, suspect)
+
+    def _transaction(self, layers: list[Layer]) -> Transaction:
         offsets: dict[TopicPartition, int] = {}
         for layer in layers:
             positions = layer.offsets or self._held[layer.shard].shard.positions() or {self.topics.commands: 0}
             offsets.update({(topic, layer.shard): offset for topic, offset in positions.items()})
-        transaction = Transaction(
+        return Transaction(
             records=[record for layer in layers for record in layer.records],
             offsets=offsets,
             track=frozenset((self.topics.state_changelog, layer.shard) for layer in layers),
         )
-        future = self._committer.submit(self._transactor, self._member, transaction)
-        deadline_s = time.monotonic() + self._settings.commit_watchdog_s
-        self._in_flight = InFlight(layers, future, deadline_s, suspect)
 
     def _write(self, layer: Layer, outcome: Outcome) -> None:
         held = self._held[layer.shard]
@@ -255,6 +297,7 @@ class Driver:
             self._careful = self._records_max == 1
         for held in self._held.values():
             held.shard.discard()
+        self._gathered = None
         self._went_back = True
 
     def _begin_again(self) -> None:
@@ -285,6 +328,8 @@ class Driver:
             held.shard.discard()
             held.shard.close()
             self._parked[number] = held.store
+        if not any(held.shard.is_open for held in self._held.values()):
+            self._gathered = None
         self._parked_until_ms = self._clock_ms() + PARKED_MS
         self._router.own(list(self._held))
         if numbers and not lost:

@@ -10,12 +10,14 @@ from penstock.topics.log import Record
 
 
 class Layer:
-    """What one transaction will change in one shard: rows, outputs, the next input offsets, the runs it touched."""
+    """What one transaction will change in one shard: rows, outputs, the next input offsets, the runs it touched.
 
-    __slots__ = ("decisions", "offsets", "records", "shard", "touched", "writes")
+    All of it is decided at `now_ms`."""
 
-    def __init__(self, shard: int) -> None:
-        self.shard = shard
+    __slots__ = ("decisions", "now_ms", "offsets", "records", "shard", "touched", "writes")
+
+    def __init__(self, shard: int, now_ms: int) -> None:
+        self.shard, self.now_ms = shard, now_ms
         self.writes: dict[bytes, bytes | None] = {}
         self.records: list[Record] = []
         self.offsets: dict[str, int] = {}

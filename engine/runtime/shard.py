@@ -1,8 +1,9 @@
 """What does one shard do with a batch of records? Decides it into a layer; acts on nothing itself.
 
 Sans-IO: records, clock readings and topic facts come in, a Layer goes out (rows, outputs, offsets). The caller
-(driver.py, or the simulator) commits the layer in a transaction, then writes it to the store and calls `confirm`; or
-it calls `discard`, and the shard is where its store is. At most two layers are open: one committing, one deciding.
+(driver.py, or the simulator) lets inputs be taken as they arrive, seals the layer that they make, and commits it in a
+transaction; then it writes it to the store and calls `confirm`. Or it calls `discard`, and the shard is where its store
+is. There are at most two layers: one committing, one open.
 
     take a record: decode → forward or refuse → decide → check → evolve and encode into the layer
 """
@@ -96,6 +97,7 @@ class Shard:
         self.next_due_ms = self._fired_ms = 0
         self._decided = self._now_ms = self._transaction = self._swept_day = 0
         self._offsets: dict[str, int] = {}
+        self._open: Layer | None = None
         self._blocked: list[str] = []
         self._set_aside: set[tuple[str, int]] = set()
         self._load()
@@ -103,20 +105,25 @@ class Shard:
 
     # The caller's verbs.
 
-    def decide(self, records: Sequence[StoredRecord], clock_ms: int, *, alone: bool = False) -> Layer | None:
-        """Decide a batch at one reading of the clock (epoch ms); None if there is nothing to commit.
-
-        `alone`: leave timers and BLOCKED runs for later, so that all that is decided comes from `records`."""
-        self._now_ms = now_ms = max(clock_ms, self._now_ms)
-        layer = Layer(self.number)
-        self._overlay.layers.append(layer)
+    def take(self, records: Iterable[StoredRecord], clock_ms: int) -> None:
+        """Decide these inputs into the open layer; where there is none, one is opened at that reading of the clock
+        (epoch ms)."""
+        layer = self._open_at(clock_ms)
         for record in records:
             if record.offset >= self._offsets.get(record.topic, 0):
                 if (record.topic, record.offset) in self._set_aside:
-                    self._dead_letter(layer, record, _NEVER_COMMITS, now_ms)
+                    self._dead_letter(layer, record, _NEVER_COMMITS, layer.now_ms)
                 else:
-                    self._take(layer, record, now_ms)
-                layer.offsets[record.topic] = record.offset + 1
+                    self._take(layer, record, layer.now_ms)
+                layer.offsets[record.topic] = self._offsets[record.topic] = record.offset + 1
+
+    def seal(self, clock_ms: int, *, alone: bool = False) -> Layer | None:
+        """Add what happens without a record, and end the open layer; None if there is nothing to commit.
+
+        `alone`: leave timers and BLOCKED runs for later, so that all that was decided comes from the inputs."""
+        layer = self._open_at(clock_ms)
+        self._open = None
+        now_ms = layer.now_ms
         if now_ms >= self.next_due_ms and not alone:
             self._fire_due(layer, now_ms)
         if self._blocked and not alone:
@@ -127,6 +134,11 @@ class Shard:
             return None
         self._finish(layer, now_ms)
         return layer
+
+    def decide(self, records: Iterable[StoredRecord], clock_ms: int, *, alone: bool = False) -> Layer | None:
+        """`take` and `seal`: a whole layer at once."""
+        self.take(records, clock_ms)
+        return self.seal(clock_ms, alone=alone)
 
     def confirm(self, layer: Layer) -> None:
         """The layer is committed and in the store."""
@@ -139,6 +151,7 @@ class Shard:
             for workflow_id in layer.touched:
                 self.runs.evict(workflow_id)
         self._overlay.layers.clear()
+        self._open = None
         self._load()
         self.retry_blocked()
 
@@ -149,6 +162,11 @@ class Shard:
     def is_due(self, clock_ms: int) -> bool:
         """Whether there is something to decide without a record."""
         return clock_ms >= self.next_due_ms or bool(self._blocked)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether inputs were taken that are in no sealed layer."""
+        return self._open is not None
 
     def positions(self) -> dict[str, int]:
         """The next offset to read of `commands` and `results`, as decided so far; absent: from the first."""
@@ -169,6 +187,13 @@ class Shard:
         self._set_aside.add((record.topic, record.offset))
 
     # One record.
+
+    def _open_at(self, clock_ms: int) -> Layer:
+        if self._open is None:
+            self._now_ms = max(clock_ms, self._now_ms)
+            self._open = Layer(self.number, self._now_ms)
+            self._overlay.layers.append(self._open)
+        return self._open
 
     def _take(self, layer: Layer, record: StoredRecord, now_ms: int) -> None:
         taken = intake.read(record, self.topics, self.number, self.shards)
@@ -434,7 +459,6 @@ class Shard:
 
     def _finish(self, layer: Layer, now_ms: int) -> None:
         """Add the shard's own row and the changelog."""
-        self._offsets.update(layer.offsets)
         self._transaction += 1
         layer.writes[SHARD_KEY] = pack(
             ShardRow(

@@ -35,10 +35,12 @@ def mutated(name: str) -> Iterator[None]:
 # The driver.
 
 
-def _store_first(self: Driver, layers: list[Any], submit: Callable[..., None] = Driver._submit) -> None:
+def _store_first(
+    self: Driver, layers: list[Any], suspect: Any, submit: Callable[..., None] = Driver._submit
+) -> None:
     for layer in layers:
         self._held[layer.shard].store.write(dict(layer.writes))
-    submit(self, layers)
+    submit(self, layers, suspect)
 
 
 def _keep_next_layer(self: Driver, *, wait: bool, settle: Callable[..., bool] = Driver.settle) -> bool:
