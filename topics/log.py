@@ -153,7 +153,7 @@ class Transactor(Protocol):
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
         """Commit these next offsets in the transaction, fenced by the member's present generation. Never empty.
-        What was produced before has reached the log by then.
+        They may reach the log ahead of the records: `committed` waits for either.
 
         Raises Fenced, TransactionAborted."""
         ...

@@ -342,9 +342,15 @@ class Driver:
     def _open_granted(self) -> None:
         if not self._granted:
             return
-        for number in sorted(self._granted):
-            if number not in self._held:
-                self._open(number)
+        fresh = sorted(self._granted - self._held.keys())
+        for number in fresh:
+            self._ownership.take(number, self._clock_ms())
+        # Waits for the end of each transaction that holds offsets of these inputs (KIP-447). One that got its offsets
+        # in before this grant, from an owner that `registry` does not name, may have sent no record yet: where the
+        # changelog ends would not tell of it.
+        self._member.committed(self._inputs(fresh), self._settings.settle_timeout_s)
+        for number in fresh:
+            self._open(number)
         self._router.own(list(self._held))
         opened = sorted(self._granted)
         self._start(opened)
@@ -353,7 +359,6 @@ class Driver:
         log.info("shards granted", shards=opened)
 
     def _open(self, number: int) -> None:
-        self._ownership.take(number, self._clock_ms())
         store = self._parked.pop(number, None) or self._open_store(number)
         try:
             bring_up(self._log, self.topics, number, store, self._clock_ms())
@@ -372,7 +377,7 @@ class Driver:
 
     def _start(self, numbers: list[int]) -> None:
         """Deliver these shards' inputs from where their stores are."""
-        partitions = [(topic, number) for number in numbers for topic in (self.topics.commands, self.topics.results)]
+        partitions = self._inputs(numbers)
         if not partitions:
             return
         firsts = self._log.ends(partitions)
@@ -381,6 +386,9 @@ class Driver:
             known = self._held[number].shard.positions()
             positions[topic, number] = known.get(topic, firsts[topic, number][0])
         self._member.start(positions)
+
+    def _inputs(self, numbers: list[int]) -> list[TopicPartition]:
+        return [(topic, number) for number in numbers for topic in (self.topics.commands, self.topics.results)]
 
     def _trim(self) -> None:
         """Delete inputs that were processed long ago, now and then."""

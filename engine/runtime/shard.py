@@ -10,7 +10,7 @@ is. There are at most two layers: one committing, one open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec

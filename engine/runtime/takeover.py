@@ -51,17 +51,21 @@ class Ownership:
         publisher = self._log.publisher()
         try:
             for shard in shards:
-                entry = ShardOwned(
-                    shard=shard,
-                    transactional_id=self.transactional_id,
-                    address=self.address,
-                    released=released,
-                    at_ms=now_ms,
-                )
-                publisher.send(Record(self._topics.registry, 0, _key(shard), encode(entry)))
+                publisher.send(self.entry(shard, now_ms, released=released))
             publisher.flush(SETTLE_TIMEOUT_S)
         finally:
             publisher.close()
+
+    def entry(self, shard: int, now_ms: int, *, released: bool) -> Record:
+        """What `registry` is told of a shard."""
+        owned = ShardOwned(
+            shard=shard,
+            transactional_id=self.transactional_id,
+            address=self.address,
+            released=released,
+            at_ms=now_ms,
+        )
+        return Record(self._topics.registry, 0, _key(shard), encode(owned))
 
     def _owner(self, shard: int) -> ShardOwned | None:
         first, _ = self._log.ends([(self._topics.registry, 0)])[self._topics.registry, 0]

@@ -249,6 +249,11 @@ class Broker:
             raise Fenced(f"{member} of generation {generation} is no member of generation {group.generation}")
         self._transaction(transactional_id, epoch).offsets.update(offsets)
 
+    def with_offsets(self, partitions: Iterable[TopicPartition]) -> Transaction | None:
+        """An open transaction that holds offsets of any of these."""
+        wanted = set(partitions)
+        return next((found for found in self.open.values() if wanted & found.offsets.keys()), None)
+
     def commit(self, transactional_id: str, epoch: int) -> None:
         """Make all of it visible."""
         self._fence(transactional_id, epoch)

@@ -35,6 +35,9 @@ class Faults(Protocol):
     def at(self, call: str) -> None:
         """Before a call. Raises LogUnavailable, SimulatedCrash."""
 
+    def awaits_offsets(self) -> bool:
+        """Whether asking for committed offsets waits for those in open transactions."""
+
     def sends_late(self) -> bool:
         """Whether records may follow the offsets of their transaction instead of coming before them."""
 
@@ -190,6 +193,8 @@ class SimMember:
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> Mapping[TopicPartition, CommittedOffset]:
         self._faults.at("committed")
+        while self._faults.awaits_offsets() and (pending := self._broker.with_offsets(partitions)) is not None:
+            self._faults.waits_for(pending)
         known = self.group.offsets
         return {where: CommittedOffset(known[where]) for where in partitions if where in known}
 

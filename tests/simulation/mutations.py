@@ -20,6 +20,7 @@ from penstock.schemas import events as e
 from penstock.topics.log import StoredRecord
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
+from tests.simulation.process import Process
 from tests.simulation.weather import Weather
 
 
@@ -35,9 +36,7 @@ def mutated(name: str) -> Iterator[None]:
 # The driver.
 
 
-def _store_first(
-    self: Driver, layers: list[Any], suspect: Any, submit: Callable[..., None] = Driver._submit
-) -> None:
+def _store_first(self: Driver, layers: list[Any], suspect: Any, submit: Callable[..., None] = Driver._submit) -> None:
     for layer in layers:
         self._held[layer.shard].store.write(dict(layer.writes))
     submit(self, layers, suspect)
@@ -138,8 +137,15 @@ def _zombies(weather: Weather) -> None:
 
 
 def _late_zombies(weather: Weather) -> None:
+    """Asking for committed offsets would make up for what is missing, so that the log does without."""
     _zombies(weather)
-    weather.sends_late = True
+    weather.sends_late, weather.awaits_offsets = True, False
+
+
+def _misnamed(weather: Weather) -> None:
+    """`registry` names others than the owners, so that those are not fenced."""
+    _late_zombies(weather)
+    weather.chaos_kinds = ["coup", "late_word"]
 
 
 def _sleepers(weather: Weather) -> None:
@@ -156,6 +162,7 @@ def _handovers(weather: Weather) -> None:
     weather.commit_fault, weather.commit_kinds = 0.6, ["delayed"]
     weather.chaos, weather.chaos_kinds, weather.processes, weather.turns = 5.0, ["stop"], 2, 300
     weather.deaf = weather.unavailable = weather.crash_in_call = weather.crash_at_store = weather.pause = 0.0
+    weather.awaits_offsets = False  # it would do the waiting
 
 
 def _clocks(weather: Weather) -> None:
@@ -198,6 +205,9 @@ MUTATIONS: Mapping[str, Mutation] = {
         Group, "admits", lambda self, member, generation: True, _sleepers
     ),
     "epochs are not checked": Mutation(Broker, "_fence", lambda self, transactional_id, epoch: None, _zombies),
+    "a takeover does not wait for offsets in open transactions": Mutation(
+        Process, "awaits_offsets", lambda self: False, _misnamed
+    ),
     "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _handovers),
 }
 

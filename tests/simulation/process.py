@@ -221,6 +221,9 @@ class Process:
             self.world.pause(self, call)
             self._heed_doom()
 
+    def awaits_offsets(self) -> bool:
+        return self.world.weather.awaits_offsets
+
     def sends_late(self) -> bool:
         return self.world.weather.sends_late
 

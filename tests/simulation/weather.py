@@ -7,7 +7,7 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "topic", "compact", "time_out")
+CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_word")
 CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
 
@@ -32,7 +32,8 @@ class Weather:
         self.turns = random.choice((150, 300, 600))
         self.processes = random.choice((1, 2, 2, 3, 3))
         self.days = random.random() < 0.15
-        self.sends_late = False
+        self.sends_late = random.random() < 0.5
+        self.awaits_offsets = True
 
     def __str__(self) -> str:
         chaos = f"{self.chaos}× {', '.join(self.chaos_kinds)}" if self.chaos else "none"

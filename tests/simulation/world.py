@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
 from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
@@ -243,9 +244,18 @@ class World:
                 where = (self.topics.state_changelog, self.random.randrange(self.shards))
                 dropped = self.broker.partition(where).compact()
                 self.story.tell("broker", f"compacts {where[0]}[{where[1]}]: {dropped} records gone")
+            case "late_word":
+                self._late_word(process)
             case "time_out":
                 if self.broker.time_out(process.transactional_id):
                     self.story.tell("broker", f"gives up the open transaction of {process.name}")
+
+    def _late_word(self, process: Process) -> None:
+        """What a process said of its shards when they were granted arrives after a later owner's word."""
+        owner = Ownership(process.log, self.topics, process.transactional_id, "")
+        for shard in range(self.shards):
+            self.broker.append(owner.entry(shard, self.now_ms, released=False))
+        process.tell("is heard late: registry names it as the owner")
 
     def _coup(self, zombie: Process) -> None:
         """A process freezes in the middle of a commit, loses its shards, and wakes up when they have a new owner."""

@@ -40,7 +40,6 @@ from penstock.topics.kafka.member import KafkaMember
 from penstock.topics.log import Member, Record, TopicPartition
 
 SLOW_S = 1.0
-FLUSH_TIMEOUT_S = 15.0  # beyond transaction.timeout.ms: the broker has given the transaction up by then
 RETRY_PAUSE_S = 0.005
 QUEUE_FULL_POLL_S = 0.05
 REPLACE_TIMEOUT_S = 30.0
@@ -146,10 +145,6 @@ class KafkaTransactor:
         assert offsets, "a transaction without offsets is not fenced"
         producer = self._working()
         metadata = member.group_metadata(offsets)
-        # The records go first: whoever takes the shards over waits for the end of what lies in the changelog, and so
-        # for this transaction. Offsets sent ahead of them could be committed under a successor that saw no record.
-        if producer.flush(FLUSH_TIMEOUT_S):
-            raise OutcomeUnknown(f"the records of a transaction were not acknowledged within {FLUSH_TIMEOUT_S:g} s")
         entries = [KafkaPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
         try:
             self._patiently(lambda: producer.send_offsets_to_transaction(entries, metadata, FOREVER_S), "offsets")
