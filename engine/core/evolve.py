@@ -20,7 +20,6 @@ from penstock.engine.core.rows import (
     message_key,
     pack,
     run_key,
-    unpack_activity,
     unpack_timer,
 )
 from penstock.engine.core.state import WorkingRun
@@ -86,8 +85,7 @@ def _closed(working: WorkingRun, event: Any, now_ms: int) -> None:
 def _drop_pending(working: WorkingRun, row: RunRow) -> None:
     """Nothing of a closed run is pending any more."""
     if row.pending_activities:
-        for _, value in working.rows(b"A"):
-            pending = unpack_activity(value)
+        for pending in working.activities():
             working.drop_activity(pending.sequence)
             if pending.retry_ms:
                 _put_due(working, pending.retry_ms, "r", pending.sequence, None)

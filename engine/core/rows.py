@@ -17,8 +17,25 @@ DAY_MS = 86_400_000
 SHARD_KEY = b"S"
 
 
+class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """A pending activity. `retry_ms` is 0 while an attempt is with the workers, else when the next one starts."""
+
+    sequence: int
+    attempt: int
+    activity: str
+    input: bytes
+    queue: str
+    timeout_ms: int
+    retry: RetryPolicy
+    scheduled_ms: int
+    retry_ms: int = 0
+    failure: Failure | None = None
+
+
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
-    """The header of a workflow id's present run: the working copy that `evolve` alone changes."""
+    """The header of a workflow id's present run: the working copy that `evolve` alone changes.
+
+    `at_hand`: pending activities that have no row of their own, by sequence (state.py says which)."""
 
     workflow_id: str
     run_id: str
@@ -41,21 +58,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     blocked_reason: str = ""
     blocked_message: str = ""
     reason: str = ""
-
-
-class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
-    """A pending activity. `retry_ms` is 0 while an attempt is with the workers, else when the next one starts."""
-
-    sequence: int
-    attempt: int
-    activity: str
-    input: bytes
-    queue: str
-    timeout_ms: int
-    retry: RetryPolicy
-    scheduled_ms: int
-    retry_ms: int = 0
-    failure: Failure | None = None
+    at_hand: dict[int, ActivityRow] = {}
 
 
 class TimerRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from penstock.engine.core.workflow import WorkflowDefinition
 
 
+AT_HAND_MAX = 4
+AT_HAND_INPUT_BYTES_MAX = 512
+
+
+def _is_small(row: ActivityRow) -> bool:
+    """Whether it may lie in its run's header: a failure brings a traceback along."""
+    return row.failure is None and len(row.input) <= AT_HAND_INPUT_BYTES_MAX
+
+
 class RowReader(Protocol):
     """Rows as the decisions so far have left them, committed or not yet."""
 
@@ -96,14 +105,25 @@ class WorkingRun:
         return prefix + sequence.to_bytes(8, "big")
 
     def put_activity(self, row: ActivityRow) -> None:
-        """Write a pending activity, and keep it at hand: it is read again when its result comes."""
-        self._activities[row.sequence] = row
-        self.writes[self.key(b"A", row.sequence)] = pack(row)
+        """Keep a pending activity: a few small ones in the header, which each decision writes anyway; all others in
+        rows of their own, so that thousands stay linear."""
+        assert self.row is not None, "an activity without its run"
+        at_hand, sequence = self.row.at_hand, row.sequence
+        is_known = sequence in at_hand
+        if _is_small(row) and (is_known or (sequence not in self._activities and len(at_hand) < AT_HAND_MAX)):
+            at_hand[sequence] = row
+            return
+        if is_known:
+            del at_hand[sequence]
+        self._activities[sequence] = row
+        self.writes[self.key(b"A", sequence)] = pack(row)
 
     def drop_activity(self, sequence: int) -> None:
-        """Delete an activity that is no longer pending."""
-        self._activities.pop(sequence, None)
-        self.writes[self.key(b"A", sequence)] = None
+        """Forget an activity that is no longer pending."""
+        assert self.row is not None, "an activity without its run"
+        if self.row.at_hand.pop(sequence, None) is None:
+            self._activities.pop(sequence, None)
+            self.writes[self.key(b"A", sequence)] = None
 
     def get(self, key: bytes) -> bytes | None:
         """A row, this decision's writes first."""
@@ -113,12 +133,22 @@ class WorkingRun:
 
     def activity(self, sequence: int) -> ActivityRow | None:
         """A pending activity."""
-        row = self._activities.get(sequence)
+        row = self.row.at_hand.get(sequence) if self.row is not None else None
+        if row is None:
+            row = self._activities.get(sequence)
         if row is None:
             data = self.get(self.key(b"A", sequence))
             if data is not None:
                 row = self._activities[sequence] = unpack_activity(data)
         return row
+
+    def activities(self) -> list[ActivityRow]:
+        """All pending activities."""
+        assert self.row is not None, "activities without their run"
+        found = list(self.row.at_hand.values())
+        if self.row.pending_activities > len(found):
+            found += [unpack_activity(value) for _, value in self.rows(b"A")]
+        return found
 
     def timer(self, sequence: int) -> TimerRow | None:
         """A pending timer."""

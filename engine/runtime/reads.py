@@ -9,6 +9,7 @@ import msgspec
 from penstock.engine.core.machines.run import CLOSED
 from penstock.engine.core.replayer import history_record
 from penstock.engine.core.rows import (
+    ActivityRow,
     RunRow,
     after,
     run_key,
@@ -31,7 +32,7 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
     described = summary(row)
     described["result"] = json_value(row.result)
     described["failure"] = plain(row.failure)
-    described["pending_activities"] = [_activity(unpack_activity(value)) for value in _rows(store, b"A", row)]
+    described["pending_activities"] = [_activity(pending) for pending in _activities(store, row)]
     described["pending_timers"] = [plain(unpack_timer(value)) for value in _rows(store, b"t", row)]
     described["pending_children"] = [plain(unpack_child(value)) for value in _rows(store, b"C", row)]
     return described
@@ -118,7 +119,12 @@ def _rows(store: StoreReader, kind: bytes, row: RunRow) -> list[bytes]:
     return [value for _, value in store.scan(prefix, after(prefix))]
 
 
-def _activity(row: Any) -> dict[str, Any]:
+def _activities(store: StoreReader, row: RunRow) -> list[ActivityRow]:
+    apart = [unpack_activity(value) for value in _rows(store, b"A", row)]
+    return sorted([*row.at_hand.values(), *apart], key=lambda pending: pending.sequence)
+
+
+def _activity(row: ActivityRow) -> dict[str, Any]:
     told: dict[str, Any] = plain(row)
     del told["retry"]
     return told
