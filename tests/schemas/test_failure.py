@@ -8,7 +8,7 @@ import pytest
 
 from penstock.schemas import codec
 from penstock.schemas.errors import ActivityFailed, BadInput
-from penstock.schemas.failure import CAUSES_MAX, MESSAGE_CHARS_MAX, Cause, Failure, failure_of
+from penstock.schemas.failure import CAUSES_MAX, MESSAGE_CHARS_MAX, Bounds, Cause, Failure, failure_of
 from penstock.schemas.payload import adapter_for
 
 
@@ -146,7 +146,7 @@ def test_traceback_keeps_its_end():
 
     with pytest.raises(ValueError) as caught:
         deeper(60)
-    text = failure_of(caught.value, traceback_chars_max=300).traceback
+    text = failure_of(caught.value, bounds=Bounds(traceback_chars_max=300)).traceback
     assert len(text) == 300
     assert text.startswith("…")
     assert text.endswith("ValueError: the end\n")
@@ -175,3 +175,25 @@ def test_hostile_exceptions_fit_a_record():
         assert codec.decode(codec.encode(failure)) == failure
         assert len(failure.message) <= MESSAGE_CHARS_MAX
         assert failure.message
+
+
+def test_exceptions_that_refuse_to_be_read_have_a_failure():
+    """An exception that cannot be printed, or whose own property raises, is told by what else it says."""
+
+    class Locked(Exception):
+        @property
+        def failure(self):
+            raise RuntimeError("no")
+
+    for error in (SyntaxError("odd", ("file", 1, 1, 7)), Locked("odd")):
+        failure = failure_of(raised(error))
+        assert "odd" in failure.message
+        assert "in raised" in failure.traceback
+        assert codec.decode(codec.encode(failure)) == failure
+
+
+def test_bounds_are_the_callers():
+    """Message, traceback and causes are as long as the caller's bounds, and no longer."""
+    error = raised(ValueError("x" * 100), raised(KeyError("2"), raised(OSError("1"))))
+    failure = failure_of(error, bounds=Bounds(message_chars_max=10, traceback_chars_max=20, causes_max=1))
+    assert (len(failure.message), len(failure.traceback), len(failure.causes)) == (10, 20, 1)

@@ -135,6 +135,33 @@ def test_an_exception_becomes_a_readable_failure(sync: bool) -> None:
     assert '/threads.py"' not in failure.traceback
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_the_workers_own_frames_are_never_told(sync: bool) -> None:
+    """Where no frame is user code, those of Penstock's code that the worker called are told, not the worker's own."""
+    scope: dict[str, Any] = {"__name__": "penstock.made_up"}
+    exec("def work(): raise LookupError('inside')\nasync def work_async(): work()", scope)
+    definition: AnyActivity = activity(name="inside")(scope["work" if sync else "work_async"])
+    told = failure_of(one(definition)).traceback
+    assert "in work" in told
+    assert '/executor.py"' not in told
+    assert '/threads.py"' not in told
+
+
+def test_members_of_a_group_are_causes() -> None:
+    """What failed in an activity's TaskGroup is named in its failure."""
+
+    async def decline() -> None:
+        raise CardDeclined("no funds")
+
+    @activity
+    async def pay() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(decline())
+
+    (cause,) = failure_of(one(pay)).causes
+    assert (cause.type, cause.message) == (f"{__name__}.CardDeclined", "no funds")
+
+
 class CardDeclined(Exception):
     pass
 
