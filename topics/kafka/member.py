@@ -128,7 +128,11 @@ class KafkaMember:
             return self._consumer.commit(offsets=entries, asynchronous=False)
 
         try:
-            done = step() if self._in_listener else self._bounded.call(step, COMMIT_TIMEOUT_S, "a commit")
+            done = step() if self._in_listener else self._bounded.call(step, COMMIT_TIMEOUT_S)
+        except TimeoutError:
+            raise LogUnavailable(
+                f"a commit took longer than {COMMIT_TIMEOUT_S:g} s: does the Kafka broker answer?"
+            ) from None
         except KafkaException as error:
             raise self._plain(error, "offsets were not committed") from error
         for entry in done:
@@ -142,7 +146,9 @@ class KafkaMember:
             return
         self._release(lost=False, in_poll=False)
         self._closed = True
-        if not self._bounded.end(self._consumer.close, CLOSE_TIMEOUT_S):
+        try:
+            self._bounded.end(self._consumer.close, CLOSE_TIMEOUT_S)
+        except TimeoutError:
             faults.logger.warning(
                 "a member could not leave its group within %g s: its partitions stay idle for the session timeout",
                 CLOSE_TIMEOUT_S,

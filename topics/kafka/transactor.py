@@ -6,7 +6,8 @@ replaced before the next transaction: `init_transactions` bumps the epoch, and s
 
 librdkafka can wait for ever for a coordinator: it forgets where one was when no broker answers, and nothing wakes it up
 when one does (librdkafka #5456, #5511; seen with 2.16.0 when a broker was restarted). So the steps without a time limit
-run on a thread of their own; one that takes too long is left behind with its producer, and that is OutcomeUnknown.
+run on a thread of their own (`Bounded`); one that takes too long is left behind with its producer, and that is
+OutcomeUnknown.
 
 Errors follow KIP-691 as far as librdkafka knows it: `retriable` → the same call again; `txn_requires_abort` →
 TransactionAborted; a fencing code → Fenced; everything else → OutcomeUnknown, and only `recover` helps.
@@ -17,9 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -35,6 +34,7 @@ from penstock.schemas.errors import (
     UnknownTopic,
 )
 from penstock.topics.kafka import faults
+from penstock.topics.kafka.bounded import Bounded
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.member import KafkaMember
 from penstock.topics.log import Member, Record, TopicPartition
@@ -47,6 +47,7 @@ CLOSE_TIMEOUT_S = 10.0
 # Longer than a transaction may take at all (settings.TRANSACTION_TIMEOUT_MS): the broker has aborted it by then, unless
 # it was told to commit.
 STEP_TIMEOUT_S = 20.0
+STEP_THREAD = "penstock-kafka-step"
 FOREVER_S = -1.0
 
 
@@ -66,7 +67,7 @@ class KafkaTransactor:
         self._bootstrap = bootstrap
         self._watch = Watch(bootstrap)
         self._producer: Producer | None = None
-        self._steps = _Steps()
+        self._steps = Bounded(STEP_THREAD)
         self._in_transaction = False
         self._doubtful = False
         self._landed: dict[TopicPartition, int] = {}
@@ -172,8 +173,7 @@ class KafkaTransactor:
         """Let go within a bound; an open transaction is aborted."""
         producer, self._producer = self._producer, None
         self._in_transaction = False
-        self._steps.close()
-        self._steps = _Steps()
+        self._abandon_steps()
         if producer is not None:
             _let_go(producer).join(CLOSE_TIMEOUT_S)
 
@@ -192,15 +192,18 @@ class KafkaTransactor:
     def _patiently(self, step: Callable[[], None], doing: str) -> None:
         """Take a step of librdkafka's that knows no time limit. Raises KafkaException, OutcomeUnknown."""
         try:
-            self._steps.run(lambda: _repeat(step), STEP_TIMEOUT_S)
+            self._steps.call(lambda: _repeat(step), STEP_TIMEOUT_S)
         except TimeoutError:
             # Whatever it may still do, `recover` fences. It cannot be closed: that would wait for the same thing.
             self._producer, self._in_transaction = None, False
-            self._steps.close()
-            self._steps = _Steps()
+            self._abandon_steps()
             raise OutcomeUnknown(
                 f"{doing} of transactor {self._name} took longer than {STEP_TIMEOUT_S:g} s; recover before going on"
             ) from None
+
+    def _abandon_steps(self) -> None:
+        self._steps.abandon()
+        self._steps = Bounded(STEP_THREAD)
 
     def _working(self) -> Producer:
         if self._producer is None:
@@ -240,36 +243,6 @@ class KafkaTransactor:
             f"transactor {self._name} did not recover within {timeout_s:g} s ({error.str()}): "
             f"{faults.nobody_answers(self._bootstrap)}"
         )
-
-
-class _Steps:
-    """A thread that takes one step after the other, so that whoever waits for one can give up."""
-
-    def __init__(self) -> None:
-        self._steps: SimpleQueue[tuple[Future[None], Callable[[], None]] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def run(self, step: Callable[[], None], timeout_s: float) -> None:
-        """Take the step. Raises what it raises, and TimeoutError."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="penstock-kafka-step", daemon=True)
-            self._thread.start()
-        taken: Future[None] = Future()
-        self._steps.put((taken, step))
-        taken.result(timeout_s)
-
-    def close(self) -> None:
-        """Let the thread end, once its step has."""
-        self._steps.put(None)
-
-    def _run(self) -> None:
-        while (asked := self._steps.get()) is not None:
-            taken, step = asked
-            try:
-                taken.set_result(step())
-            except BaseException as error:  # noqa: BLE001 - handed to who waits for the step
-                taken.set_exception(error)
-            del asked, taken, step  # what a step holds must not outlive it
 
 
 def _note_landing(
