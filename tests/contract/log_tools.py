@@ -49,6 +49,12 @@ def recovered(log: Log, transactional_id: str | None = None) -> Transactor:
     return transactor
 
 
+def begin_with(transactor: Transactor, topic: str, value: bytes, partitions: int = 1) -> None:
+    """Begin a transaction and append the value to each of the topic's first partitions."""
+    transactor.begin()
+    transactor.produce([Record(topic, partition, None, value) for partition in range(partitions)])
+
+
 def wait_for(what: str, condition: Callable[[], bool], step: Callable[[], object]) -> None:
     """Repeat `step` until the condition holds, or fail saying what was waited for."""
     deadline = time.monotonic() + WAIT_S
@@ -95,6 +101,13 @@ class Seat:
     def until_received(self, records: int) -> None:
         """Poll until that many records came."""
         wait_for(f"{self.name} to receive {records} records", lambda: len(self.received) >= records, self.poll)
+
+
+def seated(log: Log, topic: str, partitions: int = 1, group: str | None = None) -> Seat:
+    """A member (of a group of its own, if none is named), once it holds that many partitions of the topic."""
+    seat = Seat(log, group or unique("group"), [topic])
+    seat.until_granted(partitions)
+    return seat
 
 
 def settle(what: str, seats: Sequence[Seat], condition: Callable[[], bool]) -> None:

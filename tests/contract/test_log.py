@@ -23,10 +23,12 @@ from penstock.topics.log import CommittedOffset, Log, Record, TopicSpec
 from tests.contract.log_tools import (
     WAIT_S,
     Seat,
+    begin_with,
     everything,
     make_topic,
     publish,
     recovered,
+    seated,
     settle,
     unique,
     values,
@@ -122,8 +124,7 @@ def test_a_transaction_shows_nothing_before_commit_and_all_after(log: Log) -> No
     """Records on several partitions and the member's offsets appear with the commit."""
     source, target = make_topic(log), make_topic(log, partitions=2)
     publish(log, source, [b"in"])
-    seat = Seat(log, unique("group"), [source])
-    seat.until_granted(1)
+    seat = seated(log, source)
     transactor = recovered(log)
     reader = log.reader({(target, 0): 0, (target, 1): 0})
     transactor.begin()
@@ -144,18 +145,15 @@ def test_a_transaction_shows_nothing_before_commit_and_all_after(log: Log) -> No
 def test_an_aborted_transaction_leaves_nothing(log: Log) -> None:
     """After `abort` neither records nor offsets are there, and the same transactor goes on."""
     source, target = make_topic(log), make_topic(log)
-    seat = Seat(log, unique("group"), [source])
-    seat.until_granted(1)
+    seat = seated(log, source)
     publish(log, source, [b"in"])
     transactor = recovered(log)
-    transactor.begin()
-    transactor.produce([Record(target, 0, None, b"undone")])
+    begin_with(transactor, target, b"undone")
     transactor.offsets({(source, 0): 1}, seat.member)
     transactor.abort()
     assert everything(log, target) == []
     assert seat.member.committed([(source, 0)], WAIT_S) == {}
-    transactor.begin()
-    transactor.produce([Record(target, 0, None, b"done")])
+    begin_with(transactor, target, b"done")
     transactor.offsets({(source, 0): 1}, seat.member)
     transactor.commit()
     assert values(everything(log, target)) == [b"done"]
@@ -210,8 +208,7 @@ def test_a_transaction_refuses_too_large_a_record(log: Log) -> None:
     with pytest.raises(RecordTooLarge):
         transactor.produce([Record(topic, 0, None, b"x" * 20_000)])
     transactor.abort()
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"x" * 5_000)])
+    begin_with(transactor, topic, b"x" * 5_000)
     transactor.commit()
     assert len(everything(log, topic)) == 1
     transactor.close()
@@ -224,14 +221,12 @@ def test_recover_aborts_what_the_elder_left_open_and_fences_it(log: Log) -> None
     """The elder's open transaction is gone at once; its commit raises Fenced; the younger goes on."""
     topic, transactional_id = make_topic(log), unique("slot")
     elder = recovered(log, transactional_id)
-    elder.begin()
-    elder.produce([Record(topic, 0, None, b"left open")])
+    begin_with(elder, topic, b"left open")
     younger = recovered(log, transactional_id)
     assert everything(log, topic) == []
     with pytest.raises(Fenced):
         elder.commit()
-    younger.begin()
-    younger.produce([Record(topic, 0, None, b"younger")])
+    begin_with(younger, topic, b"younger")
     younger.commit()
     assert values(everything(log, topic)) == [b"younger"]
     elder.close()
@@ -242,14 +237,12 @@ def test_recover_keeps_what_was_committed(log: Log) -> None:
     """A committed transaction of the elder stays; recovering again on the same transactor is allowed."""
     topic, transactional_id = make_topic(log), unique("slot")
     elder = recovered(log, transactional_id)
-    elder.begin()
-    elder.produce([Record(topic, 0, None, b"kept")])
+    begin_with(elder, topic, b"kept")
     elder.commit()
     elder.close()
     younger = recovered(log, transactional_id)
     younger.recover(WAIT_S)
-    younger.begin()
-    younger.produce([Record(topic, 0, None, b"more")])
+    begin_with(younger, topic, b"more")
     younger.commit()
     assert values(everything(log, topic)) == [b"kept", b"more"]
     younger.close()
@@ -264,10 +257,8 @@ def test_a_committed_read_never_skips_ahead_of_an_open_transaction(log: Log) -> 
     first, second = recovered(log), recovered(log)
     reader = log.reader({(topic, 0): 0})
     seen: list[bytes | None] = []
-    first.begin()
-    first.produce([Record(topic, 0, None, b"first")])
-    second.begin()
-    second.produce([Record(topic, 0, None, b"aborted")])
+    begin_with(first, topic, b"first")
+    begin_with(second, topic, b"aborted")
     publish(log, topic, [b"plain"])
     seen += values(reader.read(10, 0.3))
     assert b"first" not in seen and b"aborted" not in seen
@@ -288,8 +279,7 @@ def test_a_committed_read_never_skips_ahead_of_an_open_transaction(log: Log) -> 
 def test_waits_end_without_records(log: Log) -> None:
     """`poll` and `read` on a silent topic return nothing, some time after their timeout."""
     topic = make_topic(log)
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(1)
+    seat = seated(log, topic)
     seat.member.start({(topic, 0): 0})
     reader = log.reader({(topic, 0): 0})
     for wait in (seat.member.poll, reader.read):
@@ -304,8 +294,7 @@ def test_waits_end_without_records(log: Log) -> None:
 def test_a_waiting_poll_is_woken_by_a_record(log: Log) -> None:
     """A record published during a long `poll` ends it early."""
     topic = make_topic(log)
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(1)
+    seat = seated(log, topic)
     seat.member.start({(topic, 0): 0})
     seat.poll(timeout_s=0.2)
     later = threading.Timer(0.3, publish, (log, topic, [b"wake"]))
@@ -402,8 +391,7 @@ def test_a_member_started_outside_of_the_log_is_told(log: Log) -> None:
     topic = make_topic(log)
     publish(log, topic, [b"0", b"1", b"2"])
     log.trim({(topic, 0): 2})
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(1)
+    seat = seated(log, topic)
     seat.member.start({(topic, 0): 0})
     with pytest.raises(OffsetOutOfRange):
         wait_for("OffsetOutOfRange", lambda: bool(seat.received), seat.poll)
@@ -442,8 +430,7 @@ def test_a_reader_goes_on_over_aborted_transactions(log: Log) -> None:
     topic = make_topic(log)
     transactor = recovered(log)
     for number in range(4):
-        transactor.begin()
-        transactor.produce([Record(topic, 0, None, b"%d" % number)])
+        begin_with(transactor, topic, b"%d" % number)
         if number % 2:
             transactor.abort()
         else:

@@ -15,14 +15,16 @@ import pytest
 
 from penstock.schemas.errors import Fenced
 from penstock.topics.connect import connect
-from penstock.topics.log import CommittedOffset, Log, Record
+from penstock.topics.log import CommittedOffset, Log
 from tests.contract.log_tools import (
     WAIT_S,
     Seat,
+    begin_with,
     everything,
     make_topic,
     publish,
     recovered,
+    seated,
     settle,
     unique,
     values,
@@ -119,8 +121,7 @@ def test_nothing_is_delivered_before_start(log: Log) -> None:
     publish(log, topic, [b"0", b"1", b"2"], partition=0)
     publish(log, topic, [b"other"], partition=1)
     third = everything(log, topic, 0)[2].offset
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(2)
+    seat = seated(log, topic, partitions=2)
     seat.poll(timeout_s=0.5)
     assert seat.received == []
     seat.member.start({(topic, 0): third})
@@ -134,8 +135,7 @@ def test_start_again_is_a_seek(log: Log) -> None:
     """After some records were delivered, `start` delivers from the named offset on again."""
     topic = make_topic(log)
     publish(log, topic, [b"0", b"1", b"2"])
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(1)
+    seat = seated(log, topic)
     seat.member.start({(topic, 0): 0})
     seat.until_received(3)
     seat.member.start({(topic, 0): seat.received[1].offset})
@@ -148,8 +148,7 @@ def test_start_again_is_a_seek(log: Log) -> None:
 def test_pause_and_resume(log: Log) -> None:
     """A paused partition delivers nothing while others do; `resume` goes on without loss or repetition."""
     topic = make_topic(log, partitions=2)
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(2)
+    seat = seated(log, topic, partitions=2)
     seat.member.start({(topic, 0): 0, (topic, 1): 0})
     publish(log, topic, [b"a0", b"a1"], partition=0)
     seat.until_received(2)
@@ -171,8 +170,7 @@ def test_poll_gives_at_most_what_was_asked(log: Log) -> None:
     topic = make_topic(log, partitions=2)
     publish(log, topic, [b"%d" % n for n in range(20)], partition=0)
     publish(log, topic, [b"%d" % n for n in range(20)], partition=1)
-    seat = Seat(log, unique("group"), [topic])
-    seat.until_granted(2)
+    seat = seated(log, topic, partitions=2)
     seat.member.start({(topic, 0): 0, (topic, 1): 0})
     deadline = time.monotonic() + WAIT_S
     while len(seat.received) < 40:
@@ -187,20 +185,17 @@ def test_poll_gives_at_most_what_was_asked(log: Log) -> None:
 def test_a_member_takes_over_where_its_group_committed(log: Log) -> None:
     """Committed offsets and their metadata outlive the member; another group sees none of them."""
     topic, group = make_topic(log, partitions=2), unique("group")
-    first = Seat(log, group, [topic])
-    first.until_granted(2)
+    first = seated(log, topic, partitions=2, group=group)
     bitmap = "ÿ" * 2_048
     offsets = {(topic, 0): CommittedOffset(3, bitmap), (topic, 1): CommittedOffset(0)}
     first.member.commit(offsets)
     first.member.commit({(topic, 1): CommittedOffset(7, "again")})
     first.member.close()
-    second = Seat(log, group, [topic])
-    second.until_granted(2)
+    second = seated(log, topic, partitions=2, group=group)
     asked = [(topic, 0), (topic, 1)]
     expected = {(topic, 0): CommittedOffset(3, bitmap), (topic, 1): CommittedOffset(7, "again")}
     assert second.member.committed(asked, WAIT_S) == expected
-    stranger = Seat(log, unique("group"), [topic])
-    stranger.until_granted(2)
+    stranger = seated(log, topic, partitions=2)
     assert stranger.member.committed(asked, WAIT_S) == {}
     second.member.close()
     stranger.member.close()
@@ -215,8 +210,7 @@ def test_a_member_may_commit_while_it_releases(log: Log) -> None:
         def released(self, partitions, *, lost) -> None:  # type: ignore[no-untyped-def]
             super().released(partitions, lost=lost)
             assert not lost
-            transactor.begin()
-            transactor.produce([Record(target, 0, None, b"last words")])
+            begin_with(transactor, target, b"last words")
             transactor.offsets({(source, 0): 5}, self.member)
             transactor.commit()
 
@@ -225,8 +219,7 @@ def test_a_member_may_commit_while_it_releases(log: Log) -> None:
     seat.until_granted(1)
     seat.member.close()
     assert values(everything(log, target)) == [b"last words"]
-    successor = Seat(log, group, [source])
-    successor.until_granted(1)
+    successor = seated(log, source, group=group)
     assert successor.member.committed([(source, 0)], WAIT_S) == {(source, 0): CommittedOffset(5)}
     successor.member.close()
     transactor.close()
@@ -240,14 +233,12 @@ def test_a_transaction_for_partitions_of_another_member_is_fenced(log: Log) -> N
     source, target = make_topic(log, partitions=2), make_topic(log)
     publish(log, source, [b"in"], partition=1)
     group = unique("group")
-    elder = Seat(log, group, [source])
-    elder.until_granted(2)
+    elder = seated(log, source, partitions=2, group=group)
     younger = Seat(log, group, [source])
     settle("one partition each", [elder, younger], lambda: len(elder.held) == len(younger.held) == 1)
     (handed_over,) = younger.held
     transactor = recovered(log)
-    transactor.begin()
-    transactor.produce([Record(target, 0, None, b"too late")])
+    begin_with(transactor, target, b"too late")
     with pytest.raises(Fenced):
         transactor.offsets({handed_over: 1}, elder.member)
         transactor.commit()
@@ -264,11 +255,9 @@ def test_a_transaction_for_partitions_of_another_member_is_fenced(log: Log) -> N
 def test_a_closed_member_is_fenced(log: Log) -> None:
     """A transaction with the offsets of a member that left raises Fenced and leaves nothing."""
     source, target = make_topic(log), make_topic(log)
-    seat = Seat(log, unique("group"), [source])
-    seat.until_granted(1)
+    seat = seated(log, source)
     transactor = recovered(log)
-    transactor.begin()
-    transactor.produce([Record(target, 0, None, b"too late")])
+    begin_with(transactor, target, b"too late")
     seat.member.close()
     with pytest.raises(Fenced):
         transactor.offsets({(source, 0): 1}, seat.member)
@@ -304,8 +293,7 @@ def test_a_process_that_slept_through_its_eviction_is_fenced(shared_log_url: str
     with _zombie(shared_log_url, group, source, target) as process:
         assert _line(process, "ready") == "ready"
         process.send_signal(signal.SIGSTOP)
-        successor = Seat(log, group, [source])
-        successor.until_granted(1)
+        successor = seated(log, source, group=group)
         successor.member.start({(source, 0): 0})
         successor.until_received(1)
         successor.member.commit({(source, 0): CommittedOffset(1, "successor")})

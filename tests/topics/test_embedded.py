@@ -22,7 +22,18 @@ from penstock.topics.embedded.database import Database
 from penstock.topics.embedded.group import LEASE_MS, beat, evict, monotonic_ms
 from penstock.topics.embedded.upkeep import COMPACT_RECORDS_MIN, expire
 from penstock.topics.log import CommittedOffset, Record, TopicSpec
-from tests.contract.log_tools import WAIT_S, Seat, everything, publish, recovered, settle, values, wait_for
+from tests.contract.log_tools import (
+    WAIT_S,
+    Seat,
+    begin_with,
+    everything,
+    publish,
+    recovered,
+    seated,
+    settle,
+    values,
+    wait_for,
+)
 
 
 @pytest.fixture
@@ -75,8 +86,7 @@ def test_while_another_process_blocks_the_file_waits_are_bounded(path: str, log:
     with process("stall", path):
         with pytest.raises(LogUnavailable, match="busy"):
             impatient.create([TopicSpec("other", 1, {})])
-        transactor.begin()
-        transactor.produce([Record("t", 0, None, b"blocked")])
+        begin_with(transactor, "t", b"blocked")
         with pytest.raises(TransactionAborted):
             transactor.commit()
         assert values(everything(impatient, "t")) == [b"before"]
@@ -99,12 +109,10 @@ def test_a_dead_or_frozen_process_loses_its_partitions(path: str, log: EmbeddedL
 
 def test_a_frozen_member_that_wakes_up_joins_again(path: str, log: EmbeddedLog) -> None:
     """Evicted, it is told that its partitions are lost, and later gets its share anew."""
-    sleeper = Seat(log, "group", ["t"])
-    sleeper.until_granted(1)
+    sleeper = seated(log, "t", group="group")
     log._members.clear()  # from here on nobody renews its lease
     other = EmbeddedLog(path)
-    heir = Seat(other, "group", ["t"])
-    heir.until_granted(1)
+    heir = seated(other, "t", group="group")
     wait_for("the sleeper to be told", lambda: bool(sleeper.lost), sleeper.poll)
     assert (sleeper.held, heir.held) == (set(), {("t", 0)})
     heir.member.close()
@@ -115,16 +123,13 @@ def test_a_frozen_member_that_wakes_up_joins_again(path: str, log: EmbeddedLog) 
 
 def test_a_takeover_between_offsets_and_commit_fences(path: str, log: EmbeddedLog) -> None:
     """Grants are checked inside the transaction that commits, not only when the offsets were named."""
-    sleeper = Seat(log, "group", ["t"])
-    sleeper.until_granted(1)
+    sleeper = seated(log, "t", group="group")
     transactor = recovered(log)
-    transactor.begin()
-    transactor.produce([Record("t", 0, None, b"too late")])
+    begin_with(transactor, "t", b"too late")
     transactor.offsets({("t", 0): 1}, sleeper.member)
     log._members.clear()  # from here on nobody renews its lease
     other = EmbeddedLog(path)
-    heir = Seat(other, "group", ["t"])
-    heir.until_granted(1)
+    heir = seated(other, "t", group="group")
     with pytest.raises(Fenced):
         transactor.commit()
     transactor.abort()
@@ -137,8 +142,7 @@ def test_a_takeover_between_offsets_and_commit_fences(path: str, log: EmbeddedLo
 
 def test_a_grant_lost_and_won_again_is_another_grant(log: EmbeddedLog) -> None:
     """A transaction begun under an earlier grant of the partition is fenced: somebody may have worked in between."""
-    seat = Seat(log, "group", ["t"])
-    seat.until_granted(1)
+    seat = seated(log, "t", group="group")
     transactor = recovered(log)
     transactor.begin()
     transactor.offsets({("t", 0): 1}, seat.member)
@@ -190,8 +194,7 @@ def test_exactly_once_through_sudden_deaths(path: str, log: EmbeddedLog) -> None
             time.sleep(chance.uniform(0.05, 0.4))
         first, second = everything(log, "out", 0), everything(log, "out", 1)
         assert values(first) == values(second) == sent[: len(first)], f"seed {seed}"
-    heir = Seat(log, "pump", ["in"])
-    heir.until_granted(1)
+    heir = seated(log, "in", group="pump")
     committed = heir.member.committed([("in", 0)], WAIT_S)[("in", 0)].offset
     assert committed == len(everything(log, "out", 0)) > 0, f"seed {seed}"
     heir.member.close()

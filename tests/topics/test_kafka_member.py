@@ -11,7 +11,18 @@ import pytest
 from penstock.schemas.errors import Fenced, OffsetOutOfRange, TopicMismatch, UnknownTopic
 from penstock.topics.kafka import KafkaLog
 from penstock.topics.log import CommittedOffset, Record
-from tests.contract.log_tools import WAIT_S, Seat, make_topic, publish, recovered, settle, unique, values, wait_for
+from tests.contract.log_tools import (
+    WAIT_S,
+    Seat,
+    make_topic,
+    publish,
+    recovered,
+    seated,
+    settle,
+    unique,
+    values,
+    wait_for,
+)
 
 RECORDS = 2_000
 
@@ -32,8 +43,7 @@ def test_no_stale_record_is_delivered_after_a_seek(kafka: KafkaLog) -> None:
     topic = make_topic(kafka, partitions=2)
     for partition in (0, 1):
         publish(kafka, topic, (b"%d" % number for number in range(RECORDS)), partition)
-    seat = Seat(kafka, unique("group"), [topic])
-    seat.until_granted(2)
+    seat = seated(kafka, topic, partitions=2)
     expected = {0: 0, 1: 0}
     seat.member.start({(topic, partition): offset for partition, offset in expected.items()})
     for _ in range(60):
@@ -65,8 +75,7 @@ def test_a_paused_partition_stays_paused_when_another_starts(kafka: KafkaLog) ->
     topic = make_topic(kafka, partitions=2)
     publish(kafka, topic, [b"a0", b"a1"], 0)
     publish(kafka, topic, [b"b0"], 1)
-    seat = Seat(kafka, unique("group"), [topic])
-    seat.until_granted(2)
+    seat = seated(kafka, topic, partitions=2)
     seat.member.start({(topic, 0): 1})
     seat.member.pause([(topic, 0)])
     seat.member.start({(topic, 1): 0})
@@ -82,8 +91,7 @@ def test_a_paused_partition_stays_paused_when_another_starts(kafka: KafkaLog) ->
 def test_offsets_and_the_widest_metadata_come_back(kafka: KafkaLog) -> None:
     """4,095 characters of metadata, the most that Kafka takes by default, survive `commit` and `committed`."""
     topic = make_topic(kafka)
-    seat = Seat(kafka, unique("group"), [topic])
-    seat.until_granted(1)
+    seat = seated(kafka, topic)
     bitmap = "".join(chr(33 + number % 90) for number in range(4_095))
     seat.member.commit({(topic, 0): CommittedOffset(5, bitmap)})
     assert seat.member.committed([(topic, 0)], WAIT_S) == {(topic, 0): CommittedOffset(5, bitmap)}
@@ -119,8 +127,7 @@ def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap:
     """Thrown out for its silence, it is told `lost`, and neither its commits nor its transactions count any more."""
     log = KafkaLog(kafka_bootstrap, {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000"})
     topic, group = make_topic(log), unique("group")
-    silent = Seat(log, group, [topic])
-    silent.until_granted(1)
+    silent = seated(log, topic, group=group)
     transactor = recovered(log)
     heir = Seat(log, group, [topic])
     settle("the heir to have joined", [heir], lambda: len(heir.held) == 1)  # only the heir polls
@@ -142,8 +149,7 @@ def test_a_position_outside_of_the_log_is_named(kafka: KafkaLog) -> None:
     """OffsetOutOfRange names topic, partition and offset, after what came before it was delivered."""
     topic = make_topic(kafka, partitions=2)
     publish(kafka, topic, [b"good"], 0)
-    seat = Seat(kafka, unique("group"), [topic])
-    seat.until_granted(2)
+    seat = seated(kafka, topic, partitions=2)
     seat.member.start({(topic, 0): 0, (topic, 1): 17})
     with pytest.raises(OffsetOutOfRange, match=rf"{topic}\[1\]@17"):
         wait_for("OffsetOutOfRange", lambda: False, seat.poll)
@@ -178,8 +184,7 @@ def test_only_partitions_held_can_be_started_and_committed(kafka: KafkaLog) -> N
 def test_a_record_wakes_a_waiting_poll_though_more_were_asked_for(kafka: KafkaLog) -> None:
     """One record ends a poll for thousands: the rest of the time is not waited out."""
     topic = make_topic(kafka)
-    seat = Seat(kafka, unique("group"), [topic])
-    seat.until_granted(1)
+    seat = seated(kafka, topic)
     seat.member.start({(topic, 0): 0})
     publisher = kafka.publisher()
     publisher.send(Record(topic, 0, None, b"one"))

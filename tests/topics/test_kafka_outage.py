@@ -12,8 +12,18 @@ import pytest
 
 from penstock.schemas.errors import Fenced, LogUnavailable, OutcomeUnknown, TransactionAborted
 from penstock.topics.kafka import KafkaLog, admin, member
-from penstock.topics.log import CommittedOffset, Record, Transactor
-from tests.contract.log_tools import WAIT_S, Seat, everything, make_topic, publish, recovered, unique, values
+from penstock.topics.log import CommittedOffset, Record
+from tests.contract.log_tools import (
+    WAIT_S,
+    Seat,
+    begin_with,
+    everything,
+    make_topic,
+    publish,
+    recovered,
+    unique,
+    values,
+)
 from tests.kafka_broker import Broker
 
 
@@ -30,12 +40,6 @@ def kafka(broker: Broker) -> Iterator[KafkaLog]:
     log = KafkaLog(broker.bootstrap)
     yield log
     log.close()
-
-
-def _write(transactor: Transactor, topic: str, value: bytes) -> None:
-    """Begin, and produce the value to both partitions."""
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, value), Record(topic, 1, None, value)])
 
 
 @pytest.fixture
@@ -92,13 +96,13 @@ def test_a_commit_through_a_stall_is_whole(broker: Broker, kafka: KafkaLog) -> N
     """A commit during which the broker stalls returns when it thaws, and so does the next, by a new producer."""
     topic = make_topic(kafka, partitions=2)
     transactor = recovered(kafka)
-    _write(transactor, topic, b"stalled")
+    begin_with(transactor, topic, b"stalled", partitions=2)
     broker.pause()
     thaw = threading.Timer(1.5, broker.resume)
     thaw.start()
     transactor.commit()
     thaw.join()
-    _write(transactor, topic, b"next")
+    begin_with(transactor, topic, b"next", partitions=2)
     transactor.commit()
     for partition in (0, 1):
         assert values(everything(kafka, topic, partition)) == [b"stalled", b"next"]
@@ -109,9 +113,9 @@ def test_a_broker_killed_in_mid_transaction_leaves_all_or_nothing(broker: Broker
     """Whatever `commit` says of a broker that died and came back, after `recover` both partitions say the same."""
     topic = make_topic(kafka, partitions=2)
     transactor = recovered(kafka)
-    _write(transactor, topic, b"first")
+    begin_with(transactor, topic, b"first", partitions=2)
     transactor.commit()
-    _write(transactor, topic, b"second")
+    begin_with(transactor, topic, b"second", partitions=2)
     outcomes: list[str] = []
 
     def commit() -> None:
@@ -128,7 +132,7 @@ def test_a_broker_killed_in_mid_transaction_leaves_all_or_nothing(broker: Broker
     thread.join(WAIT_S)
     assert not thread.is_alive(), f"waited {WAIT_S:g} s for the commit"
     transactor.recover(WAIT_S)
-    _write(transactor, topic, b"third")
+    begin_with(transactor, topic, b"third", partitions=2)
     transactor.commit()
     left, right = (values(everything(kafka, topic, partition)) for partition in (0, 1))
     assert left == right

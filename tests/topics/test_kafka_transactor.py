@@ -18,7 +18,17 @@ from penstock.topics.kafka import transactor as transactor_module
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.transactor import KafkaTransactor
 from penstock.topics.log import Record
-from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, recovered, unique, values, wait_for
+from tests.contract.log_tools import (
+    WAIT_S,
+    begin_with,
+    everything,
+    make_topic,
+    publish,
+    recovered,
+    unique,
+    values,
+    wait_for,
+)
 
 
 @pytest.fixture
@@ -33,19 +43,16 @@ def test_a_zombie_stays_fenced(kafka: KafkaLog) -> None:
     """After another recovered its id, a transactor can neither commit nor abort nor begin again, until it recovers."""
     topic, slot = make_topic(kafka), unique("slot")
     zombie = recovered(kafka, slot)
-    zombie.begin()
-    zombie.produce([Record(topic, 0, None, b"zombie")])
+    begin_with(zombie, topic, b"zombie")
     successor = recovered(kafka, slot)
     for step in (zombie.commit, zombie.abort, zombie.begin):
         with pytest.raises((Fenced, OutcomeUnknown)):
             step()
-    successor.begin()
-    successor.produce([Record(topic, 0, None, b"successor")])
+    begin_with(successor, topic, b"successor")
     successor.commit()
     assert values(everything(kafka, topic)) == [b"successor"]
     zombie.recover(WAIT_S)
-    zombie.begin()
-    zombie.produce([Record(topic, 0, None, b"recovered")])
+    begin_with(zombie, topic, b"recovered")
     zombie.commit()
     assert values(everything(kafka, topic)) == [b"successor", b"recovered"]
     zombie.close()
@@ -75,16 +82,14 @@ def test_a_transaction_that_timed_out_is_settled_and_recovery_goes_on(kafka_boot
     log = KafkaLog(kafka_bootstrap, dict.fromkeys(short, "1000"))
     topic = make_topic(log)
     transactor = recovered(log)
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"too late")])
+    begin_with(transactor, topic, b"too late")
     wait_for("the record to arrive", lambda: log.ends([(topic, 0)])[topic, 0][1] > 0, lambda: time.sleep(0.02))
     # A reader gets past it only when the broker has looked for such transactions: by default every 10 s.
     assert everything(log, topic) == []
     with pytest.raises((Fenced, TransactionAborted, OutcomeUnknown)):
         transactor.commit()
     transactor.recover(WAIT_S)
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"in time")])
+    begin_with(transactor, topic, b"in time")
     transactor.commit()
     assert values(everything(log, topic)) == [b"in time"]
     transactor.close()
@@ -107,14 +112,12 @@ def test_aborts_right_after_the_first_record_leave_nothing(kafka: KafkaLog) -> N
     topic = make_topic(kafka)
     transactor = recovered(kafka)
     for number in range(30):
-        transactor.begin()
-        transactor.produce([Record(topic, 0, None, b"%d" % number)])
+        begin_with(transactor, topic, b"%d" % number)
         try:
             transactor.abort()
         except OutcomeUnknown:
             transactor.recover(WAIT_S)
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"kept")])
+    begin_with(transactor, topic, b"kept")
     transactor.commit()
     assert values(everything(kafka, topic)) == [b"kept"]
     transactor.close()
@@ -153,12 +156,10 @@ def test_the_producer_is_replaced_after_a_doubtful_commit(kafka: KafkaLog, kafka
     counted = _Counted(kafka_bootstrap)
     transactor = counted.transactor
     for value in (b"calm", b"calm too"):
-        transactor.begin()
-        transactor.produce([Record(topic, 0, None, value)])
+        begin_with(transactor, topic, value)
         transactor.commit()
     assert len(counted.watches) == 1
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"doubtful")])
+    begin_with(transactor, topic, b"doubtful")
     counted.watches[0].troubles += 1
     transactor.commit()
     transactor.begin()
@@ -204,14 +205,12 @@ def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, mo
 
     transactor = KafkaTransactor(open_producer, lambda record: None, slot, kafka_bootstrap)
     transactor.recover(WAIT_S)
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"hung")])
+    begin_with(transactor, topic, b"hung")
     with pytest.raises(OutcomeUnknown, match="recover before going on"):
         transactor.commit()
     monkeypatch.undo()
     transactor.recover(WAIT_S)
-    transactor.begin()
-    transactor.produce([Record(topic, 0, None, b"next")])
+    begin_with(transactor, topic, b"next")
     go_on.set()
     wait_for("the hung commit to end", lambda: hung[0].ended, lambda: time.sleep(0.02))
     transactor.commit()
