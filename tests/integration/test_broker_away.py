@@ -11,9 +11,9 @@ from tests.integration import flows
 from tests.integration.system import System
 from tests.kafka_broker import Broker
 
-# A transaction that times out while the one broker starts is given up before it can write its marks: Kafka 4.3.1 then
-# counts it as aborted, its readers wait for ever. By default Kafka looks for such only 10 s after its start; the tests'
-# broker looks each second.
+# Suspected of Kafka 4.3.1, not proven: a transaction that times out while the one broker starts may be given up before
+# its marks can be written, and counted as aborted all the same, so that its readers wait for ever. By default Kafka
+# looks for such transactions only 10 s after its start, the tests' broker each second; these live longer than both.
 LONG_TRANSACTIONS = "&transaction.timeout.ms=60000"
 
 
