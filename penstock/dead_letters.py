@@ -14,10 +14,11 @@ import msgspec
 
 from penstock.schemas.codec import decode, encode
 from penstock.schemas.deadletters import DeadLetter
-from penstock.schemas.errors import BadName, LogError, Undecodable, UnknownTopic
+from penstock.schemas.errors import BadName, Undecodable, UnknownTopic
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record
 from penstock.topics.partitioner import partition_of
+from penstock.topics.publishing import publish
 
 READ_TIMEOUT_S = 30.0
 REPLAYED, DISCARDED = "replayed", "discarded"
@@ -89,12 +90,12 @@ def replay(log: Log, topics: Topics, chosen: Sequence[Letter]) -> None:
         keyed = bool(was.key) and was.topic in (topics.commands, topics.results)
         partition = partition_of(was.key, partitions) if keyed else was.partition % partitions
         records += [Record(was.topic, partition, was.key or None, was.value), _mark(topics, letter, REPLAYED)]
-    _publish(log, records)
+    publish(log, records, READ_TIMEOUT_S)
 
 
 def discard(log: Log, topics: Topics, chosen: Sequence[Letter]) -> None:
     """Mark each letter as set aside; its bytes stay until the topic's retention ends. Raises LogError."""
-    _publish(log, [_mark(topics, letter, DISCARDED) for letter in chosen])
+    publish(log, [_mark(topics, letter, DISCARDED) for letter in chosen], READ_TIMEOUT_S)
 
 
 def _records(log: Log, topics: Topics, partition: int) -> Iterator[tuple[int, DeadLetter]]:
@@ -124,16 +125,3 @@ def _mark(topics: Topics, letter: Letter, reason: str) -> Record:
         at_ms=time.time_ns() // 1_000_000,
     )
     return Record(topics.dead_letters, letter.partition, letter.letter.key or None, encode(mark))
-
-
-def _publish(log: Log, records: Sequence[Record]) -> None:
-    failures: list[Exception] = []
-    publisher = log.publisher()
-    try:
-        for record in records:
-            publisher.send(record, lambda error: failures.append(error) if error is not None else None)
-        publisher.flush(READ_TIMEOUT_S)
-    finally:
-        publisher.close()
-    if failures:
-        raise failures[0] if isinstance(failures[0], LogError) else LogError(str(failures[0]))

@@ -15,6 +15,7 @@ from penstock.schemas.errors import TopicMismatch, Undecodable
 from penstock.schemas.registry import NamespaceDeclared
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record, StoredRecord, TopicFacts, TopicSpec
+from penstock.topics.publishing import publish
 
 NAMESPACE_KEY = b"namespace"
 WAIT_S_MAX = 30.0
@@ -143,7 +144,7 @@ def declare_namespace(log: Log, topics: Topics, shards: int) -> None:
             )
     if declared is None:
         entry = encode(NamespaceDeclared(namespace=topics.namespace, shards=shards))
-        _publish(log, Record(topics.registry, 0, NAMESPACE_KEY, entry))
+        publish(log, [Record(topics.registry, 0, NAMESPACE_KEY, entry)], WAIT_S_MAX)
 
 
 def _declaration(record: StoredRecord) -> NamespaceDeclared:
@@ -155,18 +156,6 @@ def _declaration(record: StoredRecord) -> NamespaceDeclared:
     except Undecodable as error:
         raise Undecodable(error.detail, topic=record.topic, partition=record.partition, offset=record.offset) from error
     return entry
-
-
-def _publish(log: Log, record: Record) -> None:
-    failures: list[Exception] = []
-    publisher = log.publisher()
-    try:
-        publisher.send(record, lambda error: failures.append(error) if error else None)
-        publisher.flush(WAIT_S_MAX)
-    finally:
-        publisher.close()
-    if failures:
-        raise failures[0]
 
 
 def _changes(spec: TopicSpec, facts: TopicFacts | None) -> list[Change]:

@@ -28,6 +28,7 @@ from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect
 from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
+from penstock.topics.publishing import publish
 from penstock.workers.activity import registered
 from penstock.workers.worker import Worker
 from tests.integration import checks
@@ -184,11 +185,7 @@ class System:
 
     def publish(self, records: Iterable[Record]) -> None:
         """Append records outside of any transaction."""
-        publisher = self.log.publisher()
-        for record in records:
-            publisher.send(record)
-        publisher.flush(10)
-        publisher.close()
+        publish(self.log, records, 10)
 
     def publish_signals(self, signal: Signal[Any], ids: Iterable[str], value: int) -> None:
         """Append the same signal for each id."""

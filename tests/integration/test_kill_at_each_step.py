@@ -26,11 +26,7 @@ def test_killed_at_each_step_of_the_commit(system: System, step: str) -> None:
     """Killed there and restarted: results right, histories whole, each result once, no activity twice, stores equal."""
     seed = random.Random(step).randrange(2, 7)  # even on a busy machine, which decides more at once, there are so many
     print(f"dies at its transaction number {seed}")
-    publisher = system.log.publisher()
-    for record in _starts(system):
-        publisher.send(record)
-    publisher.flush(10)
-    publisher.close()
+    system.publish(_starts(system))
     worker = system.start_worker()
     doomed = system.child("tests.integration.faults", system.url, system.namespace, str(system.data), step, str(seed))
     system.wait_for_death(doomed, DIED)

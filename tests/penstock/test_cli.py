@@ -246,12 +246,10 @@ def test_dead_letters(run, namespace):
     """A command that cannot be read is listed, shown, replayed (it comes back) and discarded."""
     from penstock.topics.catalogue import Topics
     from penstock.topics.log import Record
+    from penstock.topics.publishing import publish
 
     log, topics = connect_module.connect(namespace), Topics("cli")
-    publisher = log.publisher()
-    publisher.send(Record(topics.commands, 0, b"order-1", b"\x01rubbish"))
-    publisher.flush(10)
-    publisher.close()
+    publish(log, [Record(topics.commands, 0, b"order-1", b"\x01rubbish")], 10)
 
     def listed(*words, count):
         for _ in range(200):

@@ -9,6 +9,7 @@ from penstock.schemas.errors import BadName, UnknownTopic
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
+from penstock.topics.publishing import publish
 from tests.penstock.conftest import SHARDS
 
 
@@ -17,10 +18,7 @@ def put(log, topics, *, topic=None, partition=0, offset=1, key=b"order-1", value
         topic=topic or topics.commands, partition=partition, offset=offset, key=key, value=value, reason="undecodable",
         message="mend it.", at_ms=1,
     )  # fmt: skip
-    publisher = log.publisher()
-    publisher.send(Record(topics.dead_letters, 0, key, raw if raw is not None else encode(letter)))
-    publisher.flush(5)
-    publisher.close()
+    publish(log, [Record(topics.dead_letters, 0, key, raw if raw is not None else encode(letter))], 5)
 
 
 def kept(log, topic, partitions):

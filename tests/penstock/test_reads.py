@@ -17,6 +17,7 @@ from penstock.schemas.registry import ShardOwned
 from penstock.serve import ReadServer
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
+from penstock.topics.publishing import publish
 from tests.penstock.conftest import SHARDS
 
 ODD_IDS = ["plain", "a/history", "../..", "..", "50% off?#x", "übergrößen-€", "a b+c", "x" * 255]
@@ -67,11 +68,8 @@ def serve():
 
 
 def declare(log, topics, shard, address, *, released=False):
-    publisher = log.publisher()
     owned = ShardOwned(shard=shard, transactional_id="t", address=address, released=released, at_ms=1)
-    publisher.send(Record(topics.registry, 0, f"shard/{shard}".encode(), encode(owned)))
-    publisher.flush(5)
-    publisher.close()
+    publish(log, [Record(topics.registry, 0, f"shard/{shard}".encode(), encode(owned))], 5)
 
 
 def asked(log, topics, use):

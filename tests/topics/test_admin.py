@@ -24,6 +24,7 @@ from penstock.topics.admin import (
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.embedded import EmbeddedLog
 from penstock.topics.log import Log, Record
+from penstock.topics.publishing import publish
 
 TOPICS = Topics()
 
@@ -135,9 +136,7 @@ def test_declaring_needs_the_topics(log: Log) -> None:
 def test_a_spoilt_declaration_is_named_by_its_place(log: Log) -> None:
     """Bytes under the namespace's key that are no declaration raise Undecodable with topic, partition and offset."""
     apply(log, plan(log, specs(TOPICS, 1)))
-    publisher = log.publisher()
-    publisher.send(Record(TOPICS.registry, 0, b"namespace", b"nonsense"))
-    publisher.flush(5.0)
+    publish(log, [Record(TOPICS.registry, 0, b"namespace", b"nonsense")], 5.0)
     with pytest.raises(Undecodable) as caught:
         declared_shards(log, TOPICS)
     assert (caught.value.topic, caught.value.partition, caught.value.offset) == (TOPICS.registry, 0, 0)
