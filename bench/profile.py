@@ -27,13 +27,14 @@ from penstock.engine.runtime.outputs import Outputs, TaskRouter
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.store.rocks import RocksStore
 from penstock.schemas.codec import decode, encode
-from penstock.schemas.tasks import ActivityTask, TaskCompleted
+from penstock.schemas.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
 
 # Bound before the guards wrap it: while workflow code runs, they would refuse it to the profiler as well.
 thread_s = time.thread_time
 NOW_MS = 1_700_000_000_000
+WORKER = "host-12345"
 SHOWN = 40
 
 # Stage → the functions that make it up: where they are looked up, and their name there.
@@ -89,7 +90,7 @@ class Alone:
         tasks = self._feed(self.topics.commands, [record.value or b"" for record in starts])
         for _ in range(workload.ACTIVITIES):
             assert len(tasks) == workflows, f"{len(tasks)} tasks came of {workflows} workflows"
-            tasks = self._feed(self.topics.results, [_completed(task) for task in tasks])
+            tasks = self._feed(self.topics.results, [encode(task.completed(task.input, WORKER)) for task in tasks])
         assert not tasks, "the workflows did not end with their fifth activity"
 
     def tell(self) -> None:
@@ -167,19 +168,6 @@ def _tasks(records: Sequence[Record]) -> Iterator[ActivityTask]:
     for record in records:
         if ".tasks." in record.topic:
             yield decode(record.value or b"")
-
-
-def _completed(task: ActivityTask) -> bytes:
-    return encode(
-        TaskCompleted(
-            workflow_id=task.workflow_id,
-            run_id=task.run_id,
-            sequence=task.sequence,
-            attempt=task.attempt,
-            result=task.input,
-            worker="host-12345",
-        )
-    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -24,6 +24,28 @@ class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     timeout_ms: int = 0
     workflow_type: str = ""
 
+    def completed(self, result: bytes, worker: str = "") -> TaskCompleted:
+        """What tells that this attempt returned `result` (JSON): it carries the task's token."""
+        return TaskCompleted(
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            sequence=self.sequence,
+            attempt=self.attempt,
+            result=result,
+            worker=worker,
+        )
+
+    def failed(self, failure: Failure, worker: str = "") -> TaskFailed:
+        """What tells that this attempt failed: it carries the task's token."""
+        return TaskFailed(
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            sequence=self.sequence,
+            attempt=self.attempt,
+            failure=failure,
+            worker=worker,
+        )
+
 
 class TaskCompleted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The attempt returned `result` (JSON)."""

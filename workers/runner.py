@@ -9,7 +9,7 @@ from functools import partial
 
 from penstock.schemas.codec import encode
 from penstock.schemas.errors import PayloadTooLarge
-from penstock.schemas.tasks import Result, TaskFailed
+from penstock.schemas.tasks import Result
 from penstock.topics.log import Record
 from penstock.workers.delivery import Delivery
 from penstock.workers.executor import Executor
@@ -113,15 +113,8 @@ class Runner:
             f"Activity {task.activity} returned a result of {size_bytes:,} bytes, more than topic "
             f"{self._results_topic} takes: store the value elsewhere and return where it is."
         )
-        failed = TaskFailed(
-            workflow_id=task.workflow_id,
-            run_id=task.run_id,
-            sequence=task.sequence,
-            attempt=task.attempt,
-            failure=failure_of(error, attempt=task.attempt, non_retryable=True),
-            worker=self._executor.worker,
-        )
-        self._report(delivery, failed)
+        failure = failure_of(error, attempt=task.attempt, non_retryable=True)
+        self._report(delivery, task.failed(failure, self._executor.worker))
 
 
 class _Lane:

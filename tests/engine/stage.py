@@ -18,7 +18,7 @@ from penstock.engine.store.memory import MemoryStore
 from penstock.schemas import commands as c
 from penstock.schemas.codec import decode, encode
 from penstock.schemas.failure import Failure, failure_of
-from penstock.schemas.tasks import ActivityTask, TaskCompleted, TaskFailed
+from penstock.schemas.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
@@ -87,29 +87,11 @@ class Stage:
 
     def complete(self, task: ActivityTask, value: Any) -> None:
         """Report an attempt's result."""
-        self._result(
-            task,
-            TaskCompleted(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                sequence=task.sequence,
-                attempt=task.attempt,
-                result=msgspec.json.encode(value),
-            ),
-        )
+        self._result(task, task.completed(msgspec.json.encode(value)))
 
     def fail(self, task: ActivityTask, failure: Failure) -> None:
         """Report an attempt's failure."""
-        self._result(
-            task,
-            TaskFailed(
-                workflow_id=task.workflow_id,
-                run_id=task.run_id,
-                sequence=task.sequence,
-                attempt=task.attempt,
-                failure=failure,
-            ),
-        )
+        self._result(task, task.failed(failure))
 
     def advance(self, seconds: float) -> None:
         """Let time pass, firing what becomes due on the way at its moment."""

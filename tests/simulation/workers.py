@@ -6,7 +6,7 @@ from random import Random
 
 from penstock.schemas.codec import decode, encode
 from penstock.schemas.failure import Failure
-from penstock.schemas.tasks import ActivityTask, TaskCompleted, TaskFailed
+from penstock.schemas.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record
 from tests.simulation.broker import Broker, Partition
@@ -68,15 +68,9 @@ class Workers:
         chance = self._random
         self.executions += 1
         outcome = perform(task, self.executions)
-        token = {
-            "workflow_id": task.workflow_id, "run_id": task.run_id, "sequence": task.sequence, "attempt": task.attempt,
-            "worker": f"w{self.executions}",
-        }  # fmt: skip
-        if isinstance(outcome, Failure):
-            value = encode(TaskFailed(failure=outcome, **token))
-        else:
-            value = encode(TaskCompleted(result=outcome, **token))
-        record = Record(self._topics.results, task.shard, task.workflow_id.encode(), value)
+        worker = f"w{self.executions}"
+        result = task.failed(outcome, worker) if isinstance(outcome, Failure) else task.completed(outcome, worker)
+        record = Record(self._topics.results, task.shard, task.workflow_id.encode(), encode(result))
         words = f"{task.activity} of {task.workflow_id}, order {task.sequence}, attempt {task.attempt}"
         for _ in range(1 + (chance.random() < TWICE_SHARE)):
             if chance.random() < LATE_SHARE:

@@ -10,6 +10,7 @@ import pytest
 from penstock.engine.core import loop
 from penstock.engine.core.workflow import workflow
 from penstock.schemas import commands as c
+from penstock.schemas.codec import encode
 from penstock.schemas.failure import Failure, failure_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -420,21 +421,10 @@ def test_ten_thousand_pending_stay_small() -> None:
     stage = Stage(flows.fan)
     stage.start(flows.fan, 3_000)
     tasks = stage.take("tasks")
-    stage.put("results", 0, _result(tasks[5]))
+    stage.put("results", 0, encode(tasks[5].completed(b"1")))
     record = stage._inbox.pop()
     layer = stage.nodes[0].decide([record], stage.now_ms)
     assert layer is not None and sum(len(value or b"") for value in layer.writes.values()) < 2_000
-
-
-def _result(task: Any) -> bytes:
-    from penstock.schemas.codec import encode
-    from penstock.schemas.tasks import TaskCompleted
-
-    return encode(
-        TaskCompleted(
-            workflow_id=task.workflow_id, run_id=task.run_id, sequence=task.sequence, attempt=task.attempt, result=b"1"
-        )
-    )
 
 
 def test_awaiting_a_workflow_outside_says_what_to_do() -> None:
