@@ -276,6 +276,13 @@ class Run(Generic[R]):
         WorkflowNotFound, BadInput (the result does not fit the declared type).
         """
         deadline = None if timeout is None else time.monotonic() + duration_ms(timeout) / 1000
+        watch = asyncio.create_task(self._tell_if_nobody_serves(deadline))
+        try:
+            return await self._awaited(deadline, timeout)
+        finally:
+            watch.cancel()
+
+    async def _awaited(self, deadline: float | None, timeout: Duration | None) -> R:
         while True:
             left = seconds_left(deadline)
             wait_s = ASK_AGAIN_S if left is None else min(left, ASK_AGAIN_S)
@@ -331,6 +338,19 @@ class Run(Generic[R]):
     def __repr__(self) -> str:
         return f"<run {self.run_id or 'current'} of {self.id}>"
 
+    async def _tell_if_nobody_serves(self, deadline: float | None) -> None:
+        # No answer to AwaitResult may mean that the run goes on, or that nothing of Penstock runs: reads tell the two
+        # apart.
+        silence = self._client.exchange.silence
+        await asyncio.sleep(silence.after_s)
+        while True:
+            if silence.may_look():
+                if await self._client.reads.is_served(self.id, here=self._client.settings.embedded):
+                    silence.broken()
+                else:
+                    silence.of_result(self.id, seconds_left(deadline))
+            await asyncio.sleep(silence.look_every_s)
+
     async def _read(self, read: Callable[[], Awaitable[T]], shows_the_end: Callable[[T], bool]) -> T:
         # A processor answers with the commit and writes its store just after it: whoever has heard of the run's end
         # must not read of a run that goes on.
@@ -351,7 +371,7 @@ class Run(Generic[R]):
         await self._client.ordered(command)
 
     async def _ask(self, command: Command, wait_s: float) -> Reply:
-        reply = await self._client.exchange.ask(command, wait_s)
+        reply = await self._client.exchange.ask(command, wait_s, at_once=False)
         if isinstance(reply, Rejected):
             raise refusal_of(reply)
         return reply

@@ -21,6 +21,7 @@ from penstock.schemas.codec import decode, encode
 from penstock.schemas.commands import Command
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
 from penstock.schemas.replies import Accepted, Rejected, Reply, RunClosed
+from penstock.silence import Silence
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Publisher, Reader, Record, StoredRecord
 from penstock.topics.partitioner import partition_of
@@ -51,6 +52,7 @@ class Exchange:
 
     def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, advice: Advice) -> None:
         self._log, self._topics, self._loop, self._advice = log, topics, loop, advice
+        self.silence = Silence(advice.host, topics.namespace)
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._letters: queue.Queue[_Letter | None] = queue.Queue()
         self._room = asyncio.Semaphore(UNSENT_MAX)
@@ -82,21 +84,27 @@ class Exchange:
         for thread in self._threads:
             thread.join(PUBLISH_TIMEOUT_S + READ_TIMEOUT_S)
 
-    async def ask(self, command: Command, timeout_s: float | None) -> Reply:
+    async def ask(self, command: Command, timeout_s: float | None, *, at_once: bool = True) -> Reply:
         """Publish a command that names `message_id` and `reply_to`, and wait for its answer.
 
+        `at_once`: processors answer it without delay, so that some seconds of silence are told (silence.py).
         Raises NotAnswered after `timeout_s` (the command stands in the log), LogError when it could not be published.
         """
         answer: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting[command.message_id] = answer
+        notice: asyncio.TimerHandle | None = None
         try:
             await self.publish(command)
+            if at_once:
+                notice = self._loop.call_later(self.silence.after_s, self._silent, command, timeout_s)
             async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError:
             raise self._unanswered(timeout_s) from None
         finally:
             del self._waiting[command.message_id]
+            if notice is not None:
+                notice.cancel()
 
     async def publish(self, command: Command) -> None:
         """Append the command to its shard; returns once the log has acknowledged it. Raises LogError."""
@@ -107,6 +115,9 @@ class Exchange:
             sent: asyncio.Future[None] = self._loop.create_future()
             self._letters.put(_Letter(record, sent))
             await sent
+
+    def _silent(self, command: Command, timeout_s: float | None) -> None:
+        self.silence.of_order(command, len(self._waiting) - 1, timeout_s)
 
     def _unanswered(self, timeout_s: float | None) -> NotAnswered:
         seconds = f"{timeout_s:g} s" if timeout_s is not None else "the time given"
@@ -180,6 +191,7 @@ class Exchange:
             answer = self._waiting.get(reply.message_id)
             if answer is not None and not answer.done():
                 answer.set_result(reply)
+                self.silence.broken()
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from penstock.cli.session import Session, output_option, verb
+from penstock.cli.session import Session, opened, output_option, verb
 from penstock.cli.steering import id_argument, run_id_option
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def history(session: Session, id_: str, run_id: str, output: str) -> None:
 
 def _ask(session: Session, question: Callable[[Client], Awaitable[T]]) -> T:
     async def run() -> T:
-        from penstock.client import Client
-
-        async with Client(settings=session.settings) as client:
+        async with opened(session.settings) as client:
             return await question(client)
 
     return asyncio.run(run())

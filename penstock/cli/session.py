@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from penstock.cli.exits import guarded
+from penstock.cli.exits import guarded, tell
 from penstock.config import Settings, load
+
+if TYPE_CHECKING:
+    from penstock.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +59,16 @@ class GuardedGroup(click.Group):
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Client]:
+    """A client that tells of a long silence as commands do: in a sentence on stderr, not as a line of log."""
+    from penstock.client import Client
+
+    async with Client(settings=settings) as client:
+        client.exchange.silence.tell = tell
+        yield client
 
 
 def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.cli.exits import FAILED, code_of, tell
 from penstock.cli.inputs import is_lines, read_input, read_lines
-from penstock.cli.session import Session, verb
+from penstock.cli.session import Session, opened, verb
 from penstock.schemas.durations import duration_ms
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_command import ON_EXISTING
@@ -72,9 +72,7 @@ async def _start_one(
     wait: bool,
     timeout: str | None,
 ) -> int:
-    from penstock.client import Client
-
-    async with Client(settings=settings) as client:
+    async with opened(settings) as client:
         run = await client.start_by_name(type, data, id, on_existing=on_existing)
         if run.existing:
             click.echo(f"{run.id} was started before (run {run.run_id}); joined it", err=True)
@@ -97,11 +95,10 @@ async def _start_lines(
     timeout: str | None,
 ) -> int:
     from penstock.cli.output import progress
-    from penstock.client import Client
 
     runs: list[Run[Any]] = []
     problems: list[tuple[str, PenstockError]] = []
-    async with Client(settings=settings) as client:
+    async with opened(settings) as client:
         with progress("starting", len(starts)) as step:
             async for id, run, error in client.start_many(starts, on_existing=on_existing):
                 if error is not None:

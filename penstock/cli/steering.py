@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from penstock.cli.inputs import read_input
-from penstock.cli.session import Session, verb
+from penstock.cli.session import Session, opened, verb
 
 if TYPE_CHECKING:
     from penstock.client import Run
@@ -82,9 +82,7 @@ def retry(session: Session, id_: str, run_id: str) -> None:
 
 def _with_run(session: Session, id: str, run_id: str, use: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:
     async def run() -> None:
-        from penstock.client import Client
-
-        async with Client(settings=session.settings) as client:
+        async with opened(session.settings) as client:
             await use(client.get(id, returns=msgspec.Raw, run_id=run_id))
 
     asyncio.run(run())
