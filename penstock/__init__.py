@@ -1,41 +1,45 @@
-"""What may a program import? The public face: workflows, activities, clients, errors."""
+"""What may a program import? The public face: workflows, activities, clients, errors.
+
+Each name is imported when it is first asked for, so that the command line stands before the libraries are loaded (an
+interrupt then finds somebody to tell it), and workflow modules load no web server.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from penstock.client import Client, Run
-from penstock.engine.core.saga import Saga
-from penstock.engine.core.workflow import (
-    Info,
-    Signal,
-    get_run,
-    info,
-    now,
-    patched,
-    random,
-    side_effect,
-    sleep,
-    uuid4,
-    wait_condition,
-    workflow,
-)
-from penstock.schemas.errors import (
-    ActivityFailed,
-    ChildWorkflowFailed,
-    CommandRejected,
-    PenstockError,
-    UserError,
-    WorkflowCancelled,
-    WorkflowFailed,
-    WorkflowTerminated,
-)
-from penstock.sync_client import SyncClient
-from penstock.workers.activity import activity
-from penstock.workers.info import activity_info
-
 if TYPE_CHECKING:
+    from penstock.client import Client, Run
     from penstock.embedding import Engine
+    from penstock.engine.core.saga import Saga
+    from penstock.engine.core.workflow import (
+        Info,
+        Signal,
+        get_run,
+        info,
+        now,
+        patched,
+        random,
+        side_effect,
+        sleep,
+        uuid4,
+        wait_condition,
+        workflow,
+    )
+    from penstock.schemas.errors import (
+        ActivityFailed,
+        ChildWorkflowFailed,
+        CommandRejected,
+        PenstockError,
+        UserError,
+        WorkflowCancelled,
+        WorkflowFailed,
+        WorkflowTerminated,
+    )
+    from penstock.sync_client import SyncClient
+    from penstock.workers.activity import activity
+    from penstock.workers.info import activity_info
 
 __version__ = "0.1.0"
 
@@ -69,11 +73,50 @@ __all__ = [
     "workflow",
 ]
 
+_HOMES = {
+    "penstock.client": ("Client", "Run"),
+    "penstock.embedding": ("Engine",),
+    "penstock.engine.core.saga": ("Saga",),
+    "penstock.engine.core.workflow": (
+        "Info",
+        "Signal",
+        "get_run",
+        "info",
+        "now",
+        "patched",
+        "random",
+        "side_effect",
+        "sleep",
+        "uuid4",
+        "wait_condition",
+        "workflow",
+    ),
+    "penstock.schemas.errors": (
+        "ActivityFailed",
+        "ChildWorkflowFailed",
+        "CommandRejected",
+        "PenstockError",
+        "UserError",
+        "WorkflowCancelled",
+        "WorkflowFailed",
+        "WorkflowTerminated",
+    ),
+    "penstock.sync_client": ("SyncClient",),
+    "penstock.workers.activity": ("activity",),
+    "penstock.workers.info": ("activity_info",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-def __getattr__(name: str) -> Any:
-    """Engine alone is imported when asked for: it brings a web server along, which workflow modules do not need."""
-    if name == "Engine":
-        from penstock.embedding import Engine
 
-        return Engine
-    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """A public name, from the module where it is at home."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from penstock.cli.root import penstock
+import sys
+
+from penstock import interrupts
 
 
 def main() -> None:
-    """Run the command that was typed, and exit with its code."""
-    penstock.main(prog_name="penstock")
+    """Run the command that was typed, and exit with its code; with 130 when it is interrupted, at any moment."""
+    interrupts.end_at_once()  # first of all, for imports take a while
+    from penstock.cli.root import penstock
+
+    try:
+        interrupts.raise_them()
+        code = penstock.main(prog_name="penstock", standalone_mode=False)
+    except KeyboardInterrupt:  # another one, while the first was being told
+        code = interrupts.INTERRUPTED
+    interrupts.end_at_once()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from penstock import interrupts
 from penstock.config import Settings
 from penstock.engine.core.workflow import WorkflowDefinition
 from penstock.engine.runtime.driver import wall_clock_ms
@@ -233,4 +234,8 @@ def with_fixed_hash_seed() -> None:
     environment = {**os.environ, HASH_SEED: "0"}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves
+    interrupts.hold_back()  # until the new process can end quietly
+    try:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves
+    finally:  # it could not be started
+        interrupts.let_in()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import click
 
 from penstock.dead_letters import LetterNotFound
+from penstock.interrupts import INTERRUPTED
 from penstock.schemas.errors import (
     CommandRejected,
     LogError,
@@ -20,7 +21,7 @@ from penstock.schemas.errors import (
     WorkflowNotFound,
 )
 
-FAILED, USAGE, UNREACHABLE, NOT_FOUND, STILL_RUNNING, BUG, INTERRUPTED = 1, 2, 3, 4, 5, 70, 130
+FAILED, USAGE, UNREACHABLE, NOT_FOUND, STILL_RUNNING, BUG = 1, 2, 3, 4, 5, 70
 
 EPILOG = """\b
 Exit codes:

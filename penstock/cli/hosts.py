@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.session import Session, setting, verb
+from penstock.interrupts import insistent
 from penstock.schemas.errors import ModuleNotLoaded
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def _loaded(session: Session, modules: tuple[str, ...]) -> tuple[Workflows, Acti
     from penstock.workers.activity import registered
 
     _ = session.settings  # logging stands before users' code runs
-    load_modules(modules)
+    with insistent():
+        load_modules(modules)
     return registered_workflows(), registered()
 
 

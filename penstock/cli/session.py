@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from penstock import interrupts
 from penstock.cli.exits import guarded, tell
 from penstock.config import Settings, load
 
@@ -53,9 +54,12 @@ class GuardedGroup(click.Group):
         session = Session()
         extra["obj"] = session
         run = super().main
-        code = guarded(
-            lambda: run(args, prog_name, complete_var, standalone_mode=False, **extra), debug=lambda: session.debug
-        )
+
+        def interruptible() -> Any:
+            interrupts.let_in()  # those that `with_fixed_hash_seed` held back
+            return run(args, prog_name, complete_var, standalone_mode=False, **extra)
+
+        code = guarded(interruptible, debug=lambda: session.debug)
         if standalone_mode:
             sys.exit(code)
         return code

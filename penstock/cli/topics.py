@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.exits import FAILED
 from penstock.cli.session import Session, output_option, setting, verb, with_global_options
+from penstock.interrupts import insistent
 from penstock.schemas.errors import TopicMismatch
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def _wanted(session: Session, modules: tuple[str, ...], queues: tuple[str, ...])
     from penstock.workers.activity import registered
 
     settings = session.settings
-    load_modules(modules)
+    with insistent():
+        load_modules(modules)
     topics = Topics(settings.namespace, settings.prefix)
     log = connect(settings.log)
     try:
