@@ -97,14 +97,20 @@ def test_while_another_process_blocks_the_file_waits_are_bounded(path: str, log:
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_dead_or_frozen_process_loses_its_partitions(path: str, log: EmbeddedLog, stop: signal.Signals) -> None:
-    """When its lease has run out, its partitions are granted to the member that is left."""
+    """Its partitions are granted to the member that is left."""
     with process("hold", path) as other:
         other.send_signal(stop)
         seat = Seat(log, "group", ["t"])
-        seat.poll()
-        assert seat.held == set()
         seat.until_granted(1)
         seat.member.close()
+
+
+def test_what_was_granted_is_not_waited_for(log: EmbeddedLog) -> None:
+    """A poll returns with a grant, whatever its timeout: nothing comes of a partition before it is started."""
+    seat = Seat(log, "group", ["t"])
+    assert seat.poll(timeout_s=10 * WAIT_S) == []
+    assert seat.held == {("t", 0)}
+    seat.member.close()
 
 
 def test_a_frozen_member_that_wakes_up_joins_again(path: str, log: EmbeddedLog) -> None:
@@ -157,15 +163,20 @@ def test_a_grant_lost_and_won_again_is_another_grant(log: EmbeddedLog) -> None:
     seat.member.close()
 
 
+def _nobody(_: int) -> bool:
+    """Who is known to be dead."""
+    return False
+
+
 def test_who_overslept_evicts_nobody(log: EmbeddedLog) -> None:
     """After the whole machine stood still, the first to wake up renews its own lease and leaves the others' alone."""
     seats = [Seat(log, "group", ["t"]) for _ in range(2)]
     long_ago_ms = monotonic_ms() - 10 * LEASE_MS
     with log._database.write() as connection:
         connection.execute("UPDATE members SET lease_until_ms = ?", (long_ago_ms,))
-        beat(connection, {seats[0].member.id: "group"})
+        beat(connection, {seats[0].member.id: "group"}, _nobody)
         assert connection.execute("SELECT count(*) FROM members").fetchone() == (2,)
-        beat(connection, {seats[0].member.id: "group"})
+        beat(connection, {seats[0].member.id: "group"}, _nobody)
         assert connection.execute("SELECT id FROM members").fetchall() == [(seats[0].member.id,)]
 
 
@@ -177,7 +188,7 @@ def test_a_lease_from_before_a_restart_of_the_machine_counts_for_nothing(log: Em
         connection.execute(
             "UPDATE members SET lease_until_ms = ? WHERE id = ?", (monotonic_ms() + 10_000_000, ghost.member.id)
         )
-        beat(connection, {seat.member.id: "group"})
+        beat(connection, {seat.member.id: "group"}, _nobody)
         assert connection.execute("SELECT id FROM members").fetchall() == [(seat.member.id,)]
 
 

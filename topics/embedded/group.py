@@ -1,8 +1,9 @@
 """Which member of a group has which partitions? Rows in the file: members with leases, grants with generations.
 
 Each member works out the same shares from the same rows, gives up what is no longer its own, and takes what is its own
-and free. A partition is free when its elder holder gave it up, or was evicted because its lease ran out: its process
-is dead or frozen. Whoever was evicted finds its grants gone, in the same transaction that would have used them.
+and free. A partition is free when its elder holder gave it up, or was evicted: at once when its process is known to be
+dead (presence.py), else when its lease ran out, as that of a frozen process does. Whoever was evicted finds its grants
+gone, in the same transaction that would have used them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from penstock.schemas.errors import Fenced
 from penstock.topics.embedded.database import Database
+from penstock.topics.embedded.presence import Presence
 from penstock.topics.embedded.records import Positions, ends
 from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPartition
 
@@ -23,8 +25,10 @@ LEASE_MS = 3_000
 class EmbeddedMember:
     """A member of a group; `Member` of the log's contract."""
 
-    def __init__(self, database: Database, group: str, topics: Sequence[str], listener: Listener) -> None:
-        self._database = database
+    def __init__(
+        self, database: Database, presence: Presence, group: str, topics: Sequence[str], listener: Listener
+    ) -> None:
+        self._database, self._presence = database, presence
         self.group = group
         self._topics = sorted(topics)
         self._listener = listener
@@ -46,7 +50,10 @@ class EmbeddedMember:
                 version = _version(connection, self.group)
                 records = self._positions.take(connection, records_max) if version == self._version_seen else []
             if version != self._version_seen:
+                before = set(self._generations)
                 self._rebalance(version)
+                if set(self._generations) - before:
+                    return []  # what was granted has to be started before waiting for it makes sense
                 continue
             remaining_s = deadline - time.monotonic()
             if records or remaining_s <= 0:
@@ -104,8 +111,12 @@ class EmbeddedMember:
         if self.closed:
             return
         self.closed = True
-        with self._database.write() as connection:
-            evict(connection, self.group, [self.id])
+        try:
+            with self._database.write() as connection:
+                evict(connection, self.group, [self.id])
+                self._presence.withdraw(self.id)
+        finally:
+            self._presence.release(self.id)
 
     def claim(self, partitions: Iterable[TopicPartition]) -> Claim:
         """What a transaction needs in order to be fenced by this member's present grants. Raises Fenced."""
@@ -118,15 +129,20 @@ class EmbeddedMember:
                 raise Fenced(f"{topic}[{number}] is not granted to this member of group {self.group}")
 
     def _enrol(self) -> int:
+        """Become a member, under an id that nobody had before, and strike off those of the group that are dead."""
         with self._database.write() as connection:
             for topic in self._topics:
                 ends(connection, (topic, 0))
+            dead = [member for member in _members(connection, self.group) if self._presence.is_gone(member)]
+            evict(connection, self.group, dead)
             cursor = connection.execute(
                 "INSERT INTO members (consumer_group, topics, lease_until_ms) VALUES (?, ?, ?)",
                 (self.group, json.dumps(self._topics), monotonic_ms() + LEASE_MS),
             )
             _bump(connection, self.group)
             assert cursor.lastrowid is not None
+            self._presence.announce(cursor.lastrowid)  # before anybody can see the row
+            self._presence.sweep({member for (member,) in connection.execute("SELECT id FROM members")})
             return cursor.lastrowid
 
     def _rebalance(self, version: int) -> None:
@@ -136,6 +152,7 @@ class EmbeddedMember:
             share = set() if evicted else _share(connection, self.group, self.id)
         if evicted:
             self._release(sorted(self._generations), lost=True)
+            self._presence.release(self.id)
             self.id = self._enrol()
             return
         self._give_up(sorted(set(self._generations) - share))
@@ -223,18 +240,19 @@ def range_share(
     return share
 
 
-def beat(connection: sqlite3.Connection, members: Mapping[int, str]) -> None:
-    """Renew the leases of this process's members (groups by member) and evict those of their groups who let theirs
-    run out."""
+def beat(connection: sqlite3.Connection, members: Mapping[int, str], is_gone: Callable[[int], bool]) -> None:
+    """Renew the leases of this process's members (groups by member) and evict those of their groups whose process is
+    gone or who let their lease run out."""
     now_ms = monotonic_ms()
     for member, group in members.items():
         leases = dict(
             connection.execute("SELECT id, lease_until_ms FROM members WHERE consumer_group = ?", (group,)).fetchall()
         )
         connection.execute("UPDATE members SET lease_until_ms = ? WHERE id = ?", (now_ms + LEASE_MS, member))
-        # Who overslept (a busy machine, a stalled disk) judges nobody before the others had time to wake up too.
-        if member in leases and not _lapsed(leases[member], now_ms):
-            evict(connection, group, [other for other, lease in leases.items() if _lapsed(lease, now_ms)])
+        # Who overslept (a busy machine, a stalled disk) judges no lease before the others had time to wake up too.
+        awake = member in leases and not _lapsed(leases.pop(member), now_ms)
+        dead = [other for other, lease in leases.items() if is_gone(other) or (awake and _lapsed(lease, now_ms))]
+        evict(connection, group, dead)
 
 
 def evict(connection: sqlite3.Connection, group: str, members: Sequence[int]) -> None:

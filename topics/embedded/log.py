@@ -6,10 +6,12 @@ import json
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, UnknownTopic
 from penstock.topics.embedded.database import MEMORY, Database
 from penstock.topics.embedded.group import EmbeddedMember
+from penstock.topics.embedded.presence import Presence
 from penstock.topics.embedded.publisher import EmbeddedPublisher
 from penstock.topics.embedded.records import Catalogue, Positions, ends, fetch, require_in_range
 from penstock.topics.embedded.transactor import EmbeddedTransactor
@@ -25,7 +27,8 @@ class EmbeddedLog:
     """`Log` on SQLite. `path` is a file, shared by any number of processes of one machine, or `":memory:"`: then the
     log lives in this object alone, for any number of threads. Raises LogUnavailable when it cannot be opened.
 
-    A committed record is on disk (WAL, `synchronous=FULL`). Nothing uncommitted is ever in the file.
+    A committed record is on disk (WAL, `synchronous=FULL`). Nothing uncommitted is ever in the file. Beside it lies a
+    folder `…-members` while groups have members.
 
     Limits: the file must lie on a local disk (WAL shares memory between processes), and a process frozen by SIGSTOP
     in the middle of one of its milliseconds of writing stops all other writers, who say so after 10 s."""
@@ -35,7 +38,8 @@ class EmbeddedLog:
         self._catalogue = Catalogue(self._database)
         self._members: weakref.WeakSet[EmbeddedMember] = weakref.WeakSet()
         self._publishers: weakref.WeakSet[EmbeddedPublisher] = weakref.WeakSet()
-        self._upkeep = Upkeep(self._database, self._catalogue, self._leases)
+        self._presence = Presence(None if path == MEMORY else Path(f"{path}-members"))
+        self._upkeep = Upkeep(self._database, self._catalogue, self._leases, self._presence.is_gone)
         self._closed = False
 
     def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
@@ -114,7 +118,7 @@ class EmbeddedLog:
 
     def join(self, group: str, topics: Sequence[str], listener: Listener) -> Member:
         """Become a member of a group over these topics. Raises UnknownTopic."""
-        member = EmbeddedMember(self._database, group, topics, listener)
+        member = EmbeddedMember(self._database, self._presence, group, topics, listener)
         self._members.add(member)
         self._upkeep.begin()
         return member

@@ -26,9 +26,16 @@ _logger = logging.getLogger(__name__)
 class Upkeep:
     """A thread of the log that runs once there is something to keep up."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, members: Callable[[], Mapping[int, str]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        members: Callable[[], Mapping[int, str]],
+        is_gone: Callable[[int], bool],
+    ) -> None:
         self._database = database
         self._catalogue = catalogue
+        self._is_gone = is_gone
         self._members = members
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -53,7 +60,7 @@ class Upkeep:
             try:
                 if members := self._members():
                     with self._database.write() as connection:
-                        beat(connection, members)
+                        beat(connection, members, self._is_gone)
                 if time.monotonic() > expire_s:
                     expire_s = time.monotonic() + EXPIRE_S
                     self._expire_in_turn()
