@@ -113,7 +113,7 @@ class ActivityRetried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class ActivityCompleted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An attempt returned; it is never run again."""
+    """An attempt returned: the activity is completed."""
 
     sequence: int
     attempt: int

@@ -75,7 +75,7 @@ def message_of(error: BaseException, chars_max: int = MESSAGE_CHARS_MAX) -> str:
     """The exception's text as UTF-8 can hold it, shortened at its end, even when its `__str__` fails."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__
+    except BaseException:  # noqa: BLE001 - the user's own __str__, which may raise SystemExit
         text = f"<a {type(error).__qualname__} whose text cannot be made>"
     return _head(_writable(text), chars_max)
 

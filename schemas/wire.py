@@ -230,10 +230,7 @@ def _varint(rest: int) -> bytes:
 
 _FOURTEEN_BITS = (1 << 14) - 1
 _MIDDLES = [bytes((pair & 127 | 128, pair >> 7 | 128)) for pair in range(_FOURTEEN_BITS + 1)]
-_ENDS = [
-    bytes((pair,)) if pair < 128 else bytes((pair & 127 | 128, pair >> 7))  # noqa: PLR2004 - seven bits
-    for pair in range(_FOURTEEN_BITS + 1)
-]
+_ENDS = [bytes((pair,)) if pair < 128 else bytes((pair & 127 | 128, pair >> 7)) for pair in range(_FOURTEEN_BITS + 1)]
 
 
 def _long(data: bytes, position: int) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """How do tasks of one queue come in, and how is what is done remembered? One thread, one member of the queue's group.
 
 Round: begin what was granted, note what was acknowledged, commit when due, poll, hand over. A task is done when the
-log has acknowledged its result; only then does the next commit tell of it. Commits come soon (COMMIT_DELAY_S) after
-something is done, so that little is run again after a crash.
+log has acknowledged its result; only then does the next commit tell of it. A commit comes at once after something is
+done, but not within COMMIT_EVERY_S of the one before, so that little is run again after a crash.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from penstock.workers.delivery import Delivery, Partition
 from penstock.workers.outbox import Outbox
 from penstock.workers.progress import Progress
 
-COMMIT_DELAY_S = 0.15
-POLL_BUSY_S = 0.05
+COMMIT_EVERY_S = 0.15
+POLL_BUSY_S = 0.01
 POLL_IDLE_S = 0.2
 FULL_WAIT_S = 0.1
 RETRY_DELAY_S = 0.5
@@ -73,6 +73,7 @@ class QueueConsumer:
         self._held = self._held_bytes = 0
         self._paused = False
         self._commit_due_s: float | None = None
+        self._committed_s = 0.0
         self._draining = Event()
         self._finishing = Event()
 
@@ -319,13 +320,13 @@ class QueueConsumer:
     def _soil(self, partition: Partition) -> None:
         partition.dirty = True
         if self._commit_due_s is None:
-            self._commit_due_s = time.monotonic() + COMMIT_DELAY_S
+            self._commit_due_s = self._committed_s + COMMIT_EVERY_S
 
     def _commit_when_due(self) -> None:
         if self._commit_due_s is None or time.monotonic() < self._commit_due_s:
             return
         self._commit([partition for partition in self._partitions.values() if partition.dirty])
-        self._commit_due_s = None
+        self._commit_due_s, self._committed_s = None, time.monotonic()
 
     def _commit(self, partitions: Sequence[Partition]) -> None:
         offsets = {partition.topic_partition: _to_commit(partition.progress) for partition in partitions}

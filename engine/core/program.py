@@ -23,7 +23,9 @@ from penstock.schemas.errors import (
     ActivityFailed,
     CallNotAwaited,
     ChildWorkflowFailed,
+    EndlessWorkflow,
     NonDeterminism,
+    NonDeterministicCall,
     WorkflowFailed,
 )
 from penstock.schemas.failure import Failure, failure_of
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from penstock.engine.core.workflow import WorkflowDefinition
     from penstock.schemas.call import Call
 
+ROUNDS_MAX = 100_000
+_IN_CIRCLES = (
+    f"Conditions of the workflow became true {ROUNDS_MAX:,} times without its waiting for an activity, a signal or a "
+    "timer; await one of them between two wait_condition()."
+)
 _RAISED = b"!"  # begins no JSON: the recorded value of a side effect that raised, before its failure
 CLOSING_ORDERS = (e.WorkflowCompleted, e.WorkflowFailed, e.WorkflowCancelled)
 ORDERS = frozenset(
@@ -75,6 +82,7 @@ class Program:
         self._dropped: str = ""
         self._callback_error: BaseException | None = None
         self._ended = False
+        self._in_side_effect = False
 
     def activate(self, facts: Iterable[Any], now_ms: int) -> list[Any]:
         """Let `facts` reach the code, run it until it waits again, and return the orders it gave."""
@@ -175,21 +183,33 @@ class Program:
 
     def recorded_value(self, run: Callable[[], bytes]) -> bytes:
         """The value of a side effect: made by `run` the first time, from history afterwards. Raises WorkflowFailed."""
+        self.refuse_within_side_effect("side_effect()")
         sequence = self.next_sequence()
         if self.expected is not None:
             head = self.expected[0] if self.expected else None
-            if type(head) is e.SideEffectRecorded:
-                self.give(e.SideEffectRecorded(sequence=sequence, value=head.value))
-                return _returned(head.value)
-            self.give(e.SideEffectRecorded(sequence=sequence, value=b"null"))
-            return b"null"
-        with guards.allowed():
-            try:
-                value = run()
-            except Exception as error:  # noqa: BLE001 - code may catch it, and must go the same way on replay
-                value = _RAISED + msgspec.json.encode(failure_of(error))
+            value = head.value if type(head) is e.SideEffectRecorded else b"null"
+        else:
+            value = self._made(run)
         self.give(e.SideEffectRecorded(sequence=sequence, value=value))
         return _returned(value)
+
+    def _made(self, run: Callable[[], bytes]) -> bytes:
+        self._in_side_effect = True
+        try:
+            with guards.allowed():
+                return run()
+        except BaseException as error:  # noqa: BLE001 - code may catch it, and must go the same way on replay
+            return _RAISED + msgspec.json.encode(failure_of(error))
+        finally:
+            self._in_side_effect = False
+
+    def refuse_within_side_effect(self, what: str) -> None:
+        """What a side effect's function asks of the run would not happen on replay. Raises NonDeterministicCall."""
+        if self._in_side_effect:
+            raise NonDeterministicCall(
+                f"{what} was called by the function that side_effect() runs, which is not run again on replay: "
+                "call it outside and hand the value in, or use the standard library's own there."
+            )
 
     def patched(self, patch: str) -> bool:
         """Whether this run was begun, or has come this far, with the code that knows `patch`."""
@@ -252,13 +272,19 @@ class Program:
         return future
 
     def signal_unread(self, name: str, value: bytes) -> None:
-        """Put a value back that its reader was cancelled before seeing."""
-        self._signals.setdefault(name, deque()).appendleft(value)
+        """A reader was cancelled before seeing the value: it is the next one's, or the first of those that wait."""
+        if not self._hand_over(name, value):
+            self._signals.setdefault(name, deque()).appendleft(value)
 
     def _run_until_idle(self) -> None:
         self.loop.drain()
+        rounds = 0
         while self.conditions and self._meet_conditions():
             self.loop.drain()
+            rounds += 1
+            if rounds > ROUNDS_MAX:
+                self.callback_failed(EndlessWorkflow(_IN_CIRCLES))
+                return
 
     def _meet_conditions(self) -> bool:
         met = False
@@ -330,13 +356,18 @@ class Program:
             self.loop.fire(handle)
 
     def _signal(self, fact: e.SignalReceived) -> None:
-        waiters = self._signal_waiters.get(fact.signal)
+        if not self._hand_over(fact.signal, fact.input):
+            self._signals.setdefault(fact.signal, deque()).append(fact.input)
+
+    def _hand_over(self, name: str, value: bytes) -> bool:
+        """Give a signal's value to who waits longest; whether anybody waits."""
+        waiters = self._signal_waiters.get(name)
         while waiters:
             future = waiters.popleft()
             if not future.done():
-                future.set_result(fact.input)
-                return
-        self._signals.setdefault(fact.signal, deque()).append(fact.input)
+                future.set_result(value)
+                return True
+        return False
 
     def _cancel(self, fact: e.CancelRequested) -> None:
         if self._main is not None and self._cancel_reason is None:

@@ -174,11 +174,15 @@ def signal_problem(name: str, value: bytes) -> str:
     return problem
 
 
-def current(what: str) -> Program:
-    """The program of the running workflow. Raises NotInWorkflow."""
+def current(what: str, *, changes_nothing: bool = False) -> Program:
+    """The program of the running workflow.
+
+    Raises NotInWorkflow; within a side effect's function NonDeterministicCall, unless it `changes_nothing`."""
     loop = asyncio._get_running_loop()
     if not isinstance(loop, WorkflowLoop):
         raise NotInWorkflow(f"{what} works only inside a workflow.")
+    if not changes_nothing:
+        loop.program.refuse_within_side_effect(what)
     return loop.program
 
 
@@ -195,7 +199,7 @@ async def sleep(duration: Moment) -> None:
 
 def now() -> datetime:
     """The workflow's time: when the present decision was made. The same on replay."""
-    return datetime.fromtimestamp(current("now()").loop.now_ms / 1000, UTC)
+    return datetime.fromtimestamp(current("now()", changes_nothing=True).loop.now_ms / 1000, UTC)
 
 
 def random() -> random_module.Random:
@@ -222,7 +226,7 @@ class Info(msgspec.Struct, frozen=True):
 
 def info() -> Info:
     """Facts about the running workflow."""
-    program = current("info()")
+    program = current("info()", changes_nothing=True)
     started = program.started
     return Info(
         workflow_id=program.workflow_id,

@@ -10,9 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from penstock.schemas.errors import LogError, OutcomeUnknown
 from penstock.topics.log import Member, Record, TopicPartition, Transactor
+
+log = structlog.get_logger(__name__)
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -46,6 +49,11 @@ def commit(transactor: Transactor, member: Member, transaction: Transaction) -> 
         return Outcome({}, error)
     except LogError as error:
         return Outcome({}, _abort(transactor, error))
+    except AssertionError:
+        raise
+    except Exception as error:
+        log.exception("a transaction's step failed as no adapter should; its outcome counts as unknown")
+        return Outcome({}, OutcomeUnknown(f"{type(error).__name__}: {error}"))
 
 
 def _abort(transactor: Transactor, error: LogError) -> LogError:

@@ -61,13 +61,15 @@ class Slot:
         raise SettingsError(f"{SLOTS_MAX} processors already use {self._data}; give this one another data directory.")
 
     def _installation(self) -> str:
+        """A name of its own for each data directory, written whole or not at all: an empty one would be shared."""
         path = self._data / "installation"
-        try:
-            with path.open("x") as file:
-                file.write(uuid.uuid4().hex)
-        except FileExistsError:
-            pass
-        return path.read_text().strip() or "unnamed"
+        with (self._data / "installation.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists() or not path.read_text().strip():
+                fresh = self._data / "installation.new"
+                fresh.write_text(uuid.uuid4().hex)
+                fresh.replace(path)
+            return path.read_text().strip()
 
 
 class Processor:

@@ -226,7 +226,7 @@ class Shard:
             except _Unrecordable as found:
                 self.runs.evict(workflow_id)
                 return self._turn_down(layer, command, found.problem, trigger, now_ms)
-            except Exception:
+            except (Exception, SystemExit):  # what user code raises where nobody expects it ends no processor
                 log.exception("deciding failed", workflow_id=workflow_id, command=type(command).__name__)
                 self.runs.evict(workflow_id)
             if attempts == 0 and self._block(layer, workflow_id, _ENGINE_FAILED, now_ms):
@@ -269,6 +269,8 @@ class Shard:
         self._record(layer, run, decision, trigger, now_ms)
         if remembered and not decision.ignored:
             self._remember(layer, command, earlier_run, now_ms)
+        elif seen is None and _joined(command, decision):
+            remember_message(layer.writes, now_ms, command.workflow_id, command.message_id, decision.run_id)
         return decision
 
     def _seen(self, command: Any, before: RunRow, now_ms: int) -> bytes | None:
@@ -482,9 +484,19 @@ def _repeated(run: LiveRun, command: Any, seen: bytes) -> Decision:
             message_id=command.message_id,
             workflow_id=run.workflow_id,
             run_id=seen.decode(),
-            existing=not isinstance(command, c.StartWorkflow),
+            existing=not isinstance(command, c.StartWorkflow) or seen.decode() != command.message_id,
             status=run.row.status,
         ),
+    )
+
+
+def _joined(command: Any, decision: Decision) -> bool:
+    """Whether a start that may restart a closed run joined one that was open: said again later, it must not restart."""
+    return (
+        isinstance(command, c.StartWorkflow)
+        and command.on_existing == "restart_closed"
+        and isinstance(decision.reply, Accepted)
+        and decision.reply.existing
     )
 
 

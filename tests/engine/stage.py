@@ -80,6 +80,10 @@ class Stage:
         data = msgspec.json.encode(value)
         self.tell(c.SignalWorkflow(workflow_id=id, signal=name, input=data, message_id=self.message_id()))
 
+    def terminate(self, *, id: str = "run-1") -> None:
+        """End a run at once."""
+        self.tell(c.TerminateWorkflow(workflow_id=id, message_id=self.message_id()))
+
     def tell(self, command: Any) -> None:
         """Put a command on its shard and let it be decided."""
         self.put("commands", partition_of(command.workflow_id, self.shards), encode(command))

@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from penstock.schemas.errors import Fenced, LogUnavailable, OutcomeUnknown, TransactionAborted, UnknownTopic
+from penstock.schemas.errors import Fenced, LogError, LogUnavailable, OutcomeUnknown, TransactionAborted, UnknownTopic
 from penstock.topics.kafka import KafkaLog, settings
 from penstock.topics.kafka import transactor as transactor_module
 from penstock.topics.kafka.faults import Watch
@@ -25,6 +26,7 @@ from tests.contract.log_tools import (
     make_topic,
     publish,
     recovered,
+    seated,
     unique,
     values,
     wait_for,
@@ -57,6 +59,27 @@ def test_a_zombie_stays_fenced(kafka: KafkaLog) -> None:
     assert values(everything(kafka, topic)) == [b"successor", b"recovered"]
     zombie.close()
     successor.close()
+
+
+@pytest.mark.parametrize("count", [1, 50, 2_000])
+def test_a_transactor_fenced_before_it_begins_says_so(kafka: KafkaLog, count: int) -> None:
+    """Whatever reports come in on the way, steps of a fenced transactor raise errors of the log, and it recovers."""
+    topic, slot = make_topic(kafka), unique("slot")
+    seat = seated(kafka, topic)
+    for _ in range(3):
+        zombie = recovered(kafka, slot)
+        recovered(kafka, slot).close()
+        with pytest.raises((Fenced, OutcomeUnknown, TransactionAborted)):
+            zombie.begin()
+            zombie.produce([Record(topic, 0, b"key", b"zombie" * 30)] * count, frozenset({(topic, 0)}))
+            zombie.offsets({(topic, 0): 1}, seat.member)
+            zombie.commit()
+        with suppress(LogError):
+            zombie.abort()
+        zombie.recover(WAIT_S)
+        zombie.close()
+    seat.member.close()
+    assert everything(kafka, topic) == []
 
 
 def test_recovery_settles_at_once_what_a_killed_process_left_open(kafka: KafkaLog, kafka_bootstrap: str) -> None:

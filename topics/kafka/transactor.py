@@ -133,7 +133,7 @@ class KafkaTransactor:
                         produce(record.topic, record.value, record.key, record.partition)
                 return
             except BufferError:
-                producer.poll(QUEUE_FULL_POLL_S)
+                self._hear(producer, QUEUE_FULL_POLL_S)
             except KafkaException as raised:
                 raise self._produce_failure(raised) from raised
 
@@ -149,7 +149,7 @@ class KafkaTransactor:
         entries = [KafkaPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
         try:
             self._patiently(lambda: producer.send_offsets_to_transaction(entries, metadata, FOREVER_S), "offsets")
-        except KafkaException as raised:
+        except (KafkaException, SystemError) as raised:
             raise self._failure(raised, "offsets") from raised
 
     def commit(self) -> Mapping[TopicPartition, int]:
@@ -181,10 +181,10 @@ class KafkaTransactor:
         began = time.monotonic()
         try:
             self._patiently(lambda: step(FOREVER_S), doing)
-        except KafkaException as raised:
+        except (KafkaException, SystemError) as raised:
             raise self._failure(raised, doing) from raised
         self._in_transaction = False
-        producer.poll(0)  # hear of connections that failed meanwhile
+        self._hear(producer)  # of connections that failed meanwhile
         self._doubtful = self._watch.troubles > 0 or time.monotonic() - began > SLOW_S
         if not self._doubtful:
             self._watch.note_answer()
@@ -229,12 +229,24 @@ class KafkaTransactor:
             return TransactionAborted(f"produce: {error.str()}")
         return self._failure(raised, "produce")
 
-    def _failure(self, raised: KafkaException, doing: str) -> LogError:
-        error = faults.error_of(raised)
-        if error.code() == faults.FATAL and self._producer is not None:
-            self._producer.poll(0)  # the reason comes as an event
+    def _failure(self, raised: KafkaException | SystemError, doing: str) -> LogError:
+        where = f"{doing} of transactor {self._name}"
+        error = _error_behind(raised)
+        if (error is None or error.code() == faults.FATAL) and self._producer is not None:
+            self._hear(self._producer)  # the reason comes as an event
             error = self._watch.fatal or error
-        return faults.transaction_failure(error, f"{doing} of transactor {self._name}")
+        if error is None:
+            return OutcomeUnknown(f"{where}: {raised}; recover before going on")
+        return faults.transaction_failure(error, where)
+
+    def _hear(self, producer: Producer, timeout_s: float = 0.0) -> None:
+        """Let events and delivery reports come in. What is fatal is kept by the Watch, and the next step fails of it;
+        here it comes as an exception, or as the SystemError that a callback makes of one (confluent-kafka 2.16)."""
+        try:
+            producer.poll(timeout_s)
+        except (KafkaException, SystemError) as raised:
+            self._watch.troubles += 1
+            faults.logger.debug("heard of a producer: %s", raised)
 
     def _recovery_failure(self, error: KafkaError, timeout_s: float) -> LogError:
         if error.code() in faults.FENCED:
@@ -243,6 +255,12 @@ class KafkaTransactor:
             f"transactor {self._name} did not recover within {timeout_s:g} s ({error.str()}): "
             f"{faults.nobody_answers(self._bootstrap)}"
         )
+
+
+def _error_behind(raised: KafkaException | SystemError) -> KafkaError | None:
+    """What went wrong. A fatal error that comes while delivery reports do is told as a SystemError caused by it."""
+    cause = raised if isinstance(raised, KafkaException) else raised.__cause__
+    return faults.error_of(cause) if isinstance(cause, KafkaException) else None
 
 
 def _note_landing(

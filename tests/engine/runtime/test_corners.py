@@ -376,3 +376,17 @@ def test_two_open_layers_that_are_discarded_leave_nothing() -> None:
     after = [node.decide([first], stage.now_ms), node.decide([second, third], stage.now_ms)]
     assert [layer and layer.writes for layer in before] == [layer and layer.writes for layer in after]
     assert all(layer is not None and layer.records for layer in before)
+
+
+def test_a_start_that_joined_a_run_never_starts_another() -> None:
+    """Said again with the same message id once the run has closed, it is told of that run and restarts nothing."""
+    stage = Stage(flows.approved)
+    stage.start(flows.approved, message_id="first")
+    stage.start(flows.approved, message_id="second", on_existing="restart_closed", reply_to=0)
+    stage.terminate()
+    stage.start(flows.approved, message_id="second", on_existing="restart_closed", reply_to=0)
+    answers = [reply for reply in stage.take("replies") if reply.message_id == "second"]
+    assert [(answer.run_id, answer.existing) for answer in answers] == [("first", True)] * 2
+    assert stage.described()["status"] == "terminated"
+    stage.start(flows.approved, message_id="third", on_existing="restart_closed")
+    assert stage.described()["run_id"] == "third"

@@ -1,0 +1,86 @@
+"""Where does a pending activity lie? In its run's header while they are few and small, else in a row of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.engine.core.rows import run_key, unpack_run
+from penstock.engine.core.state import AT_HAND_INPUT_BYTES_MAX, AT_HAND_MAX
+from penstock.engine.core.workflow import workflow
+from penstock.schemas.failure import Failure
+from penstock.workers.activity import activity
+from tests.engine.core import flows
+from tests.engine.stage import Stage
+
+MANY = AT_HAND_MAX + 3
+
+
+@activity
+def length(text: str) -> int:
+    return len(text)
+
+
+@workflow
+async def fan_at_hand(n: int) -> int:
+    return sum(await asyncio.gather(*(flows.add(i, 1) for i in range(n))))
+
+
+@workflow
+async def heavy(text: str) -> int:
+    return await length(text)
+
+
+def _places(stage: Stage, id: str = "run-1") -> tuple[int, int]:
+    """How many pending activities lie in the header, and how many in rows of their own."""
+    store = stage.stores[0]
+    data = store.get(run_key(id))
+    assert data is not None
+    return len(unpack_run(data).at_hand), len(list(store.scan(b"A", b"B")))
+
+
+def test_a_few_lie_in_the_header_and_all_are_told() -> None:
+    """The first ones need no row; `describe` tells them all, in their order."""
+    stage = Stage(fan_at_hand)
+    stage.start(fan_at_hand, MANY)
+    assert _places(stage) == (AT_HAND_MAX, MANY - AT_HAND_MAX)
+    told = [pending["sequence"] for pending in stage.described()["pending_activities"]]
+    assert told == list(range(1, MANY + 1))
+
+
+def test_a_large_input_has_a_row_of_its_own() -> None:
+    """The header, which each decision writes, stays small."""
+    stage = Stage(heavy)
+    stage.start(heavy, "x" * AT_HAND_INPUT_BYTES_MAX)
+    assert _places(stage) == (0, 1)
+
+
+def test_a_failure_moves_an_activity_out_of_the_header() -> None:
+    """Waiting for its next attempt it has a row, with its failure; its last attempt leaves nothing behind."""
+    stage = Stage(fan_at_hand)
+    stage.start(fan_at_hand, 1)
+    (task,) = stage.take("tasks")
+    stage.fail(task, Failure(type="Late", message="later"))
+    assert _places(stage) == (0, 1)
+    assert stage.described()["pending_activities"][0]["failure"]["message"] == "later"
+    stage.advance(3_600)
+    stage.run(add=lambda a, b: a + b)
+    assert _places(stage) == (0, 0)
+    assert stage.described()["result"] == 1
+
+
+def test_what_is_pending_survives_the_loss_of_memory() -> None:
+    """A new owner of the shard finds the pending ones in header and rows, and each result counts once."""
+    stage = Stage(fan_at_hand)
+    stage.start(fan_at_hand, MANY)
+    stage.restart()
+    stage.run(add=lambda a, b: a + b)
+    assert stage.described()["result"] == sum(range(1, MANY + 1))
+    assert _places(stage) == (0, 0)
+
+
+def test_a_closed_run_keeps_none() -> None:
+    """Terminated with activities pending in both places, it has none left in either."""
+    stage = Stage(fan_at_hand)
+    stage.start(fan_at_hand, MANY)
+    stage.terminate()
+    assert _places(stage) == (0, 0)
