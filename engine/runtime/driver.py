@@ -26,6 +26,7 @@ from penstock.engine.runtime.outputs import Outputs, TaskRouter
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.shard import NEVER_MS, Shard, ShardLimits, by_shard
 from penstock.engine.runtime.takeover import Ownership, bring_up
+from penstock.engine.runtime.watch import SLOW_S
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.errors import LogError, RecordTooLarge, UnknownTopic
@@ -43,7 +44,8 @@ PARKED_MS = 1_000
 
 
 class DriverSettings(msgspec.Struct, frozen=True):
-    """Bounds of one processor. `audit_window`: input records kept below the committed offset."""
+    """Bounds of one processor. `audit_window`: input records kept below the committed offset; `slow_activation_s`: how
+    long workflow code may run on without waiting before the log tells of it."""
 
     records_max: int = 4_000
     idle_s: float = 0.5
@@ -52,6 +54,7 @@ class DriverSettings(msgspec.Struct, frozen=True):
     settle_timeout_s: float = 30.0
     trim_interval_s: float = 60.0
     audit_window: int = 100_000
+    slow_activation_s: float = SLOW_S
     limits: ShardLimits = ShardLimits()
 
 

@@ -16,6 +16,7 @@ from penstock.engine.core import guards
 from penstock.engine.core.workflow import WorkflowDefinition
 from penstock.engine.runtime.committer import ThreadCommitter
 from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
+from penstock.engine.runtime.watch import Watch
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreLocked
@@ -107,8 +108,9 @@ class Processor:
             driver = self._driver = self._make(committer)
             self._running.set()
             try:
-                self._turn(driver)
-                driver.close()
+                with Watch(threading.get_ident(), self._settings.slow_activation_s):
+                    self._turn(driver)
+                    driver.close()
             finally:
                 driver.abandon()
         finally:

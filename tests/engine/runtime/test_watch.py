@@ -1,0 +1,141 @@
+"""Does the log name the workflow code that keeps a processor busy, and is it silent about all other code?"""
+
+import json
+import threading
+import time
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+import structlog
+
+from penstock.engine.core.workflow import Signal, workflow
+from penstock.engine.runtime.driver import DriverSettings
+from penstock.engine.runtime.processor import Processor
+from penstock.engine.runtime.watch import Watch, activation_on
+from penstock.schemas.codec import encode
+from penstock.schemas.commands import StartWorkflow
+from penstock.topics import admin
+from penstock.topics.catalogue import Topics, specs
+from penstock.topics.embedded import MEMORY, EmbeddedLog
+from penstock.topics.log import Record
+from tests.engine.stage import Stage
+
+WAIT_S = 60
+
+scene = SimpleNamespace(watch=None, moments=[])
+enough = threading.Event()
+go = Signal("go", int)
+
+
+def crunch() -> int:
+    for moment in scene.moments:
+        scene.watch.look(moment)
+    return 7
+
+
+@workflow(name="watch-crunches")
+async def crunches() -> int:
+    return crunch()
+
+
+@workflow(name="watch-crunches-in-turns")
+async def in_turns() -> None:
+    for moment in scene.moments:
+        scene.watch.look(moment)
+        await go.wait()
+
+
+@workflow(name="watch-calls-a-library")
+async def calls_a_library() -> None:
+    for moment in scene.moments:
+        json.dumps(Decimal(moment), default=scene.watch.look)
+
+
+@workflow(name="watch-goes-on-for-ever")
+async def for_ever() -> None:
+    while not enough.is_set():
+        pass
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """The lines of log; the watch looks at this thread, when workflow code or the test says so."""
+    monkeypatch.setattr(scene, "watch", Watch(threading.get_ident(), slow_s=5))
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def told(lines):
+    return [(line["log_level"], line["workflow_id"], line["running_s"], "at" in line) for line in lines]
+
+
+def test_code_that_runs_on(lines):
+    """Code that runs for long is told once while it runs, with its line, and once when it has ended."""
+    scene.moments = [100.0, 104.9, 105.0, 106.0, 107.0]
+    Stage(crunches).start(crunches, id="order-1")
+    assert told(lines) == [("warning", "order-1", 5.0, True)]
+    scene.watch.look(108.0)
+    scene.watch.look(109.0)
+    assert told(lines) == [("warning", "order-1", 5.0, True), ("warning", "order-1", 8.0, False)]
+    first, last = lines
+    assert first["workflow_type"] == last["workflow_type"] == "watch-crunches"
+    assert first["run_id"] == last["run_id"] != ""
+    assert first["at"].endswith(f"{crunch.__code__.co_filename}:{crunch.__code__.co_firstlineno + 2} in crunch")
+    assert "move long work into an activity" in first["event"]
+
+
+def test_code_that_waits_in_between(lines):
+    """Many activations of one run, each short, are no long one, however they follow each other."""
+    scene.moments = [100.0, 103.0, 106.0, 109.0]
+    stage = Stage(in_turns)
+    stage.start(in_turns, id="order-1")
+    for number in range(4):
+        stage.signal("go", number, id="order-1")
+    assert lines == []
+
+
+def test_a_library_that_runs_on(lines):
+    """Inside a library, the line is the one from which users' own code called it."""
+    scene.moments = [100, 106]
+    Stage(calls_a_library).start(calls_a_library, id="order-1")
+    (line,) = lines
+    assert line["at"].endswith("in calls_a_library")
+
+
+def test_no_workflow_code():
+    """A thread that is in no workflow code, or is gone, is in no activation."""
+    assert activation_on(threading.get_ident()) is None
+    assert activation_on(-1) is None
+
+
+def test_a_processor_is_watched():
+    """A processor whose workflow code goes on for ever says so while it does, and when it has ended after all."""
+    topics = Topics("watched")
+    log = EmbeddedLog(MEMORY)
+    admin.apply(log, admin.plan(log, specs(topics, 1, ["default"])))
+    enough.clear()
+    settings = DriverSettings(slow_activation_s=0.2)
+    processor = Processor(log, topics, 1, {for_ever.name: for_ever}, settings=settings)
+
+    def until_lines(number):
+        deadline = time.monotonic() + WAIT_S
+        while len(found := [line for line in lines if "running_s" in line]) < number:
+            assert time.monotonic() < deadline, f"waited {WAIT_S} s for {number} lines of log: {lines}"
+            time.sleep(0.05)
+        return found
+
+    with structlog.testing.capture_logs() as lines:
+        processor.start()
+        publisher = log.publisher()
+        start = StartWorkflow(workflow_id="order-1", workflow_type=for_ever.name, input=b"[]", message_id="m")
+        publisher.send(Record(topics.commands, 0, b"order-1", encode(start)))
+        publisher.flush(WAIT_S)
+        (first,) = until_lines(1)
+        enough.set()
+        _, last = until_lines(2)
+        processor.stop(WAIT_S)
+    log.close()
+    assert (first["workflow_type"], first["workflow_id"]) == (last["workflow_type"], last["workflow_id"])
+    assert first["workflow_id"] == "order-1"
+    assert "in for_ever" in first["at"]
