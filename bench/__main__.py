@@ -34,12 +34,13 @@ WARM_UP_BATCHES = (Batches(2_000, 1, 4), Batches(30, 1, 4), Batches(1, 1, 1))
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One row to be measured. In a backlog `in_flight` is how many workflows wait."""
+    """One row to be measured. In a backlog `in_flight` is how many workflows wait; `processes` counts processors."""
 
     log: str
     mode: str
     in_flight: int
     shards: int
+    processes: int = 1
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -60,13 +61,14 @@ FULL = Effort(
         Case("embedded", "backlog", 20_000, 1),
         *(Case("kafka", "closed", in_flight, shards) for shards in (4, 1) for in_flight in (1, 100, 10_000)),
         *(Case("kafka", "backlog", 20_000, shards) for shards in (4, 1)),
+        Case("kafka", "backlog", 20_000, 4, processes=2),
     ),
     warm_up_s=3.0,
     measure_s=12.0,
     sample_workflows=300,
     raw_pipe_s=5.0,
     raw_pipe_inputs=120_000,
-    warm_broker_s=20.0,
+    warm_broker_s=40.0,
 )
 QUICK = Effort(
     cases=(
@@ -111,7 +113,7 @@ def measure(case: Case, effort: Effort, place: Place) -> Row:
     """One row: a fresh namespace, a sample for the sizes, the load, and then the raw pipe on the idle machine."""
     busy = os.getloadavg()[0]
     load_for = {"warm_up_s": effort.warm_up_s, "measure_s": effort.measure_s, "limit_s": LIMIT_S}
-    system = System(place, case.shards)
+    system = System(place, case.shards, case.processes)
     load = Load(place.url, system.namespace, case.shards, case.mode, case.in_flight, **load_for)
     try:
         system.start()
@@ -124,7 +126,7 @@ def measure(case: Case, effort: Effort, place: Place) -> Row:
     finally:
         system.close()
     raw = raw_pipe(place, case.shards, sample, batches, effort.raw_pipe_s, effort.raw_pipe_inputs)
-    return report.row(case.log, load, measured, sample, batches, raw, os.cpu_count() or 1, busy)
+    return report.row(case.log, case.processes, load, measured, sample, batches, raw, os.cpu_count() or 1, busy)
 
 
 def warm(place: Place, effort: Effort) -> None:
@@ -167,6 +169,7 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mode", choices=["closed", "backlog"], help="cases of this mode only")
     parser.add_argument("--in-flight", type=int, metavar="N", help="cases with so many workflows only")
     parser.add_argument("--shards", type=int, metavar="N", help="cases with so many shards only")
+    parser.add_argument("--processes", type=int, metavar="N", help="cases with so many processors only")
     parser.add_argument("--out", type=Path, default=report.RESULTS, help="where the rows go, as JSON")
     return parser.parse_args(given)
 

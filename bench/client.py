@@ -203,13 +203,19 @@ class Clocks:
         )
 
     def _read(self) -> dict[str, float]:
-        return {role: sum(map(cpu_s, pids)) for role, pids in self._processes.items() if pids}
+        return {role: sum(map(cpu_s, _with_children(pids))) for role, pids in self._processes.items() if pids}
 
 
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that the process with all its threads has used (proc(5): fields 14 and 15 of stat)."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _with_children(pids: list[int]) -> list[int]:
+    """These and what they started by now: several processors have a parent that keeps them up."""
+    children = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in pids]
+    return [*pids, *(int(child) for started in children for child in started)]
 
 
 def _require_alive(processes: Processes) -> None:

@@ -54,7 +54,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def row(
-    log: str, load: Load, report: Report, sample: Sample, batches: Batches, raw: RawPipe, cpus: int, busy: float
+    log: str,
+    processes: int,
+    load: Load,
+    report: Report,
+    sample: Sample,
+    batches: Batches,
+    raw: RawPipe,
+    cpus: int,
+    busy: float,
 ) -> Row:
     """Put together what was measured."""
     per_input = sample.records_per_workflow / workload.INPUTS
@@ -68,7 +76,7 @@ def row(
         mode=load.mode,
         in_flight=load.in_flight,
         shards=load.shards,
-        processes=1,
+        processes=processes,
         workflows=report.workflows,
         seconds=round(report.seconds, 3),
         workflows_per_s=round(rate, 1),
@@ -98,7 +106,7 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 
 HEADINGS = (
-    "log       mode     in flight  shards  workflows/s  activities/s    p50 ms    p99 ms  inputs/txn"
+    "log       mode     in flight  shards  processors  workflows/s  activities/s    p50 ms    p99 ms  inputs/txn"
     "  records/s  raw pipe  ratio   CPU s: proc  worker  broker  client"
 )
 
@@ -107,8 +115,8 @@ def line(row: Row) -> str:
     """One row for people."""
     broker = "     –" if row.cpu_s_broker is None else f"{row.cpu_s_broker:6.2f}"
     return (
-        f"{row.log:<9} {row.mode:<8} {row.in_flight:>9,} {row.shards:>7} {row.workflows_per_s:>12,.1f}"
-        f" {row.activities_per_s:>13,.1f} {row.p50_ms:>9,.1f} {row.p99_ms:>9,.1f} {row.inputs_per_transaction:>11,.1f}"
+        f"{row.log:<9} {row.mode:<8} {row.in_flight:>9,} {row.shards:>7} {row.processes:>11}"
+        f" {row.workflows_per_s:>12,.1f} {row.activities_per_s:>13,.1f} {row.p50_ms:>9,.1f} {row.p99_ms:>9,.1f} {row.inputs_per_transaction:>11,.1f}"
         f" {row.records_per_s:>10,.0f} {row.raw_pipe_records_per_s:>9,.0f} {row.raw_pipe_ratio:>6.2f}"
         f" {row.cpu_s_processor:>13.2f} {row.cpu_s_worker:>7.2f}  {broker} {row.cpu_s_client:>7.2f}"
     )

@@ -61,8 +61,8 @@ def embedded() -> Iterator[Place]:
 class System:
     """A namespace with its processes. `close` ends them and removes what a foreign broker would keep."""
 
-    def __init__(self, place: Place, shards: int) -> None:
-        self.place, self.shards = place, shards
+    def __init__(self, place: Place, shards: int, processes: int = 1) -> None:
+        self.place, self.shards, self._processors = place, shards, processes
         self.namespace = f"bench-{uuid.uuid4().hex[:8]}"
         self.topics = Topics(self.namespace)
         self.log = connect(place.url)
@@ -73,7 +73,7 @@ class System:
     def start(self) -> None:
         """Start a processor and a worker."""
         data = str(self.place.folder / "state")
-        self._children["processor"] = self._host("processor", "--data", data)
+        self._children["processor"] = self._host("processor", "--data", data, "--processes", str(self._processors))
         self._children["worker"] = self._host("worker")
 
     def stop(self) -> None:
