@@ -116,7 +116,8 @@ def line(row: Row) -> str:
     broker = "     –" if row.cpu_s_broker is None else f"{row.cpu_s_broker:6.2f}"
     return (
         f"{row.log:<9} {row.mode:<8} {row.in_flight:>9,} {row.shards:>7} {row.processes:>11}"
-        f" {row.workflows_per_s:>12,.1f} {row.activities_per_s:>13,.1f} {row.p50_ms:>9,.1f} {row.p99_ms:>9,.1f} {row.inputs_per_transaction:>11,.1f}"
+        f" {row.workflows_per_s:>12,.1f} {row.activities_per_s:>13,.1f} {row.p50_ms:>9,.1f} {row.p99_ms:>9,.1f}"
+        f" {row.inputs_per_transaction:>11,.1f}"
         f" {row.records_per_s:>10,.0f} {row.raw_pipe_records_per_s:>9,.0f} {row.raw_pipe_ratio:>6.2f}"
         f" {row.cpu_s_processor:>13.2f} {row.cpu_s_worker:>7.2f}  {broker} {row.cpu_s_client:>7.2f}"
     )
