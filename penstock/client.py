@@ -99,11 +99,19 @@ class Client:
 
     # Starting
 
-    async def start(self, call: Call[R], *, id: str | None = None, on_existing: OnExisting = "use_existing") -> Run[R]:
+    async def start(
+        self,
+        call: Call[R],
+        *,
+        id: str | None = None,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
+    ) -> Run[R]:
         """Start `fulfil(order)` under an id of yours (a random one without), and give a handle on the run.
 
         An id that is taken: `use_existing` joins that run (`run.existing` tells), `reject` raises
-        WorkflowAlreadyExists, `restart_closed` starts anew if the old run has closed.
+        WorkflowAlreadyExists, `restart_closed` starts anew if the old run has closed. `timeout`: how long to wait for a
+        processor's answer, 30 s unless told.
 
         Raises UnknownWorkflowType, CommandRejected, NotAnswered (the start stands in the log), LogError.
         """
@@ -111,13 +119,20 @@ class Client:
             raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {call!r}.")
         call.claim()
         chosen = id if id is not None else call.workflow_id or uuid7()
-        return await self._start(call.name, call.input, chosen, on_existing, call.returns)
+        return await self._start(call.name, call.input, chosen, on_existing, call.returns, _deadline(timeout))
 
     async def start_by_name(
-        self, type: str, input: bytes = b"null", id: str | None = None, *, on_existing: OnExisting = "use_existing"
+        self,
+        type: str,
+        input: bytes = b"null",
+        id: str | None = None,
+        *,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
-        return await self._start(type, input, uuid7() if id is None else id, on_existing, adapter_for(Any))
+        chosen = uuid7() if id is None else id
+        return await self._start(type, input, chosen, on_existing, adapter_for(Any), _deadline(timeout))
 
     async def start_many(
         self,
@@ -125,11 +140,14 @@ class Client:
         *,
         in_flight: int = IN_FLIGHT_MAX,
         on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
     ) -> AsyncIterator[Started]:
         """Start (type, input as JSON bytes, id) by the thousand, at most `in_flight` unanswered at once.
 
         Yields what became of each as answers come, not in order. One refusal stops no other; LogError ends it all.
+        `timeout`: how long to wait for all the answers together; 30 s for each unless told.
         """
+        deadline = _deadline(timeout)
         pending: set[asyncio.Task[Started]] = set()
         try:
             for type, input, id in starts:
@@ -137,7 +155,7 @@ class Client:
                     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
                         yield task.result()
-                pending.add(asyncio.create_task(self._started(type, input, id, on_existing)))
+                pending.add(asyncio.create_task(self._started(type, input, id, on_existing, deadline)))
             for next_done in asyncio.as_completed(pending):
                 yield await next_done
         finally:
@@ -208,9 +226,10 @@ class Client:
             raise UserError("this client is not open: use it inside `async with Client() as client:`.")
         return self._exchange
 
-    async def ordered(self, command: Command) -> Accepted:
+    async def ordered(self, command: Command, deadline: float | None = None) -> Accepted:
         """Ask, and turn a refusal into its error."""
-        reply = await self.exchange.ask(command, ANSWER_TIMEOUT_S)
+        left = seconds_left(deadline)
+        reply = await self.exchange.ask(command, ANSWER_TIMEOUT_S if left is None else left)
         if isinstance(reply, Rejected):
             raise refusal_of(reply)
         if isinstance(reply, RunClosed):  # an order to a run that closed with it
@@ -219,7 +238,15 @@ class Client:
             )
         return reply
 
-    async def _start(self, type: str, input: bytes, id: str, on_existing: OnExisting, returns: Adapter[R]) -> Run[R]:
+    async def _start(
+        self,
+        type: str,
+        input: bytes,
+        id: str,
+        on_existing: OnExisting,
+        returns: Adapter[R],
+        deadline: float | None,
+    ) -> Run[R]:
         check_size(input, what=f"the input of {type}")
         accepted = await self.ordered(
             StartWorkflow(
@@ -229,13 +256,16 @@ class Client:
                 on_existing=on_existing,
                 message_id=uuid7(),
                 reply_to=self.exchange.reply_to,
-            )
+            ),
+            deadline,
         )
         return Run(self, id, accepted.run_id, returns, existing=accepted.existing)
 
-    async def _started(self, type: str, input: bytes, id: str, on_existing: OnExisting) -> Started:
+    async def _started(
+        self, type: str, input: bytes, id: str, on_existing: OnExisting, deadline: float | None
+    ) -> Started:
         try:
-            return Started(id, await self.start_by_name(type, input, id, on_existing=on_existing), None)
+            return Started(id, await self._start(type, input, id, on_existing, adapter_for(Any), deadline), None)
         except UserError as error:
             return Started(id, None, error)
 
@@ -275,7 +305,7 @@ class Run(Generic[R]):
         Raises WorkflowFailed, WorkflowCancelled, WorkflowTerminated; StillRunning (a TimeoutError) after `timeout`;
         WorkflowNotFound, BadInput (the result does not fit the declared type).
         """
-        deadline = None if timeout is None else time.monotonic() + duration_ms(timeout) / 1000
+        deadline = _deadline(timeout)
         watch = asyncio.create_task(self._tell_if_nobody_serves(deadline))
         try:
             return await self._awaited(deadline, timeout)
@@ -290,10 +320,7 @@ class Run(Generic[R]):
                 reply = await self._ask(AwaitResult(workflow_id=self.id, run_id=self.run_id, **self._asking()), wait_s)
             except NotAnswered:
                 if seconds_left(deadline) == 0.0:
-                    raise StillRunning(
-                        f"{self.id} did not close within {timeout}; its run stays open, "
-                        f"and `penstock show {self.id}` tells what it waits for."
-                    ) from None
+                    raise still_running(self.id, timeout) from None
                 continue
             if isinstance(reply, RunClosed):
                 self._closed = not self.run_id or self.run_id == reply.run_id
@@ -383,6 +410,17 @@ def existing_log(settings: Settings) -> Log:
     if file is not None and not file.exists():
         raise UnknownTopic(f"there is no log at {file} yet: {_advice(settings).topics}")
     return connect(settings.log)
+
+
+def still_running(id: str, timeout: Duration | None) -> StillRunning:
+    """What is told of a run that was not awaited to its end."""
+    return StillRunning(
+        f"{id} did not close within {timeout}; its run stays open, and `penstock show {id}` tells what it waits for."
+    )
+
+
+def _deadline(timeout: Duration | None) -> float | None:
+    return None if timeout is None else time.monotonic() + duration_ms(timeout) / 1000
 
 
 def _advice(settings: Settings) -> Advice:

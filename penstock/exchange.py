@@ -120,7 +120,7 @@ class Exchange:
         self.silence.of_order(command, len(self._waiting) - 1, timeout_s)
 
     def _unanswered(self, timeout_s: float | None) -> NotAnswered:
-        seconds = f"{timeout_s:g} s" if timeout_s is not None else "the time given"
+        seconds = f"{round(timeout_s, 2):g} s" if timeout_s is not None else "the time given"
         return NotAnswered(
             f"no processor answered within {seconds}; the command is in the log and will be carried out once one runs: "
             f"is {self._advice.host} running for namespace {self._topics.namespace}?"

@@ -57,15 +57,29 @@ class SyncClient:
             finally:
                 loop.close()
 
-    def start(self, call: Call[R], *, id: str | None = None, on_existing: OnExisting = "use_existing") -> SyncRun[R]:
+    def start(
+        self,
+        call: Call[R],
+        *,
+        id: str | None = None,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
+    ) -> SyncRun[R]:
         """As `Client.start`."""
-        return SyncRun(self, self.wait(self._client.start(call, id=id, on_existing=on_existing)))
+        return SyncRun(self, self.wait(self._client.start(call, id=id, on_existing=on_existing, timeout=timeout)))
 
     def start_by_name(
-        self, type: str, input: bytes = b"null", id: str | None = None, *, on_existing: OnExisting = "use_existing"
+        self,
+        type: str,
+        input: bytes = b"null",
+        id: str | None = None,
+        *,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
     ) -> SyncRun[Any]:
         """As `Client.start_by_name`."""
-        return SyncRun(self, self.wait(self._client.start_by_name(type, input, id, on_existing=on_existing)))
+        started = self._client.start_by_name(type, input, id, on_existing=on_existing, timeout=timeout)
+        return SyncRun(self, self.wait(started))
 
     def start_many(
         self,
@@ -73,9 +87,10 @@ class SyncClient:
         *,
         in_flight: int = IN_FLIGHT_MAX,
         on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
     ) -> Iterator[Started]:
         """As `Client.start_many`. The starts are drawn on the client's own thread."""
-        outcomes = self._client.start_many(starts, in_flight=in_flight, on_existing=on_existing)
+        outcomes = self._client.start_many(starts, in_flight=in_flight, on_existing=on_existing, timeout=timeout)
         while True:
             try:
                 yield self.wait(anext(outcomes))  # type: ignore[arg-type]  # typeshed calls a coroutine an Awaitable

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -12,15 +13,37 @@ from penstock.cli.exits import FAILED, code_of, tell
 from penstock.cli.inputs import is_lines, read_input, read_lines
 from penstock.cli.session import Session, opened, verb
 from penstock.schemas.durations import duration_ms
-from penstock.schemas.errors import PenstockError
+from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.json_command import ON_EXISTING
 
 if TYPE_CHECKING:
     from penstock.client import OnExisting, Run
     from penstock.config import Settings
 
+R = TypeVar("R")
+
 PROBLEMS_SHOWN_MAX = 10
 WAITING_MAX = 500
+
+
+class Deadline:
+    """What `--timeout` means: one moment for the start and for the wait that follows it; none without a timeout."""
+
+    def __init__(self, timeout: str | None) -> None:
+        self._timeout = timeout
+        self._at_s = None if timeout is None else time.monotonic() + duration_ms(timeout) / 1000
+
+    def left_s(self) -> float | None:
+        """Seconds that are left, or None for no limit."""
+        return None if self._at_s is None else max(0.0, self._at_s - time.monotonic())
+
+    def told(self, id: str, error: PenstockError) -> PenstockError:
+        """The error as whoever gave the timeout knows it: it is over, whichever of the two steps it ended."""
+        from penstock.client import still_running
+
+        if self._timeout is None or not isinstance(error, NotAnswered | StillRunning):
+            return error
+        return StillRunning(str(error)) if isinstance(error, NotAnswered) else still_running(id, self._timeout)
 
 
 @verb("start")
@@ -48,18 +71,17 @@ def start(
     """Start a workflow of TYPE; prints its id, or with --wait its result."""
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    if timeout is not None:
-        duration_ms(timeout)  # a wrong one is told before anything is started
+    deadline = Deadline(timeout)  # a wrong one is told before anything is started
     if is_lines(input_):
         if id_ is not None:
             raise click.UsageError("--id is for one run; for a file of many name the field with --id-field.")
         values = read_lines(str(input_), id_field)
         starts = [(type, value, id) for value, id in values]
-        return asyncio.run(_start_lines(session.settings, starts, on_existing, wait=wait, timeout=timeout))
+        return asyncio.run(_start_lines(session.settings, starts, on_existing, deadline, wait=wait))
     if id_field is not None:
         raise click.UsageError("--id-field needs --input @FILE.jsonl.")
     data = read_input(input_)
-    return asyncio.run(_start_one(session.settings, type, data, id_, on_existing, wait=wait, timeout=timeout))
+    return asyncio.run(_start_one(session.settings, type, data, id_, on_existing, deadline, wait=wait))
 
 
 async def _start_one(
@@ -68,31 +90,40 @@ async def _start_one(
     data: bytes,
     id: str | None,
     on_existing: OnExisting,
+    deadline: Deadline,
     *,
     wait: bool,
-    timeout: str | None,
 ) -> int:
     async with opened(settings) as client:
-        run = await client.start_by_name(type, data, id, on_existing=on_existing)
+        try:
+            run = await client.start_by_name(type, data, id, on_existing=on_existing, timeout=deadline.left_s())
+        except NotAnswered as error:
+            raise deadline.told("", error) from None
         if run.existing:
             click.echo(f"{run.id} was started before (run {run.run_id}); joined it", err=True)
         else:
             click.echo(f"started {run.id} (run {run.run_id})", err=True)
         if wait:
-            result = await client.get(run.id, returns=msgspec.Raw, run_id=run.run_id).result(timeout)
-            click.echo(bytes(result))
+            click.echo(bytes(await _result(client.get(run.id, returns=msgspec.Raw, run_id=run.run_id), deadline)))
         else:
             click.echo(run.id)
     return 0
+
+
+async def _result(run: Run[R], deadline: Deadline) -> R:
+    try:
+        return await run.result(deadline.left_s())
+    except StillRunning as error:
+        raise deadline.told(run.id, error) from None
 
 
 async def _start_lines(
     settings: Settings,
     starts: list[tuple[str, bytes, str]],
     on_existing: OnExisting,
+    deadline: Deadline,
     *,
     wait: bool,
-    timeout: str | None,
 ) -> int:
     from penstock.cli.output import progress
 
@@ -100,13 +131,13 @@ async def _start_lines(
     problems: list[tuple[str, PenstockError]] = []
     async with opened(settings) as client:
         with progress("starting", len(starts)) as step:
-            async for id, run, error in client.start_many(starts, on_existing=on_existing):
+            async for id, run, error in client.start_many(starts, on_existing=on_existing, timeout=deadline.left_s()):
                 if error is not None:
-                    problems.append((id, error))
+                    problems.append((id, deadline.told(id, error)))
                 if run is not None:
                     runs.append(run)
                 step()
-        failed = await _print_results(runs, timeout) if wait else 0
+        failed = await _print_results(runs, deadline) if wait else 0
     joined = sum(run.existing for run in runs)
     click.echo(f"{len(runs) - joined} started, {joined} joined, {len(problems)} refused", err=True)
     for id, error in problems[:PROBLEMS_SHOWN_MAX]:
@@ -116,7 +147,7 @@ async def _start_lines(
     return code_of(problems[0][1]) if problems else FAILED if failed else 0
 
 
-async def _print_results(runs: list[Run[Any]], timeout: str | None) -> int:
+async def _print_results(runs: list[Run[Any]], deadline: Deadline) -> int:
     """Print {"id", "result"} or {"id", "error"} of each run as they close; returns how many had no result."""
     from penstock.cli.output import progress
 
@@ -125,7 +156,7 @@ async def _print_results(runs: list[Run[Any]], timeout: str | None) -> int:
     async def outcome(run: Run[Any]) -> dict[str, Any]:
         async with room:
             try:
-                return {"id": run.id, "result": await run.result(timeout)}
+                return {"id": run.id, "result": await _result(run, deadline)}
             except PenstockError as error:
                 return {"id": run.id, "error": str(error)}
 

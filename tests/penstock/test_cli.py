@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 
 import pytest
@@ -276,6 +277,28 @@ def test_nobody_answers(tmp_path, monkeypatch):
     ended = CliRunner().invoke(penstock, ["start", "t", *log])
     assert ended.exit_code == 3
     one_sentence(ended, "is in the log", "penstock processor", "namespace default")
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_one_timeout_for_start_and_wait(tmp_path, many):
+    """--timeout bounds the start as well as the wait: where no processor runs, it is over in time, with exit code 5."""
+    log = ("--log", f"embedded:{tmp_path}/log")
+    assert CliRunner().invoke(penstock, ["topics", "apply", *log]).exit_code == 0
+    (tmp_path / "many.jsonl").write_text("1\n2\n")
+    input_ = ["--input", f"@{tmp_path}/many.jsonl"] if many else []
+    began_s = time.monotonic()
+    ended = CliRunner().invoke(penstock, ["start", "t", *input_, "--wait", "--timeout", "500ms", *log])
+    assert time.monotonic() - began_s < 10
+    assert ended.exit_code == 5
+    assert ended.stdout == ""
+    assert "no processor answered within 0." in ended.stderr
+    assert "the command is in the log" in ended.stderr
+
+
+def test_a_wait_that_is_over(run):
+    """A run that has not closed when --timeout is over is told with the time as it was typed; exit code 5."""
+    ended = run("start", "cli-waits", "--id", "overdue", "--wait", "--timeout", "300ms", code=5)
+    assert "overdue did not close within 300ms; its run stays open" in ended.stderr
 
 
 def test_no_log_and_no_topics(tmp_path):

@@ -1,6 +1,7 @@
 """Does a client say what it is told to, hear the answers, and tell clearly when none comes?"""
 
 import asyncio
+import time
 import uuid
 
 import msgspec
@@ -197,6 +198,23 @@ def test_nobody_answers(log, monkeypatch):
     topic = "penstock.trial.commands"
     ends = log.ends([(topic, shard) for shard in range(SHARDS)])
     assert sum(end for _, end in ends.values()) == 1
+
+
+def test_a_start_with_a_timeout(log):
+    """A start waits for its answer as long as it is told, and many starts as long together."""
+
+    async def use(client):
+        with pytest.raises(NotAnswered, match=r"within 0.2 s"):
+            await client.start(parcel_of("a", 1), id="x", timeout="200ms")
+        with pytest.raises(NotAnswered, match=r"within 0.2 s"):
+            await client.start_by_name("parcel_of", timeout=0.2)
+        starts = [("parcel_of", b"null", f"m{number}") for number in range(3)]
+        return [one.error async for one in client.start_many(starts, in_flight=1, timeout="200ms")]
+
+    began_s = time.monotonic()
+    errors = with_client(log, use)
+    assert time.monotonic() - began_s < 5
+    assert [type(error) for error in errors] == [NotAnswered] * 3
 
 
 def test_a_run_that_goes_on(log, processor):

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from penstock.schemas.errors import UserError, WorkflowNotFound
+from penstock.schemas.errors import NotAnswered, UserError, WorkflowNotFound
 from penstock.schemas.replies import Rejected
 from penstock.sync_client import SyncClient
 from tests.penstock.test_client import SETTINGS, Parcel, accepted, agreeable, approval, parcel_of
@@ -31,6 +31,17 @@ def test_many_starts(log, processor):
     with processor(agreeable), SyncClient(log=log, settings=SETTINGS) as client:
         starts = [("client-trial", b"null", f"n-{number}") for number in range(20)]
         assert {one.id for one in client.start_many(starts, in_flight=3)} == {id for _, _, id in starts}
+
+
+def test_a_start_with_a_timeout(log):
+    """Every way to start takes a timeout here too."""
+    with SyncClient(log=log, settings=SETTINGS) as client:
+        with pytest.raises(NotAnswered, match=r"within 0.1 s"):
+            client.start(parcel_of("a", 1), timeout="100ms")
+        with pytest.raises(NotAnswered, match=r"within 0.1 s"):
+            client.start_by_name("t", timeout="100ms")
+        (one,) = client.start_many([("t", b"null", "x")], timeout="100ms")
+        assert isinstance(one.error, NotAnswered)
 
 
 def test_errors(log, processor):
