@@ -19,7 +19,7 @@ from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
 from penstock.engine.runtime.watch import Watch
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreLocked
+from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreError, StoreLocked
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 
@@ -37,9 +37,15 @@ class Slot:
     The lock ends with the process, however that ends, so that a restarted processor finds its own slot free."""
 
     def __init__(self, data: Path) -> None:
-        data.mkdir(parents=True, exist_ok=True)
         self._data = data
-        self._file, self.number = self._lock()
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            self._file, self.number = self._lock()
+        except OSError as error:
+            raise StoreError(
+                f"the directory of the state {data} cannot be written ({error.strerror}): "
+                "choose another with --data, or mend its permissions"
+            ) from error
         self.installation = self._installation()
 
     def transactional_id(self, topics: Topics) -> str:

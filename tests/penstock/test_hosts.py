@@ -107,6 +107,16 @@ def test_a_place_where_no_state_can_be_kept(folder):
     assert "bug" not in told(folder)
 
 
+def test_a_place_below_where_no_state_can_be_kept(folder):
+    """What stands in the way below the directory of the state is exit code 3 and a sentence that names it, too."""
+    (folder / "state").mkdir()
+    (folder / "state" / "default").write_text("a file where the namespace's directory belongs")
+    with host(folder, "dev", "hosted.py", "--data", "state") as process:
+        assert process.wait(WAIT_S) == 3
+    assert "the directory of the state state/default cannot be written" in told(folder)
+    assert "bug" not in told(folder)
+
+
 def test_a_second_signal(folder):
     """A second signal ends a host at once, activities or not."""
     (folder / "hosted.py").write_text(
