@@ -30,7 +30,7 @@ from penstock.schemas.commands import (
     TerminateWorkflow,
 )
 from penstock.schemas.durations import Duration, duration_ms
-from penstock.schemas.errors import BadInput, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
+from penstock.schemas.errors import BadInput, BadName, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.payload import Adapter, adapter_for, check_size
 from penstock.schemas.replies import Accepted, Rejected, Reply, RunClosed
@@ -329,7 +329,8 @@ class Run(Generic[R]):
     async def signal(self, signal: Signal[T] | str, value: Any = None) -> None:
         """Send a signal; returns once the run has it. By name alone, `value` is encoded as plain JSON.
 
-        Raises BadInput (the value does not fit the signal), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        Raises BadInput (the value does not fit the signal), BadName (the name is empty), WorkflowNotFound,
+        WorkflowAlreadyClosed, NotAnswered.
         """
         adapter: Adapter[Any] = adapter_for(Any) if isinstance(signal, str) else signal.adapter
         name = signal if isinstance(signal, str) else signal.name
@@ -337,6 +338,8 @@ class Run(Generic[R]):
 
     async def signal_json(self, signal: str, value: bytes) -> None:
         """Send a signal whose value is JSON bytes already; otherwise as `signal`."""
+        if not signal:
+            raise BadName(f"the signal to {self.id} has no name: give the one that its workflow waits for.")
         check_size(value, what=f"the value of signal {signal}")
         await self._order(SignalWorkflow(signal=signal, input=value, **self._target()))
 

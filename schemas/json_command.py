@@ -119,6 +119,8 @@ def check(command: Command) -> None:
         raise Undecodable(f"{name}: {error}") from error
     if not NO_REPLY <= command.reply_to <= REPLY_TO_MAX:
         raise Undecodable(f"{name}: `reply_to` must be a partition, or -1 for no reply, not {command.reply_to}.")
+    if isinstance(command, SignalWorkflow) and not command.signal:
+        raise Undecodable(f"{name}: `signal` is empty; it must be {_SIGNAL['signal'].allowed}.")
     if isinstance(command, StartWorkflow) and command.on_existing not in ON_EXISTING:
         allowed = ", ".join(ON_EXISTING)
         raise Undecodable(f"{name}: `on_existing` must be one of {allowed}, not `{_short(command.on_existing)}`.")

@@ -291,13 +291,15 @@ def test_many_starts(log, processor):
 
 
 def test_what_is_refused_at_once(log):
-    """Bad ids, inputs that are too large and calls that are no workflow never reach the log."""
+    """Bad ids, signals without a name, inputs that are too large and calls that are no workflow never reach the log."""
 
     async def use(client):
         with pytest.raises(BadName):
             await client.start(parcel_of("a", 1), id="")
         with pytest.raises(BadName):
             client.get("x" * 256)
+        with pytest.raises(BadName, match="the signal to x has no name"):
+            await client.signal("x", "")
         with pytest.raises(PayloadTooLarge, match="client-trial"):
             await client.start_by_name("client-trial", b'"' + b"x" * 1_000_000 + b'"')
         call = an_activity()

@@ -203,6 +203,13 @@ def test_avro_commands_obey_the_same_rules(change, sentence):
         decode_command(encode(msgspec.structs.replace(command, **change)))
 
 
+def test_an_avro_signal_needs_a_name():
+    """A signal in Avro without a name is undecodable, as it is in JSON."""
+    command = SignalWorkflow(workflow_id="w", signal="", input=b"null")
+    with pytest.raises(Undecodable, match="SignalWorkflow: `signal` is empty; it must be the signal's name"):
+        decode_command(encode(command))
+
+
 def test_resolve_child_comes_in_avro():
     """What shards tell each other about children is a command, in Avro."""
     command = ResolveChild(
