@@ -53,10 +53,9 @@ def failure_text(failure: Failure | None) -> str:
     if failure is None:
         return ""
     links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
-    told = [
-        _named(*link) for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)
-    ]
-    return ", caused by ".join(told)
+    kept = [link for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)]
+    # The end of a run may say nothing more ("was cancelled"), but "caused by" needs a word after it.
+    return ", caused by ".join([_named(*kept[0]), *(_named(*cause) or _short(cause[0]) for cause in kept[1:])])
 
 
 def refusal_of(rejected: Rejected) -> CommandRejected:
@@ -67,13 +66,17 @@ def refusal_of(rejected: Rejected) -> CommandRejected:
 
 def _hollow(link: tuple[str, str], following: tuple[str, str] | None) -> bool:
     """Whether a link only wraps the next one: ActivityFailed repeats what the activity said."""
-    wraps = link[0].rpartition(".")[2] in {"ActivityFailed", "ChildWorkflowFailed"}
+    wraps = _short(link[0]) in {"ActivityFailed", "ChildWorkflowFailed"}
     return wraps and following is not None and following[1] in link[1]
 
 
 def _named(type_name: str, message: str) -> str:
     # `raise WorkflowFailed("rejected by ann")` and cancellation say all in their message: the class adds nothing.
-    short = type_name.rpartition(".")[2]
+    short = _short(type_name)
     if short in {"", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated", "CancelledError"}:
         return message
     return f"{short}: {message}" if message else short
+
+
+def _short(type_name: str) -> str:
+    return type_name.rpartition(".")[2]

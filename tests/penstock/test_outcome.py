@@ -48,6 +48,12 @@ def test_an_end_without_result(status, kind):
         (Failure(type="penstock.schemas.errors.WorkflowFailed", message="rejected by ann"), "rejected by ann"),
         (Failure(type="KeyError", message=""), "KeyError"),
         (
+            Failure(type="TimeoutError", message="",
+                    causes=(Cause(type="asyncio.exceptions.CancelledError", message=""),)),
+            "TimeoutError, caused by CancelledError",
+        ),
+        (Failure(type="penstock.schemas.errors.WorkflowCancelled", message=""), ""),
+        (
             Failure(type="x.ActivityFailed", message="no funds (CardDeclined)",
                     causes=(Cause(type="CardDeclined", message="no funds"),)),
             "CardDeclined: no funds",
