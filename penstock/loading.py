@@ -25,7 +25,7 @@ def load_modules(names: Sequence[str]) -> list[ModuleType]:
 
 def load_module(name: str) -> ModuleType:
     """Import `orders.flow` (looked for in the working directory first) or `path/to/file.py` (its folder goes first)."""
-    if name.endswith(".py") or "/" in name or "\\" in name:
+    if name.endswith(".py") or "/" in name or "\\" in name or name.startswith("."):
         return _load_file(name)
     _look_first_in(Path.cwd())
     return _imported(name, name)
@@ -34,8 +34,8 @@ def load_module(name: str) -> ModuleType:
 def _load_file(name: str) -> ModuleType:
     path = Path(name).resolve()
     if not path.is_file():
-        shown = "is a folder, name a file in it or the package" if path.is_dir() else "does not exist"
-        raise ModuleNotLoaded(f"cannot load {name}: the file {shown}")
+        folder = "it is a folder; name a file in it, such as flows.py, or a package by its dotted name"
+        raise ModuleNotLoaded(f"cannot load {name}: {folder if path.is_dir() else 'the file does not exist'}")
     if not path.stem.isidentifier():
         raise ModuleNotLoaded(
             f"cannot load {name}: {path.stem!r} is no Python module name; use letters, digits and underscores"

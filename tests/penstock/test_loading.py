@@ -53,6 +53,9 @@ def test_a_dotted_name(tmp_path, monkeypatch):
         ("trial_absent.flow", "there is no module 'trial_absent'"),
         ("absent.py", "the file does not exist"),
         ("folder/", "is a folder"),
+        (".", "it is a folder; name a file in it"),
+        ("..", "it is a folder; name a file in it"),
+        (".flow", "the file does not exist"),
         ("two-words.py", "is no Python module name"),
     ],
 )
