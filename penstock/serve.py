@@ -12,6 +12,7 @@ Ids are one percent-encoded segment. 404: no such run; 421: another processor ow
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -96,11 +97,19 @@ def application(stores: Stores, shards: int, *, allowed_hosts: list[str]) -> Sta
     return Starlette(
         routes=[
             Route("/v1/workflows", listing),
-            Route("/v1/workflows/{rest:path}", one),
+            _AnyText("/v1/workflows/{rest:path}", one),
             Route("/healthz", health),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts)],
     )
+
+
+class _AnyText(Route):
+    """A route whose last part may be any text: starlette's own pattern ends at a newline, which an id may hold."""
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Response]) -> None:
+        super().__init__(path, endpoint)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
 
 
 def _list(stores: Mapping[int, StoreReader], request: Request) -> Response:

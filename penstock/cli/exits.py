@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import click
 
+from penstock.cli.visible import visible
 from penstock.dead_letters import LetterNotFound
 from penstock.interrupts import INTERRUPTED
 from penstock.schemas.errors import (
@@ -88,7 +89,7 @@ def code_of(error: BaseException) -> int:
 
 def tell(sentence: str) -> None:
     """Say one sentence on stderr."""
-    click.echo(f"penstock: {' '.join(sentence.split())}", err=True)
+    click.echo(f"penstock: {visible(' '.join(sentence.split()))}", err=True)
 
 
 def _bug(error: BaseException, *, show: bool) -> int:

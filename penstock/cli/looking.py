@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.session import Session, opened, output_option, verb
 from penstock.cli.steering import id_argument, run_id_option
+from penstock.cli.visible import visible
 
 if TYPE_CHECKING:
     from penstock.client import Client
@@ -35,7 +36,7 @@ def list_runs(session: Session, status: str | None, type_: str | None, limit: in
     else:
         print_runs(runs)
         if len(runs) == limit:
-            click.echo(f"more may follow: --after {runs[-1]['workflow_id']}", err=True)
+            click.echo(f"more may follow: --after {visible(runs[-1]['workflow_id'])}", err=True)
 
 
 @verb("show")

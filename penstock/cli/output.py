@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from penstock.cli.visible import visible
+
 Json = Mapping[str, Any]
 
 WIDTH_DEFAULT = 120
@@ -52,6 +54,7 @@ ESSENTIAL: Mapping[str, Sequence[str]] = {
     "ExternalCancelRequested": ("workflow_id", "reason"),
 }
 _PAYLOADS = {"input", "result", "value"}
+_SENTENCES = {"reason", "message"}
 
 
 def print_json(value: object) -> None:
@@ -90,8 +93,9 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def print_run(run: Json) -> None:
     """One run in words."""
-    click.echo(f"{run['workflow_id']}  {run['type']} version {run['version']}  {str(run['status']).upper()}")
-    click.echo(f"  run      {run['run_id']}")
+    id = visible(run["workflow_id"])
+    click.echo(f"{id}  {visible(run['type'])} version {run['version']}  {str(run['status']).upper()}")
+    click.echo(f"  run      {visible(run['run_id'])}")
     click.echo(f"  started  {_moment(run['started_ms'])}")
     if run.get("closed_ms"):
         click.echo(f"  closed   {_moment(run['closed_ms'])}")
@@ -101,12 +105,12 @@ def print_run(run: Json) -> None:
         click.echo(f"  failure  {failure_words(run['failure'])}")
     if run.get("blocked_reason"):
         click.echo(f"  blocked  {run['blocked_reason']}: {_one_line(run.get('blocked_message') or '')}")
-        click.echo(f"  mended?  penstock retry {run['workflow_id']}")
+        click.echo(f"  mended?  penstock retry {id}")
     waits = [words(pending) for kind, words in _WAITS.items() for pending in run.get(kind) or ()]
     if not waits and run.get("status") == "running":
         waits = ["a signal or a condition: no activity, timer or child is under way"]
     for wait in waits:
-        click.echo(f"  waits    for {wait}")
+        click.echo(f"  waits    for {visible(wait)}")
 
 
 def print_history(events: Sequence[Json]) -> None:
@@ -135,9 +139,9 @@ def event_words(event: Json) -> str:
         elif field == "attempt":
             words += [f"attempt {value}"] if event["event"] != "ActivityCompleted" or value not in (None, 1) else []
         elif field == "queue":
-            words += [f"on {value}"] if value and value != "default" else []
+            words += [f"on {visible(value)}"] if value and value != "default" else []
         elif value not in (None, ""):
-            words.append(_one_line(str(value)))
+            words.append(_one_line(str(value)) if field in _SENTENCES else visible(str(value)))
     return " ".join(words)
 
 
@@ -206,8 +210,8 @@ def _due(epoch_ms: int, at_ms: int) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
 
 
 def _plain(cell: object) -> str:
-    return "" if cell is None else str(cell)
+    return "" if cell is None else visible(str(cell))

@@ -12,6 +12,7 @@ import msgspec
 from penstock.cli.exits import FAILED, code_of, tell
 from penstock.cli.inputs import is_lines, read_input, read_lines
 from penstock.cli.session import Session, opened, verb
+from penstock.cli.visible import visible
 from penstock.schemas.durations import duration_ms
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.json_command import ON_EXISTING
@@ -100,9 +101,9 @@ async def _start_one(
         except NotAnswered as error:
             raise deadline.told("", error) from None
         if run.existing:
-            click.echo(f"{run.id} was started before (run {run.run_id}); joined it", err=True)
+            click.echo(f"{visible(run.id)} was started before (run {run.run_id}); joined it", err=True)
         else:
-            click.echo(f"started {run.id} (run {run.run_id})", err=True)
+            click.echo(f"started {visible(run.id)} (run {run.run_id})", err=True)
         if wait:
             click.echo(bytes(await _result(client.get(run.id, returns=msgspec.Raw, run_id=run.run_id), deadline)))
         else:
@@ -141,7 +142,7 @@ async def _start_lines(
     joined = sum(run.existing for run in runs)
     click.echo(f"{len(runs) - joined} started, {joined} joined, {len(problems)} refused", err=True)
     for id, error in problems[:PROBLEMS_SHOWN_MAX]:
-        tell(f"{id}: {error}")
+        tell(f"{visible(id)}: {error}")
     if len(problems) > PROBLEMS_SHOWN_MAX:
         tell(f"… and {len(problems) - PROBLEMS_SHOWN_MAX} more.")
     return code_of(problems[0][1]) if problems else FAILED if failed else 0

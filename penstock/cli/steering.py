@@ -11,6 +11,7 @@ import msgspec
 
 from penstock.cli.inputs import read_input
 from penstock.cli.session import Session, opened, verb
+from penstock.cli.visible import visible
 
 if TYPE_CHECKING:
     from penstock.client import Run
@@ -48,7 +49,7 @@ def signal(session: Session, id_: str, name: str, input_: str | None, run_id: st
     """Send SIGNAL to the run of ID."""
     value = read_input(input_)
     _with_run(session, id_, run_id, lambda run: run.signal_json(name, value))
-    click.echo(f"{id_} has the signal {name}", err=True)
+    click.echo(f"{visible(id_)} has the signal {visible(name)}", err=True)
 
 
 @verb("cancel")
@@ -58,7 +59,8 @@ def signal(session: Session, id_: str, name: str, input_: str | None, run_id: st
 def cancel(session: Session, id_: str, reason: str, run_id: str) -> None:
     """Ask the run of ID to stop; its code may clean up first."""
     _with_run(session, id_, run_id, lambda run: run.cancel(reason))
-    click.echo(f"{id_} was asked to stop; `penstock result {id_}` waits for its end", err=True)
+    id = visible(id_)
+    click.echo(f"{id} was asked to stop; `penstock result {id}` waits for its end", err=True)
 
 
 @verb("terminate")
@@ -68,7 +70,7 @@ def cancel(session: Session, id_: str, reason: str, run_id: str) -> None:
 def terminate(session: Session, id_: str, reason: str, run_id: str) -> None:
     """End the run of ID at once; its code sees nothing and undoes nothing."""
     _with_run(session, id_, run_id, lambda run: run.terminate(reason))
-    click.echo(f"{id_} was terminated", err=True)
+    click.echo(f"{visible(id_)} was terminated", err=True)
 
 
 @verb("retry")
@@ -77,7 +79,7 @@ def terminate(session: Session, id_: str, reason: str, run_id: str) -> None:
 def retry(session: Session, id_: str, run_id: str) -> None:
     """Try a BLOCKED run again, now that its code or its topics were mended."""
     _with_run(session, id_, run_id, lambda run: run.retry())
-    click.echo(f"{id_} is tried again", err=True)
+    click.echo(f"{visible(id_)} is tried again", err=True)
 
 
 def _with_run(session: Session, id: str, run_id: str, use: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:
@@ -89,4 +91,5 @@ def _with_run(session: Session, id: str, run_id: str, use: Callable[[Run[msgspec
 
 
 def _still_waiting(id: str) -> None:
+    id = visible(id)
     click.echo(f"{id} has not closed yet; `penstock show {id}` tells what it waits for", err=True)

@@ -295,6 +295,19 @@ def test_one_timeout_for_start_and_wait(tmp_path, many):
     assert "the command is in the log" in ended.stderr
 
 
+def test_an_id_with_control_characters(run):
+    r"""An id may hold a newline or an escape: it is found, and shown as `\n` and `\x1b`; JSON has it as it is."""
+    id = "new\nline\x1b[31m"
+    shown = r"new\nline\x1b[31m"
+    assert f"started {shown} (run " in run("start", "cli-waits", "--id", id).stderr
+    assert run("show", id).stdout.startswith(f"{shown}  cli-waits")
+    assert json.loads(run("show", id, "--output", "json").stdout)["workflow_id"] == id
+    (line,) = [line for line in run("list").stdout.splitlines() if line.startswith("new")]
+    assert line.split()[:3] == [shown, "cli-waits", "running"]
+    assert f"{shown} has the signal g\\to" in run("signal", id, "g\to").stderr
+    assert run("history", id).stdout.splitlines()[1].endswith("g\\to null")
+
+
 def test_a_wait_that_is_over(run):
     """A run that has not closed when --timeout is over is told with the time as it was typed; exit code 5."""
     ended = run("start", "cli-waits", "--id", "overdue", "--wait", "--timeout", "300ms", code=5)

@@ -20,7 +20,7 @@ from penstock.topics.partitioner import partition_of
 from penstock.topics.publishing import publish
 from tests.penstock.conftest import SHARDS
 
-ODD_IDS = ["plain", "a/history", "../..", "..", "50% off?#x", "übergrößen-€", "a b+c", "x" * 255]
+ODD_IDS = ["plain", "a/history", "../..", "..", "50% off?#x", "übergrößen-€", "a b+c", "new\nline", "last\n", "x" * 255]
 
 
 @pytest.fixture
