@@ -1,7 +1,8 @@
 """How does a shard change hands? Fence who had it, say that we have it, bring its store to the changelog's end.
 
 Order (DESIGN: restore after init_transactions): the predecessor's open transaction is settled first, so that the
-changelog's end is reached at once and nothing of a zombie can follow it.
+changelog's end is reached at once and nothing of a zombie can follow it. One that `registry` does not name is waited
+for: driver.py asks for the group's committed offsets in between.
 """
 
 from __future__ import annotations
