@@ -127,6 +127,7 @@ def _activities(store: StoreReader, row: RunRow) -> list[ActivityRow]:
 def _activity(row: ActivityRow) -> dict[str, Any]:
     told: dict[str, Any] = plain(row)
     del told["retry"]
+    told["retries_max"] = row.retry.retries_max
     return told
 
 

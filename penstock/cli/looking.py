@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,13 +45,14 @@ def list_runs(session: Session, status: str | None, type_: str | None, limit: in
 @output_option
 def show(session: Session, id_: str, output: str) -> None:
     """Show the current run of ID: its state, and what it waits for."""
-    from penstock.cli.output import print_json, print_run
+    from penstock.cli.output import print_json
+    from penstock.cli.showing import print_run
 
     run = _ask(session, lambda client: client.describe(id_))
     if output == "json":
         print_json(run)
     else:
-        print_run(run)
+        print_run(run, time.time_ns() // 1_000_000)
 
 
 @verb("history")

@@ -1,4 +1,4 @@
-"""How do answers look on a terminal? Tables, a run in words, numbered events; JSON for programs; a bar."""
+"""How do answers look on a terminal? Tables, numbered events, failures and moments; JSON for programs; a bar."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def print_runs(runs: Sequence[Json]) -> None:
         click.echo("no runs", err=True)
         return
     rows = [
-        (run["workflow_id"], run["type"], run["status"], _moment(run["started_ms"]), _moment(run["closed_ms"]))
+        (run["workflow_id"], run["type"], run["status"], moment(run["started_ms"]), moment(run["closed_ms"]))
         for run in runs
     ]
     print_table(("ID", "TYPE", "STATUS", "STARTED", "CLOSED"), rows)
@@ -89,28 +89,6 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with wide.capture() as captured:
         wide.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def print_run(run: Json) -> None:
-    """One run in words."""
-    id = visible(run["workflow_id"])
-    click.echo(f"{id}  {visible(run['type'])} version {run['version']}  {str(run['status']).upper()}")
-    click.echo(f"  run      {visible(run['run_id'])}")
-    click.echo(f"  started  {_moment(run['started_ms'])}")
-    if run.get("closed_ms"):
-        click.echo(f"  closed   {_moment(run['closed_ms'])}")
-    if run.get("status") == "completed":
-        click.echo(f"  result   {compact(run.get('result'))}")
-    if run.get("failure"):
-        click.echo(f"  failure  {failure_words(run['failure'])}")
-    if run.get("blocked_reason"):
-        click.echo(f"  blocked  {run['blocked_reason']}: {_one_line(run.get('blocked_message') or '')}")
-        click.echo(f"  mended?  penstock retry {id}")
-    waits = [words(pending) for kind, words in _WAITS.items() for pending in run.get(kind) or ()]
-    if not waits and run.get("status") == "running":
-        waits = ["a signal or a condition: no activity, timer or child is under way"]
-    for wait in waits:
-        click.echo(f"  waits    for {visible(wait)}")
 
 
 def print_history(events: Sequence[Json]) -> None:
@@ -141,18 +119,18 @@ def event_words(event: Json) -> str:
         elif field == "queue":
             words += [f"on {visible(value)}"] if value and value != "default" else []
         elif value not in (None, ""):
-            words.append(_one_line(str(value)) if field in _SENTENCES else visible(str(value)))
+            words.append(one_line(str(value)) if field in _SENTENCES else visible(str(value)))
     return " ".join(words)
 
 
 def failure_words(failure: Any) -> str:
     """`CardDeclined: no funds, caused by …`, from a failure as JSON has it."""
     if not isinstance(failure, Mapping):
-        return _one_line(str(failure or ""))
+        return one_line(str(failure or ""))
     from penstock.outcome import failure_text
     from penstock.schemas.failure import Failure
 
-    return _one_line(failure_text(msgspec.convert(failure, Failure)))
+    return one_line(failure_text(msgspec.convert(failure, Failure)))
 
 
 def compact(value: object) -> str:
@@ -170,21 +148,6 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _activity_words(pending: Json) -> str:
-    """`activity charge, attempt 2 on payments, again at 10:15:02.000 after CardDeclined: no funds`."""
-    words = f"activity {pending['activity']}, attempt {pending['attempt']} on {pending['queue']}"
-    if pending.get("retry_ms"):
-        words += f", again at {_moment(pending['retry_ms'])}"
-    return f"{words} after {failure_words(pending['failure'])}" if pending.get("failure") else words
-
-
-_WAITS: Mapping[str, Callable[[Json], str]] = {
-    "pending_activities": _activity_words,
-    "pending_timers": lambda pending: f"timer due at {_moment(pending['due_ms'])}",
-    "pending_children": lambda pending: f"child {pending['workflow_id']} of type {pending['workflow_type']}",
-}
-
-
 def _width() -> int | None:
     return max(WIDTH_LEAST, shutil.get_terminal_size((WIDTH_DEFAULT, 24)).columns) if sys.stdout.isatty() else None
 
@@ -193,10 +156,16 @@ def _cut(line: str, width: int | None) -> str:
     return line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
-def _moment(epoch_ms: int | None) -> str:
+def moment(epoch_ms: int | None) -> str:
+    """Date and time to the second, in the time of this machine; empty for none."""
     if not epoch_ms:
         return ""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
+
+
+def when(epoch_ms: int, now_ms: int) -> str:
+    """A moment to the second: with its date unless it is near."""
+    return clock(epoch_ms)[:8] if abs(epoch_ms - now_ms) < NEAR_MS else moment(epoch_ms)
 
 
 def clock(epoch_ms: int) -> str:
@@ -206,10 +175,11 @@ def clock(epoch_ms: int) -> str:
 
 def _due(epoch_ms: int, at_ms: int) -> str:
     """A moment to come: with its date unless it is near."""
-    return clock(epoch_ms) if epoch_ms - at_ms < NEAR_MS else _moment(epoch_ms)
+    return clock(epoch_ms) if epoch_ms - at_ms < NEAR_MS else moment(epoch_ms)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Without line breaks, and with nothing that steers a terminal."""
     return visible(" ".join(text.split()))
 
 

@@ -79,31 +79,6 @@ def test_history_on_a_terminal(capsys, monkeypatch):
     assert (len(line), line[-1]) == (80, "…")
 
 
-def test_a_run_in_words(capsys):
-    """A run shows its state, why it failed or is blocked and what helps, and what it waits for."""
-    run = {
-        "workflow_id": "order-1", "run_id": "r", "type": "fulfil", "version": 2, "status": "blocked", "started_ms": 1,
-        "closed_ms": None, "result": None, "failure": None, "blocked_reason": "missing_topic",
-        "blocked_message": "There is no topic x: make it.",
-        "pending_activities": [{"sequence": 1, "activity": "charge", "attempt": 2, "queue": "q", "retry_ms": 5_000,
-                                "failure": FAILURE}],
-        "pending_timers": [{"sequence": 2, "due_ms": 9_000}],
-        "pending_children": [{"workflow_id": "ship-1", "workflow_type": "ship"}],
-    }  # fmt: skip
-    output.print_run(run)
-    told = capsys.readouterr().out
-    for part in (
-        "order-1  fulfil version 2  BLOCKED", "missing_topic", "There is no topic x", "penstock retry order-1",
-        "for activity charge, attempt 2 on q, again at", "CardDeclined: no funds", "for timer", "for child ship-1",
-    ):  # fmt: skip
-        assert part in told
-    nothing = {"pending_activities": [], "pending_timers": [], "pending_children": [], "blocked_reason": None}
-    output.print_run({**run, **nothing, "status": "running"})
-    assert "waits    for a signal or a condition" in capsys.readouterr().out
-    output.print_run({**run, "status": "failed", "blocked_reason": None, "failure": FAILURE, "closed_ms": 2_000})
-    assert "CardDeclined: no funds" in capsys.readouterr().out
-
-
 def test_tables_in_a_pipe(capsys):
     """A pipe gets whole words in columns, with nothing interpreted as markup."""
     output.print_table(("ID", "X"), [("a" * 300, "[bold]"), ("b", None)])
