@@ -42,6 +42,11 @@ if os.environ.get("PYTHONHASHSEED") == "0":
 """
 
 
+def _heed_interrupts():
+    """As in a terminal's foreground: where the tests themselves run in the background, SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """`penstock …` in a process of its own, started as a shell starts it."""
 
@@ -50,7 +55,7 @@ class Command:
         inherited.pop("PYTHONHASHSEED", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "penstock", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**inherited, **environment},
+            env={**inherited, **environment}, preexec_fn=_heed_interrupts,  # noqa: PLW1509 (one system call, no lock)
         )  # fmt: skip
 
     def until_here(self):
