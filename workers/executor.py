@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from penstock.schemas.errors import BadInput, PayloadTooLarge
 from penstock.schemas.failure import Failure
 from penstock.schemas.payload import PAYLOAD_BYTES_MAX, check_size
-from penstock.schemas.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
+from penstock.schemas.tasks import ActivityTask, Result, TaskFailed
 from penstock.workers import info
 from penstock.workers.activity import AnyActivity
 from penstock.workers.deadlines import Deadlines
@@ -132,14 +132,7 @@ class Executor:
             return self._failed(task, failure_of(bad, attempt=task.attempt, non_retryable=True))
         if self._tells_all:
             self._tell(self.logger.debug, "activity completed", task)
-        return TaskCompleted(
-            workflow_id=task.workflow_id,
-            run_id=task.run_id,
-            sequence=task.sequence,
-            attempt=task.attempt,
-            result=result,
-            worker=self.worker,
-        )
+        return task.completed(result, worker=self.worker)
 
     def _failed(self, task: ActivityTask, failure: Failure) -> TaskFailed:
         self._tell(
@@ -150,14 +143,7 @@ class Executor:
             message=failure.message,
             non_retryable=failure.non_retryable,
         )
-        return TaskFailed(
-            workflow_id=task.workflow_id,
-            run_id=task.run_id,
-            sequence=task.sequence,
-            attempt=task.attempt,
-            failure=failure,
-            worker=self.worker,
-        )
+        return task.failed(failure, worker=self.worker)
 
     def _tell(self, write: Callable[..., Any], what: str, task: ActivityTask, **facts: Any) -> None:
         """Write a line about the task. A log that cannot be written must not cost a result."""
