@@ -176,7 +176,7 @@ class Client:
         """As `Run.result`, of the id's current run."""
         return await self.get(id).result(timeout=timeout)
 
-    async def signal(self, id: str, signal: Signal[T] | str, value: Any = None) -> None:
+    async def signal(self, id: str, signal: Signal[T] | str, value: T | None = None) -> None:
         """As `Run.signal`, to the id's current run."""
         await self.get(id).signal(signal, value)
 
@@ -308,11 +308,11 @@ class Run(Generic[R]):
         deadline = _deadline(timeout)
         watch = asyncio.create_task(self._tell_if_nobody_serves(deadline))
         try:
-            return await self._awaited(deadline, timeout)
+            return await self._awaited(deadline)
         finally:
             watch.cancel()
 
-    async def _awaited(self, deadline: float | None, timeout: Duration | None) -> R:
+    async def _awaited(self, deadline: float | None) -> R:
         while True:
             left = seconds_left(deadline)
             wait_s = ASK_AGAIN_S if left is None else min(left, ASK_AGAIN_S)
@@ -320,13 +320,13 @@ class Run(Generic[R]):
                 reply = await self._ask(AwaitResult(workflow_id=self.id, run_id=self.run_id, **self._asking()), wait_s)
             except NotAnswered:
                 if seconds_left(deadline) == 0.0:
-                    raise still_running(self.id, timeout) from None
+                    raise await self._not_closed() from None
                 continue
             if isinstance(reply, RunClosed):
                 self._closed = not self.run_id or self.run_id == reply.run_id
                 return result_of(reply, self._returns)
 
-    async def signal(self, signal: Signal[T] | str, value: Any = None) -> None:
+    async def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
         """Send a signal; returns once the run has it. By name alone, `value` is encoded as plain JSON.
 
         Raises BadInput (the value does not fit the signal), BadName (the name is empty), WorkflowNotFound,
@@ -341,7 +341,9 @@ class Run(Generic[R]):
         if not signal:
             raise BadName(f"the signal to {self.id} has no name: give the one that its workflow waits for.")
         check_size(value, what=f"the value of signal {signal}")
-        await self._order(SignalWorkflow(signal=signal, input=value, **self._target()))
+        accepted = await self._order(SignalWorkflow(signal=signal, input=value, **self._target()))
+        if accepted.note:
+            self._client.exchange.silence.tell(f"{self.id} has the signal, but {accepted.note}.")
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the run to stop; its code may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered."""
@@ -391,14 +393,25 @@ class Run(Generic[R]):
                 return found
             await asyncio.sleep(STORE_LOOK_S)
 
+    async def _not_closed(self) -> StillRunning:
+        """What is told of a run that was not awaited to its end: it goes on, or there is nobody to ask."""
+        settings = self._client.settings
+        if not await self._client.reads.is_served(self.id, here=settings.embedded, attempts=1):
+            remedy = self._client.exchange.silence.remedy
+            return StillRunning(f"no processor answered in time, so nobody can tell whether {self.id} closed: {remedy}")
+        where = "`describe()`" if settings.in_memory else f"`penstock show {self.id}`"
+        return StillRunning(
+            f"{self.id} did not close in time; its run stays open, and {where} tells what it waits for."
+        )
+
     def _target(self) -> Mapping[str, Any]:
         return {"workflow_id": self.id, "run_id": self.run_id, **self._asking()}
 
     def _asking(self) -> Mapping[str, Any]:
         return {"message_id": uuid7(), "reply_to": self._client.exchange.reply_to}
 
-    async def _order(self, command: Command) -> None:
-        await self._client.ordered(command)
+    async def _order(self, command: Command) -> Accepted:
+        return await self._client.ordered(command)
 
     async def _ask(self, command: Command, wait_s: float) -> Reply:
         reply = await self._client.exchange.ask(command, wait_s, at_once=False)
@@ -413,13 +426,6 @@ def existing_log(settings: Settings) -> Log:
     if file is not None and not file.exists():
         raise UnknownTopic(f"there is no log at {file} yet: {_advice(settings).topics}")
     return connect(settings.log)
-
-
-def still_running(id: str, timeout: Duration | None) -> StillRunning:
-    """What is told of a run that was not awaited to its end."""
-    return StillRunning(
-        f"{id} did not close within {timeout}; its run stays open, and `penstock show {id}` tells what it waits for."
-    )
 
 
 def _deadline(timeout: Duration | None) -> float | None:

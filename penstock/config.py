@@ -64,6 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return None if path == MEMORY else Path(path)
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the log is in this process's memory."""
+        return self.embedded and self.log_file is None
+
+    @property
     def embedded(self) -> bool:
         """Whether the log is a file (or memory) of this machine."""
         return self.log.startswith("embedded:")

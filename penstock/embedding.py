@@ -6,17 +6,18 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from penstock.client import Client
 from penstock.config import Settings, load
 from penstock.engine.core.workflow import WorkflowDefinition, registered_workflows
-from penstock.engine.runtime.driver import wall_clock_ms
+from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.hosting import (
     HASH_SEED,
     Part,
+    ProcessorPart,
     Reach,
     make_topics,
     processor_part,
@@ -35,6 +36,7 @@ from penstock.workers.activity import ActivityDefinition, registered
 
 _log = structlog.get_logger(__name__)
 
+D = TypeVar("D", WorkflowDefinition[..., Any], ActivityDefinition[..., Any])
 Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any]
 
 
@@ -42,15 +44,16 @@ class Engine:
     """`async with Engine(["orders.flow"]) as engine: run = await engine.client.start(…)`.
 
     `hosted`: modules (imported ones, or names and files as the command line takes them), or single workflows and
-    activities; with modules, or nothing, everything that is defined in this process runs. `url`, `namespace`,
-    `settings` as for Client. Topics are made when the block begins; when it ends, running activities end first.
+    activities, or one of these; with modules, or nothing, everything that is defined in this process runs. `url`,
+    `namespace`, `settings` as for Client. Topics are made when the block begins; when it ends, running activities end
+    first.
 
     Raises ModuleNotLoaded, SettingsError, LogError; on leaving, what ended the processor or the worker early.
     """
 
     def __init__(
         self,
-        hosted: Sequence[Hosted] = (),
+        hosted: Hosted | Sequence[Hosted] = (),
         url: str | None = None,
         *,
         namespace: str | None = None,
@@ -58,10 +61,15 @@ class Engine:
         settings: Settings | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
+        if url is not None and not isinstance(url, str):
+            raise BadInput("an Engine takes what it hosts as a list: Engine([order, deliver]).")
         self._clock_ms = clock_ms
         self.settings = settings or load({"log": url, "namespace": namespace}, os.environ)
-        self._hosted, self._concurrency = hosted, concurrency
+        self._hosted, self._concurrency = listed(hosted), concurrency
+        self._driver_settings = DriverSettings()
         self._log: Log | None = None
+        self._reach: Reach | None = None
+        self._processor: ProcessorPart | None = None
         self._parts: list[Part] = []
         self._client: Client | None = None
 
@@ -82,8 +90,11 @@ class Engine:
             log = self._log = await asyncio.to_thread(connect, self.settings.log)
             shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
             reach = Reach(log, topics, shards)
-            processor, _ = processor_part(reach, self.settings, workflows, self._clock_ms)
+            processor = processor_part(
+                reach, self.settings, workflows, clock_ms=self._clock_ms, driver=self._driver_settings
+            )
             workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
+            self._reach, self._processor = reach, processor
             self._parts = [*workers, processor]
             start_parts(self._parts)
             client = Client(log=log, settings=self.settings)
@@ -112,6 +123,13 @@ class Engine:
                 await asyncio.to_thread(log.close)
 
 
+def listed(hosted: Hosted | Sequence[Hosted]) -> list[Hosted]:
+    """One thing to host, or several, as a list."""
+    if isinstance(hosted, Sequence) and not isinstance(hosted, str):
+        return list(hosted)
+    return [hosted]
+
+
 def _chosen(
     hosted: Sequence[Hosted],
 ) -> tuple[dict[str, WorkflowDefinition[Any, Any]], dict[str, ActivityDefinition[..., Any]]]:
@@ -119,9 +137,9 @@ def _chosen(
     activities: dict[str, ActivityDefinition[..., Any]] = {}
     for one in hosted:
         if isinstance(one, WorkflowDefinition):
-            workflows[one.name] = one
+            _add(workflows, one)
         elif isinstance(one, ActivityDefinition):
-            activities[one.name] = one
+            _add(activities, one)
         elif isinstance(one, str):
             load_module(one)
         elif not isinstance(one, ModuleType):
@@ -129,3 +147,9 @@ def _chosen(
     if workflows or activities:
         return workflows, activities
     return registered_workflows(), dict(registered())
+
+
+def _add(hosted: dict[str, D], one: D) -> None:
+    known = hosted.setdefault(one.name, one)
+    if known is not one:
+        raise BadInput(f"the Engine is to host two called {one.name!r}: {known!r} and {one!r}; leave one of them out.")

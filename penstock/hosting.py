@@ -19,7 +19,7 @@ import structlog
 from penstock import interrupts
 from penstock.config import Settings
 from penstock.engine.core.workflow import WorkflowDefinition
-from penstock.engine.runtime.driver import wall_clock_ms
+from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor
 from penstock.schemas.errors import StoreError, TopicMismatch, UnknownTopic
 from penstock.serve import ReadServer
@@ -68,6 +68,22 @@ class Part:
             self.error = error
 
 
+class ProcessorPart(Part):
+    """A processor and its reads, served at `address`; `stores` gives the committed rows themselves."""
+
+    def __init__(self, processor: Processor, server: ReadServer) -> None:
+        self.stores, self.address = processor.stores, server.address
+        self._processor, self._server = processor, server
+        super().__init__("processor", self._serve, lambda: processor.stop(0))
+
+    def _serve(self) -> None:
+        self._server.start()
+        try:
+            self._processor.run()
+        finally:
+            self._server.stop()
+
+
 class Reach(NamedTuple):
     """A namespace as this process reaches it."""
 
@@ -77,9 +93,14 @@ class Reach(NamedTuple):
 
 
 def processor_part(
-    reach: Reach, settings: Settings, workflows: Workflows, clock_ms: Callable[[], int] = wall_clock_ms
-) -> tuple[Part, str]:
-    """A processor with its committed reads over HTTP, and the address of those. Raises StoreError."""
+    reach: Reach,
+    settings: Settings,
+    workflows: Workflows,
+    *,
+    clock_ms: Callable[[], int] = wall_clock_ms,
+    driver: DriverSettings = DriverSettings(),
+) -> ProcessorPart:
+    """A processor with its committed reads over HTTP. Raises StoreError."""
     _make_directory(settings.state_path)
     server = ReadServer(lambda: processor.stores(), reach.shards)  # noqa: PLW0108 - the processor is made below
     processor = Processor(
@@ -89,17 +110,10 @@ def processor_part(
         workflows,
         data=settings.state_path,
         address=server.address,
+        settings=driver,
         clock_ms=clock_ms,
     )
-
-    def run() -> None:
-        server.start()
-        try:
-            processor.run()
-        finally:
-            server.stop()
-
-    return Part("processor", run, lambda: processor.stop(0)), server.address
+    return ProcessorPart(processor, server)
 
 
 def _make_directory(path: Path | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from penstock.schemas.errors import (
+    BadInput,
     CommandRejected,
     UnknownWorkflowType,
     WorkflowAlreadyClosed,
@@ -37,7 +38,7 @@ _ENDS: dict[str, type[WorkflowFailed | WorkflowCancelled | WorkflowTerminated]] 
 def result_of(closed: RunClosed, returns: Adapter[R]) -> R:
     """The run's result, or its end raised as an error. Raises WorkflowError, BadInput (it does not fit the type)."""
     if closed.status == "completed":
-        return returns.decode(closed.result)
+        return returns.decode(closed.result, f"The result of {closed.workflow_id}")
     raise error_of(closed)
 
 
@@ -52,7 +53,9 @@ def failure_text(failure: Failure | None) -> str:
     """`CardDeclined: no funds, caused by HTTPError: 402`, on one line; empty for no failure."""
     if failure is None:
         return ""
-    links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
+    links = [(failure.type, failure.message)]
+    if _short(failure.type) != BadInput.__name__:  # which repeats what its cause says, in better words
+        links += [(cause.type, cause.message) for cause in failure.causes]
     kept = [link for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)]
     # The end of a run may say nothing more ("was cancelled"), but "caused by" needs a word after it.
     return ", caused by ".join([_named(*kept[0]), *(_named(*cause) or _short(cause[0]) for cause in kept[1:])])

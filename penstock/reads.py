@@ -74,20 +74,22 @@ class Reads:
                 return found[: int(filters.get("limit", len(found)))]
         raise self._nobody(sorted(set(range(self._shards)) - set(self._addresses)))
 
-    async def is_served(self, workflow_id: str, *, here: bool) -> bool:
+    async def is_served(self, workflow_id: str, *, here: bool, attempts: int = ATTEMPTS_MAX) -> bool:
         """Whether a processor has the id's shard. `here`: they all run on this machine. Others are within no reach of
         reads, so that what they declared in `registry` is believed."""
         try:
-            await self.describe(workflow_id)
+            await self._of_one(workflow_id, "", attempts=attempts)
         except NotAnswered:
             return not here and partition_of(workflow_id, self._shards) in self._addresses
         except PenstockError as error:  # also an answer: there is no such run, for example
             _log.debug("looked for who serves a run", workflow_id=workflow_id, error=str(error))
         return True
 
-    async def _of_one(self, workflow_id: str, what: str, parameters: Mapping[str, str] | None = None) -> Any:
+    async def _of_one(
+        self, workflow_id: str, what: str, parameters: Mapping[str, str] | None = None, *, attempts: int = ATTEMPTS_MAX
+    ) -> Any:
         shard = partition_of(workflow_id, self._shards)
-        for attempt in range(ATTEMPTS_MAX):
+        for attempt in range(attempts):
             if attempt:
                 await asyncio.sleep(ATTEMPT_DELAY_S)
             address = (await self._known(fresh=attempt > 0)).get(shard)

@@ -34,7 +34,7 @@ class Silence:
 
     def __init__(self, host: str, namespace: str) -> None:
         self.tell: Callable[[str], None] = _log.warning
-        self._remedy = f"if none runs for namespace {namespace}, start {host}."
+        self.remedy = f"if none runs for namespace {namespace}, start {host}."
         self._told = False
         self._looked_s = -math.inf
 
@@ -65,4 +65,4 @@ class Silence:
         if not self._told:
             self._told = True
             bound = "without end" if left_s is None else f"up to {math.ceil(left_s)} s more"
-            self.tell(f"{what}; waiting {bound}: {self._remedy}")
+            self.tell(f"{what}; waiting {bound}: {self.remedy}")

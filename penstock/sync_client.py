@@ -109,7 +109,7 @@ class SyncClient:
         """As `Client.result`."""
         return self.wait(self._client.result(id, timeout=timeout))
 
-    def signal(self, id: str, signal: Signal[T] | str, value: Any = None) -> None:
+    def signal(self, id: str, signal: Signal[T] | str, value: T | None = None) -> None:
         """As `Client.signal`."""
         self.wait(self._client.signal(id, signal, value))
 
@@ -158,7 +158,7 @@ class SyncRun(Generic[R]):
         """As `Run.result`."""
         return self._client.wait(self._run.result(timeout))
 
-    def signal(self, signal: Signal[T] | str, value: Any = None) -> None:
+    def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
         """As `Run.signal`."""
         self._client.wait(self._run.signal(signal, value))
 

@@ -69,7 +69,7 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
         perform = getattr(asyncio.get_running_loop(), "perform", None)
         if perform is None:
             return (yield from self.run_outside().__await__())
-        return self.returns.decode((yield from perform(self)))
+        return self.returns.decode((yield from perform(self)), "The result of " + self.name)
 
     def send(self, value: Any) -> Any:
         if self._iterator is None:

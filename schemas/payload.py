@@ -72,13 +72,15 @@ class Adapter(Generic[T]):
         except Exception as error:  # whatever the user's own models raise
             raise BadInput(_unwritable(value, error)) from error
 
-    def decode(self, data: bytes) -> T:
-        """The value in these bytes; no bytes at all count as `null`. Raises BadInput: one sentence, with the path."""
+    def decode(self, data: bytes, what: str = "The value") -> T:
+        """The value in these bytes; no bytes at all count as `null`.
+
+        Raises BadInput: one sentence about `what`, with the path."""
         read = self._read
         try:
             return read(data or _NULL)
         except Exception as error:  # whatever the user's own models raise
-            raise BadInput(f"The value does not fit {_type_name(self.type)}: {_complaint(error)}.") from error
+            raise BadInput(f"{what} does not fit {_type_name(self.type)}: {_complaint(error)}.") from error
 
     @property
     def native(self) -> bool:

@@ -8,13 +8,16 @@ from penstock.schemas.failure import Failure
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The command took effect. For a start, `existing` says that the run was there before and was joined."""
+    """The command took effect. For a start, `existing` says that the run was there before and was joined.
+
+    `note`: a sentence about what may not be as its sender thinks, empty for none."""
 
     message_id: str
     workflow_id: str
     run_id: str
     existing: bool = False
     status: str = "running"
+    note: str = ""
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -239,7 +239,7 @@ def errors_page() -> Iterator[str]:
     tree = inspect.cleandoc((errors.__doc__ or "").partition("\n\n")[2])
     yield "# Errors"
     yield ""
-    yield "One tree; what users meet is importable from `penstock`, all of it from `penstock.schemas.errors`."
+    yield "One tree, importable from `penstock`."
     yield from ("", "```", tree, "```")
     yield from ("", "| error | under | when |", "|---|---|---|")
     for name, error in vars(errors).items():

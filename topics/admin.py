@@ -13,7 +13,7 @@ import msgspec
 from penstock.schemas.codec import decode, encode
 from penstock.schemas.errors import TopicMismatch, Undecodable
 from penstock.schemas.registry import NamespaceDeclared
-from penstock.topics.catalogue import Topics
+from penstock.topics.catalogue import Topics, what_makes
 from penstock.topics.log import Log, Record, StoredRecord, TopicFacts, TopicSpec
 from penstock.topics.publishing import publish
 
@@ -133,7 +133,7 @@ def declare_namespace(log: Log, topics: Topics, shards: int) -> None:
     Raises TopicMismatch when it was made with another number, LogUnavailable."""
     facts = log.describe([topics.commands]).get(topics.commands)
     if facts is None:
-        raise TopicMismatch(f"{topics.commands} does not exist: run `penstock topics apply`")
+        raise TopicMismatch(f"{topics.commands} does not exist: run {what_makes(topics.commands)}")
     declared = declared_shards(log, topics)
     # Making the topics is what decides between two who begin at once with different numbers.
     for actual in (facts.partitions, declared):
@@ -173,12 +173,11 @@ def _changes(spec: TopicSpec, facts: TopicFacts | None) -> list[Change]:
 
 
 def _problem(change: Change) -> str:
-    remedy = "run `penstock topics apply`"
     match change:
         case Create(spec):
-            return f"{spec.name} does not exist: {remedy}"
+            return f"{spec.name} does not exist: run {what_makes(spec.name)}"
         case Configure(topic, key, actual, required):
-            return f"{key} of {topic} is {actual or 'not set'} and must be {required}: {remedy}"
+            return f"{key} of {topic} is {actual or 'not set'} and must be {required}: run {what_makes(topic)}"
         case Mismatch() | TooFewCopies():
             return str(change)
 

@@ -162,6 +162,7 @@ TASKS = Kind(
     retention_ms=7 * DAY_MS,
 )
 
+TASKS_PREFIX = "tasks."
 KINDS = (COMMANDS, RESULTS, EVENTS, COMPLETIONS, REPLIES, STATE_CHANGELOG, DEAD_LETTERS, REGISTRY)
 
 
@@ -189,12 +190,18 @@ class Topics:
 
     def tasks(self, queue: str) -> str:
         """The topic of a task queue. Raises BadName."""
-        return self.name(f"tasks.{_checked('task queue', queue, _QUEUE)}")
+        return self.name(f"{TASKS_PREFIX}{_checked('task queue', queue, _QUEUE)}")
 
     def queue_of(self, topic: str) -> str | None:
         """The task queue of a topic, None if it is no task topic of this namespace."""
-        beginning = f"{self.prefix}.{self.namespace}.tasks."
+        beginning = f"{self.prefix}.{self.namespace}.{TASKS_PREFIX}"
         return topic.removeprefix(beginning) if topic.startswith(beginning) else None
+
+
+def what_makes(topic: str) -> str:
+    """The command that makes a topic, for sentences. A task queue is known from its activities' module."""
+    module = " MODULE` (the module of its activities)" if f".{TASKS_PREFIX}" in topic else "`"
+    return f"`penstock topics apply{module}"
 
 
 def task_partitions_of(shard: int, shards: int, partitions: int) -> list[int]:

@@ -19,7 +19,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from penstock.schemas.errors import LogError, SettingsError, UnknownTopic
-from penstock.topics.catalogue import Topics
+from penstock.topics.catalogue import Topics, what_makes
 from penstock.topics.log import Log, Publisher
 from penstock.workers.activity import AnyActivity, check_queue
 from penstock.workers.consumer import QueueConsumer, Setup
@@ -151,9 +151,7 @@ class Worker:
         facts = self._log.describe(needed)
         missing = [topic for topic in needed if topic not in facts]
         if missing:
-            raise UnknownTopic(
-                f"There is no topic {' or '.join(missing)}: create what is missing with `penstock topics apply`."
-            )
+            raise UnknownTopic(f"There is no topic {' or '.join(missing)}: run {what_makes(missing[0])} first.")
         return facts[self._topics.dead_letters].partitions
 
 

@@ -14,7 +14,7 @@ from penstock.engine.core.machines.run import BLOCKED, CLOSED, COMPLETED
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.state import RunView
-from penstock.engine.core.workflow import signal_problem
+from penstock.engine.core.workflow import signal_note, signal_problem
 from penstock.schemas import commands as c
 from penstock.schemas import events as e
 from penstock.schemas.codec import decode, encode
@@ -170,7 +170,7 @@ def _signal(run: RunView, command: c.SignalWorkflow, now_ms: int) -> Decision:
         rejection = Rejection("bad_input", f"Signal {command.signal} cannot take this value: {problem}", row.run_id)
         return Decision(run_id=row.run_id, ignored=rejection.message, rejection=rejection)
     fact = e.SignalReceived(signal=command.signal, input=command.input, message_id=command.message_id)
-    return _answered(run, command, _advance(run, row, [fact], now_ms))
+    return _answered(run, command, _advance(run, row, [fact], now_ms), signal_note(command.signal))
 
 
 def _cancel(run: RunView, command: c.CancelWorkflow, now_ms: int) -> Decision:
@@ -380,16 +380,21 @@ def _refusal(run: RunView, row: RunRow | None, run_id: str, *, keep: bool) -> De
     return Decision(run_id=rejection.run_id, ignored=rejection.message, rejection=rejection)
 
 
-def _accepted(row: RunRow, command: Any) -> Accepted:
+def _accepted(row: RunRow, command: Any, note: str = "") -> Accepted:
     return Accepted(
-        message_id=command.message_id, workflow_id=row.workflow_id, run_id=row.run_id, existing=True, status=row.status
+        message_id=command.message_id,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        existing=True,
+        status=row.status,
+        note=note,
     )
 
 
-def _answered(run: RunView, command: Any, events: list[Any]) -> Decision:
+def _answered(run: RunView, command: Any, events: list[Any], note: str = "") -> Decision:
     row = run.row
     assert row is not None
-    return Decision(run_id=row.run_id, events=events, reply=_accepted(row, command))
+    return Decision(run_id=row.run_id, events=events, reply=_accepted(row, command, note))
 
 
 _DECIDE: dict[type, Callable[[RunView, Any, int], Decision]] = {

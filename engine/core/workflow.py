@@ -31,7 +31,8 @@ T = TypeVar("T")
 Self = TypeVar("Self", bound="WorkflowCall[Any]")
 
 _definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
-_signals: dict[str, list[Signal[Any]]] = {}
+# What signals take, by name, as modules declare them. Those that workflow code makes for itself are known to it alone.
+_declared: dict[str, dict[Adapter[Any], None]] = {}
 
 
 class WorkflowCall(Call[R]):
@@ -133,7 +134,8 @@ class Signal(Generic[T]):
             raise BadName("A signal needs a name of at least one character, without NUL.")
         self.name = name
         self.adapter: Adapter[T] = adapter_for(type)
-        _signals.setdefault(name, []).append(self)
+        if not isinstance(asyncio._get_running_loop(), WorkflowLoop):
+            _declared.setdefault(name, {})[self.adapter] = None
 
     async def wait(self, timeout: Moment | None = None) -> T:
         """The next value sent, first in first out; one that came earlier counts too.
@@ -141,11 +143,14 @@ class Signal(Generic[T]):
         Raises TimeoutError when none came in time (`timeout`: a duration, or an aware moment)."""
         program = current(f"{self.name}.wait()")
         if timeout is None:
-            return self.adapter.decode(await self._next(program))
+            return self._read(await self._next(program))
         deadline_s = due_ms(timeout, program.loop.now_ms) / 1000
         async with asyncio.timeout_at(deadline_s):
             value = await self._next(program)
-        return self.adapter.decode(value)
+        return self._read(value)
+
+    def _read(self, value: bytes) -> T:
+        return self.adapter.decode(value, f"The value of signal {self.name}")
 
     async def _next(self, program: Program) -> bytes:
         future = program.signal_future(self.name)
@@ -164,14 +169,25 @@ class Signal(Generic[T]):
 def signal_problem(name: str, value: bytes) -> str:
     """Why `value` fits no signal of that name, in a sentence; empty when it fits or nobody declared the name."""
     problem = ""
-    for signal in _signals.get(name, ()):
+    for adapter in _declared.get(name, ()):
         try:
-            signal.adapter.decode(value)
+            adapter.decode(value)
         except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
             problem = str(error)
         else:
             return ""
     return problem
+
+
+def signal_note(name: str) -> str:
+    """What its sender should know about a signal that no module declares, perhaps a misspelt one; empty otherwise."""
+    if name in _declared:
+        return ""
+    declared = ", ".join(sorted(_declared)) or "none"
+    return (
+        f"no module of this processor declares a signal called {name!r} (declared: {declared}); "
+        "it is kept until the workflow reads one of that name"
+    )
 
 
 def current(what: str, *, changes_nothing: bool = False) -> Program:

@@ -12,7 +12,7 @@ from penstock.schemas import events as e
 from penstock.schemas.codec import encode
 from penstock.schemas.deadletters import DeadLetter
 from penstock.schemas.envelope import DecisionRecorded, Trigger
-from penstock.topics.catalogue import RECORD_BYTES_MAX, Topics, task_partitions_of
+from penstock.topics.catalogue import RECORD_BYTES_MAX, Topics, task_partitions_of, what_makes
 from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
 
@@ -84,8 +84,8 @@ class Outputs:
             if self.partitions(topic) is None:
                 return e.WorkflowBlocked(
                     reason="missing_topic",
-                    message=f"The task queue {task.queue!r} has no topic {topic}; make it with `penstock topics apply` "
-                    "(naming the module of the activity), and the run goes on by itself.",
+                    message=f"The task queue {task.queue!r} has no topic {topic}; run {what_makes(topic)}, "
+                    "and the run goes on by itself.",
                 )
         return None
 

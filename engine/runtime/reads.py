@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock.engine.core.machines.run import CLOSED
 from penstock.engine.core.replayer import history_record
 from penstock.engine.core.rows import (
+    SHARD_KEY,
     ActivityRow,
     RunRow,
     after,
+    parse_due_key,
     run_key,
     run_prefix,
     unpack_activity,
     unpack_child,
     unpack_run,
+    unpack_shard,
     unpack_timer,
 )
 from penstock.engine.store.store import StoreReader
@@ -72,6 +75,41 @@ def list_runs(
             if len(found) >= limit:
                 break
     return found
+
+
+class Attempt(NamedTuple):
+    """An attempt of an activity."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int
+    attempt: int
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What a shard may do next. `offsets`: the next input of each topic; `due_ms`: when the earliest timer or retry is
+    due, None without any; `attempts`: those that are with the workers."""
+
+    offsets: dict[str, int]
+    due_ms: int | None
+    attempts: frozenset[Attempt]
+
+
+def outlook(store: StoreReader) -> Outlook:
+    """What the shard may do next. Of rows that are written meanwhile it errs on the side of more to do."""
+    data = store.get(SHARD_KEY)
+    offsets = unpack_shard(data).offsets if data is not None else {}
+    due_ms = next((parse_due_key(key).due_ms for key, _ in store.scan(b"T", b"U")), None)
+    attempts: set[Attempt] = set()
+    for _, value in store.scan(b"R", b"S"):
+        row = unpack_run(value)
+        if row.status not in CLOSED:
+            attempts.update(
+                Attempt(row.workflow_id, row.run_id, pending.sequence, pending.attempt)
+                for pending in _activities(store, row)
+                if not pending.retry_ms
+            )
+    return Outlook(offsets=offsets, due_ms=due_ms, attempts=frozenset(attempts))
 
 
 def summary(row: RunRow) -> dict[str, Any]:

@@ -309,8 +309,6 @@ class Shard:
             self.runs.evict(run.workflow_id)
         elif run.row.status == BLOCKED:
             run.forget()
-            if decision.events and isinstance(last := decision.events[-1], e.WorkflowBlocked):
-                log.warning("run blocked", workflow_id=run.workflow_id, reason=last.reason, message=last.message)
 
     def _apply(self, layer: Layer, run: LiveRun, decision: Decision, trigger: Trigger, now_ms: int) -> None:
         starts = isinstance(decision.events[0], e.WorkflowStarted)
@@ -332,6 +330,7 @@ class Shard:
         self._decided += 1
         self._merge(layer, run)
         layer.records.extend(made)
+        _tell(run.workflow_id, decision.events[-1])
 
     def _merge(self, layer: Layer, run: LiveRun) -> None:
         """The run's savepoint becomes part of the layer."""
@@ -362,7 +361,6 @@ class Shard:
             facts = [event for event in facts if not isinstance(event, e.WorkflowUnblocked)]
             facts.insert(0, e.WorkflowUnblocked(by="a retry"))
         parked = Decision(run_id=decision.run_id, events=[*facts, problem], reply=decision.reply)
-        log.warning("run blocked", workflow_id=workflow_id, reason=problem.reason, message=problem.message)
         self._apply(layer, run, parked, trigger, now_ms)
 
     def _answer(self, layer: Layer, record: StoredRecord, command: Any, decision: Decision, now_ms: int) -> None:
@@ -472,6 +470,14 @@ class Shard:
             )
         )
         layer.records.extend(to_records(layer.writes, self.topics.state_changelog, self.number))
+
+
+def _tell(workflow_id: str, last: Any) -> None:
+    """A line of log about what its operator may have to mend; `last` is a decision's last event."""
+    if type(last) is e.WorkflowFailed:
+        log.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
+    elif type(last) is e.WorkflowBlocked:
+        log.warning("run blocked", workflow_id=workflow_id, reason=last.reason, message=last.message)
 
 
 def _repeated(run: LiveRun, command: Any, seen: bytes) -> Decision:

@@ -93,7 +93,7 @@ class Threads:
     """One processor and one worker in this process, on the log that it has open."""
 
     def __init__(self, settings: Settings, reach: Reach) -> None:
-        processor, _ = processor_part(reach, settings, {workflow.flight.name: workflow.flight})
+        processor = processor_part(reach, settings, {workflow.flight.name: workflow.flight})
         activities = {name: one for name, one in registered().items() if one.fn.__module__ == MODULE}
         self._parts: list[Part] = [worker_part(reach, activities), processor]
 

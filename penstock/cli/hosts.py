@@ -45,9 +45,9 @@ def dev(session: Session, modules: tuple[str, ...], concurrency: int) -> None:
     with _connected(session) as (log, topics):
         shards = hosting.make_topics(log, topics, session.settings, hosting.queues_of(activities))
         reach = hosting.Reach(log, topics, shards)
-        processor, address = hosting.processor_part(reach, session.settings, workflows)
+        processor = hosting.processor_part(reach, session.settings, workflows)
         workers = [hosting.worker_part(reach, activities, concurrency=concurrency)] if activities else []
-        _banner(session, workflows, activities, address)
+        _banner(session, workflows, activities, processor.address)
         hosting.run_until_signalled([*workers, processor])
     click.echo("stopped", err=True)
 
@@ -68,8 +68,8 @@ def processor(session: Session, modules: tuple[str, ...], processes: int, *, sup
     with _connected(session) as (log, topics):
         shards = hosting.check_topics(log, topics, session.settings, hosting.queues_of(activities))
         if processes == 1:
-            part, address = hosting.processor_part(hosting.Reach(log, topics, shards), session.settings, workflows)
-            session_log(session, "processor started", workflows=sorted(workflows), shards=shards, reads=address)
+            part = hosting.processor_part(hosting.Reach(log, topics, shards), session.settings, workflows)
+            session_log(session, "processor started", workflows=sorted(workflows), shards=shards, reads=part.address)
             hosting.run_until_signalled([part], also=_StdinEnded() if supervised else lambda: False)
             return 0
     from penstock.supervising import supervise

@@ -27,6 +27,8 @@ def print_run(run: Json, now_ms: int) -> None:
     click.echo(visible(f"{run['workflow_id']}  {run['type']} version {run['version']}  {str(run['status']).upper()}"))
     for name, text in _state(run, now_ms):
         click.echo(f"  {name:<7}  {visible(text)}")
+    for line in _traceback(run):
+        click.echo(f"           {visible(line)}".rstrip())
     name, waits = ("waits", _waits(run, now_ms)) if run["status"] == "running" else ("pending", _pending(run, now_ms))
     for wait in waits[:LINES_MAX]:
         click.echo(f"  {name:<7}  {visible(wait)}")
@@ -64,6 +66,11 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     if run.get("blocked_reason"):
         yield "blocked", f"{run['blocked_reason']}: {one_line(run.get('blocked_message') or '')}"
         yield "mended?", f"penstock retry {run['workflow_id']}  (processors also try it when they start)"
+
+
+def _traceback(run: Json) -> list[str]:
+    """Where workflow code, or the activity that failed it, raised what failed the run."""
+    return str((run.get("failure") or {}).get("traceback") or "").splitlines()
 
 
 def _waits(run: Json, now_ms: int) -> list[str]:

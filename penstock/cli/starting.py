@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from penstock.client import OnExisting, Run
     from penstock.config import Settings
 
-R = TypeVar("R")
-
 PROBLEMS_SHOWN_MAX = 10
 WAITING_MAX = 500
 
@@ -31,20 +29,16 @@ class Deadline:
     """What `--timeout` means: one moment for the start and for the wait that follows it; none without a timeout."""
 
     def __init__(self, timeout: str | None) -> None:
-        self._timeout = timeout
         self._at_s = None if timeout is None else time.monotonic() + duration_ms(timeout) / 1000
 
     def left_s(self) -> float | None:
         """Seconds that are left, or None for no limit."""
         return None if self._at_s is None else max(0.0, self._at_s - time.monotonic())
 
-    def told(self, id: str, error: PenstockError) -> PenstockError:
-        """The error as whoever gave the timeout knows it: it is over, whichever of the two steps it ended."""
-        from penstock.client import still_running
-
-        if self._timeout is None or not isinstance(error, NotAnswered | StillRunning):
-            return error
-        return StillRunning(str(error)) if isinstance(error, NotAnswered) else still_running(id, self._timeout)
+    def told(self, error: PenstockError) -> PenstockError:
+        """The error as whoever gave the timeout knows it: it is over, although it was the start that it ended."""
+        late = self._at_s is not None and isinstance(error, NotAnswered)
+        return StillRunning(str(error)) if late else error
 
 
 @verb("start")
@@ -99,23 +93,17 @@ async def _start_one(
         try:
             run = await client.start_by_name(type, data, id, on_existing=on_existing, timeout=deadline.left_s())
         except NotAnswered as error:
-            raise deadline.told("", error) from None
+            raise deadline.told(error) from None
         if run.existing:
             click.echo(f"{visible(run.id)} was started before (run {run.run_id}); joined it", err=True)
         else:
             click.echo(f"started {visible(run.id)} (run {run.run_id})", err=True)
         if wait:
-            click.echo(bytes(await _result(client.get(run.id, returns=msgspec.Raw, run_id=run.run_id), deadline)))
+            raw = client.get(run.id, returns=msgspec.Raw, run_id=run.run_id)
+            click.echo(bytes(await raw.result(deadline.left_s())))
         else:
             click.echo(run.id)
     return 0
-
-
-async def _result(run: Run[R], deadline: Deadline) -> R:
-    try:
-        return await run.result(deadline.left_s())
-    except StillRunning as error:
-        raise deadline.told(run.id, error) from None
 
 
 async def _start_lines(
@@ -134,7 +122,7 @@ async def _start_lines(
         with progress("starting", len(starts)) as step:
             async for id, run, error in client.start_many(starts, on_existing=on_existing, timeout=deadline.left_s()):
                 if error is not None:
-                    problems.append((id, deadline.told(id, error)))
+                    problems.append((id, deadline.told(error)))
                 if run is not None:
                     runs.append(run)
                 step()
@@ -157,7 +145,7 @@ async def _print_results(runs: list[Run[Any]], deadline: Deadline) -> int:
     async def outcome(run: Run[Any]) -> dict[str, Any]:
         async with room:
             try:
-                return {"id": run.id, "result": await _result(run, deadline)}
+                return {"id": run.id, "result": await run.result(deadline.left_s())}
             except PenstockError as error:
                 return {"id": run.id, "error": str(error)}
 

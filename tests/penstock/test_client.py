@@ -219,9 +219,39 @@ def test_a_start_with_a_timeout(log):
 
 def test_a_run_that_goes_on(log, processor):
     """result() with a timeout raises a TimeoutError that says that the run goes on."""
+
+    async def use(client):
+        client.reads.is_served = served
+        await client.result("x", timeout="300ms")
+
+    async def served(_, *, here, attempts):
+        return True
+
     with processor(lambda command: []), pytest.raises(StillRunning, match="stays open") as raised:
-        with_client(log, lambda client: client.result("x", timeout="300ms"))
+        with_client(log, use)
     assert isinstance(raised.value, TimeoutError)
+
+
+def test_a_run_that_nobody_has(log):
+    """result() with a timeout claims nothing about the run where no processor answers, and says what helps."""
+    with pytest.raises(StillRunning, match=r"nobody can tell whether x closed: .*start `penstock dev"):
+        with_client(log, lambda client: client.result("x", timeout="300ms"))
+
+
+def test_a_signal_with_a_note(log, processor):
+    """What a processor notes about a signal reaches who sent it."""
+    told = []
+
+    async def use(client):
+        client.exchange.silence.tell = told.append
+        await client.signal("x", "aproval", 1)
+
+    def answer(command):
+        return [Accepted(message_id=command.message_id, workflow_id="x", run_id="r", note="nobody declares it")]
+
+    with processor(answer):
+        with_client(log, use)
+    assert told == ["x has the signal, but nobody declares it."]
 
 
 def test_asking_again(log, processor, monkeypatch):

@@ -113,3 +113,23 @@ def test_a_processor_that_cannot_go_on(tmp_path):
 
     with pytest.raises((StoreError, OSError)):
         run(use, [trial], settings=Settings(log=f"embedded:{tmp_path}/log", data=str(state)))
+
+
+def test_one_thing_is_hosted_without_a_list():
+    """A single workflow, module or name needs no list around it."""
+
+    async def use(engine):
+        await engine.client.signal("x", go)
+        return await engine.client.result("x", timeout="20s")
+
+    async def begin_and_end(engine):
+        await engine.client.start(waits(), id="x")
+        return await use(engine)
+
+    assert run(begin_and_end, waits, "embedded::memory:") == "gone"
+
+
+def test_a_forgotten_list():
+    """Several things that are handed over without a list are told how it is meant."""
+    with pytest.raises(BadInput, match=r"Engine\(\[order, deliver\]\)"):
+        Engine(trial, triple)

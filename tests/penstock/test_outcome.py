@@ -4,6 +4,7 @@ import pytest
 
 from penstock.outcome import failure_text, refusal_of, result_of
 from penstock.schemas.errors import (
+    BadInput,
     CommandRejected,
     UnknownWorkflowType,
     WorkflowAlreadyClosed,
@@ -25,6 +26,12 @@ def closed(status, result=b"", failure=None):
 def test_a_result():
     """A completed run gives its result as its declared type."""
     assert result_of(closed("completed", b"[1,2]"), adapter_for(list[int])) == [1, 2]
+
+
+def test_a_result_of_another_type():
+    """A result that does not fit the declared type is told with its run."""
+    with pytest.raises(BadInput, match=r"^The result of order-1 does not fit int: expected `int`, got `str`\.$"):
+        result_of(closed("completed", b'"one"'), adapter_for(int))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,11 @@ def test_an_end_without_result(status, kind):
             Failure(type="x.ActivityFailed", message="no funds (CardDeclined)",
                     causes=(Cause(type="CardDeclined", message="no funds"),)),
             "CardDeclined: no funds",
+        ),
+        (
+            Failure(type="penstock.schemas.errors.BadInput", message="It does not fit float: expected `float`.",
+                    causes=(Cause(type="msgspec.ValidationError", message="Expected `float`"),)),
+            "BadInput: It does not fit float: expected `float`.",
         ),
     ],
 )  # fmt: skip

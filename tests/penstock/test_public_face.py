@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import penstock
+from penstock.schemas import errors
 
 
 def promised():
@@ -26,6 +27,12 @@ def test_every_name_is_the_one_promised():
     for name, home in names.items():
         assert getattr(penstock, name) is getattr(importlib.import_module(home), name)
     assert set(penstock.__all__) <= set(dir(penstock))
+
+
+def test_every_error_is_public():
+    """Whoever catches an error finds it where everything else is imported from."""
+    found = {name for name, error in vars(errors).items() if isinstance(error, type) and not name.startswith("_")}
+    assert found - {"TYPE_CHECKING"} <= set(penstock.__all__)
 
 
 def test_a_name_that_is_not_there():

@@ -10,7 +10,7 @@ from tests.engine.stage import Stage
 
 NOW_MS = 1_700_000_000_000
 SECOND_MS, HOUR_MS, DAY_MS = 1_000, 3_600_000, 86_400_000
-FAILURE = {"type": "bank.CardDeclined", "message": "no\nfunds", "kind": "error", "traceback": "T", "causes": []}
+FAILURE = {"type": "bank.CardDeclined", "message": "no\nfunds", "kind": "error", "traceback": "", "causes": []}
 
 RUN = {
     "workflow_id": "order-1", "run_id": "r", "type": "fulfil", "version": 2, "status": "running",
@@ -146,6 +146,18 @@ def test_closed(shown, status, facts, lines):
         f"order-1  fulfil version 2  {status.upper()}",
         f"  closed   {output.moment(closed_ms)} (after 10 s)",
         *lines,
+    ]
+
+
+def test_where_a_run_failed(shown):
+    """A failed run tells the lines of code that its failure came from."""
+    trace = 'Traceback (most recent call last):\n  File "flow.py", line 7, in fulfil\nCardDeclined: no funds\n'
+    lines = shown(status="failed", closed_ms=NOW_MS, failure={**FAILURE, "traceback": trace})
+    assert lines[-4:] == [
+        "  failure  CardDeclined: no funds",
+        "           Traceback (most recent call last):",
+        '             File "flow.py", line 7, in fulfil',
+        "           CardDeclined: no funds",
     ]
 
 

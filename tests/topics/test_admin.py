@@ -99,6 +99,9 @@ def test_every_change_reads_as_a_sentence(log: Log) -> None:
     required = specs(TOPICS, 1)
     assert str(plan(log, required).changes[0]) == f"create {TOPICS.commands} with 1 partition"
     assert verify(log, required)[0] == f"{TOPICS.commands} does not exist: run `penstock topics apply`"
+    assert verify(log, specs(TOPICS, 1, ["mail"]))[-1].endswith(
+        "run `penstock topics apply MODULE` (the module of its activities)"
+    )
     change = Configure("t", "retention.ms", None, "5")
     assert str(change) == "set retention.ms of t to 5 (it is not set)"
 

@@ -96,6 +96,18 @@ def test_signal_in_time_cancels_the_timer() -> None:
     assert "TimerCancelled" in stage.events()
 
 
+def test_signal_that_nobody_declares_is_noted() -> None:
+    """A signal under a name that no module declares, perhaps a misspelt one, is kept, and its sender hears so."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, ["a"])
+    for name in ("prcie", "price"):
+        stage.tell(c.SignalWorkflow(workflow_id="run-1", signal=name, input=b"4", message_id=name, reply_to=0))
+    misspelt, right = stage.take("replies")
+    assert "'prcie'" in misspelt.note
+    assert "price" in misspelt.note.partition("declared: ")[2]
+    assert right.note == ""
+
+
 def test_signal_of_the_wrong_shape_is_a_dead_letter() -> None:
     """A value that does not fit the declared type harms nobody and is kept."""
     stage = Stage(flows.approved)
