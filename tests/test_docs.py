@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -30,6 +31,56 @@ for name in sys.argv[1:]:
         if word.startswith("test_"):
             value()
 """
+# One workflow of a block on an engine of its own; prints what came of it and which activities it asked for.
+RUN_WORKFLOW = """
+import asyncio, importlib, json, sys
+from penstock import WorkflowError
+from penstock.testing import TestEngine
+
+async def main(module, workflow, given):
+    async with TestEngine(importlib.import_module(module)) as engine:
+        run = await engine.client.start_by_name(workflow, given.encode(), "told")
+        for _hour in range(50):  # not all at once: a closed run is kept for a day
+            await engine.skip("1h")
+            if (await run.describe())["status"] != "running":
+                break
+        try:
+            came = await run.result("10s")
+        except WorkflowError as error:
+            came = str(error)
+        asked = [event["activity"] for event in await run.history() if event["event"] == "ActivityScheduled"]
+        print(json.dumps([came, asked]))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+# What the guides say of their workflows: document, workflow, input, outcome, activities asked for.
+TOLD = [
+    (
+        "retries-and-timeouts", "buy", {"order_id": "1", "total": 12.5},
+        ["1 will be there on Monday", "12.50 paid for 1"], ["ask_the_supplier", "charge"],
+    ),
+    (
+        "retries-and-timeouts", "buy", {"order_id": "1", "total": 2000},
+        "CardDeclined: 2000.00 is too much for this card", ["ask_the_supplier", "charge"],
+    ),
+    ("retries-and-timeouts", "pay", {"order_id": "1", "total": 12.5}, "paid", ["charge"]),
+    ("retries-and-timeouts", "pay", {"order_id": "1", "total": 2000}, "declined", ["charge"]),
+    ("retries-and-timeouts", "best_quote", ["north", "south"], 8.0, ["quote"] * 2),
+    ("retries-and-timeouts", "best_quote", ["north", "south", "west"], 8.0, ["quote"] * 3),
+    (
+        "sagas", "fulfil", {"order_id": "1", "skus": ["lamp", "desk"], "total": 12.5},
+        "12.50 paid for 1", ["reserve", "reserve", "charge"],
+    ),
+    (
+        "sagas", "fulfil", {"order_id": "1", "skus": ["lamp", "desk"], "total": 2000},
+        "ConnectionError: the bank does not answer",
+        ["reserve", "reserve", "charge", "refund", "release", "release"],
+    ),
+    ("testing", "send", "lamp", "lamp is on its way", ["check_stock", "ship"]),
+    ("child-workflows", "deliver", {"order_id": "1", "parcels": 2}, ["track-1-0", "track-1-1"], []),
+    ("signals", "publish", "news", "nobody decided within two days", []),
+    ("getting-started", "greet", "Ann", ["Hello, Ann", "Guten Tag, Ann"], ["greeting", "greeting"]),
+]  # fmt: skip
 
 
 def name_of(path: Path) -> str:
@@ -98,6 +149,44 @@ def test_examples_hold(path, tmp_path):
         check=False,
     )
     assert done.returncode == 0, f"{name_of(path)}: {done.stderr}"
+
+
+@pytest.mark.parametrize("path", [path for path in WRITTEN if blocks(path, "python")], ids=name_of)
+def test_examples_have_bodies(path):
+    """No function in a Python block of a document has `...` for a body: its result would not be what it declares."""
+    functions = [
+        node
+        for block in blocks(path, "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    empty = [node.name for node in functions if ast.unparse(node.body[-1]) == "..."]
+    assert not empty, f"{name_of(path)}: {empty}"
+
+
+@pytest.mark.parametrize(
+    ("guide", "workflow", "given", "outcome", "asked"), TOLD, ids=[f"{told[0]}-{told[1]}" for told in TOLD]
+)
+def test_workflows_of_the_guides_do_what_is_told(tmp_path, guide, workflow, given, outcome, asked):
+    """A workflow of a guide, run as it stands there, ends as the guide says, by the activities that it says."""
+    (block,) = [
+        block
+        for block in blocks(ROOT / "docs" / "guides" / f"{guide}.md", "python")
+        if f"async def {workflow}(" in block
+    ]
+    (tmp_path / "example.py").write_text(block, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_WORKFLOW, "example", workflow, json.dumps(given)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RESULT_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    came, did = json.loads(done.stdout.splitlines()[-1])
+    assert outcome in came if isinstance(came, str) else came == outcome
+    assert did == asked
 
 
 def save(folder: Path, number: int, block: str) -> str:
