@@ -45,10 +45,10 @@ class Engine:
 
     `hosted`: modules (imported ones, or names and files as the command line takes them), or single workflows and
     activities, or one of these; with modules, or nothing, everything that is defined in this process runs. `url`,
-    `namespace`, `settings` as for Client. Topics are made when the block begins; when it ends, running activities end
-    first.
+    `namespace`, `settings` as for Client. `concurrency`: activities at once. `clock_ms`: the time by which runs go, in
+    milliseconds since the epoch. Topics are made when the block begins; when it ends, running activities end first.
 
-    Raises ModuleNotLoaded, SettingsError, LogError; on leaving, what ended the processor or the worker early.
+    Raises ModuleNotLoaded, SettingsError, BadInput, LogError; on leaving, what ended the processor or the worker early.
     """
 
     def __init__(

@@ -18,6 +18,8 @@ from types import ModuleType
 
 import pytest
 
+from penstock import __all__ as exported
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: str(path.relative_to(ROOT)))
 WRITTEN = [path for path in DOCUMENTS if "docs/reference" not in str(path)]
@@ -221,6 +223,22 @@ def test_every_record_is_in_the_reference(reference):
     schemas = {path.name.split(".")[0] for path in (ROOT / "schemas" / "avro").glob("*.avsc")}
     sections = set(re.findall(r"^### (\w+)$", page, flags=re.MULTILINE))
     assert schemas == sections
+
+
+def test_every_public_name_is_in_the_reference(reference):
+    """Whatever `penstock` exports has a heading on the page of Python, or a row on the page of errors."""
+    pages = dict(reference.pages())
+    headings = set(re.findall(r"^### (\w+)$", pages["python.md"], flags=re.MULTILINE))
+    errors = set(re.findall(r"^\| `(\w+)`", pages["errors.md"], flags=re.MULTILINE))
+    assert set(exported) <= headings | errors
+    assert not headings & errors
+
+
+def test_what_the_reference_leaves_out_exists(reference):
+    """Each member that the page of Python leaves out is one that its class still has."""
+    classes = dict(reference._found(name) for _, _, names in reference.PYTHON for name in names)
+    left_out = [name.split(".") for name in reference.INSIDE]
+    assert all(member in vars(classes[owner]) for owner, member in left_out)
 
 
 def test_error_tree_names_every_error():

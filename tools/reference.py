@@ -6,10 +6,14 @@ python tools/reference.py --check   say which are out of date; exit 1 if any is
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import itertools
 import json
 import re
 import sys
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,8 +147,6 @@ def records_page() -> Iterator[str]:
 
 
 def _records_of(module: str, title: str) -> Iterator[str]:
-    import importlib
-
     import msgspec
 
     found = importlib.import_module(f"penstock.schemas.{module}")
@@ -316,12 +318,227 @@ def _option_table(options: Sequence[click.Option]) -> Iterator[str]:
         yield _row(f"`{name}{value}`", option.help or "", default)
 
 
+# --- Python ------------------------------------------------------------------------------------------------------
+
+# Group, what is to be said of it, and its names: from `penstock` unless a module stands before them.
+PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Workflows",
+        (
+            "The decorator, and what [workflow code](../guides/getting-started.md#what-workflow-code-may-do) may ask "
+            "for while it runs; whatever asks the running workflow raises NotInWorkflow elsewhere, and `sleep` works "
+            "everywhere. Guides: [signals](../guides/signals.md), [sagas](../guides/sagas.md), "
+            "[child workflows](../guides/child-workflows.md), [`patched`](../guides/testing.md)."
+        ),
+        (
+            "workflow",
+            "penstock.engine.core.workflow.WorkflowCall",
+            "sleep",
+            "Signal",
+            "wait_condition",
+            "Saga",
+            "now",
+            "random",
+            "uuid4",
+            "side_effect",
+            "patched",
+            "info",
+            "Info",
+            "get_run",
+            "penstock.engine.core.workflow.ExternalRun",
+        ),
+    ),
+    (
+        "Activities",
+        "[Retries and time-outs](../guides/retries-and-timeouts.md) tells when an activity is tried again.",
+        (
+            "activity",
+            "penstock.workers.activity.ActivityCall",
+            "activity_info",
+            "penstock.workers.info.ActivityInfo",
+        ),
+    ),
+    (
+        "Clients",
+        "They need nothing but the log; `describe`, `history` and `list` ask the processors of this machine.",
+        ("Client", "Run", "penstock.client.Started", "SyncClient", "penstock.sync_client.SyncRun"),
+    ),
+    (
+        "Engines",
+        "Processor, worker and client inside your own process ([testing](../guides/testing.md)).",
+        ("Engine", "penstock.testing.TestEngine"),
+    ),
+)
+DECORATORS = {"workflow", "activity"}
+GIVEN = {"WorkflowCall", "ExternalRun", "ActivityCall", "Run", "SyncRun"}  # nobody makes them by hand
+# Public to our own modules only.
+INSIDE = {
+    "WorkflowCall.order",
+    "WorkflowCall.run_outside",
+    "ActivityCall.order",
+    "ActivityCall.run_outside",
+    "Client.reads",
+    "Client.exchange",
+    "Client.ordered",
+}
+ALIASES = (
+    "penstock.schemas.durations.Duration",
+    "penstock.schemas.durations.Moment",
+    "penstock.workers.activity.Backoff",
+    "penstock.workers.activity.Errors",
+    "penstock.workers.activity.Priority",
+    "penstock.client.OnExisting",
+    "penstock.client.Json",
+    "penstock.client.JsonList",
+    "penstock.embedding.Hosted",
+)
+SIGNATURE_WIDTH_MAX = 100
+
+
+def python_page() -> Iterator[str]:
+    """Every public name but the errors, with its signature and docstring, grouped."""
+    yield "# Python"
+    yield ""
+    yield (
+        "Everything is imported from `penstock`; `TestEngine` alone from `penstock.testing`. A class shown without "
+        "parentheses is not made by hand: a name above it gives it. `R` and `T` are your own types, as you annotated "
+        "them. [Errors](errors.md) have a page of their own; they are imported from `penstock` too."
+    )
+    for title, about, names in PYTHON:
+        yield from ("", f"## {title}", "", about, "", " · ".join(_links(names)))
+        for name in names:
+            yield from _python(*_found(name))
+    yield from ("", "## Types in the signatures", "", "| name | stands for | meaning |", "|---|---|---|")
+    for name in ALIASES:
+        yield _row(*_alias(name))
+    yield _row("`Call[R]`", "a call of a workflow or activity", "Nothing happens before it is awaited or started.")
+
+
+def _links(names: Sequence[str]) -> list[str]:
+    """A link to each name's heading; `Info` stands right below `info`, whose anchor would be the same."""
+    short = [name.rpartition(".")[2] for name in names]
+    return [f"[{name}](#{name.lower()})" for name in short if name.islower() or name.lower() not in short]
+
+
+def _found(name: str) -> tuple[str, Any]:
+    """The short name, and what it names."""
+    module, _, short = name.rpartition(".")
+    return short, getattr(importlib.import_module(module or "penstock"), short)
+
+
+def _python(name: str, found: Any) -> Iterator[str]:
+    yield from ("", f"### {name}", "", "```python")
+    if inspect.isclass(found):
+        yield from _class_lines(name, found)
+    elif name in DECORATORS:
+        yield from (f"@{name}", *_signature(f"@{name}", found, skip=1, returns=False))
+    else:
+        yield from _callable_lines(name, found)
+    yield from ("```", "", *_docstring(found))
+    if inspect.isclass(found):
+        yield from _members(name, found)
+
+
+def _class_lines(name: str, found: type) -> Iterator[str]:
+    generic = ", ".join(parameter.__name__ for parameter in getattr(found, "__parameters__", ()))
+    shown = f"class {name}[{generic}]" if generic else f"class {name}"
+    fields = getattr(found, "__struct_fields__", None) or getattr(found, "_fields", None)
+    if fields is not None:
+        yield f"{shown}:"
+        yield from (f"    {field}: {_short_type(found.__annotations__[field])}" for field in fields)
+    elif name in GIVEN:
+        yield shown
+    else:
+        made: Any = found.__init__  # type: ignore[misc]
+        for one in typing.get_overloads(made) or (made,):
+            yield from _signature(shown, one, skip=1, returns=False)
+
+
+def _members(name: str, found: type) -> Iterator[str]:
+    for word, member in vars(found).items():
+        full = f"{name}.{word}"
+        if word.startswith("_") or full in INSIDE or word in getattr(found, "__slots__", ()):
+            continue
+        if isinstance(member, property):
+            yield from ("", f"#### {full}", "", "```python")
+            assert member.fget is not None
+            yield f"{word}: {_short_type(inspect.signature(member.fget).return_annotation)}"
+        elif inspect.isfunction(member):
+            yield from ("", f"#### {full}", "", "```python", *_callable_lines(word, member, skip=1))
+        else:
+            continue
+        yield from ("```", "", *_docstring(member))
+
+
+def _callable_lines(name: str, found: Any, skip: int = 0) -> Iterator[str]:
+    start = "async def" if inspect.iscoroutinefunction(found) else "def"
+    for one in typing.get_overloads(found) or (found,):
+        yield from _signature(f"{start} {name}", one, skip=skip)
+
+
+def _signature(start: str, found: Any, *, skip: int = 0, returns: bool = True) -> Iterator[str]:
+    """`start`, the parameters but the first `skip`, and what it gives: on one line, or a parameter a line."""
+    signature = inspect.signature(found)
+    parameters = list(_parameters(list(signature.parameters.values())[skip:]))
+    end = f") -> {_short_type(signature.return_annotation)}" if returns else ")"
+    line = f"{start}({', '.join(parameters)}{end}"
+    if len(line) <= SIGNATURE_WIDTH_MAX:
+        yield line
+    else:
+        yield from (f"{start}(", *(f"    {parameter}," for parameter in parameters), end)
+
+
+def _parameters(parameters: Sequence[inspect.Parameter]) -> Iterator[str]:
+    """Each as one writes it, with the bare `*` before those that go by name."""
+    told = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and not told:
+            told = True
+            yield "*"
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+        default = "" if parameter.default is parameter.empty else f" = {_default_text(parameter.default)}"
+        yield f"{stars}{parameter.name}: {_short_type(parameter.annotation)}{default}"
+
+
+def _default_text(default: Any) -> str:
+    if isinstance(default, bytes):
+        return f"b{json.dumps(default.decode())}"
+    if isinstance(default, str):
+        return json.dumps(default)
+    return repr(default) if not callable(default) else getattr(default, "__name__", repr(default))
+
+
+def _short_type(annotation: Any) -> str:
+    """The annotation as the source has it, without the modules before names."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", "")
+    assert text, f"an annotation that is no text: {annotation!r}"
+    return re.sub(r"\b[a-z_]\w*\.(?=\w)", "", text)
+
+
+def _docstring(found: Any) -> list[str]:
+    assert found.__doc__, f"{found!r} is public and has no docstring"
+    return inspect.cleandoc(found.__doc__).splitlines()
+
+
+def _alias(name: str) -> tuple[str, str, str]:
+    """Name, definition and meaning of a type alias, as its module's source has them."""
+    module, _, short = name.rpartition(".")
+    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    for node, follower in itertools.pairwise(body):
+        match node, follower:
+            case ast.Assign(targets=[ast.Name(id=target)], value=value), _ if target == short:
+                meaning = ast.get_docstring(ast.Module([follower], []))
+                return f"`{short}`", f"`{_short_type(ast.unparse(value))}`", " ".join((meaning or "").split())
+    raise AssertionError(f"{name} is defined nowhere")
+
+
 PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "topics.md": ("topics/catalogue.py", topics_page),
     "records.md": ("schemas/avro/ and schemas/json_command.py", records_page),
     "settings.md": ("penstock/config.py", settings_page),
     "errors.md": ("schemas/errors.py", errors_page),
     "cli.md": ("penstock/cli/", cli_page),
+    "python.md": ("the docstrings of `penstock.__all__`", python_page),
 }
 
 if __name__ == "__main__":

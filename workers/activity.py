@@ -161,7 +161,9 @@ class ActivityCall(Call[R]):
         backoff: Backoff | Unset = UNSET,
         queue: str | Unset = UNSET,
     ) -> ActivityCall[R]:
-        """The same call with these changed: `timeout=None` for no timeout, `retries=None` for retries without end."""
+        """The same call with these changed: `timeout=None` for no timeout, `retries=None` for retries without end.
+
+        Raises BadName, BadInput, BadDuration."""
         self.claim()
         new: ActivityCall[R] = object.__new__(ActivityCall)
         for slot in _SLOTS:

@@ -123,7 +123,7 @@ def registered_workflows() -> dict[str, WorkflowDefinition[Any, Any]]:
 
 
 class Signal(Generic[T]):
-    """A named, typed message to a run. `Signal("go")` carries nothing."""
+    """A named, typed message to a run. `Signal("go")` carries nothing. Raises BadName for an empty name."""
 
     @overload
     def __init__(self: Signal[None], name: str) -> None: ...
@@ -205,7 +205,7 @@ def current(what: str, *, changes_nothing: bool = False) -> Program:
 async def sleep(duration: Moment) -> None:
     """Wait durably for a duration ("1h", seconds, timedelta), or until an aware moment. Costs nothing meanwhile.
 
-    Outside of a workflow it sleeps as asyncio does."""
+    Outside of a workflow it sleeps as asyncio does. Raises BadDuration."""
     loop = asyncio.get_running_loop()
     now_ms = round(loop.time() * 1000)
     if not isinstance(loop, WorkflowLoop):
@@ -229,7 +229,10 @@ def uuid4() -> uuid_module.UUID:
 
 
 class Info(msgspec.Struct, frozen=True):
-    """Facts about the running workflow."""
+    """Facts about the running workflow.
+
+    `version` is the code's when the run started. `started` is aware, UTC. `replaying`: what the code does now happened
+    before. `parent_workflow_id` is empty without a parent."""
 
     workflow_id: str
     run_id: str
@@ -256,7 +259,9 @@ def info() -> Info:
 
 
 async def wait_condition(condition: Callable[[], bool], *, timeout: Moment | None = None) -> None:
-    """Wait until `condition()` holds; it is asked again whenever the run advanced. Raises TimeoutError."""
+    """Wait until `condition()` holds; it is asked again whenever the run advanced.
+
+    Raises TimeoutError when it did not hold in time (`timeout`: a duration, or an aware moment)."""
     program = current("wait_condition()")
     if condition():
         return
@@ -296,7 +301,7 @@ class ExternalRun:
         self.workflow_id = check_workflow_id(workflow_id)
 
     def signal(self, signal: Signal[T], value: T) -> None:
-        """Send a signal; it is on its way when this decision commits."""
+        """Send a signal; it is on its way when this decision commits. Raises BadInput."""
         program = current("get_run().signal()")
         program.give(
             ExternalSignalSent(
@@ -316,5 +321,5 @@ class ExternalRun:
 
 
 def get_run(workflow_id: str) -> ExternalRun:
-    """A handle on another run."""
+    """A handle on another run, by its workflow id. Raises BadName."""
     return ExternalRun(workflow_id)
