@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from penstock.schemas.codec import decode, decode_command
+from penstock.schemas.codec import decode, decode_command, encode
 from penstock.schemas.completions import WorkflowClosed
+from penstock.schemas.failure import Failure
 from penstock.topics.partitioner import partition_of
 from tests.integration import checks, flows
 from tests.integration.system import ROOT, System, wait_until
@@ -28,6 +30,12 @@ LINES = (
     r"""echo '{"command":"SignalWorkflow","id":"order-7","signal":"approval","input":{"ok":true,"by":"ann"}}' \
       | kcat -P -b localhost:9092 -t penstock.default.commands -k order-7""",
 )
+
+# And those that follow, with the program that decodes, as the guide has them.
+GUIDE = (ROOT / "docs" / "guides" / "foreign-producers.md").read_text("utf-8")
+KEYS_LINE, VALUES_LINE = re.findall(r"^    (kcat -C (?:.*\\\n)?.*)$", GUIDE, flags=re.MULTILINE)
+(OUTCOMES,) = re.findall(r"```python\n(# outcomes\.py\n.*?)```", GUIDE, flags=re.DOTALL)
+CLOSED_MS = 1_767_225_600_000
 
 
 @pytest.fixture
@@ -58,6 +66,51 @@ def test_the_kcat_lines(kafka_system: System) -> None:
     assert signals == {"order-7": ["approval"], "order-8": ["approval"], "ship-order-7": [], "ship-order-8": []}
     dev.terminate()
     assert "stopped" in dev.ended()[1]
+
+
+@pytest.mark.parametrize("program", ["kcat", "stand-in"])
+def test_the_lines_that_follow(kafka_system: System, program: str) -> None:
+    """The guide's kcat lines tell in readable words which runs closed, and how, until the end of `completions`."""
+    system = kafka_system
+    environment = dict(os.environ)
+    if program == "stand-in" or shutil.which("kcat") is None:
+        environment = _with_stand_in(system.data)
+    producer = Producer({"bootstrap.servers": _bootstrap(system)})
+    failure = Failure(type="WorkflowFailed", message="nobody approved it")
+    for id, why in {"order-7": None, "order-8": failure}.items():
+        producer.produce(system.topics.completions, encode(_closed(id, why)), id.encode(), timestamp=CLOSED_MS)
+    assert producer.flush(30) == 0
+    assert _followed(system, KEYS_LINE, environment) == [f"{CLOSED_MS} order-7", f"{CLOSED_MS} order-8"]
+    assert _followed(system, VALUES_LINE, environment) == [
+        'order-7 completed "2000.00 paid for order-7"',
+        "order-8 failed nobody approved it",
+    ]
+
+
+def _closed(id: str, failure: Failure | None) -> WorkflowClosed:
+    return WorkflowClosed(
+        workflow_id=id,
+        run_id=f"run-of-{id}",
+        workflow_type="fulfil",
+        version=1,
+        status="failed" if failure else "completed",
+        result=b"" if failure else json.dumps(f"2000.00 paid for {id}").encode(),
+        failure=failure,
+        started_ms=CLOSED_MS - 1_000,
+        closed_ms=CLOSED_MS,
+    )
+
+
+def _followed(system: System, line: str, environment: dict[str, str]) -> list[str]:
+    """What the line of the guide prints, sorted, when it ends where the topic ends."""
+    (system.data / "outcomes.py").write_text(OUTCOMES)
+    here = line.replace("localhost:9092", _bootstrap(system)).replace("penstock.default.", _prefix(system))
+    here = here.replace("kcat -C", "kcat -C -q -e").replace("| python ", f"| {sys.executable} ")
+    done = subprocess.run(
+        ["sh", "-c", here], env=environment, cwd=system.data, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert not done.stderr
+    return sorted(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("partitioner", ["murmur2_random", "consistent_random"])
