@@ -1,16 +1,24 @@
 """How is an order fulfilled, whatever happens on the way? The example of the README, runnable as it stands.
 
 penstock dev examples/order.py
+
+and in another shell, in the same folder, as often as you like:
+
 penstock start fulfil --id order-1 --input '{"id":"order-1","total":12.5,"items":["apple","pear"]}' --wait
+python examples/order.py
+
+The first of them starts a small order, and joins it when typed again. The second starts a large one, order-2, approves
+it, and begins it anew each time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from pydantic import BaseModel
 
-from penstock import Client, Saga, Signal, WorkflowFailed, activity, sleep, workflow
+from penstock import Client, PenstockError, Saga, Signal, WorkflowFailed, activity, sleep, workflow
 
 
 class Order(BaseModel):
@@ -89,12 +97,16 @@ async def fulfil(order: Order) -> str:
 async def main() -> None:
     """Start an order that needs approval, approve it, and print its tracking number."""
     async with Client() as client:
-        order = Order(id="order-1", total=1_250, items=["apple", "pear"])
-        run = await client.start(fulfil(order), id=order.id)
+        order = Order(id="order-2", total=1_250, items=["apple", "pear"])
+        # An id is used once unless told otherwise: without the last word, a second time would join the closed run.
+        run = await client.start(fulfil(order), id=order.id, on_existing="restart_closed")
         await run.signal(approval, Approval(ok=True, by="ann"))
         tracking: str = await run.result(timeout="1m")
         print(tracking)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except PenstockError as error:
+        sys.exit(f"order.py: {error}")

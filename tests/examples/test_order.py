@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +101,37 @@ def test_declined() -> None:
         assert released == ["desk", "lamp"]
 
     on_an_engine(story)
+
+
+def test_the_program_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The program may be run again: it approves a new run of its order each time, and prints the tracking number."""
+    monkeypatch.setenv("PENSTOCK_LOG", f"embedded:{tmp_path / 'log'}")
+
+    async def twice() -> list[str]:
+        async with Engine(HOSTED) as engine, asyncio.timeout(2 * WAIT_S):
+            await order.main()
+            first = engine.client.get("order-2")
+            before = await first.describe()
+            await order.main()
+            return [before["run_id"], (await first.describe())["run_id"]]
+
+    runs = asyncio.run(twice())
+    assert capsys.readouterr().out.splitlines() == ["TRACK-ORDER-2"] * 2
+    assert runs[0] != runs[1]
+
+
+def test_the_program_alone(tmp_path: Path) -> None:
+    """Without a processor the program ends with one sentence that says what to start, and no traceback."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    ended = subprocess.run(
+        [sys.executable, str(Path(order.__file__))],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "start `penstock dev FILE` first" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
