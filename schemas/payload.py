@@ -20,6 +20,7 @@ from functools import cached_property, lru_cache, partial
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
+import msgspec.inspect
 
 from penstock.schemas.errors import BadInput, PayloadTooLarge
 
@@ -150,6 +151,20 @@ class Signature:
     def returns(self) -> Adapter[Any]:
         """What writes and reads the function's result."""
         return adapter_for(self._hints.get("return"))
+
+    @property
+    def sketch(self) -> str:
+        """What an input looks like: JSON with `…` for what is to be filled in; empty when the function takes none.
+
+        A text is `"…"`, an int 1, a list `[…]`; several parameters, and one of any other type, are `{…}`.
+        """
+        match self._parameters:
+            case []:
+                return ""
+            case [only]:
+                return _sketch_of(self._hints.get(only.name, Any))
+            case _:
+                return "{…}"
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -340,6 +355,51 @@ _written = msgspec.json.Encoder(enc_hook=_write_model).encode
 @lru_cache(maxsize=4096)
 def _adapter_for(type: Any) -> Adapter[Any]:
     return Adapter(type)
+
+
+# What a value looks like.
+
+
+def _sketch_of(type: Any) -> str:
+    try:
+        return _sketch(msgspec.inspect.type_info(type))
+    except TypeError:  # a type that pydantic alone reads, such as a union of models
+        return "{…}"
+
+
+def _sketch(found: msgspec.inspect.Type) -> str:
+    match found:
+        case msgspec.inspect.UnionType():
+            return _sketch(next(one for one in found.types if not isinstance(one, msgspec.inspect.NoneType)))
+        case msgspec.inspect.LiteralType():
+            return _written(found.values[0]).decode()
+        case msgspec.inspect.EnumType():
+            return _written(next(iter(found.cls))).decode()
+    return next((text for kinds, text in _SKETCHES if isinstance(found, kinds)), "{…}")
+
+
+_SKETCHES: tuple[tuple[tuple[type[msgspec.inspect.Type], ...], str], ...] = (
+    ((msgspec.inspect.AnyType, msgspec.inspect.RawType), "…"),
+    ((msgspec.inspect.NoneType,), "null"),
+    ((msgspec.inspect.BoolType,), "true"),
+    ((msgspec.inspect.IntType,), "1"),
+    ((msgspec.inspect.FloatType,), "1.5"),
+    ((msgspec.inspect.CollectionType, msgspec.inspect.TupleType, msgspec.inspect.NamedTupleType), "[…]"),
+    (
+        (
+            msgspec.inspect.StrType,
+            msgspec.inspect.BytesType,
+            msgspec.inspect.ByteArrayType,
+            msgspec.inspect.DateTimeType,
+            msgspec.inspect.DateType,
+            msgspec.inspect.TimeType,
+            msgspec.inspect.TimeDeltaType,
+            msgspec.inspect.UUIDType,
+            msgspec.inspect.DecimalType,
+        ),
+        '"…"',
+    ),
+)
 
 
 # What was wrong, in words.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli.session import Session, setting, verb
 from penstock.interrupts import insistent
-from penstock.schemas.errors import ModuleNotLoaded
+from penstock.schemas.errors import BadInput, ModuleNotLoaded
 
 if TYPE_CHECKING:
+    from penstock.engine.core.workflow import WorkflowDefinition
     from penstock.hosting import Activities, Workflows
     from penstock.topics.catalogue import Topics
     from penstock.topics.log import Log
@@ -130,6 +132,7 @@ def _banner(session: Session, workflows: Workflows, activities: Activities, addr
     from penstock.hosting import queues_of
 
     name = next(iter(sorted(workflows)), "TYPE")
+    given = _input_hint(workflows[name]) if name in workflows else "--input '{…}' "
     settings = session.settings
     flags = "" if settings.log == type(settings)().log else f" --log {settings.log.partition('?')[0]}"
     flags += "" if settings.namespace == "default" else f" --namespace {settings.namespace}"
@@ -141,11 +144,20 @@ def _banner(session: Session, workflows: Workflows, activities: Activities, addr
         f"reads       {address}",
         "",
         "In another shell:",
-        f"  penstock start{flags} {name} --id {name}-1 --input '{{…}}' --wait",
+        f"  penstock start{flags} {name} --id {name}-1 {given}--wait",
         f"  penstock history{flags} {name}-1",
         "Ctrl-C finishes what runs and stops; a second one stops at once.",
     )
     click.echo("\n".join(("penstock dev", *(f"  {line}".rstrip() for line in lines))), err=True)
+
+
+def _input_hint(workflow: WorkflowDefinition[Any, Any]) -> str:
+    """`--input '"…"' `, or what fits the workflow's parameters otherwise; empty when it has none."""
+    try:
+        sketch = workflow.signature.sketch
+    except BadInput:  # annotations that cannot be resolved are told by whoever starts it
+        sketch = "{…}"
+    return f"--input {shlex.quote(sketch)} " if sketch else ""
 
 
 def _child_command(session: Session, modules: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.hosts import _input_hint
+from penstock.engine.core.workflow import WorkflowDefinition
+
 WAIT_S = 60
 
 WORKFLOWS = """
@@ -89,7 +92,7 @@ def test_dev(folder, number):
     """`dev` makes what it needs, says what to type, serves other shells, and drains at a signal with exit code 0."""
     with host(folder, "dev", "hosted.py") as process:
         wait_for("the banner", lambda: "In another shell" in told(folder))
-        assert "penstock start hosts-seed" in told(folder)
+        assert "  penstock start hosts-seed --id hosts-seed-1 --wait\n" in told(folder)
         wait_for("its topics", (folder / ".penstock" / "log.sqlite3").exists)
         assert penstock(folder, "start", "hosts-seed", "--id", "s", "--wait") == '"0"\n'
         assert penstock(folder, "start", "hosts-trial", "--id", "t", "--wait") == f"{process.pid}\n"
@@ -97,6 +100,28 @@ def test_dev(folder, number):
         process.send_signal(number)
         assert process.wait(WAIT_S) == 0
     assert "Traceback" not in told(folder)
+
+
+async def takes_none(): ...
+async def takes_text(sku: str): ...
+async def takes_number(number: int = 7): ...
+async def takes_several(order_id: str, total: float): ...
+async def takes_what_is_missing(order: "Missing"): ...  # noqa: F821 - the claim
+
+
+@pytest.mark.parametrize(
+    ("function", "hint"),
+    [
+        (takes_none, ""),
+        (takes_text, "--input '\"…\"' "),
+        (takes_number, "--input 1 "),
+        (takes_several, "--input '{…}' "),
+        (takes_what_is_missing, "--input '{…}' "),
+    ],
+)
+def test_the_hint_of_dev_fits(function, hint):
+    """The line that `dev` tells to type has an --input that fits the workflow's parameters, and none without one."""
+    assert _input_hint(WorkflowDefinition(function, "hosts-hint", 1)) == hint
 
 
 def test_a_place_where_no_state_can_be_kept(folder):

@@ -461,6 +461,52 @@ def test_annotations_that_cannot_be_resolved():
         Signature.of(lost).decode(b"1")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (str, '"…"'),
+        (datetime, '"…"'),
+        (uuid.UUID, '"…"'),
+        (Decimal, '"…"'),
+        (int, "1"),
+        (Annotated[int, msgspec.Meta(ge=0)], "1"),
+        (float, "1.5"),
+        (bool, "true"),
+        (None | str, '"…"'),
+        (int | None, "1"),
+        (list[str], "[…]"),
+        (set[int], "[…]"),
+        (tuple[int, ...], "[…]"),
+        (tuple[int, str], "[…]"),
+        (Pair, "[…]"),
+        (Literal["b", "a"], '"a"'),
+        (Colour, '"red"'),
+        (Any, "…"),
+        (msgspec.Raw, "…"),
+        (None, "null"),
+        (dict[str, int], "{…}"),
+        (Order, "{…}"),
+        (Line, "{…}"),
+        (Point, "{…}"),
+        (Address, "{…}"),
+        (Card | Transfer, "{…}"),
+    ],
+)
+def test_the_sketch_of_one_parameter(kind, text):
+    """What an input of one parameter looks like is JSON of its type's kind."""
+
+    def take(value: kind): ...
+
+    assert Signature.of(take).sketch == text
+
+
+def test_the_sketch_of_several_parameters():
+    """Several parameters look like an object, one without an annotation like anything, and none like nothing."""
+    assert Signature.of(lambda: None).sketch == ""
+    assert Signature.of(lambda value: None).sketch == "…"
+    assert Signature.of(lambda one, two: None).sketch == "{…}"
+
+
 def test_errors_are_values():
     """BadInput and PayloadTooLarge are ValueErrors too, for callers that know nothing of Penstock."""
     with pytest.raises(ValueError, match="does not fit"):
