@@ -11,7 +11,7 @@ from decimal import Decimal
 from penstock.schemas.errors import BadDuration
 
 Duration = str | int | float | timedelta
-"""`"1d"`, `"1h30m"`, `"250ms"`, a number of seconds, or a timedelta."""
+"""`"1d"`, `"1h30m"`, `"250ms"`, a number of seconds (`90`, or `"90"` as a text), or a timedelta."""
 
 Moment = Duration | datetime
 """A duration from now on, or an aware datetime."""
@@ -20,6 +20,7 @@ UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w
 DURATION_MS_MAX = 365_250 * UNIT_MS["d"]
 
 _HOW = 'write it like "250ms", "90s", "1h30m", "1d" or "2w", as a number of seconds, or as a timedelta'
+_SECONDS = re.compile(r"\s*\d+(?:\.\d+)?\s*", re.ASCII)
 _ONE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,7 +62,9 @@ def _exact_ms(value: Duration) -> Decimal | float:
 
 
 def _text_ms(text: str) -> Decimal:
-    """The sum of the text's parts, exactly: 1.1 s are 1,100 ms, which floats do not know."""
+    """The sum of the text's parts, exactly: 1.1 s are 1,100 ms, which floats do not know. A lone number is seconds."""
+    if _SECONDS.fullmatch(text):
+        return Decimal(text.strip()) * UNIT_MS["s"]
     parts = _ONE.findall(text)
     if not parts or _ONE.sub("", text).strip():
         raise BadDuration(f"The duration {reprlib.repr(text)} cannot be read; {_HOW}.")

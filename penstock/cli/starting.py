@@ -47,7 +47,9 @@ class Deadline:
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="The input. @FILE.jsonl starts one run a line.")
 @click.option("--id-field", metavar="FIELD", help="With @FILE.jsonl: the field of each line that holds its id.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result as JSON.")
-@click.option("--timeout", metavar="DURATION", help="With --wait: wait no longer than this, such as 90s or 1h.")
+@click.option(
+    "--timeout", metavar="DURATION", help="With --wait, no longer than this: 90s, 1h, or a number of seconds."
+)
 @click.option(
     "--on-existing", type=click.Choice(ON_EXISTING), default="use_existing", show_default=True,
     help="What to do when the id is taken.",

@@ -26,7 +26,7 @@ reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; 
 @verb("result")
 @id_argument
 @run_id_option
-@click.option("--timeout", metavar="DURATION", help="Wait no longer than this, such as 90s or 1h.")
+@click.option("--timeout", metavar="DURATION", help="Wait no longer than this: 90s, 1h, or a number of seconds.")
 def result(session: Session, id_: str, run_id: str, timeout: str | None) -> None:
     """Wait for a run to close and print its result as JSON."""
 

@@ -201,6 +201,12 @@ def test_a_timeout(run):
     one_sentence(run("result", "slow", "--timeout", "300ms", code=5), "stays open", "penstock show slow")
 
 
+def test_a_timeout_in_seconds(run):
+    """A --timeout that is only a number is seconds."""
+    run("start", "cli-waits", "--id", "bare")
+    one_sentence(run("result", "bare", "--timeout", "0.3", code=5), "bare did not close")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

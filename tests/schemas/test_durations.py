@@ -27,6 +27,10 @@ from tests.schemas.samples import SEEDED
         ("1.1s", 1_100),
         ("1s1ms", 1_001),
         ("0s", 0),
+        ("90", 90_000),
+        (" 0.25 ", 250),
+        ("1.1", 1_100),
+        ("0", 0),
         (0, 0),
         (90, 90_000),
         (0.25, 250),
@@ -35,7 +39,7 @@ from tests.schemas.samples import SEEDED
     ],
 )
 def test_durations(value, milliseconds):
-    """Texts with units, numbers of seconds and timedeltas mean the same everywhere."""
+    """Texts with units, numbers of seconds (texts, too) and timedeltas mean the same everywhere."""
     assert duration_ms(value) == milliseconds
 
 
@@ -50,7 +54,12 @@ def test_a_short_duration_is_not_none(value):
     [
         "",
         " ",
-        "1",
+        "1h 5",
+        "5 1h",
+        "1.",
+        "-1",
+        "1e3",
+        "٣",
         "s",
         "1x",
         "1h!",
