@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def start(
     timeout: str | None,
     on_existing: OnExisting,
 ) -> int:
-    """Start a workflow of TYPE; prints its id, or with --wait its result."""
+    """Start a workflow of TYPE; prints its id (on a terminal a sentence says it), or with --wait its result."""
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
     deadline = Deadline(timeout)  # a wrong one is told before anything is started
@@ -103,7 +104,7 @@ async def _start_one(
         if wait:
             raw = client.get(run.id, returns=msgspec.Raw, run_id=run.run_id)
             click.echo(bytes(await raw.result(deadline.left_s())))
-        else:
+        elif not (sys.stdout.isatty() and sys.stderr.isatty()):  # the sentence has just said it to whoever reads both
             click.echo(run.id)
     return 0
 

@@ -1,6 +1,8 @@
 """Does the command line do what API.md says, with one clear sentence and the right exit code for each failure?"""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -95,6 +97,24 @@ def test_start_twice(run):
     assert "twice was started before (run " in ended.stderr
     assert "joined it" in ended.stderr
     one_sentence(run("start", "cli-waits", "--id", "twice", "--on-existing", "reject", code=1), "twice")
+
+
+@pytest.mark.parametrize("seen", ["both", "stdout", "stderr"])
+def test_start_on_a_terminal(namespace, seen):
+    """A terminal gets the id of a start once: in a sentence, or alone where the sentence goes elsewhere."""
+    terminal, end = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "penstock", "start", "cli-waits", "--id", "seen", "--log", namespace, "--namespace=cli"],
+        stdout=end if seen != "stderr" else subprocess.PIPE,
+        stderr=end if seen != "stdout" else subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    os.close(end)
+    shown = os.read(terminal, 10_000).decode().splitlines()
+    os.close(terminal)
+    assert ["seen" in line for line in shown] == [True]
+    assert (shown == ["seen"]) == (seen == "stdout")
 
 
 def test_the_life_of_a_run(run):
