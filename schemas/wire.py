@@ -27,6 +27,9 @@ HEADER_BYTES = 10
 
 LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
 _LONGS_KEPT_MAX = 16_384
+_ALIKE_KEPT_MAX = 1_024
+_OFTEN_ALIKE = frozenset({"RetryPolicy"})  # frozen, and a constant of its activity
+_EVER_NEW = frozenset({"decision", "offset"})  # numbers that hardly ever come again: keeping them at hand costs more
 _SHIFTS = tuple(range(7, 64, 7))  # of a number's second to tenth byte
 
 
@@ -39,9 +42,13 @@ def compile_writer(schema: Schema, header: bytes) -> Writer:
 
     The function raises AttributeError or TypeError for a value of another shape, OverflowError beyond 64 bits.
     """
-    parts = _Source().written(schema, "value")
-    source = f"def write(value):\n    return join((HEADER, {', '.join(parts)}))\n"
-    return _compiled(source, f"write {schema['name']}", {"HEADER": header})["write"]  # type: ignore[no-any-return]
+    source = _Source()
+    code = _joining(["HEADER", *source.written(schema, "value")])
+    return _compiled(code, f"write {schema['name']}", {"HEADER": header, **source.kept})["write"]  # type: ignore[no-any-return]
+
+
+def _joining(parts: list[str]) -> str:
+    return f"def write(value):\n    return join(({', '.join(parts)},))\n"
 
 
 def compile_reader(schema: Schema, classes: Mapping[str, type[msgspec.Struct]]) -> Reader:
@@ -68,6 +75,7 @@ class _Source:
     def __init__(self) -> None:
         self._numbers = count()
         self._records: dict[str, Schema] = {}
+        self.kept: dict[str, _Alike] = {}
 
     def written(self, schema: Schema, value: str) -> list[str]:
         """Expressions whose bytes, one behind the other, are `value` (an expression used once) under the schema."""
@@ -87,7 +95,11 @@ class _Source:
             case "double":
                 return [f"pack_double({value})"]
             case "array":
-                return [self._written_array(schema, value, kept)]
+                return self._written_array(schema, value, kept)
+            case "record" if schema["name"] in _OFTEN_ALIKE:
+                body = _joining(self._written_record({**schema, "type": "record"}, "value", kept))
+                self.kept[schema["name"]] = _Alike(_compiled(body, f"write {schema['name']} within", {})["write"])
+                return [f"{schema['name']}[{value}]"]
             case _:
                 return self._written_record(schema, value, kept)
 
@@ -97,14 +109,22 @@ class _Source:
         return [
             part
             for field, expression in zip(fields, values, strict=True)
-            for part in self.written(field["type"], expression)
+            for part in self._written_field(field, expression)
         ]
 
-    def _written_array(self, schema: Schema, value: str, kept: str) -> str:
+    def _written_field(self, field: Schema, expression: str) -> list[str]:
+        if field["name"] in _EVER_NEW and field["type"] == "long":
+            return [f"ever_new({expression})"]
+        return self.written(field["type"], expression)
+
+    def _written_array(self, schema: Schema, value: str, kept: str) -> list[str]:
         item = self._name()
-        parts = ", ".join(self.written(schema["items"], item))
-        block = f"longs[len({kept})] + join([join(({parts},)) for {item} in {kept}]) + END"
-        return f"({block} if ({kept} := {value}) else END)"
+        if schema["items"] == "bytes":  # the events of each decision: without a join for each
+            part = self._name()
+            items = f"join([{part} for {item} in {kept} for {part} in (longs[len({item})], {item})])"
+        else:
+            items = f"join([join(({', '.join(self.written(schema['items'], item))},)) for {item} in {kept}])"
+        return [f'(longs[len({kept})] if ({kept} := {value}) else b"")', items, "END"]
 
     def _written_optional(self, schema: Schema, value: str) -> str:
         kept = self._name()
@@ -218,6 +238,28 @@ class _Longs(dict[int, bytes]):
         return kept
 
 
+class _Alike(dict[Any, bytes]):
+    """Records within others, of which there are few different ones: each is written once and then at hand."""
+
+    def __init__(self, write: Callable[[Any], bytes]) -> None:
+        self._write = write
+
+    def __missing__(self, value: Any) -> bytes:
+        written = self._write(value)
+        if len(self) >= _ALIKE_KEPT_MAX:
+            self.clear()
+        self[value] = written
+        return written
+
+
+def _ever_new(number: int) -> bytes:
+    """As `_Longs` gives it, at the price of two looks into a table below 2^27."""
+    rest = (number << 1) ^ (number >> 63)
+    if _FOURTEEN_BITS < rest <= _TWENTY_EIGHT_BITS:
+        return _MIDDLES[rest & _FOURTEEN_BITS] + _ENDS[rest >> 14]
+    return _LONGS[number]
+
+
 def _varint(rest: int) -> bytes:
     """Seven bits a byte, the lowest first, the highest bit set on all bytes but the last; two at a time by table: twice
     as fast as a loop over bytes, for the numbers of offsets and decisions, which never come again."""
@@ -228,7 +270,9 @@ def _varint(rest: int) -> bytes:
     return encoded + _ENDS[rest]
 
 
+_LONGS = _Longs()
 _FOURTEEN_BITS = (1 << 14) - 1
+_TWENTY_EIGHT_BITS = (1 << 28) - 1
 _MIDDLES = [bytes((pair & 127 | 128, pair >> 7 | 128)) for pair in range(_FOURTEEN_BITS + 1)]
 _ENDS = [bytes((pair,)) if pair < 128 else bytes((pair & 127 | 128, pair >> 7)) for pair in range(_FOURTEEN_BITS + 1)]
 
@@ -279,7 +323,8 @@ _NAMES: dict[str, Any] = {
     "boolean_branch": _branch,
     "join": b"".join,
     "long": _long,
-    "longs": _Longs(),
+    "ever_new": _ever_new,
+    "longs": _LONGS,
     "misfit": _misfit,
     "negative": _negative,
     "pack_double": struct.Struct("<d").pack,

@@ -19,7 +19,6 @@ from penstock.engine.core.rows import (
     due_key,
     message_key,
     pack,
-    run_key,
     unpack_timer,
 )
 from penstock.engine.core.state import WorkingRun
@@ -36,7 +35,7 @@ def write_header(working: WorkingRun, numbered: int) -> None:
     row = working.row
     if row is not None:
         row.next_number += numbered
-        working.writes[run_key(working.workflow_id)] = pack(row)
+        working.writes[working.header_key] = pack(row)
 
 
 def remember_message(
@@ -123,6 +122,8 @@ def _cancel_requested(working: WorkingRun, event: e.CancelRequested, now_ms: int
 
 def _put_due(working: WorkingRun, due_ms: int, kind: str, sequence: int, value: bytes | None) -> None:
     working.writes[due_key(due_ms, kind, working.workflow_id, working.run_id, sequence)] = value
+    if value is not None:
+        working.due_ms = min(working.due_ms, due_ms)
 
 
 def _pending_activity(working: WorkingRun, event: Any) -> ActivityRow:
@@ -137,7 +138,8 @@ def _pending_activity(working: WorkingRun, event: Any) -> ActivityRow:
 
 def _activity_scheduled(working: WorkingRun, event: e.ActivityScheduled, now_ms: int) -> None:
     assert (activity.ABSENT, e.ActivityScheduled) in activity.TRANSITIONS
-    _row(working).pending_activities += 1
+    assert working.row is not None
+    working.row.pending_activities += 1
     working.put_activity(
         ActivityRow(
             sequence=event.sequence,
@@ -168,7 +170,8 @@ def _activity_retried(working: WorkingRun, event: e.ActivityRetried, now_ms: int
 
 def _activity_ended(working: WorkingRun, event: Any, now_ms: int) -> None:
     pending = _pending_activity(working, event)
-    _row(working).pending_activities -= 1
+    assert working.row is not None
+    working.row.pending_activities -= 1
     working.drop_activity(event.sequence)
     if pending.retry_ms:
         _put_due(working, pending.retry_ms, "r", event.sequence, None)

@@ -231,9 +231,13 @@ def _checked_without_moment(real: Callable[..., Any], called: str, remedy: str, 
     return check
 
 
+# A call of an activity looks at its caller's frame, which asks for nothing: two events that are worth no look of ours.
+_OF_EACH_CALL = frozenset({"sys._getframe", "object.__getattr__"})
+
+
 def _audited(event: str, args: tuple[Any, ...], here: _Here = _here) -> None:
     """The audit hook. `here` is bound early: modules lose their globals while the interpreter ends."""
-    if not here.depth:
+    if not here.depth or event in _OF_EACH_CALL:
         return
     family, _, name = event.partition(".")
     remedy = _EVENTS.get(event) or _EVENT_FAMILIES.get(family)

@@ -99,9 +99,9 @@ class _TimerHandle(asyncio.TimerHandle):
 class OrderFuture(asyncio.Future[bytes]):
     """What workflow code awaits after an order. Cancelling it gives up the order."""
 
-    def __init__(self, loop: WorkflowLoop, serial: int, sequence: int, kind: str) -> None:
-        super().__init__(loop=loop)
-        self.serial, self.sequence, self.kind = serial, sequence, kind
+    serial: int
+    sequence: int
+    kind: str
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not super().cancel(msg):
@@ -244,7 +244,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def order_future(self, sequence: int, kind: str) -> OrderFuture:
         """The future of an order that was just given."""
         self._serial += 1
-        return OrderFuture(self, self._serial, sequence, kind)
+        future = OrderFuture(loop=self)  # without an __init__ of its own: there is one for each order
+        future.serial, future.sequence, future.kind = self._serial, sequence, kind
+        return future
 
     def perform(self, call: Call[Any]) -> OrderFuture:
         """Order what `call` stands for (schemas/call.py asks for this by duck type)."""
@@ -254,8 +256,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """A call was thrown away unused."""
         self.program.call_dropped(call)
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool  # gives False; each new future and task asks, and a class of C answers in half the time
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's own signature
         """Has no effect: there is no debug mode."""

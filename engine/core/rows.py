@@ -16,6 +16,9 @@ DAY_MS = 86_400_000
 
 SHARD_KEY = b"S"
 
+NEVER_MS = 1 << 62
+"""Later than any due time."""
+
 
 class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """A pending activity. `retry_ms` is 0 while an attempt is with the workers, else when the next one starts."""

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.engine.core.rows import (
+    NEVER_MS,
     ActivityRow,
     ChildRow,
     RunRow,
     TimerRow,
     after,
     pack,
+    run_key,
     run_prefix,
     unpack_activity,
     unpack_child,
@@ -83,14 +85,29 @@ class RunView(Protocol):
 
 
 class WorkingRun:
-    """One run while one decision is made: reads through to the overlay, writes to a savepoint of its own."""
+    """One run while one decision is made: reads through to the overlay, writes to a savepoint of its own.
 
-    __slots__ = ("_activities", "_prefixes", "_prefixes_of", "_reader", "row", "run_id", "workflow_id", "writes")
+    `due_ms`: the earliest timer or retry among the writes."""
+
+    __slots__ = (
+        "_activities",
+        "_prefixes",
+        "_prefixes_of",
+        "_reader",
+        "due_ms",
+        "header_key",
+        "row",
+        "run_id",
+        "workflow_id",
+        "writes",
+    )
 
     def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader) -> None:
         self.workflow_id, self.row, self._reader = workflow_id, row, reader
         self.run_id = row.run_id if row is not None else ""
         self.writes: dict[bytes, bytes | None] = {}
+        self.due_ms = NEVER_MS
+        self.header_key = run_key(workflow_id)
         self._activities: dict[int, ActivityRow] = {}
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_of = ""

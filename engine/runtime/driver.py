@@ -19,12 +19,13 @@ from concurrent.futures import Future
 import msgspec
 import structlog
 
+from penstock.engine.core.rows import NEVER_MS
 from penstock.engine.runtime.committer import Committer, Outcome, Transaction
 from penstock.engine.runtime.facts import TopicFactsCache
 from penstock.engine.runtime.live import Definitions
 from penstock.engine.runtime.outputs import Outputs, TaskRouter
 from penstock.engine.runtime.overlay import Layer
-from penstock.engine.runtime.shard import NEVER_MS, Shard, ShardLimits, by_shard
+from penstock.engine.runtime.shard import Shard, ShardLimits, by_shard
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.runtime.watch import SLOW_S
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY

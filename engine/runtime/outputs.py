@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock.engine.core.decision import Decision, Rejection
@@ -123,7 +123,7 @@ class Outputs:
         for task in found.tasks:
             topic = self.task_topic(task.queue)
             made.append(Record(topic, self._router.partition(topic), key, encode(task)))
-        made.extend(self.command(command) for command in found.commands)
+        made += [self.command(command) for command in found.commands]
         for reply_to, reply in found.replies:
             made.extend(self.reply(reply_to, reply))
         if found.completion is not None:
@@ -151,8 +151,7 @@ class Outputs:
     def too_large(self, made: Sequence[Record]) -> e.WorkflowBlocked | None:
         """Why these records cannot be sent: one is beyond what a record may hold."""
         for record in made:
-            size = len(record.value or b"")
-            if size > RECORD_BYTES_MAX:
+            if record.value is not None and (size := len(record.value)) > RECORD_BYTES_MAX:
                 return e.WorkflowBlocked(
                     reason="too_large",
                     message=f"A record for {record.topic} would take {size:,} bytes of {RECORD_BYTES_MAX:,} at most; "
@@ -194,17 +193,17 @@ class Outputs:
         return Record(self.topics.dead_letters, self.shard % partitions, record.key, encode(letter))
 
 
-def _portions(events: list[bytes]) -> Iterator[tuple[bytes, ...]]:
+def _portions(events: list[bytes]) -> list[tuple[bytes, ...]]:
     """A decision's events in records of a bounded size."""
     if len(events) < FEW_EVENTS and sum(map(len, events)) <= DECISION_BYTES_MAX:
-        yield tuple(events)
-        return
+        return [tuple(events)]
+    portions: list[tuple[bytes, ...]] = []
     portion: list[bytes] = []
     size = 0
     for data in events:
         if portion and size + len(data) > DECISION_BYTES_MAX:
-            yield tuple(portion)
+            portions.append(tuple(portion))
             portion, size = [], 0
         portion.append(data)
         size += len(data)
-    yield tuple(portion)
+    return [*portions, tuple(portion)]

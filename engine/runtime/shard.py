@@ -24,6 +24,7 @@ from penstock.engine.core.machines.run import BLOCKED, CLOSED
 from penstock.engine.core.program import ORDERS
 from penstock.engine.core.rows import (
     DAY_MS,
+    NEVER_MS,
     SHARD_KEY,
     RunRow,
     ShardRow,
@@ -50,7 +51,6 @@ from penstock.topics.log import StoredRecord
 log = structlog.get_logger(__name__)
 
 DUE_MAX = 1_000
-NEVER_MS = 1 << 62
 REASON_CHARS_MAX = 2_000
 _REMEMBERED = frozenset({c.SignalWorkflow, c.CancelWorkflow, c.TerminateWorkflow, c.RetryWorkflow, c.StartWorkflow})
 _TIMER = Trigger()
@@ -269,7 +269,7 @@ class Shard:
         self._record(layer, run, decision, trigger, now_ms)
         if remembered and not decision.ignored:
             self._remember(layer, command, earlier_run, now_ms)
-        elif seen is None and _joined(command, decision):
+        elif remembered and seen is None and _joined(command, decision):
             remember_message(layer.writes, now_ms, command.workflow_id, command.message_id, decision.run_id)
         return decision
 
@@ -320,7 +320,7 @@ class Shard:
             cause(found, run, event, self.number, now_ms)
             evolve(run, event, now_ms)
         write_header(run, 0 if decision.unnumbered else len(decision.events))
-        problem = self._outputs.problem(found)
+        problem = self._outputs.problem(found) if found.tasks else None
         if problem is None:
             made = self._outputs.records(run, decision, found, first, self._decided + 1, trigger, now_ms)
             problem = self._outputs.too_large(made)
@@ -330,15 +330,13 @@ class Shard:
         self._decided += 1
         self._merge(layer, run)
         layer.records.extend(made)
-        _tell(run.workflow_id, decision.events[-1])
+        if type(decision.events[-1]) in _TOLD:
+            _tell(run.workflow_id, decision.events[-1])
 
     def _merge(self, layer: Layer, run: LiveRun) -> None:
         """The run's savepoint becomes part of the layer."""
-        for key, value in run.writes.items():
-            if key[0] == 84 and value is not None:  # a new row of the timer index, kind `T`
-                due_ms = int.from_bytes(key[1:9], "big")
-                if due_ms < self.next_due_ms:
-                    self.next_due_ms = due_ms
+        self.next_due_ms = min(self.next_due_ms, run.due_ms)
+        run.due_ms = NEVER_MS
         layer.writes.update(run.writes)
         run.writes.clear()
 
@@ -365,10 +363,12 @@ class Shard:
 
     def _answer(self, layer: Layer, record: StoredRecord, command: Any, decision: Decision, now_ms: int) -> None:
         """Whoever asked is told; what nobody asked about goes to `dead-letters`."""
-        reply_to = getattr(command, "reply_to", c.NO_REPLY)
         rejection = decision.rejection
+        if rejection is None and decision.reply is None:
+            return
+        reply_to = getattr(command, "reply_to", c.NO_REPLY)
         if rejection is None:
-            if decision.reply is not None and reply_to != c.NO_REPLY:
+            if reply_to != c.NO_REPLY:
                 layer.records.extend(self._outputs.reply(reply_to, decision.reply))
             return
         if isinstance(command, c.StartWorkflow) and command.parent_workflow_id:
@@ -472,12 +472,15 @@ class Shard:
         layer.records.extend(to_records(layer.writes, self.topics.state_changelog, self.number))
 
 
-def _tell(workflow_id: str, last: Any) -> None:
-    """A line of log about what its operator may have to mend; `last` is a decision's last event."""
-    if type(last) is e.WorkflowFailed:
+def _tell(workflow_id: str, last: e.WorkflowFailed | e.WorkflowBlocked) -> None:
+    """A line of log about a run whose operator may have something to mend."""
+    if isinstance(last, e.WorkflowFailed):
         log.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
-    elif type(last) is e.WorkflowBlocked:
+    else:
         log.warning("run blocked", workflow_id=workflow_id, reason=last.reason, message=last.message)
+
+
+_TOLD = frozenset({e.WorkflowFailed, e.WorkflowBlocked})
 
 
 def _repeated(run: LiveRun, command: Any, seen: bytes) -> Decision:

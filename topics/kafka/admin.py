@@ -48,13 +48,14 @@ class Admin:
         # topic -> (partitions, most bytes of key and value together)
         self._known: dict[str, tuple[int, int]] = {}
 
-    def check(self, record: Record) -> None:
-        """Raises UnknownTopic or RecordTooLarge for a record that cannot be appended; LogUnavailable."""
-        partitions, size_max = self._known.get(record.topic, (0, 0))
-        size = len(record.key or b"") + len(record.value or b"")
-        if 0 <= record.partition < partitions and size <= size_max:
-            return
-        self._check_anew(record, size)
+    def check(self, records: Iterable[Record]) -> None:
+        """Raises UnknownTopic or RecordTooLarge if one of the records cannot be appended; LogUnavailable."""
+        known, nothing = self._known, (0, 0)
+        for record in records:
+            partitions, size_max = known.get(record.topic, nothing)
+            size = len(record.key or b"") + len(record.value or b"")
+            if not 0 <= record.partition < partitions or size > size_max:
+                self._check_anew(record, size)
 
     def _check_anew(self, record: Record, size: int) -> None:
         # What is remembered may be outdated: a topic can be made, grow, and have its limit raised at any time.

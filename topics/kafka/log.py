@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from confluent_kafka import Consumer, Producer
@@ -106,7 +106,7 @@ class KafkaLog:
         self._opened = None
 
     @property
-    def _check(self) -> Callable[[Record], None]:
+    def _check(self) -> Callable[[Iterable[Record]], None]:
         return self._admin.check
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -23,7 +23,7 @@ class KafkaPublisher:
     """Appends records, each acknowledged by every in-sync replica. May be used by several threads."""
 
     def __init__(
-        self, open_producer: Callable[[Watch], Producer], check: Callable[[Record], None], bootstrap: str
+        self, open_producer: Callable[[Watch], Producer], check: Callable[[Iterable[Record]], None], bootstrap: str
     ) -> None:
         self._watch = Watch(bootstrap)
         self._producer = open_producer(self._watch)
@@ -37,7 +37,7 @@ class KafkaPublisher:
 
     def send(self, record: Record, on_done: OnDone | None = None) -> None:
         """Queue the record. Raises, instead of calling `on_done`, UnknownTopic, RecordTooLarge or LogUnavailable."""
-        self._check(record)
+        self._check((record,))
         answer = self._note if on_done is None else partial(self._tell, on_done)
         while True:
             try:

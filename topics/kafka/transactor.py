@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -57,7 +57,7 @@ class KafkaTransactor:
     def __init__(
         self,
         open_producer: Callable[[Watch], Producer],
-        check: Callable[[Record], None],
+        check: Callable[[Iterable[Record]], None],
         transactional_id: str,
         bootstrap: str,
     ) -> None:
@@ -116,9 +116,7 @@ class KafkaTransactor:
 
         Raises UnknownTopic, RecordTooLarge, TransactionAborted (call `abort`), Fenced, OutcomeUnknown."""
         producer = self._working()
-        check = self._check
-        for record in records:
-            check(record)
+        self._check(records)
         callbacks = self._callbacks(records, track) if track else {}
         produce = producer.produce
         index = 0
@@ -212,11 +210,16 @@ class KafkaTransactor:
 
     def _callbacks(self, records: Sequence[Record], track: frozenset[TopicPartition]) -> dict[int, Any]:
         """A delivery callback for the last record of each tracked partition, by index."""
-        last = {(record.topic, record.partition): index for index, record in enumerate(records)}
-        landed = self._landed
-        return {
-            index: partial(_note_landing, landed, partition) for partition, index in last.items() if partition in track
-        }
+        callbacks: dict[int, Any] = {}
+        wanted = set(track)
+        for index in range(len(records) - 1, -1, -1):
+            if not wanted:
+                break
+            place = (records[index].topic, records[index].partition)
+            if place in wanted:
+                wanted.discard(place)
+                callbacks[index] = partial(_note_landing, self._landed, place)
+        return callbacks
 
     def _produce_failure(self, raised: KafkaException) -> LogError:
         error = faults.error_of(raised)
