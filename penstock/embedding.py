@@ -51,6 +51,8 @@ class Engine:
     Raises ModuleNotLoaded, SettingsError, BadInput, LogError; on leaving, what ended the processor or the worker early.
     """
 
+    _driver = DriverSettings()
+
     def __init__(
         self,
         hosted: Hosted | Sequence[Hosted] = (),
@@ -66,7 +68,6 @@ class Engine:
         self._clock_ms = clock_ms
         self.settings = settings or load({"log": url, "namespace": namespace}, os.environ)
         self._hosted, self._concurrency = listed(hosted), concurrency
-        self._driver_settings = DriverSettings()
         self._log: Log | None = None
         self._reach: Reach | None = None
         self._processor: ProcessorPart | None = None
@@ -90,9 +91,7 @@ class Engine:
             log = self._log = await asyncio.to_thread(connect, self.settings.log)
             shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
             reach = Reach(log, topics, shards)
-            processor = processor_part(
-                reach, self.settings, workflows, clock_ms=self._clock_ms, driver=self._driver_settings
-            )
+            processor = processor_part(reach, self.settings, workflows, clock_ms=self._clock_ms, driver=self._driver)
             workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
             self._reach, self._processor = reach, processor
             self._parts = [*workers, processor]

@@ -28,7 +28,6 @@ from penstock.schemas.errors import NotAnswered, UserError
 ATTEMPTS_AWAITED_S = 1.0
 REST_AWAITED_S = 30.0
 LOOK_EVERY_S = 0.002
-IDLE_S = 0.02  # how soon the processor sees that time was moved
 
 _log = structlog.get_logger(__name__)
 
@@ -59,12 +58,12 @@ class TestEngine(Engine):
     """An Engine on a log in memory, for tests. `hosted` as for Engine: modules, workflows, activities, or one list."""
 
     __test__ = False  # the name invites pytest to collect it
+    _driver = DriverSettings(idle_s=0.02)  # how soon it sees that time was moved
 
     def __init__(self, *hosted: Hosted | Sequence[Hosted], concurrency: int = 100) -> None:
         self._clock = SkippingClock()
         all_hosted = [one for given in hosted for one in listed(given)]
         super().__init__(all_hosted, "embedded::memory:", concurrency=concurrency, clock_ms=self._clock)
-        self._driver_settings = DriverSettings(idle_s=IDLE_S)
         self._unawaited: frozenset[Attempt] = frozenset()
 
     async def __aenter__(self) -> TestEngine:
