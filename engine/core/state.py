@@ -15,7 +15,6 @@ from penstock.engine.core.rows import (
     ChildRow,
     RunRow,
     TimerRow,
-    after,
     pack,
     run_key,
     run_prefix,
@@ -45,8 +44,8 @@ class RowReader(Protocol):
         """The row's value, or None."""
         ...
 
-    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop, in order."""
+    def of_run(self, workflow_id: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose keys begin with `prefix`, in order: some of a run of that id."""
         ...
 
 
@@ -180,7 +179,7 @@ class WorkingRun:
     def rows(self, kind: bytes) -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind, this decision's writes included."""
         prefix = run_prefix(kind, self.workflow_id, self.run_id)
-        found = dict(self._reader.scan(prefix, after(prefix)))
+        found = dict(self._reader.of_run(self.workflow_id, prefix))
         for key, value in self.writes.items():
             if key.startswith(prefix):
                 if value is None:

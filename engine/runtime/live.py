@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.engine.core.program import Program
 from penstock.engine.core.replayer import history_record, rebuild
-from penstock.engine.core.rows import after, run_key, run_prefix, unpack_run
+from penstock.engine.core.rows import run_key, run_prefix, unpack_run
 from penstock.engine.core.state import RowReader, WorkingRun
 from penstock.engine.core.workflow import WorkflowDefinition
 from penstock.schemas.envelope import DecisionRecorded
@@ -65,7 +65,7 @@ class LiveRun(WorkingRun):
     def history(self) -> Iterator[DecisionRecorded]:
         """The present run's decisions in order."""
         prefix = run_prefix(b"H", self.workflow_id, self.run_id)
-        for _, value in self._reader.scan(prefix, after(prefix)):
+        for _, value in self._reader.of_run(self.workflow_id, prefix):
             yield history_record(value)
 
     def forget(self) -> None:

@@ -44,6 +44,7 @@ def _sweep_runs(layer: Layer, rows: Overlay, day: int) -> bool:
         if count == ROWS_MAX:
             return True
         workflow_id, run_id = parse_closed_key(key)
+        layer.touched.add(workflow_id)
         prefix = run_prefix(b"H", workflow_id, run_id)
         for history_key, _ in rows.scan(prefix, after(prefix)):
             if left == 0:
@@ -54,6 +55,5 @@ def _sweep_runs(layer: Layer, rows: Overlay, day: int) -> bool:
         row = unpack_run(header) if header is not None else None
         if row is not None and row.run_id == run_id and row.status in CLOSED:
             layer.writes[run_key(workflow_id)] = None
-            layer.touched.add(workflow_id)
         layer.writes[key] = None
     return False

@@ -1,0 +1,43 @@
+"""Do layers that are not committed yet look like rows to the next decision?"""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.engine.runtime.overlay import Layer, Overlay
+from penstock.engine.store.memory import MemoryStore
+
+
+def layer(touched: str, **writes: bytes | None) -> Layer:
+    made = Layer(0, 1)
+    made.touched.add(touched)
+    made.writes = {key.encode(): value for key, value in writes.items()}
+    return made
+
+
+@pytest.fixture
+def overlay() -> Overlay:
+    """A store under two layers: run `a` lost a row and had one changed, `b` has a new one."""
+    store = MemoryStore()
+    store.write({b"Ha1": b"old", b"Ha2": b"old", b"Hb1": b"old"})
+    found = Overlay(store)
+    found.layers = [layer("a", Ha1=None, Ha3=b"new"), layer("b", Hb2=b"new"), layer("a", Ha2=b"new")]
+    return found
+
+
+def test_later_layers_count(overlay: Overlay) -> None:
+    """A row is what the latest layer says, and gone where that deleted it."""
+    assert [overlay.get(key) for key in (b"Ha1", b"Ha2", b"Ha3", b"Hb1")] == [None, b"new", b"new", b"old"]
+    assert list(overlay.scan(b"H", b"I")) == [
+        (b"Ha2", b"new"),
+        (b"Ha3", b"new"),
+        (b"Hb1", b"old"),
+        (b"Hb2", b"new"),
+    ]
+
+
+def test_rows_of_one_run(overlay: Overlay) -> None:
+    """The rows of one run are those of a whole scan, although layers that did not touch it are passed over."""
+    assert list(overlay.of_run("a", b"Ha")) == [(b"Ha2", b"new"), (b"Ha3", b"new")]
+    assert list(overlay.of_run("b", b"Hb")) == [(b"Hb1", b"old"), (b"Hb2", b"new")]
+    assert list(overlay.of_run("c", b"Hc")) == []
