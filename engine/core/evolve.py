@@ -11,6 +11,7 @@ from penstock.engine.core.machines import activity, child, run, timer
 from penstock.engine.core.rows import (
     ActivityRow,
     ChildRow,
+    Listening,
     RunRow,
     TimerRow,
     awaiter_key,
@@ -30,11 +31,13 @@ def evolve(working: WorkingRun, event: Any, now_ms: int) -> None:
     _APPLY[type(event)](working, event, now_ms)
 
 
-def write_header(working: WorkingRun, numbered: int) -> None:
-    """Write the run's header after a decision of which `numbered` events stand in the history."""
+def write_header(working: WorkingRun, numbered: int, listening: Listening | None) -> None:
+    """Write the run's header after a decision of which `numbered` events stand in the history, and after which its code
+    listens for this."""
     row = working.row
     if row is not None:
         row.next_number += numbered
+        row.listening = listening
         working.writes[working.header_key] = pack(row)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import itertools
+import operator
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ import msgspec
 
 from penstock.engine.core import guards
 from penstock.engine.core.loop import OrderFuture, WorkflowLoop
+from penstock.engine.core.rows import Listening
 from penstock.schemas import events as e
 from penstock.schemas.errors import (
     ActivityFailed,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from penstock.schemas.call import Call
 
 ROUNDS_MAX = 100_000
+NAMES_MAX, NAME_CHARS_MAX = 20, 100  # of signals in a run's header
 _IN_CIRCLES = (
     f"Conditions of the workflow became true {ROUNDS_MAX:,} times without its waiting for an activity, a signal or a "
     "timer; await one of them between two wait_condition()."
@@ -261,14 +265,33 @@ class Program:
 
     # Signals and conditions.
 
+    def listening(self) -> Listening | None:
+        """What the code waits for besides its orders, and which signals it has not read; None for neither."""
+        if not (self._signal_waiters or self._signals or self.conditions):
+            return None
+        awaited = [name for name, waiters in self._signal_waiters.items() if not all(map(_is_done, waiters))]
+        found = Listening(
+            awaited=tuple(name[:NAME_CHARS_MAX] for name in sorted(awaited)[:NAMES_MAX]),
+            conditions=sum(not future.done() for _, future in self.conditions),
+            unread={
+                name[:NAME_CHARS_MAX]: len(values)
+                for name, values in itertools.islice(self._signals.items(), NAMES_MAX)
+                if values
+            },
+        )
+        return found if found != Listening() else None
+
     def signal_future(self, name: str) -> asyncio.Future[Any]:
         """The next value of that signal: one that waits already, or the next to come."""
         future = self.loop.create_future()
         buffered = self._signals.get(name)
         if buffered:
             future.set_result(buffered.popleft())
-        else:
-            self._signal_waiters.setdefault(name, deque()).append(future)
+            return future
+        waiters = self._signal_waiters.setdefault(name, deque())
+        while waiters and waiters[0].done():  # of those who gave up: code may look again and again
+            waiters.popleft()
+        waiters.append(future)
         return future
 
     def signal_unread(self, name: str, value: bytes) -> None:
@@ -373,6 +396,9 @@ class Program:
         if self._main is not None and self._cancel_reason is None:
             self._cancel_reason = fact.reason
             self._main.cancel()
+
+
+_is_done = operator.methodcaller("done")
 
 
 def _holds(test: Callable[[], bool], future: asyncio.Future[Any]) -> bool:

@@ -35,10 +35,20 @@ class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     failure: Failure | None = None
 
 
-class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
-    """The header of a workflow id's present run: the working copy that `evolve` alone changes.
+class Listening(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """What a run's code listens for, for those who look: signals by name and how many conditions it waits for, and
+    which signals lie there that it has not read, with their numbers. A few names each."""
 
-    `at_hand`: pending activities that have no row of their own, by sequence (state.py says which)."""
+    awaited: tuple[str, ...] = ()
+    conditions: int = 0
+    unread: dict[str, int] = {}
+
+
+class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
+    """The header of a workflow id's present run: the working copy that evolve.py alone changes.
+
+    `at_hand`: pending activities that have no row of their own, by sequence (state.py says which). `listening` is None
+    for a run that listens for nothing."""
 
     workflow_id: str
     run_id: str
@@ -62,6 +72,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     blocked_message: str = ""
     reason: str = ""
     at_hand: dict[int, ActivityRow] = {}
+    listening: Listening | None = None
 
 
 class TimerRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.engine.core.program import Program
 from penstock.engine.core.replayer import history_record, rebuild
-from penstock.engine.core.rows import run_key, run_prefix, unpack_run
+from penstock.engine.core.rows import Listening, run_key, run_prefix, unpack_run
 from penstock.engine.core.state import RowReader, WorkingRun
 from penstock.engine.core.workflow import WorkflowDefinition
 from penstock.schemas.envelope import DecisionRecorded
@@ -67,6 +67,12 @@ class LiveRun(WorkingRun):
         prefix = run_prefix(b"H", self.workflow_id, self.run_id)
         for _, value in self._reader.of_run(self.workflow_id, prefix):
             yield history_record(value)
+
+    def listening(self) -> Listening | None:
+        """What the code listens for; while it is not in memory, it listens for what it last did."""
+        if self._program is not None:
+            return self._program.listening()
+        return self.row.listening if self.row is not None else None
 
     def forget(self) -> None:
         """Drop the code; it can be rebuilt."""

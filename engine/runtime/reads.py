@@ -11,6 +11,7 @@ from penstock.engine.core.replayer import history_record
 from penstock.engine.core.rows import (
     SHARD_KEY,
     ActivityRow,
+    Listening,
     RunRow,
     after,
     parse_due_key,
@@ -37,6 +38,10 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
     described["failure"] = plain(row.failure)
     described["pending_activities"] = [_activity(pending) for pending in _activities(store, row)]
     described["pending_timers"] = [plain(unpack_timer(value)) for value in _rows(store, b"t", row)]
+    listening = row.listening or Listening()
+    described["signals_awaited"] = list(listening.awaited)
+    described["conditions_awaited"] = listening.conditions
+    described["signals_unread"] = listening.unread
     described["pending_children"] = [plain(unpack_child(value)) for value in _rows(store, b"C", row)]
     return described
 

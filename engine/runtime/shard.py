@@ -319,7 +319,7 @@ class Shard:
         for event in decision.events:
             cause(found, run, event, self.number, now_ms)
             evolve(run, event, now_ms)
-        write_header(run, 0 if decision.unnumbered else len(decision.events))
+        write_header(run, 0 if decision.unnumbered else len(decision.events), run.listening())
         problem = self._outputs.problem(found) if found.tasks else None
         if problem is None:
             made = self._outputs.records(run, decision, found, first, self._decided + 1, trigger, now_ms)

@@ -57,6 +57,9 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     elif run.get("cancel_requested"):
         blocked = run["status"] == "blocked"
         yield "cancel", f"requested; its code {'hears of it when it goes on' if blocked else 'may be cleaning up'}"
+    if unread := run.get("signals_unread"):
+        told = (f"{name} ({count} of them)" if count > 1 else name for name, count in unread.items())
+        yield "unread", f"signal {', '.join(told)}, for which its code has not waited"
     if run["status"] == "completed":
         yield "result", compact(run.get("result"))
     if run.get("reason"):
@@ -74,8 +77,16 @@ def _traceback(run: Json) -> list[str]:
 
 
 def _waits(run: Json, now_ms: int) -> list[str]:
-    waits = [f"for {wait}" for wait in _pending(run, now_ms)]
-    return waits or ["for a signal or a condition: no activity, timer or child is under way"]
+    waits = [f"for {wait}" for wait in (*_pending(run, now_ms), *_listening(run))]
+    return waits or ["for something in its own code: no activity, timer, child, signal or condition"]
+
+
+def _listening(run: Json) -> Iterator[str]:
+    """`signal approval`, `2 conditions`."""
+    for name in run.get("signals_awaited") or ():
+        yield f"signal {name}"
+    if count := run.get("conditions_awaited"):
+        yield "a condition" if count == 1 else f"{count} conditions"
 
 
 def _pending(run: Json, now_ms: int) -> list[str]:

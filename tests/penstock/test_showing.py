@@ -18,7 +18,7 @@ RUN = {
     "failure": None, "blocked_reason": None, "blocked_message": None, "parent_workflow_id": None,
     "pending_activities": [], "pending_timers": [], "pending_children": [],
 }  # fmt: skip
-NOTHING = "a signal or a condition: no activity, timer or child is under way"
+NOTHING = "something in its own code: no activity, timer, child, signal or condition"
 
 
 def activity(name, attempt=1, **facts):
@@ -76,6 +76,21 @@ def test_an_activity_that_is_being_tried_again(shown):
     assert line.endswith(
         "activity charge, attempt 3 on default, scheduled 5 s ago; attempt 2 failed: CardDeclined: no funds"
     )
+
+
+def test_signals_and_conditions(shown):
+    """What code listens for is named after what is under way, and signals that nobody has read are told."""
+    lines = shown(
+        pending_timers=[{"due_ms": NOW_MS + HOUR_MS}], signals_awaited=["approval", "stop"], conditions_awaited=2,
+        signals_unread={"aproval": 2, "other": 1},
+    )  # fmt: skip
+    assert lines[1:] == [
+        "  unread   signal aproval (2 of them), other, for which its code has not waited",
+        f"  waits    for a timer due at {output.clock(NOW_MS + HOUR_MS)[:8]} (in 60 min)",
+        "           for signal approval",
+        "           for signal stop",
+        "           for 2 conditions",
+    ]
 
 
 def test_timers(shown):

@@ -88,6 +88,15 @@ async def approved() -> str:
 
 
 @workflow
+async def looks_again() -> int:
+    while True:
+        try:
+            return await price.wait(timeout="1h")
+        except TimeoutError:
+            continue
+
+
+@workflow
 async def retried(n: int) -> str:
     try:
         return str(await shaky(n))

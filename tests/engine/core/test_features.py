@@ -96,6 +96,40 @@ def test_signal_in_time_cancels_the_timer() -> None:
     assert "TimerCancelled" in stage.events()
 
 
+def listening(stage: Stage) -> tuple[list[str], dict[str, int]]:
+    described = stage.described()
+    return described["signals_awaited"], described["signals_unread"]
+
+
+def test_what_a_run_listens_for_is_told() -> None:
+    """The signal that code waits for and those that it has not read are told at each step, across a restart too."""
+    stage = Stage(flows.approved)
+    stage.start(flows.approved)
+    assert listening(stage) == (["price"], {})
+    for _ in range(2):
+        stage.signal("prcie")
+        stage.restart()
+    assert listening(stage) == (["price"], {"prcie": 2})
+    stage.signal("price", 5)
+    assert listening(stage) == ([], {"prcie": 2})
+
+
+def test_conditions_that_a_run_waits_for_are_counted() -> None:
+    """A run that waits for a condition tells so."""
+    stage = Stage(flows.conditional)
+    stage.start(flows.conditional)
+    assert stage.described()["conditions_awaited"] == 1
+
+
+def test_readers_that_gave_up_are_forgotten() -> None:
+    """Code that waits for a signal again and again, each time in vain, keeps no trace of it."""
+    stage = Stage(flows.looks_again)
+    stage.start(flows.looks_again)
+    stage.advance(3600 * 50)
+    program = stage.nodes[0].runs.get("run-1").program()
+    assert len(program._signal_waiters["price"]) == 1
+
+
 def test_signal_that_nobody_declares_is_noted() -> None:
     """A signal under a name that no module declares, perhaps a misspelt one, is kept, and its sender hears so."""
     stage = Stage(flows.travel)
