@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ class Engine:
 
     def __init__(
         self,
-        hosted: Hosted | Sequence[Hosted] = (),
+        hosted: Hosted | Iterable[Hosted] = (),
         url: str | None = None,
         *,
         namespace: str | None = None,
@@ -122,9 +122,9 @@ class Engine:
                 await asyncio.to_thread(log.close)
 
 
-def listed(hosted: Hosted | Sequence[Hosted]) -> list[Hosted]:
+def listed(hosted: Hosted | Iterable[Hosted]) -> list[Hosted]:
     """One thing to host, or several, as a list."""
-    if isinstance(hosted, Sequence) and not isinstance(hosted, str):
+    if isinstance(hosted, Iterable) and not isinstance(hosted, str):
         return list(hosted)
     return [hosted]
 

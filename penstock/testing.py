@@ -12,59 +12,104 @@ is refused more strictly than in production (`datetime.now()` too).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import structlog
 
 from penstock.embedding import Engine, Hosted, listed
 from penstock.engine.core import guards
+from penstock.engine.core.rows import NEVER_MS, DueKey
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.reads import Attempt, outlook
+from penstock.engine.runtime.shard import ShardLimits
 from penstock.schemas.durations import Duration, duration_ms
 from penstock.schemas.errors import NotAnswered, UserError
 
 ATTEMPTS_AWAITED_S = 1.0
-REST_AWAITED_S = 30.0
+STANDSTILL_S = 30.0
+TOLD_EVERY_S = 10.0
 LOOK_EVERY_S = 0.002
 
 _log = structlog.get_logger(__name__)
 
 
-class Rest(NamedTuple):
-    """Nothing is to be decided: what comes next without a record (epoch ms, if anything), and what is with workers."""
+class Look(NamedTuple):
+    """What all shards together may do next. `at_rest`: nothing can be decided before time passes; `inputs`: how many
+    were decided so far; `due`: the earliest timer or retry; `attempts`: those that are with the workers."""
 
-    due_ms: int | None
-    attempts: frozenset[Attempt]
+    at_rest: bool
+    inputs: int
+    due: DueKey | None = None
+    attempts: frozenset[Attempt] = frozenset()
 
 
 class SkippingClock:
-    """The real clock, some way ahead."""
+    """The real clock, some way ahead; it stands while time is skipped, so that what is decided then is not late."""
 
     def __init__(self, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
         self._clock_ms = clock_ms
-        self._ahead_ms = 0
+        self._ahead_ms = self._standing_ms = self._holds = 0
 
     def __call__(self) -> int:
-        return self._clock_ms() + self._ahead_ms
+        return self._standing_ms if self._holds else self._clock_ms() + self._ahead_ms
+
+    @contextlib.contextmanager
+    def standing(self) -> Iterator[None]:
+        """Let it stand within the block. Blocks may overlap."""
+        self._standing_ms = self()
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._ahead_ms = self._standing_ms - self._clock_ms()
+            self._holds -= 1
 
     def move_to(self, epoch_ms: int) -> None:
-        """Let it be `epoch_ms` now; a moment that has passed changes nothing."""
-        self._ahead_ms += max(0, epoch_ms - self())
+        """Let it be `epoch_ms` now, while it stands; a moment that has passed changes nothing."""
+        self._standing_ms = max(self._standing_ms, epoch_ms)
+
+
+class Patience:
+    """Which attempts are still awaited? Each for a second of real time, and for a second after any other one ended:
+    those that wait for their turn are not the slow ones. One that was given up is not awaited again."""
+
+    def __init__(self) -> None:
+        self._seen_s: dict[Attempt, float] = {}
+        self._given_up: frozenset[Attempt] = frozenset()
+        self._ended_s = 0.0
+
+    def is_over(self, attempts: frozenset[Attempt]) -> bool:
+        """Whether none of these, which are with the workers now, is awaited."""
+        now_s = time.monotonic()
+        if self._seen_s.keys() - attempts:
+            self._ended_s = now_s
+        self._seen_s = {one: self._seen_s.get(one, now_s) for one in attempts}
+        awaited = attempts - self._given_up
+        if not awaited:
+            return True
+        since_s = max(self._ended_s, *(self._seen_s[one] for one in awaited))
+        if now_s < since_s + ATTEMPTS_AWAITED_S:
+            return False
+        self._given_up |= awaited
+        told = sorted(f"{one.workflow_id} #{one.sequence}" for one in awaited)
+        _log.info("time passes while activities run on", activities=told[:10])
+        return True
 
 
 class TestEngine(Engine):
     """An Engine on a log in memory, for tests. `hosted` as for Engine: modules, workflows, activities, or one list."""
 
     __test__ = False  # the name invites pytest to collect it
-    _driver = DriverSettings(idle_s=0.02)  # how soon it sees that time was moved
+    # It sees soon that time was moved, and keeps what closed a month ago: for its test that is no time at all.
+    _driver = DriverSettings(idle_s=0.005, limits=ShardLimits(closed_kept_ms=NEVER_MS))
 
-    def __init__(self, *hosted: Hosted | Sequence[Hosted], concurrency: int = 100) -> None:
+    def __init__(self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100) -> None:
         self._clock = SkippingClock()
         all_hosted = [one for given in hosted for one in listed(given)]
         super().__init__(all_hosted, "embedded::memory:", concurrency=concurrency, clock_ms=self._clock)
-        self._unawaited: frozenset[Attempt] = frozenset()
 
     async def __aenter__(self) -> TestEngine:
         guards.install(strict=True)
@@ -76,55 +121,63 @@ class TestEngine(Engine):
         causes has happened before the next one does. Time stands at the end of `duration` when this returns, and no
         workflow has anything to do then.
 
-        Attempts of activities are awaited too, but for a second of real time at most. Raises BadDuration; NotAnswered
-        when workflows do not come to rest within 30 s of real time; what ended the processor or the worker early.
+        Activities take their real time: each attempt is awaited for a second, longer while others end before it.
+        Raises BadDuration; NotAnswered when workflows stand still for 30 s of real time although they have something to
+        do; what ended the processor or the worker early.
         """
-        end_ms = self._clock() + duration_ms(duration)
-        while True:
-            due_ms = await self._rest()
-            if due_ms is None or due_ms > end_ms:
-                break
-            self._clock.move_to(due_ms)
-        self._clock.move_to(end_ms)
+        with self._clock.standing():
+            end_ms = self._clock() + duration_ms(duration)
+            patience, told_s = Patience(), time.monotonic() + TOLD_EVERY_S
+            while (due := await self._next_due(patience)) is not None and due.due_ms <= end_ms:
+                if time.monotonic() > told_s:
+                    told_s = time.monotonic() + TOLD_EVERY_S
+                    self._tell(due, end_ms)
+                self._clock.move_to(due.due_ms)
+            self._clock.move_to(end_ms)
 
-    async def _rest(self) -> int | None:
-        """Wait until nothing happens any more without time passing; when time brings the next thing, if ever."""
-        began_s = time.monotonic()
+    def _tell(self, due: DueKey, end_ms: int) -> None:
+        _log.warning(
+            "skipping time takes long, since much comes due on the way",
+            next=f"{'a timer' if due.kind == 't' else 'the next attempt of activity'} #{due.sequence}",
+            workflow_id=due.workflow_id,
+            left=f"{(end_ms - due.due_ms) / 3_600_000:.1f} h",
+        )
+
+    async def _next_due(self, patience: Patience) -> DueKey | None:
+        """Wait until nothing happens any more without time passing; what time brings next, if anything."""
+        inputs, moved_s = -1, time.monotonic()
         while True:
             seen = await asyncio.to_thread(self._look)
-            if seen is not None:
-                waiting = seen.attempts - self._unawaited
-                if not waiting:
-                    return seen.due_ms
-                if time.monotonic() > began_s + ATTEMPTS_AWAITED_S:
-                    self._unawaited = seen.attempts
-                    told = sorted(f"{one.workflow_id} #{one.sequence}" for one in waiting)
-                    _log.info("time passes while activities run on", activities=told[:10])
-                    return seen.due_ms
-            if time.monotonic() > began_s + REST_AWAITED_S:
-                raise NotAnswered(f"the workflows under test did not come to rest within {REST_AWAITED_S:g} s.")
+            if seen.at_rest and patience.is_over(seen.attempts):
+                return seen.due
+            if seen.inputs != inputs or seen.attempts:
+                inputs, moved_s = seen.inputs, time.monotonic()
+            elif time.monotonic() > moved_s + STANDSTILL_S:
+                raise NotAnswered(f"the workflows under test stood still for {STANDSTILL_S:g} s, with work left to do.")
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _look(self) -> Rest | None:
-        """Whether all shards are at rest; None while they have something to do.
-
-        Each shard's inputs are counted before its rows are read, and compared with the log after that: whatever
+    def _look(self) -> Look:
+        """Each shard's inputs are counted before its rows are read, and compared with the log after that: whatever
         happens in between shows as something to do."""
-        if self._processor is None or self._reach is None or self._log is None:
+        processor, reach, log = self._processor, self._reach, self._log
+        if processor is None or reach is None or log is None:
             raise UserError("this engine does not run: use it inside `async with TestEngine(…) as engine:`.")
         for part in self._parts:
             if part.error is not None:
                 raise part.error
-        now_ms, stores, topics = self._clock(), self._processor.stores(), self._reach.topics
-        shards = {number: outlook(store) for number, store in stores.items()}
-        if len(shards) < self._reach.shards:
-            return None
-        inputs = [(topic, number) for number in shards for topic in (topics.commands, topics.results)]
-        for (topic, number), (first, end) in self._log.ends(inputs).items():
-            if shards[number].offsets.get(topic, first) < end:
-                return None
-        due = [shard.due_ms for shard in shards.values() if shard.due_ms is not None]
-        if due and min(due) <= now_ms:
-            return None
+        now_ms = self._clock()
+        shards = {number: outlook(store) for number, store in processor.stores().items()}
+        inputs = sum(sum(shard.offsets.values()) for shard in shards.values())
+        due = min((shard.due for shard in shards.values() if shard.due is not None), key=_due_ms, default=None)
+        ends = log.ends(
+            [(topic, number) for number in shards for topic in (reach.topics.commands, reach.topics.results)]
+        )
+        unread = any(shards[number].offsets.get(topic, first) < end for (topic, number), (first, end) in ends.items())
+        if len(shards) < reach.shards or unread or (due is not None and due.due_ms <= now_ms):
+            return Look(at_rest=False, inputs=inputs)
         attempts = frozenset[Attempt]().union(*(shard.attempts for shard in shards.values()))
-        return Rest(min(due, default=None), attempts)
+        return Look(at_rest=True, inputs=inputs, due=due, attempts=attempts)
+
+
+def _due_ms(due: DueKey) -> int:
+    return due.due_ms

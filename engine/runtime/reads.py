@@ -11,6 +11,7 @@ from penstock.engine.core.replayer import history_record
 from penstock.engine.core.rows import (
     SHARD_KEY,
     ActivityRow,
+    DueKey,
     Listening,
     RunRow,
     after,
@@ -92,11 +93,11 @@ class Attempt(NamedTuple):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """What a shard may do next. `offsets`: the next input of each topic; `due_ms`: when the earliest timer or retry is
-    due, None without any; `attempts`: those that are with the workers."""
+    """What a shard may do next. `offsets`: the next input of each topic; `due`: the earliest timer or retry, None
+    without any; `attempts`: those that are with the workers."""
 
     offsets: dict[str, int]
-    due_ms: int | None
+    due: DueKey | None
     attempts: frozenset[Attempt]
 
 
@@ -104,7 +105,7 @@ def outlook(store: StoreReader) -> Outlook:
     """What the shard may do next. Of rows that are written meanwhile it errs on the side of more to do."""
     data = store.get(SHARD_KEY)
     offsets = unpack_shard(data).offsets if data is not None else {}
-    due_ms = next((parse_due_key(key).due_ms for key, _ in store.scan(b"T", b"U")), None)
+    due = next((parse_due_key(key) for key, _ in store.scan(b"T", b"U")), None)
     attempts: set[Attempt] = set()
     for _, value in store.scan(b"R", b"S"):
         row = unpack_run(value)
@@ -114,7 +115,7 @@ def outlook(store: StoreReader) -> Outlook:
                 for pending in _activities(store, row)
                 if not pending.retry_ms
             )
-    return Outlook(offsets=offsets, due_ms=due_ms, attempts=frozenset(attempts))
+    return Outlook(offsets=offsets, due=due, attempts=frozenset(attempts))
 
 
 def summary(row: RunRow) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import asyncio
 import datetime as dt
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from penstock import BadDuration, WorkflowFailed, activity, now, sleep, testing, workflow
+from penstock import BadDuration, WorkflowFailed, activity, now, sleep, workflow
 from penstock.client import Run
 from penstock.schemas.errors import BadInput, UserError
 from penstock.testing import TestEngine
@@ -39,8 +39,23 @@ async def thrice(days: float) -> list[float]:
     for _ in range(3):
         await sleep(f"{days}d")
         await greet("ann")
-        ended.append(round((now() - began).total_seconds() / 3600, 2))
+        ended.append((now() - began).total_seconds() / 3600)
     return ended
+
+
+@activity(name="testing-nap")
+async def nap() -> None:
+    await asyncio.sleep(0.15)
+
+
+@workflow(name="testing-naps")
+async def naps(together: int, after_each_other: int) -> float:
+    """How many hours so many naps took."""
+    began = now()
+    await asyncio.gather(*(nap() for _ in range(together)))
+    for _ in range(after_each_other):
+        await nap()
+    return round((now() - began).total_seconds() / 3600, 2)
 
 
 @activity(name="testing-unwilling", retries=2, backoff=["1h", "10h"])
@@ -55,7 +70,7 @@ def unwilling() -> str:
 async def insists() -> float:
     began = now()
     await unwilling()
-    return round((now() - began).total_seconds() / 3600, 2)
+    return round((now() - began).total_seconds() / 3600, 3)
 
 
 @activity(name="testing-slow")
@@ -76,7 +91,7 @@ async def careless() -> str:
 
 def with_engine(use: Callable[[TestEngine], Awaitable[R]], *hosted: object) -> R:
     async def inside() -> R:
-        async with TestEngine(*hosted) as engine:
+        async with TestEngine(*hosted, concurrency=10) as engine:
             return await asyncio.wait_for(use(engine), 60)
 
     return asyncio.run(inside())
@@ -84,6 +99,13 @@ def with_engine(use: Callable[[TestEngine], Awaitable[R]], *hosted: object) -> R
 
 async def status(run: Run[object]) -> str:
     return str((await run.describe())["status"])
+
+
+async def at_once(run: Run[Any]) -> Any:
+    """The run's result as it is known now, without any waiting."""
+    described = await run.describe()
+    assert described["status"] == "completed"
+    return described["result"]
 
 
 def test_thirty_days_pass_at_once() -> None:
@@ -103,7 +125,7 @@ def test_each_timer_has_its_own_time() -> None:
     async def use(engine: TestEngine) -> tuple[list[float], list[float]]:
         runs = [await engine.client.start(thrice(days), id=f"{days}") for days in (1, 1.5)]
         await engine.skip("4.5d")
-        first, second = [await run.result(timeout="20s") for run in runs]
+        first, second = [await at_once(run) for run in runs]
         return first, second
 
     assert with_engine(use, thrice, greet) == ([24.0, 48.0, 72.0], [36.0, 72.0, 108.0])
@@ -128,28 +150,63 @@ def test_retries_pass_too() -> None:
 
     async def use(engine: TestEngine) -> float:
         run = await engine.client.start(insists(), id="x")
-        await engine.skip("12h")
-        return await run.result(timeout="20s")
+        await engine.skip("11h")
+        return await at_once(run)
 
     attempts.clear()
     assert with_engine(use, insists, unwilling) == 11.0
 
 
-def test_a_long_activity_does_not_hold_time_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An activity that does not end is awaited for its second only, once; skipping returns and the run goes on."""
-    monkeypatch.setattr(testing, "ATTEMPTS_AWAITED_S", 0.1)
+def test_a_long_activity_does_not_hold_time_up() -> None:
+    """An activity that does not end is awaited for its second only, by each skip anew; the run goes on when it ends."""
     hold.clear()
 
     async def use(engine: TestEngine) -> list[str]:
         run = await engine.client.start(drags_on(), id="x")
         seen = []
-        for _ in range(3):
+        for _ in range(2):
             await engine.skip("1h")
             seen.append(await status(run))
             hold.set()
         return seen
 
-    assert with_engine(use, drags_on, slow) == ["running", "running", "completed"]
+    assert with_engine(use, drags_on, slow) == ["running", "completed"]
+
+
+@pytest.mark.parametrize("many", [(100, 0), (0, 12)], ids=["waiting for their turn", "in a row"])
+def test_quick_activities_take_no_durable_time(many: tuple[int, int]) -> None:
+    """However many activities wait for their turn or follow each other, time does not go on while they do."""
+
+    async def use(engine: TestEngine) -> float:
+        await engine.client.start(thrice(0.5), id="another")
+        run = await engine.client.start(naps(*many), id="x")
+        await engine.skip("2d")
+        hours: float = await at_once(run)
+        return hours
+
+    assert with_engine(use, naps, thrice, nap, greet) == 0.0
+
+
+def test_runs_that_closed_long_ago_can_be_read() -> None:
+    """What closed on the way stays: for the test it has just happened."""
+
+    async def use(engine: TestEngine) -> list[list[float]]:
+        runs = [await engine.client.start(thrice(1), id=f"{number}") for number in range(3)]
+        await engine.skip("90d")
+        return [await run.result(timeout="20s") for run in runs]
+
+    assert with_engine(use, thrice, greet) == [[24.0, 48.0, 72.0]] * 3
+
+
+def test_skips_may_overlap() -> None:
+    """Two skips at once end at the later of their moments, and no timer is missed."""
+
+    async def use(engine: TestEngine) -> list[float]:
+        run = await engine.client.start(thrice(1), id="x")
+        await asyncio.gather(engine.skip("1d"), engine.skip("3d"))
+        return await at_once(run)
+
+    assert with_engine(use, thrice, greet) == [24.0, 48.0, 72.0]
 
 
 def test_bad_skips() -> None:
@@ -167,11 +224,12 @@ def test_bad_skips() -> None:
 def test_a_list_is_hosted_too() -> None:
     """TestEngine takes a list as Engine does."""
 
-    async def use(engine: TestEngine) -> list[float]:
-        run = await engine.client.start(thrice(0), id="x")
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(patient("ann"), id="x")
+        await engine.skip("30d")
         return await run.result(timeout="20s")
 
-    assert with_engine(use, [thrice, greet]) == [0.0, 0.0, 0.0]
+    assert with_engine(use, [patient, greet]) == "hello ann"
 
 
 def test_two_of_one_name_are_refused() -> None:
