@@ -7,6 +7,7 @@ history, list) is asked of the processors over HTTP (reads.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -30,8 +31,8 @@ from penstock.schemas.commands import (
     TerminateWorkflow,
 )
 from penstock.schemas.durations import Duration, duration_ms
-from penstock.schemas.errors import BadInput, BadName, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
-from penstock.schemas.ids import check_workflow_id
+from penstock.schemas.errors import BadInput, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
+from penstock.schemas.ids import check_signal_name, check_workflow_id
 from penstock.schemas.payload import Adapter, adapter_for, check_size
 from penstock.schemas.replies import Accepted, Rejected, Reply, RunClosed
 from penstock.topics.catalogue import Topics
@@ -49,6 +50,8 @@ JsonList = list[dict[str, Any]]  # named here, since inside Client `list` is the
 ANSWER_TIMEOUT_S = 30.0
 ASK_AGAIN_S = 600.0  # replies are kept an hour: a long wait asks anew well before that
 IN_FLIGHT_MAX = 500
+LOOKS = 2  # where a processor was, and where one is now
+LOOK_TIMEOUT_S = 1.0
 STORE_LAG_S = 2.0
 STORE_LOOK_S = 0.01
 CLOSING = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated")
@@ -338,8 +341,7 @@ class Run(Generic[R]):
 
     async def signal_json(self, signal: str, value: bytes) -> None:
         """Send a signal whose value is JSON bytes already; otherwise as `signal`."""
-        if not signal:
-            raise BadName(f"the signal to {self.id} has no name: give the one that its workflow waits for.")
+        check_signal_name(signal)
         check_size(value, what=f"the value of signal {signal}")
         accepted = await self._order(SignalWorkflow(signal=signal, input=value, **self._target()))
         if accepted.note:
@@ -377,9 +379,10 @@ class Run(Generic[R]):
         await asyncio.sleep(silence.after_s)
         while True:
             if silence.may_look():
-                if await self._client.reads.is_served(self.id, here=self._client.settings.embedded):
+                served = await self._client.reads.is_served(self.id, here=self._client.settings.embedded)
+                if served:
                     silence.broken()
-                else:
+                elif served is not None:
                     silence.of_result(self.id, seconds_left(deadline))
             await asyncio.sleep(silence.look_every_s)
 
@@ -396,9 +399,13 @@ class Run(Generic[R]):
     async def _not_closed(self) -> StillRunning:
         """What is told of a run that was not awaited to its end: it goes on, or there is nobody to ask."""
         settings = self._client.settings
-        if not await self._client.reads.is_served(self.id, here=settings.embedded, attempts=1):
-            remedy = self._client.exchange.silence.remedy
-            return StillRunning(f"no processor answered in time, so nobody can tell whether {self.id} closed: {remedy}")
+        served: bool | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                served = await self._client.reads.is_served(self.id, here=settings.embedded, attempts=LOOKS)
+        if not served:
+            remedy = "is the log away?" if served is None else self._client.exchange.silence.remedy
+            return StillRunning(f"nobody answered in time, so it is not known whether {self.id} closed: {remedy}")
         where = "`describe()`" if settings.in_memory else f"`penstock show {self.id}`"
         return StillRunning(
             f"{self.id} did not close in time; its run stays open, and {where} tells what it waits for."

@@ -12,7 +12,7 @@ import httpx
 import structlog
 
 from penstock.schemas.codec import decode
-from penstock.schemas.errors import LogError, NotAnswered, PenstockError, Undecodable, WorkflowNotFound
+from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, PenstockError, Undecodable, WorkflowNotFound
 from penstock.schemas.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
@@ -74,13 +74,16 @@ class Reads:
                 return found[: int(filters.get("limit", len(found)))]
         raise self._nobody(sorted(set(range(self._shards)) - set(self._addresses)))
 
-    async def is_served(self, workflow_id: str, *, here: bool, attempts: int = ATTEMPTS_MAX) -> bool:
-        """Whether a processor has the id's shard. `here`: they all run on this machine. Others are within no reach of
-        reads, so that what they declared in `registry` is believed."""
+    async def is_served(self, workflow_id: str, *, here: bool, attempts: int = ATTEMPTS_MAX) -> bool | None:
+        """Whether a processor has the id's shard; None if the log does not tell. `here`: they all run on this machine.
+        Others are within no reach of reads, so that what they declared in `registry` is believed."""
         try:
             await self._of_one(workflow_id, "", attempts=attempts)
         except NotAnswered:
             return not here and partition_of(workflow_id, self._shards) in self._addresses
+        except LogUnavailable as error:
+            _log.debug("cannot look for who serves a run", workflow_id=workflow_id, error=str(error))
+            return None
         except PenstockError as error:  # also an answer: there is no such run, for example
             _log.debug("looked for who serves a run", workflow_id=workflow_id, error=str(error))
         return True

@@ -32,6 +32,14 @@ def check_message_id(text: str) -> MessageId:
     return MessageId(text)
 
 
+def check_signal_name(text: str) -> str:
+    """The text as a signal's name. Raises BadName as `check_workflow_id` does."""
+    if not text:
+        raise BadName("The signal's name is empty; give the one that the workflow waits for.")
+    _check_characters("signal's name", text)
+    return text
+
+
 def _check_characters(what: str, text: str) -> None:
     if "\0" in text:
         raise BadName(f"The {what} {text[:40]!r} holds a NUL character; leave it out.")

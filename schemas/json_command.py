@@ -24,7 +24,7 @@ from penstock.schemas.commands import (
     TerminateWorkflow,
 )
 from penstock.schemas.errors import BadName, Undecodable
-from penstock.schemas.ids import check_message_id, check_workflow_id
+from penstock.schemas.ids import check_message_id, check_signal_name, check_workflow_id
 
 ON_EXISTING = ("use_existing", "reject", "restart_closed")
 REPLY_TO_MAX = 2**31 - 1
@@ -115,12 +115,12 @@ def check(command: Command) -> None:
     try:
         check_workflow_id(command.workflow_id)
         check_message_id(command.message_id)
+        if isinstance(command, SignalWorkflow):
+            check_signal_name(command.signal)
     except BadName as error:
         raise Undecodable(f"{name}: {error}") from error
     if not NO_REPLY <= command.reply_to <= REPLY_TO_MAX:
         raise Undecodable(f"{name}: `reply_to` must be a partition, or -1 for no reply, not {command.reply_to}.")
-    if isinstance(command, SignalWorkflow) and not command.signal:
-        raise Undecodable(f"{name}: `signal` is empty; it must be {_SIGNAL['signal'].allowed}.")
     if isinstance(command, StartWorkflow) and command.on_existing not in ON_EXISTING:
         allowed = ", ".join(ON_EXISTING)
         raise Undecodable(f"{name}: `on_existing` must be one of {allowed}, not `{_short(command.on_existing)}`.")

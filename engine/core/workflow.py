@@ -18,7 +18,7 @@ from penstock.schemas.call import Call
 from penstock.schemas.durations import due_ms
 from penstock.schemas.errors import BadName, NotInWorkflow
 from penstock.schemas.events import ChildScheduled, ExternalCancelRequested, ExternalSignalSent
-from penstock.schemas.ids import check_workflow_id
+from penstock.schemas.ids import check_signal_name, check_workflow_id
 from penstock.schemas.payload import Adapter, Signature, adapter_for, check_size
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ T = TypeVar("T")
 Self = TypeVar("Self", bound="WorkflowCall[Any]")
 
 _definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
-# What signals take, by name, as modules declare them. Those that workflow code makes for itself are known to it alone.
+# What signals take, by name, as code of this process made them.
 _declared: dict[str, dict[Adapter[Any], None]] = {}
+DECLARED_MAX = 10_000  # names, and types of one name: code may make signals as it runs
+NAMES_TOLD_MAX, NAME_TOLD_CHARS_MAX = 10, 80
 
 
 class WorkflowCall(Call[R]):
@@ -130,12 +132,9 @@ class Signal(Generic[T]):
     @overload
     def __init__(self, name: str, type: type[T]) -> None: ...
     def __init__(self, name: str, type: Any = None) -> None:
-        if not name or "\x00" in name:
-            raise BadName("A signal needs a name of at least one character, without NUL.")
-        self.name = name
+        self.name = check_signal_name(name)
         self.adapter: Adapter[T] = adapter_for(type)
-        if not isinstance(asyncio._get_running_loop(), WorkflowLoop):
-            _declared.setdefault(name, {})[self.adapter] = None
+        _declare(self)
 
     async def wait(self, timeout: Moment | None = None) -> T:
         """The next value sent, first in first out; one that came earlier counts too.
@@ -166,10 +165,18 @@ class Signal(Generic[T]):
         return f"Signal({self.name!r})"
 
 
+def _declare(signal: Signal[Any]) -> None:
+    known = _declared.get(signal.name)
+    if known is None and len(_declared) < DECLARED_MAX:
+        known = _declared[signal.name] = {}
+    if known is not None and len(known) < DECLARED_MAX:
+        known[signal.adapter] = None
+
+
 def signal_problem(name: str, value: bytes) -> str:
     """Why `value` fits no signal of that name, in a sentence; empty when it fits or nobody declared the name."""
     problem = ""
-    for adapter in _declared.get(name, ()):
+    for adapter in tuple(_declared.get(name, ())):  # other threads may declare some meanwhile
         try:
             adapter.decode(value)
         except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
@@ -180,13 +187,16 @@ def signal_problem(name: str, value: bytes) -> str:
 
 
 def signal_note(name: str) -> str:
-    """What its sender should know about a signal that no module declares, perhaps a misspelt one; empty otherwise."""
-    if name in _declared:
+    """What its sender should know about a signal that nobody declared, perhaps a misspelt one; empty otherwise."""
+    if name in _declared or len(_declared) >= DECLARED_MAX:
         return ""
-    declared = ", ".join(sorted(_declared)) or "none"
+    declared = sorted(_declared)
+    told = [_within(known, NAME_TOLD_CHARS_MAX) for known in declared[:NAMES_TOLD_MAX]]
+    if len(declared) > NAMES_TOLD_MAX:
+        told.append(f"and {len(declared) - NAMES_TOLD_MAX} more")
     return (
-        f"no module of this processor declares a signal called {name!r} (declared: {declared}); "
-        "it is kept until the workflow reads one of that name"
+        f"no module of this processor declares a signal called {_within(name, NAME_TOLD_CHARS_MAX)!r} "
+        f"(declared: {', '.join(told) or 'none'}); it is kept until the workflow reads one of that name"
     )
 
 

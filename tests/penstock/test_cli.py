@@ -57,6 +57,7 @@ def namespace(tmp_path_factory):
     engine = Engine([str(folder / "cli_trial_workflows.py")], f"embedded:{folder}/log", namespace="cli")
     loop = LoopThread()
     loop.run(engine.__aenter__())
+    loop.run(engine.client.list())  # it serves: what its log says of that belongs to no test
     yield f"embedded:{folder}/log"
     loop.run(engine.__aexit__(None, None, None))
     loop.close()

@@ -234,8 +234,23 @@ def test_a_run_that_goes_on(log, processor):
 
 def test_a_run_that_nobody_has(log):
     """result() with a timeout claims nothing about the run where no processor answers, and says what helps."""
-    with pytest.raises(StillRunning, match=r"nobody can tell whether x closed: .*start `penstock dev"):
+    with pytest.raises(StillRunning, match=r"not known whether x closed: .*start `penstock dev"):
         with_client(log, lambda client: client.result("x", timeout="300ms"))
+
+
+def test_a_run_that_cannot_be_looked_for(log, monkeypatch):
+    """A look that nobody answers does not make result() much later than its timeout, nor claim anything."""
+    monkeypatch.setattr(client_module, "LOOK_TIMEOUT_S", 0.2)
+
+    async def use(client):
+        client.reads.is_served = hangs
+        with pytest.raises(StillRunning, match=r"not known whether x closed: is the log away\?"):
+            await client.result("x", timeout="300ms")
+
+    async def hangs(_, *, here, attempts=0):
+        await asyncio.sleep(60)
+
+    with_client(log, use)
 
 
 def test_a_signal_with_a_note(log, processor):
@@ -328,7 +343,7 @@ def test_what_is_refused_at_once(log):
             await client.start(parcel_of("a", 1), id="")
         with pytest.raises(BadName):
             client.get("x" * 256)
-        with pytest.raises(BadName, match="the signal to x has no name"):
+        with pytest.raises(BadName, match="signal's name is empty"):
             await client.signal("x", "")
         with pytest.raises(PayloadTooLarge, match="client-trial"):
             await client.start_by_name("client-trial", b'"' + b"x" * 1_000_000 + b'"')

@@ -226,4 +226,4 @@ def test_waiting_for_a_result_that_nobody_can_give(tmp_path):
     assert (ended.exit_code, ended.stdout) == (5, "")
     first, last = ended.stderr.splitlines()
     assert first.startswith(f"penstock: {UNSERVED}")
-    assert "nobody can tell whether x closed" in last
+    assert "not known whether x closed" in last

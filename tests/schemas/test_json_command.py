@@ -204,10 +204,11 @@ def test_avro_commands_obey_the_same_rules(change, sentence):
 
 
 def test_an_avro_signal_needs_a_name():
-    """A signal in Avro without a name is undecodable, as it is in JSON."""
-    command = SignalWorkflow(workflow_id="w", signal="", input=b"null")
-    with pytest.raises(Undecodable, match="SignalWorkflow: `signal` is empty; it must be the signal's name"):
-        decode_command(encode(command))
+    """A signal in Avro without a name is undecodable, as it is in JSON; one whose name is endless too."""
+    for name, fault in (("", "The signal's name is empty"), ("x" * 256, "is 256 bytes long")):
+        command = SignalWorkflow(workflow_id="w", signal=name, input=b"null")
+        with pytest.raises(Undecodable, match=f"SignalWorkflow: .*{fault}"):
+            decode_command(encode(command))
 
 
 def test_resolve_child_comes_in_avro():

@@ -88,6 +88,11 @@ async def approved() -> str:
 
 
 @workflow
+async def makes_its_signal() -> int:
+    return await Signal("made-inside", int).wait()
+
+
+@workflow
 async def looks_again() -> int:
     while True:
         try:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from penstock.engine.core import loop
-from penstock.engine.core.workflow import workflow
+from penstock.engine.core import workflow as workflow_module
+from penstock.engine.core.workflow import signal_note, workflow
 from penstock.schemas import commands as c
 from penstock.schemas.codec import encode
 from penstock.schemas.failure import Failure, failure_of
@@ -94,6 +95,24 @@ def test_signal_in_time_cancels_the_timer() -> None:
     stage.signal("price", 5)
     assert stage.described()["result"] == "paid 5"
     assert "TimerCancelled" in stage.events()
+
+
+def test_the_note_on_a_signal_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many signals are declared and however long their names are, the answer that notes them stays small."""
+    monkeypatch.setattr(workflow_module, "_declared", {f"{number:05d}".ljust(255, "x"): {} for number in range(9_000)})
+    note = signal_note("\x01" * 255)
+    assert len(note) < 2_000
+    assert "and 8990 more" in note
+
+
+def test_signals_made_by_code_are_declared_too() -> None:
+    """A signal that workflow code makes for itself is checked at the door like any other, once it was made."""
+    stage = Stage(flows.makes_its_signal)
+    stage.start(flows.makes_its_signal)
+    stage.signal("made-inside", "no number")
+    stage.signal("made-inside", 7)
+    assert stage.described()["result"] == 7
+    assert len(workflow_module._declared["made-inside"]) == 1
 
 
 def listening(stage: Stage) -> tuple[list[str], dict[str, int]]:
