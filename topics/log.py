@@ -85,6 +85,11 @@ class Listener(Protocol):
 class Member(Protocol):
     """One member of a consumer group. Used by one thread."""
 
+    @property
+    def name(self) -> str:
+        """What `Log.members` calls it, from the first grant on; another one after it lost its place and joined anew."""
+        ...
+
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
         """Up to `records_max` committed records, waiting at most `timeout_s` for the first. Calls the listener.
 
@@ -219,6 +224,12 @@ class Log(Protocol):
 
     def join(self, group: str, topics: Sequence[str], listener: Listener) -> Member:
         """Become a member of a group over these topics, which have equally many partitions."""
+        ...
+
+    def members(self, group: str) -> frozenset[str]:
+        """The names of the group's present members; one that died is among them until its session is over.
+
+        Raises LogUnavailable."""
         ...
 
     def transactor(self, transactional_id: str) -> Transactor: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
 import msgspec
@@ -21,8 +21,10 @@ from penstock.schemas.errors import Fenced, LogError, OffsetOutOfRange, Undecoda
 from penstock.schemas.tasks import ActivityTask
 from penstock.topics.log import CommittedOffset, Log, Member, Record, StoredRecord, TopicPartition
 from penstock.workers.delivery import Delivery, Partition
+from penstock.workers.handover import Handover
+from penstock.workers.marks import Mark, from_text, to_text
 from penstock.workers.outbox import Outbox
-from penstock.workers.progress import Progress
+from penstock.workers.progress import METADATA_BYTES_MAX, Progress
 
 COMMIT_EVERY_S = 0.15
 POLL_BUSY_S = 0.01
@@ -41,6 +43,7 @@ class Setup(msgspec.Struct, frozen=True):
     queue: str
     group: str
     tasks_topic: str
+    results_topic: str
     dead_letters_topic: str
     dead_letters_partitions: int
     held_max: int
@@ -69,6 +72,7 @@ class QueueConsumer:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._to_begin: set[TopicPartition] = set()
         self._leftovers: dict[TopicPartition, dict[int, Delivery]] = {}
+        self._handover = Handover(log, setup.group, setup.results_topic, lambda: self._member.name)
         self._settled: deque[Delivery] = deque()
         self._held = self._held_bytes = 0
         self._paused = False
@@ -127,6 +131,8 @@ class QueueConsumer:
         if not lost:
             self._commit_last(leaving)
         for partition in leaving:
+            self._handover.drop(partition)
+        for partition in leaving:
             self._leave(partition)
         self._dropped()
 
@@ -144,6 +150,7 @@ class QueueConsumer:
         if self._to_begin:
             self._begin_granted()
         self._settle()
+        self._look_elsewhere()
         self._commit_when_due()
         records = self._member.poll(self._room(), self._patience_s())
         if records:
@@ -154,7 +161,7 @@ class QueueConsumer:
         partitions = sorted(self._to_begin)
         committed = self._member.committed(partitions, COMMITTED_TIMEOUT_S)
         ends = self._log.ends(partitions)
-        begun = {at: Partition(at, self._progress(at, committed.get(at), *ends[at])) for at in partitions}
+        begun = {at: self._begun(at, committed.get(at), *ends[at]) for at in partitions}
         self._member.start({at: partition.progress.next_offset for at, partition in begun.items()})
         self._partitions.update(begun)
         self._to_begin.difference_update(partitions)
@@ -173,6 +180,11 @@ class QueueConsumer:
             self._leftovers[at] = kept
             if not kept:
                 del self._leftovers[at]
+
+    def _begun(self, at: TopicPartition, committed: CommittedOffset | None, first: int, end: int) -> Partition:
+        marks = from_text(committed.offset, committed.metadata) if committed is not None else []
+        elsewhere = {offset: mark for mark in marks for offset in mark.offsets}
+        return Partition(at, self._progress(at, committed, first, end), elsewhere)
 
     def _progress(self, at: TopicPartition, committed: CommittedOffset | None, first: int, end: int) -> Progress:
         if committed is None or committed.offset > end:
@@ -247,6 +259,9 @@ class QueueConsumer:
                 continue
             leftovers = self._leftovers.get(partition.topic_partition)
             leftover = leftovers.pop(record.offset, None) if leftovers else None
+            mark = partition.elsewhere.get(record.offset)
+            if mark is not None and leftover is not None:
+                del partition.elsewhere[record.offset]
             if not partition.progress.delivered(record.offset):
                 self._soil(partition)
                 continue
@@ -258,7 +273,11 @@ class QueueConsumer:
             except Undecodable as error:
                 self._bury(record, partition, error)
             else:
-                deliveries.append(self._hold(partition, record, task))
+                delivery = self._hold(partition, record, task)
+                if mark is None:
+                    deliveries.append(delivery)
+                else:
+                    self._handover.add(delivery, mark)
         if deliveries:
             self._hand_over(self._setup.queue, deliveries)
 
@@ -269,6 +288,17 @@ class QueueConsumer:
         self._held += 1
         self._held_bytes += size_bytes
         return delivery
+
+    def _look_elsewhere(self) -> None:
+        """Note what earlier owners finished; run what they cannot finish any more."""
+        done, ours = self._handover.look()
+        for delivery in (*done, *ours):
+            del delivery.partition.elsewhere[delivery.offset]
+        for delivery in done:
+            self._finish(delivery)
+        if ours:
+            self._logger.info("running what a worker that is gone had begun", tasks=len(ours))
+            self._hand_over(self._setup.queue, ours)
 
     def _adopt(self, delivery: Delivery, partition: Partition) -> None:
         """The task was started here before its partition went and came back: it is running, or done, already."""
@@ -329,29 +359,61 @@ class QueueConsumer:
         self._commit_due_s, self._committed_s = None, time.monotonic()
 
     def _commit(self, partitions: Sequence[Partition]) -> None:
-        offsets = {partition.topic_partition: _to_commit(partition.progress) for partition in partitions}
-        if not offsets:
-            return
+        if self._committed({partition.topic_partition: _to_commit(partition) for partition in partitions}):
+            for partition in partitions:
+                partition.dirty = False
+
+    def _committed(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> bool:
+        """Commit these; False when the group went on without this member: the next poll says which are gone."""
         try:
-            self._member.commit(offsets)
+            if offsets:
+                self._member.commit(offsets)
         except Fenced as error:
-            # The group went on without this member; the next poll says which partitions are gone.
             self._logger.warning("commit refused", error=str(error))
-            return
-        for partition in partitions:
-            partition.dirty = False
+            return False
+        return True
 
     def _commit_last(self, leaving: Sequence[Partition]) -> None:
-        """Commit what is done of these, results under way included if they are acknowledged soon."""
+        """Commit what is done of these, results under way included if they are acknowledged soon, and mark what runs
+        on here."""
+        results: Mapping[int, int] = {}
         try:
+            results = self._results_ends(leaving)  # before the results that are acknowledged from now on
             self._outbox.flush(RELEASE_FLUSH_S)
         except LogError as error:
             self._logger.warning("results not acknowledged in time; their tasks will run again", error=str(error))
         self._settle()
+        marks = {partition.topic_partition: self._own_mark(partition, results) for partition in leaving}
+        offsets = {
+            partition.topic_partition: _to_commit(partition, mark)
+            for partition in leaving
+            if (mark := marks[partition.topic_partition]) is not None or partition.dirty
+        }
         try:
-            self._commit([partition for partition in leaving if partition.dirty])
+            self._committed(offsets)
         except LogError as error:
             self._logger.warning("last commit failed; tasks done lately will run again", error=str(error))
+
+    def _running(self, partition: Partition) -> list[Delivery]:
+        """What goes on here without the partition, unless this worker is about to leave."""
+        if self._finishing.is_set():
+            return []
+        return [delivery for delivery in partition.open.values() if delivery.started and delivery.task is not _NOBODY]
+
+    def _own_mark(self, partition: Partition, results: Mapping[int, int]) -> Mark | None:
+        """What this worker takes along of the partition, with where its results will lie."""
+        running = self._running(partition)
+        shards = sorted({delivery.task.shard for delivery in running})
+        if not running or not results:
+            return None
+        starts = {shard: results[shard] for shard in shards}
+        return Mark(self._member.name, starts, tuple(delivery.offset for delivery in running))
+
+    def _results_ends(self, leaving: Sequence[Partition]) -> Mapping[int, int]:
+        """Where the results of what runs will lie at the earliest, by shard."""
+        shards = {delivery.task.shard for partition in leaving for delivery in self._running(partition)}
+        found = self._log.ends([(self._setup.results_topic, shard) for shard in sorted(shards)]) if shards else {}
+        return {shard: end for (_, shard), (_, end) in found.items()}
 
 
 _NOBODY = ActivityTask(workflow_id="", run_id="", sequence=0, attempt=0, activity="", input=b"", queue="", shard=0)
@@ -368,5 +430,12 @@ def _decode(record: StoredRecord) -> ActivityTask:
     return task
 
 
-def _to_commit(progress: Progress) -> CommittedOffset:
-    return CommittedOffset(progress.watermark, progress.metadata())
+def _to_commit(partition: Partition, own: Mark | None = None) -> CommittedOffset:
+    """The partition's offset, with what is done above it, what still runs elsewhere, and what goes on running here."""
+    by_mark: dict[int, tuple[Mark, list[int]]] = {}
+    for offset, mark in partition.elsewhere.items():
+        by_mark.setdefault(id(mark), (mark, []))[1].append(offset)
+    marks = [msgspec.structs.replace(mark, offsets=tuple(offsets)) for mark, offsets in by_mark.values()]
+    progress = partition.progress
+    text = to_text(progress.watermark, [*marks, own] if own is not None else marks)
+    return CommittedOffset(progress.watermark, progress.metadata(METADATA_BYTES_MAX - len(text)) + text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from penstock.schemas.tasks import ActivityTask
 from penstock.topics.log import TopicPartition
+from penstock.workers.marks import Mark
 from penstock.workers.progress import Progress
 
 
@@ -21,15 +24,18 @@ class Settled(Protocol):
 class Partition:
     """A partition while this worker has it: a new object each time it is granted.
 
-    `progress`, `open` (what is delivered and not done, by offset) and `dirty` (there is something to commit) belong to
-    the polling thread.
+    `progress`, `elsewhere` (what an earlier owner still runs, by offset), `open` (what is delivered and not done, by
+    offset) and `dirty` (there is something to commit) belong to the polling thread.
     """
 
-    __slots__ = ("_lock", "_released", "dirty", "open", "progress", "topic_partition")
+    __slots__ = ("_lock", "_released", "dirty", "elsewhere", "open", "progress", "topic_partition")
 
-    def __init__(self, topic_partition: TopicPartition, progress: Progress) -> None:
+    def __init__(
+        self, topic_partition: TopicPartition, progress: Progress, elsewhere: Mapping[int, Mark] = MappingProxyType({})
+    ) -> None:
         self.topic_partition = topic_partition
         self.progress = progress
+        self.elsewhere = dict(elsewhere)
         self.open: dict[int, Delivery] = {}
         self.dirty = False
         self._released = False

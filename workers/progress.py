@@ -70,9 +70,9 @@ class Progress:
         """How many delivered tasks are not done."""
         return len(self._open)
 
-    def metadata(self) -> str:
-        """What is done above the watermark, for the commit; empty when nothing is, at most 4,096 characters."""
-        return to_metadata(self.watermark, self.done())
+    def metadata(self, characters_max: int = METADATA_BYTES_MAX) -> str:
+        """What is done above the watermark, for the commit; empty when nothing is, at most so many characters."""
+        return to_metadata(self.watermark, self.done(), characters_max)
 
     def done(self) -> list[Range]:
         """What is done at or above the watermark: disjoint ranges in order."""
@@ -105,7 +105,9 @@ def to_metadata(watermark: int, done: Iterable[Range], characters_max: int = MET
 
 
 def from_metadata(watermark: int, metadata: str) -> list[Range]:
-    """The ranges that `to_metadata` was given, or fewer; none where the text is not ours."""
+    """The ranges that `to_metadata` was given, or fewer; none where the text is not ours. What follows a space is not
+    for us (handover.py)."""
+    metadata = metadata.partition(" ")[0]
     try:
         data = base64.b85decode(metadata[1:])
         if metadata.startswith("r"):

@@ -139,6 +139,7 @@ class Worker:
             queue=queue,
             group=f"{self._topics.prefix}.{self._topics.namespace}.workers.{queue}",
             tasks_topic=self._topics.tasks(queue),
+            results_topic=self._topics.results,
             dead_letters_topic=self._topics.dead_letters,
             dead_letters_partitions=dead_letters_partitions,
             held_max=self._concurrency + prefetch,

@@ -46,6 +46,21 @@ def test_members_share_partitions_without_overlap_and_keep_topics_together(log: 
         seat.member.close()
 
 
+def test_the_members_of_a_group_are_known_by_their_names(log: Log) -> None:
+    """A group's members are listed under the names that they know themselves by, until they leave."""
+    topic, group = make_topic(log, partitions=2), unique("group")
+    seats = [Seat(log, group, [topic]) for _ in range(2)]
+    settle("a partition each", seats, lambda: all(len(seat.held) == 1 for seat in seats))
+    names = [seat.member.name for seat in seats]
+    assert len(set(names)) == 2
+    assert log.members(group) == set(names)
+    seats[0].member.close()
+    seats[1].until_granted(2)
+    assert log.members(group) == {names[1]}
+    seats[1].member.close()
+    assert log.members(group) == set()
+
+
 def test_a_partition_is_released_before_another_member_is_granted_it(log: Log) -> None:
     """Through joins and leaves, every grant of a partition comes after its elder holder's release."""
     topic, group, journal = make_topic(log, partitions=4), unique("group"), list[str]()

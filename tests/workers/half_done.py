@@ -1,6 +1,6 @@
-"""Is a finished half run again when its worker is killed? One story, told on either log.
+"""What becomes of tasks whose worker is killed? Two stories, told on either log.
 
-As a program: a worker process that runs the story's activity until it is killed.
+As a program: a worker process that runs the stories' activity until it is killed.
 
     python -m tests.workers.half_done URL NAMESPACE FOLDER NAME FINISHING…
 """
@@ -13,7 +13,9 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import uuid
+from collections import Counter
 from pathlib import Path
 
 from penstock.schemas.codec import encode
@@ -50,6 +52,40 @@ def tell(url: str, folder: Path, seed: int) -> None:
         assert _ran(folder / "second.ran") == [number for number in range(TASKS) if number not in half]
         until(lambda: len(bench.values()) >= TASKS, "all results")
         assert sorted(bench.values(), key=int) == [str(number).encode() for number in range(TASKS)]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+        bench.close()
+
+
+def tell_of_what_was_taken_along(url: str, folder: Path) -> None:
+    """Tasks that run when their partition moves are left to their worker, and run by the new owner once that is killed.
+
+    Of two partitions one moves when the second worker joins; which one is the log's choice."""
+    namespace = f"taken-along-{uuid.uuid4().hex[:8]}"
+    bench = Bench(SpyLog(connect(url)), namespace)
+    for number in range(10):
+        bench.put(bench.task(work, number), partition=number % 2)
+    processes: list[subprocess.Popen[bytes]] = []
+    quick = list(range(10, 100))
+    try:
+        first = _start(url, namespace, folder, "first", quick, processes)
+        until(lambda: (folder / "first.out").read_text().count("activity started") == 10, "all to start", 45)
+        _start(url, namespace, folder, "second", [*range(10), *quick], processes)
+
+        def second_runs_one_more() -> list[int]:
+            bench.put(bench.task(work, quick[0]), partition=quick.pop(0) % 2)
+            time.sleep(0.2)
+            return _ran(folder / "second.ran")
+
+        seen = until(second_runs_one_more, "the second worker to run what came later", 45)
+        assert min(seen) >= 10
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        until(lambda: set(range(10)) <= set(_ran(folder / "second.ran")), "what the first one had begun", 60)
+        until(lambda: len(bench.values()) == quick[0], "all results")
+        assert max(Counter(_ran(folder / "first.ran") + _ran(folder / "second.ran")).values()) == 1
     finally:
         for process in processes:
             process.kill()
@@ -103,7 +139,7 @@ def _left(commits: Path, offsets: list[int]) -> int | None:
 
 
 def _ran(path: Path) -> list[int]:
-    return sorted(map(int, path.read_text().split()))
+    return sorted(map(int, path.read_text().split())) if path.exists() else []
 
 
 # The worker process.

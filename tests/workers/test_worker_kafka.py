@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from penstock.topics.connect import connect
 from penstock.workers.activity import activity
 from tests.workers.bench import Bench, SpyLog, until
-from tests.workers.half_done import tell
+from tests.workers.half_done import tell, tell_of_what_was_taken_along
 
 
 def test_the_finished_half_is_not_run_again_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
@@ -20,15 +21,20 @@ def test_the_finished_half_is_not_run_again_on_kafka(kafka_bootstrap: str, tmp_p
     tell(f"kafka://{kafka_bootstrap}", tmp_path, seed=20261122)
 
 
-def test_a_rebalance_runs_nothing_twice_where_the_partition_stays(kafka_bootstrap: str) -> None:
-    """When a second worker joins, what runs on the partition that the first one keeps is not started again."""
+def test_what_a_killed_worker_had_taken_along_is_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """Tasks that went on at their worker when their partition moved are run by the new owner once that is killed."""
+    tell_of_what_was_taken_along(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", tmp_path)
+
+
+def test_a_rebalance_runs_nothing_twice(kafka_bootstrap: str) -> None:
+    """When a second worker joins, what runs goes on where it runs, and is started nowhere else."""
     release = threading.Event()
     ran: dict[str, Counter[int]] = {"a": Counter(), "b": Counter()}
 
     def work_as(name: str) -> Any:
         async def work(number: int) -> int:
             ran[name][number] += 1
-            while not release.is_set():
+            while number < 20 and not release.is_set():
                 await asyncio.sleep(0.02)
             return number
 
@@ -42,16 +48,21 @@ def test_a_rebalance_runs_nothing_twice_where_the_partition_stays(kafka_bootstra
         bench.worker(first, name="a")
         until(lambda: len(ran["a"]) == 20, "the first worker to run everything")
         bench.worker(second, name="b")
-        until(lambda: len(ran["b"]) == 10, "the second worker to run one partition's tasks")
+        all_tasks = list(range(20))
+
+        def one_more() -> bool:
+            all_tasks.append(len(all_tasks))
+            bench.put(bench.task(first, all_tasks[-1]), partition=all_tasks[-1] % 2)
+            time.sleep(0.1)
+            return bool(ran["b"])
+
+        until(one_more, "the second worker to run some of what comes later")
         release.set()
-        until(lambda: bench.committed(0).watermark == 10 and bench.committed(1).watermark == 10, "both commits")
-        assert ran["a"] == Counter(dict.fromkeys(range(20), 1))
-        until(lambda: len(bench.values()) >= 30, "a result of every start")
-        assert Counter(bench.values()) == ran_values(ran["a"] + ran["b"])
+        until(lambda: bench.committed(0).watermark + bench.committed(1).watermark == len(all_tasks), "all commits")
+        assert ran["a"] + ran["b"] == Counter(dict.fromkeys(all_tasks, 1))
+        assert min(ran["b"]) >= 20
+        until(lambda: len(bench.values()) >= len(all_tasks), "all results")
+        assert Counter(bench.values()) == Counter(str(number).encode() for number in all_tasks)
     finally:
         release.set()
         bench.close()
-
-
-def ran_values(ran: Counter[int]) -> Counter[bytes]:
-    return Counter({str(number).encode(): times for number, times in ran.items()})

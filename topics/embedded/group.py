@@ -60,6 +60,11 @@ class EmbeddedMember:
                 return records
             changes.wait(seen, remaining_s)
 
+    @property
+    def name(self) -> str:
+        """Its number."""
+        return str(self.id)
+
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
         """Deliver these granted partitions from these offsets on."""
         self._require_held(positions)
@@ -278,6 +283,12 @@ def _share(connection: sqlite3.Connection, group: str, member: int) -> set[Topic
     members = _members(connection, group)
     partitions = dict(connection.execute("SELECT name, partitions FROM topics").fetchall())
     return range_share(members, partitions, member)
+
+
+def member_names(database: Database, group: str) -> frozenset[str]:
+    """The names of the group's present members."""
+    with database.read() as connection:
+        return frozenset(map(str, _members(connection, group)))
 
 
 def _members(connection: sqlite3.Connection, group: str) -> dict[int, list[str]]:

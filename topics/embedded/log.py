@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, UnknownTopic
 from penstock.topics.embedded.database import MEMORY, Database
-from penstock.topics.embedded.group import EmbeddedMember
+from penstock.topics.embedded.group import EmbeddedMember, member_names
 from penstock.topics.embedded.presence import Presence
 from penstock.topics.embedded.publisher import EmbeddedPublisher
 from penstock.topics.embedded.records import Catalogue, Positions, ends, fetch, require_in_range
@@ -122,6 +122,10 @@ class EmbeddedLog:
         self._members.add(member)
         self._upkeep.begin()
         return member
+
+    def members(self, group: str) -> frozenset[str]:
+        """The names of the group's present members."""
+        return member_names(self._database, group)
 
     def transactor(self, transactional_id: str) -> EmbeddedTransactor:
         """Appends in transactions, fenced by that id."""

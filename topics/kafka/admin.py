@@ -131,6 +131,12 @@ class Admin:
         following = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {partition: (first[partition], following[partition]) for partition in partitions}
 
+    def members(self, group: str) -> frozenset[str]:
+        """The member ids of a group. Raises LogUnavailable."""
+        futures = self._client.describe_consumer_groups([group], request_timeout=ANSWER_TIMEOUT_S)
+        described = self._result(futures[group], f"the members of group {group} cannot be listed")
+        return frozenset(member.member_id for member in described.members)
+
     def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Delete the records below these offsets (KIP-107)."""
         if not offsets:

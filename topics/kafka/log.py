@@ -92,6 +92,10 @@ class KafkaLog:
             self._bootstrap,
         )
 
+    def members(self, group: str) -> frozenset[str]:
+        """The member ids of the group's present members. Raises LogUnavailable."""
+        return self._admin.members(group)
+
     def transactor(self, transactional_id: str) -> KafkaTransactor:
         """A producer of transactions; `recover` it first."""
         return KafkaTransactor(

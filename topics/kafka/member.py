@@ -52,6 +52,11 @@ class KafkaMember:
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
+    @property
+    def name(self) -> str:
+        """Its member id, as of the last grant."""
+        return _member_id(self._metadata) if self._metadata else ""
+
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
         """Up to so many committed records. Calls the listener. Raises OffsetOutOfRange.
 
@@ -253,8 +258,12 @@ class KafkaMember:
 
 def _is_membership(metadata: bytes) -> bool:
     _, generation = _METADATA_HEAD.unpack_from(metadata)
+    return bool(generation >= 0 and _member_id(metadata))
+
+
+def _member_id(metadata: bytes) -> str:
     _, member_id, _ = metadata[_METADATA_HEAD.size :].split(b"\0", 2)
-    return bool(generation >= 0 and member_id)
+    return member_id.decode()
 
 
 def _named(partitions: Iterable[TopicPartition]) -> list[KafkaPartition]:
