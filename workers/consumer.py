@@ -252,34 +252,35 @@ class QueueConsumer:
     # Tasks.
 
     def _take(self, records: Sequence[StoredRecord]) -> None:
-        deliveries: list[Delivery] = []
-        for record in records:
-            partition = self._partitions.get((record.topic, record.partition))
-            if partition is None:
-                continue
-            leftovers = self._leftovers.get(partition.topic_partition)
-            leftover = leftovers.pop(record.offset, None) if leftovers else None
-            mark = partition.elsewhere.get(record.offset)
-            if mark is not None and leftover is not None:
-                del partition.elsewhere[record.offset]
-            if not partition.progress.delivered(record.offset):
-                self._soil(partition)
-                continue
-            if leftover is not None:
-                self._adopt(leftover, partition)
-                continue
-            try:
-                task = _decode(record)
-            except Undecodable as error:
-                self._bury(record, partition, error)
-            else:
-                delivery = self._hold(partition, record, task)
-                if mark is None:
-                    deliveries.append(delivery)
-                else:
-                    self._handover.add(delivery, mark)
+        deliveries = [delivery for record in records if (delivery := self._taken(record)) is not None]
         if deliveries:
             self._hand_over(self._setup.queue, deliveries)
+
+    def _taken(self, record: StoredRecord) -> Delivery | None:
+        """What is to be started for the record; None for what is done, runs (here or elsewhere) or is no task."""
+        partition = self._partitions.get((record.topic, record.partition))
+        if partition is None:
+            return None
+        leftovers = self._leftovers.get(partition.topic_partition)
+        leftover = leftovers.pop(record.offset, None) if leftovers else None
+        if not partition.progress.delivered(record.offset):
+            self._soil(partition)
+            return None
+        if leftover is not None:
+            partition.elsewhere.pop(record.offset, None)
+            self._adopt(leftover, partition)
+            return None
+        try:
+            task = _decode(record)
+        except Undecodable as error:
+            self._bury(record, partition, error)
+            return None
+        delivery = self._hold(partition, record, task)
+        mark = partition.elsewhere.get(record.offset)
+        if mark is None:
+            return delivery
+        self._handover.add(delivery, mark)
+        return None
 
     def _hold(self, partition: Partition, record: StoredRecord, task: ActivityTask) -> Delivery:
         size_bytes = len(record.value or b"")
@@ -291,9 +292,13 @@ class QueueConsumer:
 
     def _look_elsewhere(self) -> None:
         """Note what earlier owners finished; run what they cannot finish any more."""
-        done, ours = self._handover.look()
+        try:
+            done, ours = self._handover.look()
+        except LogError as error:  # no reason to stop working meanwhile
+            self._logger.warning("cannot look for what an earlier worker runs, trying again", error=str(error))
+            return
         for delivery in (*done, *ours):
-            del delivery.partition.elsewhere[delivery.offset]
+            delivery.partition.elsewhere.pop(delivery.offset, None)
         for delivery in done:
             self._finish(delivery)
         if ours:

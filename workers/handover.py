@@ -32,6 +32,7 @@ class Handover:
     def __init__(self, log: Log, group: str, results_topic: str, name: Callable[[], str]) -> None:
         self._log, self._group, self._results_topic, self._name = log, group, results_topic, name
         self._waiting: dict[Token, tuple[Delivery, Mark]] = {}
+        self._done: list[Delivery] = []
         self._positions: dict[int, int] = {}
         self._missing: frozenset[str] = frozenset()
         self._look_s = 0.0
@@ -47,44 +48,44 @@ class Handover:
     def drop(self, partition: Partition) -> None:
         """The partition is somebody else's now, and so is the waiting."""
         self._waiting = {token: one for token, one in self._waiting.items() if one[0].partition is not partition}
+        self._done = [delivery for delivery in self._done if delivery.partition is not partition]
         self._forget_positions()
 
     def look(self) -> tuple[list[Delivery], list[Delivery]]:
         """The tasks that are done, and those that have to be run here. Looks at most once a second.
 
-        Raises LogUnavailable."""
-        if not self._waiting or time.monotonic() < self._look_s:
+        Raises LogUnavailable; what was found before that is told by the next look."""
+        if not (self._waiting or self._done) or time.monotonic() < self._look_s:
             return [], []
-        done = [self._waiting.pop(token)[0] for token in self._results() if token in self._waiting]
-        # After the results: whoever left before this look has published all that it ever will.
+        self._look_s = time.monotonic() + LOOK_EVERY_S
+        self._read_results()
         gone = self._gone()
         ours = [token for token, (_, mark) in self._waiting.items() if mark.holder in gone]
         run = [self._waiting.pop(token)[0] for token in ours]
+        done, self._done = self._done, []
         self._forget_positions()
-        self._look_s = time.monotonic() + LOOK_EVERY_S
         return done, run
 
     def _gone(self) -> set[str]:
-        """Holders that will publish nothing more. One that is not in the group is looked for twice; this worker itself,
-        had it still the task, would have gone on with it."""
+        """Holders that will publish nothing more, the results being read. One that is not in the group is looked for
+        twice, with the results in between; this worker itself, had it still the task, would have gone on with it."""
         holders = {mark.holder for _, mark in self._waiting.values()}
         if not holders:
             return set()
         before, self._missing = self._missing, frozenset(holders - self._log.members(self._group))
         return {*(before & self._missing), self._name()}
 
-    def _results(self) -> list[Token]:
-        """What was published since the last look, of the shards that matter."""
-        found: list[Token] = []
+    def _read_results(self) -> None:
+        """Note what was published since the last look, of the shards that matter."""
         for shard in list(self._positions):
             try:
                 for batch in self._log.read_to_end(self._results_topic, shard, self._positions[shard], READ_TIMEOUT_S):
-                    found += [token for record in batch if (token := _token_of(record)) is not None]
+                    found = (self._waiting.pop(token, None) for token in map(_token_of, batch) if token is not None)
+                    self._done += [waiting[0] for waiting in found if waiting is not None]
                     self._positions[shard] = batch[-1].offset + 1
             except OffsetOutOfRange:  # trimmed meanwhile: what lay there was processed long ago
                 first, end = self._log.ends([(self._results_topic, shard)])[self._results_topic, shard]
                 self._positions[shard] = min(max(self._positions[shard], first), end)
-        return found
 
     def _forget_positions(self) -> None:
         shards = {delivery.task.shard for delivery, _ in self._waiting.values()}

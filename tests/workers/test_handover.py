@@ -7,6 +7,7 @@ import random
 import pytest
 
 from penstock.schemas.codec import encode
+from penstock.schemas.errors import LogUnavailable
 from penstock.schemas.tasks import ActivityTask
 from penstock.topics.embedded import MEMORY, EmbeddedLog
 from penstock.topics.log import Record, TopicSpec
@@ -25,9 +26,12 @@ class Group(EmbeddedLog):
     def __init__(self) -> None:
         super().__init__(MEMORY)
         self.present = {"other", "me"}
+        self.away = False
         self.create([TopicSpec(RESULTS, 2, {})])
 
     def members(self, group: str) -> frozenset[str]:
+        if self.away:
+            raise LogUnavailable("nobody answers")
         return frozenset(self.present)
 
     def publish(self, task: ActivityTask) -> None:
@@ -91,6 +95,18 @@ def test_a_task_of_our_own_that_is_not_known_any_more_is_run() -> None:
     log, (first, second) = Group(), (delivery(1), delivery(2))
     log.publish(first.task)
     assert waiting(log, first, second, holder="me").look() == ([first], [second])
+
+
+def test_a_look_that_fails_loses_nothing() -> None:
+    """What a look found before the log went away is told by the next one."""
+    log, one = Group(), delivery(1)
+    handover = waiting(log, one, delivery(2))
+    log.publish(one.task)
+    log.away = True
+    with pytest.raises(LogUnavailable):
+        handover.look()
+    log.away = False
+    assert handover.look() == ([one], [])
 
 
 def test_what_was_dropped_is_not_told() -> None:
