@@ -12,7 +12,10 @@ import sys
 import warnings
 from abc import abstractmethod
 from collections.abc import Coroutine, Generator
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from penstock.schemas.errors import CallNotAwaited
 
 if TYPE_CHECKING:
     from penstock.schemas.events import ActivityScheduled, ChildScheduled
@@ -28,12 +31,56 @@ class CallHost(Protocol):
         """Record the order; the future gets the encoded result or the failure."""
         ...
 
-    def dropped(self, call: Call[Any]) -> None:
+    def dropped(self, call: Lazy[Any]) -> None:
         """A call made under this loop was thrown away unused."""
         ...
 
 
-class Call(Coroutine[Any, Any, R], Generic[R]):
+class Lazy(Coroutine[Any, Any, R], Generic[R]):
+    """What stands for something that happens once it is awaited, and says so when it never is.
+
+    Whoever derives from it has these attributes: slots are declared there, where they are copied."""
+
+    __slots__ = ()
+
+    name: str
+    _code: CodeType
+    _instruction: int
+    _loop: asyncio.AbstractEventLoop | None
+    _used: bool
+
+    def claim(self) -> None:
+        """Mark it as used: somebody took charge of it."""
+        self._used = True
+
+    @property
+    def made_at(self) -> str:
+        """`file:line` of where it was made."""
+        line = next((line for first, stop, line in self._code.co_lines() if first <= self._instruction < stop), None)
+        return f"{self._code.co_filename}:{line or self._code.co_firstlineno}"
+
+    def __bool__(self) -> bool:
+        """Neither true nor false: `if approval.wait():` forgot its `await`. Raises CallNotAwaited."""
+        raise CallNotAwaited(
+            f"{self.name}(…) at {self.made_at} was asked whether it is true, but was never awaited; "
+            f"write `await {self.name}(…)`."
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_used", True):
+            return
+        if self._loop is None or not hasattr(self._loop, "dropped"):
+            warnings.warn(
+                f"{self.name}(…) was called at {self.made_at} but never awaited", RuntimeWarning, stacklevel=2
+            )
+        elif asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - a late collection must not blame another run
+            self._loop.dropped(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} from {self.made_at}>"
+
+
+class Call(Lazy[R]):
     """A call that has not happened yet. Await it, hand it to `asyncio.create_task`, `client.start` or `undo=`."""
 
     __slots__ = ("_code", "_instruction", "_iterator", "_loop", "_used", "begun", "input", "name", "returns")
@@ -53,16 +100,6 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
     @abstractmethod
     async def run_outside(self) -> R:
         """What awaiting means where no workflow runs."""
-
-    def claim(self) -> None:
-        """Mark the call as used: somebody took charge of it."""
-        self._used = True
-
-    @property
-    def made_at(self) -> str:
-        """`file:line` of the call."""
-        line = next((line for first, stop, line in self._code.co_lines() if first <= self._instruction < stop), None)
-        return f"{self._code.co_filename}:{line or self._code.co_firstlineno}"
 
     def __await__(self) -> Generator[Any, Any, R]:
         self._used = self.begun = True
@@ -86,16 +123,3 @@ class Call(Coroutine[Any, Any, R], Generic[R]):
         self._used = True
         if self._iterator is not None:
             self._iterator.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_used", True):
-            return
-        if self._loop is None or not hasattr(self._loop, "dropped"):
-            warnings.warn(
-                f"{self.name}(…) was called at {self.made_at} but never awaited", RuntimeWarning, stacklevel=2
-            )
-        elif asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - a late collection must not blame another run
-            self._loop.dropped(self)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} from {self.made_at}>"

@@ -3,7 +3,7 @@
 PenstockError
 ├── UserError                      something the caller can mend; one sentence says how
 │   ├── BadDuration · BadName · BadInput · PayloadTooLarge
-│   ├── CallNotAwaited             a Call was made and dropped; names the line
+│   ├── CallNotAwaited             a Call or a wait was made and dropped; names the line
 │   ├── NotInWorkflow              a workflow was awaited, or workflow API used, outside of one
 │   ├── NotInActivity              activity API used where no worker runs an activity
 │   ├── NonDeterministicCall       workflow code asked the real clock, chance, files or network
@@ -66,7 +66,7 @@ class PayloadTooLarge(UserError, ValueError):
 
 
 class CallNotAwaited(UserError):
-    """A Call that was made but never awaited, started or handed over as `undo=`; names its line."""
+    """A Call, or a wait such as `sleep`, that was made but never awaited, started or handed over; names its line."""
 
 
 class NotInWorkflow(UserError):

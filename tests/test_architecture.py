@@ -34,7 +34,7 @@ IMPURE = {"time", "os", "socket", "secrets", "threading", "subprocess", "ssl"}
 IMPURE_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "uuid.uuid1", "uuid.uuid4"}
 MAY_BE_IMPURE = {
     "engine/core/guards.py": "wraps the clock, chance, files and network, to refuse them to workflow code",
-    "engine/core/workflow.py:sleep": "outside of a workflow, sleep() is asyncio's and takes moments by the real clock",
+    "engine/core/workflow.py:_sleep": "outside of a workflow, sleep() is asyncio's and takes moments by the real clock",
 }
 MAY_SAY_NOT_IMPLEMENTED = {
     "schemas/payload.py:_write_model": "msgspec's enc_hook says so that it does not know a type",

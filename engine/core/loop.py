@@ -20,7 +20,7 @@ from penstock.schemas.errors import EndlessWorkflow, NonDeterministicCall
 
 if TYPE_CHECKING:
     from penstock.engine.core.program import Program
-    from penstock.schemas.call import Call
+    from penstock.schemas.call import Call, Lazy
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -252,8 +252,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Order what `call` stands for (schemas/call.py asks for this by duck type)."""
         return self.program.perform(call)
 
-    def dropped(self, call: Call[Any]) -> None:
-        """A call was thrown away unused."""
+    def dropped(self, call: Lazy[Any]) -> None:
+        """A call, or a wait, was thrown away unused."""
         self.program.call_dropped(call)
 
     get_debug = bool  # gives False; each new future and task asks, and a class of C answers in half the time

@@ -35,7 +35,7 @@ from penstock.schemas.failure import Failure, failure_of
 
 if TYPE_CHECKING:
     from penstock.engine.core.workflow import WorkflowDefinition
-    from penstock.schemas.call import Call
+    from penstock.schemas.call import Call, Lazy
 
 ROUNDS_MAX = 100_000
 NAMES_MAX, NAME_CHARS_MAX = 20, 100  # of signals in a run's header
@@ -251,8 +251,8 @@ class Program:
         if self.closing:
             raise GeneratorExit
 
-    def call_dropped(self, call: Call[Any]) -> None:
-        """The code made a call and threw it away: its run fails, naming the line."""
+    def call_dropped(self, call: Lazy[Any]) -> None:
+        """The code made a call, or a wait, and threw it away: its run fails, naming the line."""
         if not self.closing and not self._dropped:
             self._dropped = (
                 f"{call.name}(…) was called at {call.made_at} but never awaited; write `await {call.name}(…)`."

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from penstock.schemas.call import Call
+from penstock.schemas.call import Call, Lazy
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Saga:
 
     async def do(self, call: Coroutine[Any, Any, T], *, undo: Coroutine[Any, Any, object] | None = None) -> T:
         """Await `call`; `undo` (never run unless the saga fails) counts from the moment the call begins."""
-        if isinstance(undo, Call):
+        if isinstance(undo, Lazy):
             undo.claim()
         if undo is not None:
             self._undos.append((call, undo))

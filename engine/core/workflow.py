@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 import msgspec
 
 from penstock.engine.core.loop import WorkflowLoop
+from penstock.engine.core.waiting import Wait
 from penstock.schemas.call import Call
 from penstock.schemas.durations import due_ms
 from penstock.schemas.errors import BadName, NotInWorkflow
@@ -136,10 +137,13 @@ class Signal(Generic[T]):
         self.adapter: Adapter[T] = adapter_for(type)
         _declare(self)
 
-    async def wait(self, timeout: Moment | None = None) -> T:
-        """The next value sent, first in first out; one that came earlier counts too.
+    def wait(self, timeout: Moment | None = None) -> Coroutine[Any, Any, T]:
+        """The next value sent, first in first out; one that came earlier counts too. To be awaited.
 
         Raises TimeoutError when none came in time (`timeout`: a duration, or an aware moment)."""
+        return Wait(f"{self.name}.wait", self._wait(timeout))
+
+    async def _wait(self, timeout: Moment | None) -> T:
         program = current(f"{self.name}.wait()")
         if timeout is None:
             return self._read(await self._next(program))
@@ -212,10 +216,14 @@ def current(what: str, *, changes_nothing: bool = False) -> Program:
     return loop.program
 
 
-async def sleep(duration: Moment) -> None:
+def sleep(duration: Moment) -> Coroutine[Any, Any, None]:
     """Wait durably for a duration ("1h", seconds, timedelta), or until an aware moment. Costs nothing meanwhile.
 
-    Outside of a workflow it sleeps as asyncio does. Raises BadDuration."""
+    To be awaited. Outside of a workflow it sleeps as asyncio does. Raises BadDuration."""
+    return Wait("sleep", _sleep(duration))
+
+
+async def _sleep(duration: Moment) -> None:
     loop = asyncio.get_running_loop()
     now_ms = round(loop.time() * 1000)
     if not isinstance(loop, WorkflowLoop):
@@ -268,10 +276,14 @@ def info() -> Info:
     )
 
 
-async def wait_condition(condition: Callable[[], bool], *, timeout: Moment | None = None) -> None:
-    """Wait until `condition()` holds; it is asked again whenever the run advanced.
+def wait_condition(condition: Callable[[], bool], *, timeout: Moment | None = None) -> Coroutine[Any, Any, None]:
+    """Wait until `condition()` holds; it is asked again whenever the run advanced. To be awaited.
 
     Raises TimeoutError when it did not hold in time (`timeout`: a duration, or an aware moment)."""
+    return Wait("wait_condition", _wait_condition(condition, timeout))
+
+
+async def _wait_condition(condition: Callable[[], bool], timeout: Moment | None) -> None:
     program = current("wait_condition()")
     if condition():
         return

@@ -22,6 +22,7 @@ from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, Workflo
 from penstock.workers.activity import activity
 
 go = Signal("go")
+word = Signal("word")
 price = Signal("price", int)
 
 
@@ -147,6 +148,41 @@ async def parent(id: str) -> str:
 async def forgetful() -> None:
     add(1, 2)
     await sleep(1)
+
+
+@workflow
+async def forgets_a_wait(which: str) -> None:
+    match which:
+        case "sleep":
+            sleep("1h")
+        case "wait_condition":
+            wait_condition(lambda: False)
+        case "go.wait":
+            go.wait(timeout="1h")
+    await add(1, 2)
+
+
+@workflow
+async def approves_blindly(which: str) -> str:
+    if go.wait(timeout="1h") if which == "go.wait" else add(1, 2):
+        return "approved"
+    return "refused"
+
+
+@workflow
+async def waits_by_asyncio(signal_s: float) -> list[Any]:
+    """Whatever takes a coroutine takes a wait, begun at once or later."""
+    told: list[str] = []
+    task = asyncio.create_task(go.wait(timeout="1h"))
+    try:
+        await asyncio.wait_for(word.wait(), signal_s)
+    except TimeoutError:
+        told.append("no word")
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(sleep(1))
+        group.create_task(wait_condition(lambda: bool(told)))
+    await asyncio.gather(sleep(1), asyncio.shield(sleep(2)))
+    return [*told, await task, now().timestamp()]
 
 
 @workflow
