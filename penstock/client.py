@@ -31,8 +31,9 @@ from penstock.schemas.commands import (
     TerminateWorkflow,
 )
 from penstock.schemas.durations import Duration, duration_ms
-from penstock.schemas.errors import BadInput, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
+from penstock.schemas.errors import BadInput, BadName, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
 from penstock.schemas.ids import check_signal_name, check_workflow_id
+from penstock.schemas.json_command import ON_EXISTING
 from penstock.schemas.payload import Adapter, adapter_for, check_size
 from penstock.schemas.replies import Accepted, Rejected, Reply, RunClosed
 from penstock.topics.catalogue import Topics
@@ -116,7 +117,8 @@ class Client:
         WorkflowAlreadyExists, `restart_closed` starts anew if the old run has closed. `timeout`: how long to wait for a
         processor's answer, 30 s unless told.
 
-        Raises UnknownWorkflowType, CommandRejected, NotAnswered (the start stands in the log), LogError.
+        Raises BadInput, BadName, PayloadTooLarge before anything is sent; UnknownWorkflowType, CommandRejected,
+        NotAnswered (the start stands in the log), LogError.
         """
         if not isinstance(call, WorkflowCall):
             raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {call!r}.")
@@ -150,6 +152,7 @@ class Client:
         Yields what became of each as answers come, not in order. One refusal stops no other; LogError ends it all.
         `timeout`: how long to wait for all the answers together; 30 s for each unless told.
         """
+        _check_on_existing(on_existing)
         deadline = _deadline(timeout)
         pending: set[asyncio.Task[Started]] = set()
         try:
@@ -250,6 +253,8 @@ class Client:
         returns: Adapter[R],
         deadline: float | None,
     ) -> Run[R]:
+        _check_on_existing(on_existing)
+        _check_named(type, input)
         check_size(input, what=f"the input of {type}")
         accepted = await self.ordered(
             StartWorkflow(
@@ -335,8 +340,8 @@ class Run(Generic[R]):
         Raises BadInput (the value does not fit the signal), BadName (the name is empty), WorkflowNotFound,
         WorkflowAlreadyClosed, NotAnswered.
         """
-        adapter: Adapter[Any] = adapter_for(Any) if isinstance(signal, str) else signal.adapter
-        name = signal if isinstance(signal, str) else signal.name
+        adapter: Adapter[Any] = signal.adapter if isinstance(signal, Signal) else adapter_for(Any)
+        name = signal.name if isinstance(signal, Signal) else signal
         await self.signal_json(name, adapter.encode(value))
 
     async def signal_json(self, signal: str, value: bytes) -> None:
@@ -433,6 +438,25 @@ def existing_log(settings: Settings) -> Log:
     if file is not None and not file.exists():
         raise UnknownTopic(f"there is no log at {file} yet: {_advice(settings).topics}")
     return connect(settings.log)
+
+
+def _check_on_existing(word: str) -> None:
+    if word not in ON_EXISTING:
+        raise BadInput(f"on_existing must be one of {', '.join(ON_EXISTING)}, not {word!r}.")
+
+
+def _check_named(type: object, input: object) -> None:
+    """What is started by name is handed over as a text and as bytes, whatever a program without a type checker says."""
+    if not isinstance(type, str):
+        raise BadName(
+            f"The workflow type must be its name, a text, not {type!r}; `start` takes a call such as fulfil(order)."
+        )
+    if not isinstance(input, bytes):
+        kind = input.__class__.__name__
+        raise BadInput(
+            f"The input of {type} must be JSON as bytes, not a value of type {kind}: write `json.dumps(…).encode()`, "
+            "or use `start` with the workflow's call, which does it for you."
+        )
 
 
 def _deadline(timeout: Duration | None) -> float | None:

@@ -19,7 +19,10 @@ WORKFLOW_ID_BYTES_MAX = 255
 
 
 def check_workflow_id(text: str) -> WorkflowId:
-    """The text as a workflow id. Raises BadName when it is empty, holds a NUL or is longer than 255 bytes of UTF-8."""
+    """The text as a workflow id.
+
+    Raises BadName when it is no text, is empty, holds a NUL or is longer than 255 bytes of UTF-8."""
+    _check_text("workflow id", text)
     if not text:
         raise BadName("The workflow id is empty; give 1 to 255 bytes.")
     _check_characters("workflow id", text)
@@ -34,10 +37,17 @@ def check_message_id(text: str) -> MessageId:
 
 def check_signal_name(text: str) -> str:
     """The text as a signal's name. Raises BadName as `check_workflow_id` does."""
+    _check_text("signal's name", text)
     if not text:
         raise BadName("The signal's name is empty; give the one that the workflow waits for.")
     _check_characters("signal's name", text)
     return text
+
+
+def _check_text(what: str, text: object) -> None:
+    """Programs without a type checker hand over numbers and UUIDs."""
+    if not isinstance(text, str):
+        raise BadName(f"The {what} must be a text, not {text!r} of type {type(text).__name__}; write `str(…)` of it.")
 
 
 def _check_characters(what: str, text: str) -> None:

@@ -358,6 +358,47 @@ def test_what_is_refused_at_once(log):
     )
 
 
+@pytest.mark.parametrize(
+    ("start", "error", "says"),
+    [
+        (lambda client: client.start(parcel_of("a", 1), on_existing="join"), BadInput, "use_existing, reject, restart"),
+        (lambda client: client.start_by_name("t", on_existing=None), BadInput, "use_existing, reject, restart_closed"),
+        (lambda client: anext(client.start_many([], on_existing="join")), BadInput, "use_existing, reject, restart"),
+        (lambda client: client.start(parcel_of("a", 1), id=7), BadName, "must be a text, not 7 of type int"),
+        (lambda client: client.start_by_name("t", b"1", 0), BadName, "must be a text, not 0 of type int"),
+        (
+            lambda client: client.start_by_name("t", {"a": 1}),
+            BadInput,
+            r"`json\.dumps\(…\)\.encode\(\)`, or use `start`",
+        ),
+        (lambda client: client.start_by_name("t", "1"), BadInput, "as bytes, not a value of type str"),
+        (lambda client: client.start_by_name(parcel_of, b"1"), BadName, "must be its name.*`start` takes a call"),
+        (lambda client: client.signal(7, "go"), BadName, "workflow id must be a text, not 7"),
+        (lambda client: client.signal("x", 7), BadName, "signal's name must be a text, not 7"),
+    ],
+)
+def test_what_is_of_another_type(log, start, error, says):
+    """A misspelt word, and a value of another type than is asked for, is told at once by a sentence of ours."""
+
+    async def use(client):
+        with pytest.raises(error, match=says):
+            await start(client)
+
+    with_client(log, use)
+
+
+def test_many_starts_of_which_one_has_no_id(log, processor):
+    """Among many starts a value of another type is told for its own start and stops no other."""
+
+    async def use(client):
+        return [one async for one in client.start_many([("t", b"1", "a"), ("t", b"1", 7), ("t", "1", "c")])]
+
+    with processor(agreeable):
+        found = {one.id: one.error for one in with_client(log, use)}
+    assert found["a"] is None
+    assert isinstance(found[7], BadName) and isinstance(found["c"], BadInput)
+
+
 def test_a_namespace_without_topics():
     """Where the namespace was never made, opening says what makes it."""
     log = EmbeddedLog(MEMORY)
