@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from penstock.config import Settings, load
+from penstock.engine.core.machines.run import STATUSES
 from penstock.engine.core.workflow import Signal, WorkflowCall
 from penstock.exchange import Advice, Exchange, seconds_left
 from penstock.logs import route_to_logging
 from penstock.outcome import refusal_of, result_of
-from penstock.reads import Reads
+from penstock.reads import LIMIT_MAX, Reads
 from penstock.schemas.call import Call
 from penstock.schemas.commands import (
     AwaitResult,
@@ -211,8 +212,10 @@ class Client:
     ) -> JsonList:
         """Runs of all shards in the order of their ids, beginning after the id `after`; each as `describe` has them.
 
-        Raises NotAnswered when some shard has no processor that serves reads.
+        Raises BadInput for a `status` that runs do not have and a `limit` that is not 1 to 10,000; NotAnswered when
+        some shard has no processor that serves reads.
         """
+        _check_list(status, limit)
         filters = {"status": status, "type": type, "limit": str(limit), "after": after}
         return await self.reads.runs({name: value for name, value in filters.items() if value})
 
@@ -457,6 +460,13 @@ def _check_named(type: object, input: object) -> None:
             f"The input of {type} must be JSON as bytes, not a value of type {kind}: write `json.dumps(…).encode()`, "
             "or use `start` with the workflow's call, which does it for you."
         )
+
+
+def _check_list(status: object, limit: object) -> None:
+    if status is not None and status not in STATUSES:
+        raise BadInput(f"status must be one of {', '.join(STATUSES)}, not {status!r}.")
+    if not isinstance(limit, int) or not 1 <= limit <= LIMIT_MAX:
+        raise BadInput(f"limit must be a number from 1 to {LIMIT_MAX}, not {limit!r}.")
 
 
 def _deadline(timeout: Duration | None) -> float | None:

@@ -12,7 +12,15 @@ import httpx
 import structlog
 
 from penstock.schemas.codec import decode
-from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, PenstockError, Undecodable, WorkflowNotFound
+from penstock.schemas.errors import (
+    BadInput,
+    LogError,
+    LogUnavailable,
+    NotAnswered,
+    PenstockError,
+    Undecodable,
+    WorkflowNotFound,
+)
 from penstock.schemas.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
@@ -20,10 +28,12 @@ from penstock.topics.partitioner import partition_of
 
 Json = dict[str, Any]
 
+LIMIT_MAX = 10_000  # runs of one list
 ATTEMPTS_MAX = 12
 ATTEMPT_DELAY_S = 0.25  # with the attempts: long enough for a shard to change hands
 REQUEST_TIMEOUT_S = 10.0
 MOVING = (httpx.codes.MISDIRECTED_REQUEST, httpx.codes.SERVICE_UNAVAILABLE)  # the shard changes hands
+_REFUSED = httpx.codes.BAD_REQUEST
 REGISTRY_TIMEOUT_S = 10.0
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +66,7 @@ class Reads:
         return events
 
     async def runs(self, filters: Mapping[str, str]) -> list[Json]:
-        """Runs of every shard in the order of their ids, `limit` at most. Raises NotAnswered."""
+        """Runs of every shard in the order of their ids, `limit` at most. Raises BadInput, NotAnswered."""
         for attempt in range(ATTEMPTS_MAX):
             if attempt:
                 await asyncio.sleep(ATTEMPT_DELAY_S)
@@ -66,6 +76,9 @@ class Reads:
             answers = await asyncio.gather(
                 *(self._get(address, "/v1/workflows", filters) for address in sorted(set(addresses.values())))
             )
+            refused = [answer for answer in answers if answer is not None and answer.status_code == _REFUSED]
+            if refused:  # as it would be again, by whichever processor
+                raise _error(refused[0])
             good = [answer for answer in answers if answer is not None and answer.status_code == httpx.codes.OK]
             covered = {shard for answer in good for shard in answer.json()["shards"]}
             if len(good) == len(answers) and covered == set(range(self._shards)):
@@ -152,10 +165,14 @@ def _owner(value: bytes | None) -> ShardOwned | None:
 
 
 def _error(answer: httpx.Response) -> PenstockError:
+    told = True
     try:
         message = str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):  # of a proxy, say, and not of a processor
+        told = False
         message = f"{answer.url} answered {answer.status_code} {answer.reason_phrase}"
     if answer.status_code == httpx.codes.NOT_FOUND:
         return WorkflowNotFound(message, reason="not_found")
+    if answer.status_code == _REFUSED and told:
+        return BadInput(message)
     return LogError(message) if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR else NotAnswered(message)

@@ -31,12 +31,12 @@ from starlette.routing import Route
 
 from penstock.engine.runtime import reads
 from penstock.engine.store.store import StoreReader
+from penstock.reads import LIMIT_MAX
 from penstock.schemas.errors import StoreError
 from penstock.topics.partitioner import partition_of
 
 Stores = Callable[[], Mapping[int, StoreReader]]
 
-LIMIT_MAX = 10_000
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

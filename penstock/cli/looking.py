@@ -12,13 +12,12 @@ import click
 from penstock.cli.session import Session, opened, output_option, verb
 from penstock.cli.steering import id_argument, run_id_option
 from penstock.cli.visible import visible
+from penstock.engine.core.machines.run import STATUSES
 
 if TYPE_CHECKING:
     from penstock.client import Client
 
 T = TypeVar("T")
-
-STATUSES = ("running", "blocked", "completed", "failed", "cancelled", "terminated")
 
 
 @verb("list")

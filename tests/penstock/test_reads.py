@@ -12,7 +12,7 @@ from penstock.engine.runtime import reads as store_side
 from penstock.engine.store.memory import MemoryStore
 from penstock.reads import Reads, quoted
 from penstock.schemas.codec import encode
-from penstock.schemas.errors import NotAnswered, StoreError, WorkflowNotFound
+from penstock.schemas.errors import BadInput, NotAnswered, StoreError, WorkflowNotFound
 from penstock.schemas.registry import ShardOwned
 from penstock.serve import ReadServer
 from penstock.topics.log import Record
@@ -193,6 +193,15 @@ def test_a_bad_limit(stores, serve, limit):
     """A limit that is none is told with what it may be."""
     status, body = get(serve(stores), f"/v1/workflows?limit={limit}")
     assert (status, json.loads(body)["error"]) == (400, "bad_request")
+
+
+def test_a_list_that_is_refused(log, topics, stores, serve):
+    """What a processor refuses is told in its own words, and not as if nobody served."""
+    address = serve(stores)
+    for shard in range(SHARDS):
+        declare(log, topics, shard, address)
+    with pytest.raises(BadInput, match="limit must be a number from 1 to 10000"):
+        asked(log, topics, lambda reads: reads.runs({"limit": "0"}))
 
 
 def test_other_paths(stores, serve):

@@ -6,6 +6,7 @@ from penstock.schemas import events as e
 
 RUNNING, BLOCKED = "running", "blocked"
 COMPLETED, FAILED, CANCELLED, TERMINATED = "completed", "failed", "cancelled", "terminated"
+STATUSES = (RUNNING, BLOCKED, COMPLETED, FAILED, CANCELLED, TERMINATED)
 ABSENT = "absent"
 
 TRANSITIONS: dict[tuple[str, type], str] = {
