@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 import msgspec.inspect
 
+from penstock.schemas.call import Lazy
 from penstock.schemas.errors import BadInput, PayloadTooLarge
 
 T = TypeVar("T")
@@ -330,10 +331,23 @@ class _PydanticDecoder:
             raise BadInput(f"Values of {_type_name(type)} cannot travel as JSON: {refusal}.") from error
 
 
+class _NotAwaited(Exception):
+    """A call, a wait or a coroutine stands where its outcome was meant."""
+
+    def __str__(self) -> str:
+        (value,) = self.args
+        if isinstance(value, Lazy):
+            return f"{value.name}(…) at {value.made_at} was not awaited: write `await {value.name}(…)`"
+        name = getattr(value, "__qualname__", "")
+        return f"{name}(…) was not awaited: write `await {name}(…)`" if name else f"{_short(value)} was not awaited"
+
+
 def _write_model(value: Any) -> Any:
     """What msgspec asks for each value it does not know: a pydantic model writes itself."""
     if isinstance(value, tuple | frozenset):  # known as values, so this is a key
         raise TypeError(f"a key must be a text or a number, not a {type(value).__name__}")
+    if inspect.isawaitable(value):
+        raise _NotAwaited(value)
     write = getattr(value, "model_dump_json", None)
     if write is None or isinstance(value, type):
         raise NotImplementedError(_type_name(type(value)))
@@ -440,6 +454,8 @@ def _unwritable(value: Any, error: Exception) -> str:
             f"A value of type {error} has no JSON form: use plain values, dataclasses, TypedDicts, msgspec structs or "
             "pydantic models."
         )
+    if isinstance(error, _NotAwaited):
+        return f"{error}; only its outcome can be returned or handed over."
     return f"The value {_short(value)} cannot be written as JSON: {_lowered(str(error))}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -230,6 +231,19 @@ def test_what_has_no_json(value, sentence):
     with pytest.raises(BadInput) as raised:
         adapter_for(Any).encode(value)
     assert sentence in str(raised.value)
+
+
+def test_a_coroutine_is_no_value():
+    """A coroutine is refused as what was not awaited, with what to write."""
+
+    async def weighed() -> int:
+        return 1
+
+    with (
+        contextlib.closing(weighed()) as coroutine,
+        pytest.raises(BadInput, match=r"not awaited: write `await .*weighed"),
+    ):
+        adapter_for(Any).encode([coroutine])
 
 
 def test_a_value_that_holds_itself():

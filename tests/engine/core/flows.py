@@ -170,6 +170,22 @@ async def approves_blindly(which: str) -> str:
 
 
 @workflow
+async def hands_over(what: str) -> Any:
+    """Uses what was not awaited as if it were its outcome."""
+    match what:
+        case "call":
+            call = add(1, 2)
+            return call
+        case "nested":
+            return {"sums": [add(1, 2)]}
+        case "argument":
+            return await add(add(1, 2), 3)  # type: ignore[arg-type]
+        case "wait":
+            return sleep("1h")
+    return None
+
+
+@workflow
 async def waits_by_asyncio(signal_s: float) -> list[Any]:
     """Whatever takes a coroutine takes a wait, begun at once or later."""
     told: list[str] = []

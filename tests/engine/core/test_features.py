@@ -359,6 +359,15 @@ def test_what_was_not_awaited_is_not_true(name: str) -> None:
     assert failure["type"].endswith("CallNotAwaited") and f"write `await {name}(…)`" in failure["message"]
 
 
+@pytest.mark.parametrize(("what", "says"), [("call", "add"), ("nested", "add"), ("argument", "add"), ("wait", "sleep")])
+def test_what_was_not_awaited_is_no_value(what: str, says: str) -> None:
+    """A call or a wait that is returned or handed over as a value fails the run, which names its line and `await`."""
+    stage = Stage(flows.hands_over)
+    stage.start(flows.hands_over, what)
+    message = stage.described()["failure"]["message"]
+    assert "flows.py:" in message and f"was not awaited: write `await {says}(…)`" in message
+
+
 def test_waits_are_what_asyncio_takes() -> None:
     """Tasks, `wait_for`, `gather`, `shield`, `timeout` and TaskGroup take waits, and replay finds the same history."""
     histories = []
