@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from penstock.schemas.call import Call, Lazy
+from penstock.schemas.errors import BadInput
 
 T = TypeVar("T")
 
@@ -24,12 +25,17 @@ class Saga:
     def __init__(self) -> None:
         self._undos: list[tuple[Coroutine[Any, Any, object], Coroutine[Any, Any, object]]] = []
         self._doing: list[asyncio.Task[Any]] = []
+        self._entered = False
 
     async def __aenter__(self) -> Saga:
+        self._entered = True
         return self
 
     async def do(self, call: Coroutine[Any, Any, T], *, undo: Coroutine[Any, Any, object] | None = None) -> T:
-        """Await `call`; `undo` (never run unless the saga fails) counts from the moment the call begins."""
+        """Await `call`; `undo` (never run unless the saga fails) counts from the moment the call begins.
+
+        Raises BadInput for what is no call, and for a saga that was not entered by `async with`."""
+        self._check(call, undo)
         if isinstance(undo, Lazy):
             undo.claim()
         if undo is not None:
@@ -41,6 +47,13 @@ class Saga:
         finally:
             if task.done():
                 self._doing.remove(task)
+
+    def _check(self, call: object, undo: object) -> None:
+        if not self._entered:
+            raise BadInput("this saga would undo nothing: use it inside `async with Saga() as saga:`.")
+        for given in (call, undo):
+            if not isinstance(given, Coroutine) and (given is not None or given is call):
+                raise BadInput(_no_call(given))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -82,6 +95,13 @@ class Saga:
             except Exception as error:  # noqa: BLE001 - every undo gets its turn; the errors are raised together
                 failures.append(error)
         return failures
+
+
+def _no_call(given: object) -> str:
+    name = getattr(given, "name", None) or getattr(given, "__name__", None)
+    if callable(given) and name:
+        return f"saga.do takes a call, and {name} is none yet; call it: {name}(…)."
+    return f"saga.do takes a call such as reserve(…), not {given!r}."
 
 
 async def _all_done(tasks: list[asyncio.Task[Any]]) -> None:

@@ -186,6 +186,22 @@ async def hands_over(what: str) -> Any:
 
 
 @workflow
+async def mistakes_a_saga(what: str) -> None:
+    saga = Saga()
+    if what != "not entered":
+        await saga.__aenter__()
+    match what:
+        case "definition":
+            await saga.do(book_place, undo=unbook_place("a"))  # type: ignore[arg-type]
+        case "undo":
+            await saga.do(book_place("a"), undo=unbook_place)  # type: ignore[arg-type]
+        case "nothing":
+            await saga.do(None)  # type: ignore[arg-type]
+        case _:
+            await saga.do(book_place("a"), undo=unbook_place("a"))
+
+
+@workflow
 async def waits_by_asyncio(signal_s: float) -> list[Any]:
     """Whatever takes a coroutine takes a wait, begun at once or later."""
     told: list[str] = []

@@ -368,6 +368,23 @@ def test_what_was_not_awaited_is_no_value(what: str, says: str) -> None:
     assert "flows.py:" in message and f"was not awaited: write `await {says}(…)`" in message
 
 
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("definition", "book_place is none yet; call it: book_place(…)."),
+        ("undo", "unbook_place is none yet; call it: unbook_place(…)."),
+        ("nothing", "saga.do takes a call such as reserve(…), not None."),
+        ("not entered", "use it inside `async with Saga() as saga:`"),
+    ],
+)
+def test_a_saga_that_is_used_wrongly(what: str, says: str) -> None:
+    """What a saga cannot do or undo is told at once, before anything is ordered."""
+    stage = Stage(flows.mistakes_a_saga)
+    stage.start(flows.mistakes_a_saga, what)
+    assert says in stage.described()["failure"]["message"]
+    assert "ActivityScheduled" not in stage.events()
+
+
 def test_waits_are_what_asyncio_takes() -> None:
     """Tasks, `wait_for`, `gather`, `shield`, `timeout` and TaskGroup take waits, and replay finds the same history."""
     histories = []
