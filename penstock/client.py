@@ -17,10 +17,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 from penstock.config import Settings, load
 from penstock.engine.core.machines.run import STATUSES
 from penstock.engine.core.workflow import Signal, WorkflowCall
+from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.exchange import Advice, Exchange, seconds_left
 from penstock.logs import route_to_logging
 from penstock.outcome import refusal_of, result_of
-from penstock.reads import LIMIT_MAX, Reads
+from penstock.reads import Reads
 from penstock.schemas.call import Call
 from penstock.schemas.commands import (
     AwaitResult,

@@ -28,7 +28,6 @@ from penstock.topics.partitioner import partition_of
 
 Json = dict[str, Any]
 
-LIMIT_MAX = 10_000  # runs of one list
 ATTEMPTS_MAX = 12
 ATTEMPT_DELAY_S = 0.25  # with the attempts: long enough for a shard to change hands
 REQUEST_TIMEOUT_S = 10.0

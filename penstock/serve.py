@@ -30,8 +30,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from penstock.engine.runtime import reads
+from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.engine.store.store import StoreReader
-from penstock.reads import LIMIT_MAX
 from penstock.schemas.errors import StoreError
 from penstock.topics.partitioner import partition_of
 

@@ -27,6 +27,9 @@ from penstock.engine.core.rows import (
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.codec import decode
 
+LIMIT_MAX = 10_000
+"""Runs of one list."""
+
 
 def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
     """The id's present run and what it waits for; None if there is no such run."""
