@@ -95,7 +95,7 @@ def _existing(row: RunRow, command: c.StartWorkflow) -> Decision:
             rejection=Rejection(
                 "already_exists",
                 f"{row.workflow_id} was started before (run {row.run_id}, {row.status}); choose another id, "
-                "or leave out on_existing='reject' to join it.",
+                "or start it without `reject` to join it.",
                 row.run_id,
             ),
         )

@@ -390,3 +390,12 @@ def test_a_start_that_joined_a_run_never_starts_another() -> None:
     assert stage.described()["status"] == "terminated"
     stage.start(flows.approved, message_id="third", on_existing="restart_closed")
     assert stage.described()["run_id"] == "third"
+
+
+def test_a_refused_start_says_how_to_join() -> None:
+    """Who is refused an id that is taken is told how to join its run, in words of the clients and the command line."""
+    stage = Stage(flows.approved)
+    stage.start(flows.approved)
+    stage.start(flows.approved, on_existing="reject", reply_to=0)
+    (refusal,) = stage.take("replies")
+    assert refusal.message.endswith("choose another id, or start it without `reject` to join it.")
