@@ -78,17 +78,19 @@ def load(
     flags: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    *,
+    said_in: str = "the arguments",
 ) -> Settings:
     """The settings of this process.
 
-    `flags` holds what the command line or the caller said (None: nothing said). Raises SettingsError, naming the
-    setting and where it was set.
+    `flags` holds what the command line or the caller said (None: nothing said), `said_in` is what they are to a person.
+    Raises SettingsError, naming the setting and where it was set.
     """
     chosen: dict[str, Any] = {}
     chosen |= _from_project(directory or Path())
     chosen |= _from_environment(environment or {})
     chosen |= {name: value for name, value in (flags or {}).items() if value is not None}
-    return _checked(chosen, "the command line")
+    return _checked(chosen, said_in)
 
 
 def fields() -> list[tuple[str, str, str, object]]:

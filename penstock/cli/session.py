@@ -34,7 +34,7 @@ class Session:
         """The settings; reading them sets logging up."""
         from penstock.logs import configure
 
-        settings = load(self.flags, os.environ)
+        settings = load(self.flags, os.environ, said_in="the command line")
         configure(settings.log_format, settings.log_level)
         return settings
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.session import Session
 from penstock.config import Settings, fields, load
 from penstock.schemas.errors import SettingsError
 
@@ -54,7 +55,7 @@ def test_a_bad_project_file(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("flags", "environment", "said"),
     [
-        ({"log": "redis://x"}, {}, "the command line"),
+        ({"log": "redis://x"}, {}, "the setting log in the arguments"),
         ({}, {"PENSTOCK_LOG": "embedded:"}, "PENSTOCK_LOG"),
         ({}, {"PENSTOCK_SHARDS": "many"}, "PENSTOCK_SHARDS"),
         ({"namespace": "a b"}, {}, "namespace"),
@@ -67,6 +68,14 @@ def test_a_setting_without_meaning(tmp_path, flags, environment, said):
     with pytest.raises(SettingsError, match="has no meaning") as raised:
         load(flags, environment, tmp_path)
     assert said in str(raised.value)
+
+
+def test_a_setting_of_the_command_line():
+    """What a person wrote on the command line is told as of there."""
+    session = Session()
+    session.flags["log"] = "redis://x"
+    with pytest.raises(SettingsError, match="the setting log in the command line has no meaning"):
+        session.settings  # noqa: B018 - reading them is what fails
 
 
 def test_other_tools_are_left_alone(tmp_path):
