@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from penstock.schemas.errors import BadInput, BadName
 from penstock.schemas.ids import check_workflow_id
 from penstock.uuid7 import uuid7
 
+_WORDS = re.compile(r"[^\W\d_][\w .,@/+-]{0,60}")  # such as Ann, order-7 or ann@example.com: meant as a text
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 
 
@@ -23,7 +25,12 @@ def read_input(said: str | None) -> bytes:
         return checked(sys.stdin.buffer.read(), "stdin")
     if said.startswith("@"):
         return checked(_file(said[1:]), said[1:])
-    return checked(said.encode(), "the input")
+    try:
+        return checked(said.encode(), "the input")
+    except BadInput as error:
+        if not _WORDS.fullmatch(said):
+            raise
+        raise BadInput(f"{str(error).removesuffix('.')}; a text is written '\"{said}\"'.") from error
 
 
 def is_lines(said: str | None) -> bool:
@@ -36,7 +43,10 @@ def read_lines(said: str, id_field: str | None) -> list[tuple[bytes, str]]:
 
     Raises BadInput, BadName for the first line that is wrong, so that nothing is started from a bad file.
     """
-    return list(_lines(_file(said[1:]), said[1:], id_field))
+    try:
+        return list(_lines(_file(said[1:]), said[1:], id_field))
+    except (BadInput, BadName) as error:
+        raise type(error)(f"{str(error).removesuffix('.')}; nothing was started.") from error
 
 
 def checked(data: bytes, where: str) -> bytes:

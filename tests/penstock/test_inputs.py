@@ -36,6 +36,21 @@ def test_bad_json(text, said):
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize("text", ["Ann", "order-7", "Ann Smith", "Zoë", "ann@example.com"])
+def test_a_bare_word(text):
+    """A text without its quotes is told how a text is written, for a shell."""
+    with pytest.raises(BadInput, match=f"""at line 1, column 1; a text is written '"{text}"'.$"""):
+        read_input(text)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "1.2.3", "{name: Ann}", '"Ann', "it's"])
+def test_what_is_no_bare_word(text):
+    """What was meant as other JSON gets no advice about texts."""
+    with pytest.raises(BadInput) as raised:
+        read_input(text)
+    assert "a text is written" not in str(raised.value)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     """A file that cannot be read is named, with the reason."""
     with pytest.raises(BadInput, match=r"absent.json cannot be read: No such file"):
@@ -72,9 +87,10 @@ def test_lines(tmp_path):
     ],
 )
 def test_a_bad_line(tmp_path, line, error, said):
-    """The first bad line is told by its number."""
+    """The first bad line is told by its number, and that nothing was started."""
     (tmp_path / "orders.jsonl").write_text(f'{{"id":"a"}}\n{line}\n')
     with pytest.raises(error) as raised:
         read_lines(f"@{tmp_path}/orders.jsonl", "id")
     assert said in str(raised.value)
     assert "line 2" in str(raised.value)
+    assert str(raised.value).endswith("; nothing was started.")
