@@ -53,9 +53,9 @@ def failure_text(failure: Failure | None) -> str:
     """`CardDeclined: no funds, caused by HTTPError: 402`, on one line; empty for no failure."""
     if failure is None:
         return ""
-    links = [(failure.type, failure.message)]
-    if _short(failure.type) != BadInput.__name__:  # which repeats what its cause says, in better words
-        links += [(cause.type, cause.message) for cause in failure.causes]
+    links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
+    told = next((at for at, link in enumerate(links, 1) if _short(link[0]) == BadInput.__name__), None)
+    links = links[:told]  # a BadInput repeats what its cause says, in better words
     kept = [link for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)]
     # The end of a run may say nothing more ("was cancelled"), but "caused by" needs a word after it.
     return ", caused by ".join([_named(*kept[0]), *(_named(*cause) or _short(cause[0]) for cause in kept[1:])])

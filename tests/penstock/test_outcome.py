@@ -70,6 +70,14 @@ def test_an_end_without_result(status, kind):
                     causes=(Cause(type="msgspec.ValidationError", message="Expected `float`"),)),
             "BadInput: It does not fit float: expected `float`.",
         ),
+        (
+            Failure(type="penstock.schemas.errors.ActivityFailed",
+                    message="The input does not fit add(a, b): expected `int`. (penstock.schemas.errors.BadInput)",
+                    causes=(Cause(type="penstock.schemas.errors.BadInput",
+                                  message="The input does not fit add(a, b): expected `int`."),
+                            Cause(type="msgspec.ValidationError", message="Expected `int`"))),
+            "BadInput: The input does not fit add(a, b): expected `int`.",
+        ),
     ],
 )  # fmt: skip
 def test_words_for_a_failure(failure, text):
