@@ -341,8 +341,9 @@ class Run(Generic[R]):
     async def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
         """Send a signal; returns once the run has it. By name alone, `value` is encoded as plain JSON.
 
-        Raises BadInput (the value does not fit the signal), BadName (the name is empty), WorkflowNotFound,
-        WorkflowAlreadyClosed, NotAnswered.
+        Raises BadInput (the value has no JSON form) and BadName (the name is empty) before anything is sent;
+        CommandRejected (the processor's modules declare a signal of that name which the value does not fit),
+        WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
         """
         adapter: Adapter[Any] = signal.adapter if isinstance(signal, Signal) else adapter_for(Any)
         name = signal.name if isinstance(signal, Signal) else signal
