@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from penstock.client import Client
@@ -91,7 +92,8 @@ class Engine:
             log = self._log = await asyncio.to_thread(connect, self.settings.log)
             shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
             reach = Reach(log, topics, shards)
-            processor = processor_part(reach, self.settings, workflows, clock_ms=self._clock_ms, driver=self._driver)
+            driver = msgspec.structs.replace(self._driver, alone=self.settings.in_memory)
+            processor = processor_part(reach, self.settings, workflows, clock_ms=self._clock_ms, driver=driver)
             workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
             self._reach, self._processor = reach, processor
             self._parts = [*workers, processor]

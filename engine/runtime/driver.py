@@ -46,7 +46,8 @@ PARKED_MS = 1_000
 
 class DriverSettings(msgspec.Struct, frozen=True):
     """Bounds of one processor. `audit_window`: input records kept below the committed offset; `slow_activation_s`: how
-    long workflow code may run on without waiting before the log tells of it."""
+    long workflow code may run on without waiting before the log tells of it; `alone`: no other program can reach the
+    log."""
 
     records_max: int = 4_000
     idle_s: float = 0.5
@@ -57,6 +58,7 @@ class DriverSettings(msgspec.Struct, frozen=True):
     audit_window: int = 100_000
     slow_activation_s: float = SLOW_S
     limits: ShardLimits = ShardLimits()
+    alone: bool = False
 
 
 class Held:
@@ -366,7 +368,8 @@ class Driver:
         store = self._parked.pop(number, None) or self._open_store(number)
         try:
             bring_up(self._log, self.topics, number, store, self._clock_ms())
-            outputs = Outputs(number, self.shards, self.topics, self.facts.partitions, self._router)
+            partitions, alone = self.facts.partitions, self._settings.alone
+            outputs = Outputs(number, self.shards, self.topics, partitions, self._router, alone=alone)
             shard = Shard(number, self.shards, self.topics, store, self._definitions, outputs, self._settings.limits)
         except BaseException:
             store.close()

@@ -64,9 +64,17 @@ class Outputs:
     """Encodes what one shard says."""
 
     def __init__(
-        self, shard: int, shards: int, topics: Topics, partitions: TopicPartitions, router: TaskRouter
+        self,
+        shard: int,
+        shards: int,
+        topics: Topics,
+        partitions: TopicPartitions,
+        router: TaskRouter,
+        *,
+        alone: bool = False,
     ) -> None:
-        self.shard, self.shards, self.topics = shard, shards, topics
+        """`alone`: no other program can reach the log, to make a topic or to host what is missing."""
+        self.shard, self.shards, self.topics, self._alone = shard, shards, topics, alone
         self.partitions, self._router = partitions, router
         self._task_topics: dict[str, str] = {}
 
@@ -82,12 +90,16 @@ class Outputs:
         for task in found.tasks:
             topic = self.task_topic(task.queue)
             if self.partitions(topic) is None:
-                return e.WorkflowBlocked(
-                    reason="missing_topic",
-                    message=f"The task queue {task.queue!r} has no topic {topic}; run {what_makes(topic)}, "
-                    "and the run goes on by itself.",
-                )
+                return e.WorkflowBlocked(reason="missing_topic", message=self._what_is_missing(task.queue, topic))
         return None
+
+    def _what_is_missing(self, queue: str, topic: str) -> str:
+        if self._alone:
+            return (
+                f"This engine hosts no activity of the task queue {queue!r}, and nobody else can on a log in memory; "
+                "hand it the activities that the workflow calls as well."
+            )
+        return f"The task queue {queue!r} has no topic {topic}; run {what_makes(topic)}, and the run goes on by itself."
 
     def records(
         self,

@@ -232,6 +232,18 @@ def test_a_list_is_hosted_too() -> None:
     assert with_engine(use, [patient, greet]) == "hello ann"
 
 
+def test_an_activity_that_is_not_hosted() -> None:
+    """A run that calls an activity of a queue which the engine does not host is told what to hand to the engine."""
+
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(patient("ann"), id="x")
+        await engine.skip("30d")
+        return str((await run.describe())["blocked_message"])
+
+    told = with_engine(use, patient)
+    assert "hosts no activity of the task queue 'default'" in told and "penstock topics" not in told
+
+
 def test_two_of_one_name_are_refused() -> None:
     """A stand-in beside what it stands for is refused: nobody could tell which of them answers."""
 
