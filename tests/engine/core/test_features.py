@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from penstock.engine.core import loop
-from penstock.engine.core import workflow as workflow_module
 from penstock.engine.core.workflow import workflow
 from penstock.schemas import commands as c
 from penstock.schemas.codec import encode
