@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 import structlog
@@ -168,7 +169,9 @@ class TestEngine(Engine):
         now_ms = self._clock()
         shards = {number: outlook(store) for number, store in processor.stores().items()}
         inputs = sum(sum(shard.offsets.values()) for shard in shards.values())
-        due = min((shard.due for shard in shards.values() if shard.due is not None), key=_due_ms, default=None)
+        due = min(
+            (shard.due for shard in shards.values() if shard.due is not None), key=attrgetter("due_ms"), default=None
+        )
         ends = log.ends(
             [(topic, number) for number in shards for topic in (reach.topics.commands, reach.topics.results)]
         )
@@ -177,7 +180,3 @@ class TestEngine(Engine):
             return Look(at_rest=False, inputs=inputs)
         attempts = frozenset[Attempt]().union(*(shard.attempts for shard in shards.values()))
         return Look(at_rest=True, inputs=inputs, due=due, attempts=attempts)
-
-
-def _due_ms(due: DueKey) -> int:
-    return due.due_ms

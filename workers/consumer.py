@@ -388,11 +388,10 @@ class QueueConsumer:
         except LogError as error:
             self._logger.warning("results not acknowledged in time; their tasks will run again", error=str(error))
         self._settle()
-        marks = {partition.topic_partition: self._own_mark(partition, results) for partition in leaving}
         offsets = {
             partition.topic_partition: _to_commit(partition, mark)
             for partition in leaving
-            if (mark := marks[partition.topic_partition]) is not None or partition.dirty
+            if (mark := self._own_mark(partition, results)) is not None or partition.dirty
         }
         try:
             self._committed(offsets)
