@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
+from penstock.topics.log import TopicPartition
 from penstock.workers import activity as registry
 from penstock.workers.activity import activity
+from penstock.workers.marks import from_text
 from tests.workers.bench import Bench, until
+
+
+def await_move(bench: Bench) -> None:
+    """Wait until partition 1, where something runs, was given up: its last commit marks what runs on."""
+    commits = bench.log.commits
+    until(lambda: any(from_text(one.offset, one.metadata) for one in commits.get(at(bench), [])), "partition 1 to move")
+
+
+def at(bench: Bench) -> TopicPartition:
+    return bench.topics.tasks("default"), 1
 
 
 def test_partitions_are_shared_and_taken_over(bench: Bench) -> None:
@@ -61,6 +73,7 @@ def test_a_task_running_while_its_partition_moves_is_left_to_its_worker(bench: B
     bench.worker(slow, name="a")
     until(lambda: loops, "the activity to start")
     bench.worker(slow, name="b")
+    await_move(bench)
     bench.put(bench.task(slow), partition=1)
     until(lambda: ran == ["slow", "slow"], "the new owner to run what came later")
     until(lambda: len(bench.committed(1).done()) == 1, "the commit of that")
@@ -94,6 +107,7 @@ def test_a_task_still_running_when_its_partition_returns_is_not_started_again(be
     bench.worker(first, quick, name="a")
     until(lambda: ran == ["a"], "the activity to start")
     other = bench.worker(second, quick, name="b")
+    await_move(bench)
     bench.put(bench.task(quick), partition=1)
     until(lambda: bench.values() == [b'"quick"'], "a later task, run by the partition's new owner")
     other.stop()
@@ -123,6 +137,7 @@ def test_a_task_whose_worker_went_without_a_result_is_run_by_the_new_owner(bench
     one = bench.worker(first, name="a", drain_timeout_s=0.1)
     until(lambda: ran == ["a"], "the activity to start")
     bench.worker(second, name="b")
+    await_move(bench)
     bench.put(bench.task(second), partition=1)
     until(lambda: bench.values() == [b'"b"'], "the partition to move")
     assert ran == ["a", "b"]
