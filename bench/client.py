@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from bench import workload
-from penstock.schemas.codec import decode
+from penstock.schemas.encoding.codec import decode
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
 from penstock.topics.log import Log, Reader, Record, StoredRecord, TopicPartition

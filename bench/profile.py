@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import workload
-from penstock.engine.core import guards
-from penstock.engine.runtime import intake, shard
-from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.execution import guards
+from penstock.engine.runtime import read as intake
+from penstock.engine.runtime import shard
+from penstock.engine.runtime.encode import Outputs, TaskRouter
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.store.rocks import RocksStore
-from penstock.schemas.codec import decode, encode
-from penstock.schemas.tasks import ActivityTask
+from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
 

@@ -15,7 +15,7 @@ from bench import workload
 from bench.client import Report
 from bench.system import System
 from penstock.engine.core.rows import SHARD_KEY
-from penstock.schemas.codec import decode
+from penstock.schemas.encoding.codec import decode
 from penstock.topics.log import StoredRecord
 
 SAMPLE_S = 60.0

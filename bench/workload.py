@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from penstock import activity, workflow
-from penstock.schemas.codec import encode
-from penstock.schemas.commands import StartWorkflow
+from penstock.client.uuid7 import uuid7
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records.commands import StartWorkflow
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
-from penstock.uuid7 import uuid7
 
 NAME = "sequential5"
 QUEUE = "default"

@@ -10,10 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.client import Client, Run
-    from penstock.embedding import Engine
-    from penstock.engine.core.saga import Saga
-    from penstock.engine.core.workflow import (
+    from penstock.client.client import Client, Run
+    from penstock.client.sync import SyncClient
+    from penstock.engine.authoring.workflow import (
         Info,
         Signal,
         get_run,
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
         wait_condition,
         workflow,
     )
+    from penstock.hosting.engine import Engine
+    from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
         ActivityFailed,
         BadDuration,
@@ -70,9 +71,8 @@ if TYPE_CHECKING:
         WorkflowNotFound,
         WorkflowTerminated,
     )
-    from penstock.sync_client import SyncClient
-    from penstock.workers.activity import activity
-    from penstock.workers.info import activity_info
+    from penstock.workers.activity.decorator import activity
+    from penstock.workers.activity.info import activity_info
 
 __version__ = "0.1.0"
 
@@ -140,10 +140,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "penstock.client": ("Client", "Run"),
-    "penstock.embedding": ("Engine",),
-    "penstock.engine.core.saga": ("Saga",),
-    "penstock.engine.core.workflow": (
+    "penstock.client.client": ("Client", "Run"),
+    "penstock.hosting.engine": ("Engine",),
+    "penstock.patterns.saga": ("Saga",),
+    "penstock.engine.authoring.workflow": (
         "Info",
         "Signal",
         "get_run",
@@ -200,9 +200,9 @@ _HOMES = {
         "WorkflowNotFound",
         "WorkflowTerminated",
     ),
-    "penstock.sync_client": ("SyncClient",),
-    "penstock.workers.activity": ("activity",),
-    "penstock.workers.info": ("activity_info",),
+    "penstock.client.sync": ("SyncClient",),
+    "penstock.workers.activity.decorator": ("activity",),
+    "penstock.workers.activity.info": ("activity_info",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from penstock import interrupts
+from penstock.hosting import interrupts
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ import builtins
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.schemas.failure import Cause, Failure
+    from penstock.schemas.values.failure import Cause, Failure
 
 
 class PenstockError(Exception):

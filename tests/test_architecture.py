@@ -32,15 +32,12 @@ LOG_LIBRARIES = {"confluent_kafka", "sqlite3"}  # topics/ alone knows which log 
 STORE_LIBRARIES = {"rocksdict"}  # engine/store alone knows which store runs
 IMPURE = {"time", "os", "socket", "secrets", "threading", "subprocess", "ssl"}
 IMPURE_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "uuid.uuid1", "uuid.uuid4"}
-MAY_BE_IMPURE = {
-    "engine/core/guards.py": "wraps the clock, chance, files and network, to refuse them to workflow code",
-    "engine/core/workflow.py:_sleep": "outside of a workflow, sleep() is asyncio's and takes moments by the real clock",
-}
+MAY_BE_IMPURE: dict[str, str] = {}
 MAY_SAY_NOT_IMPLEMENTED = {
-    "schemas/payload.py:_write_model": "msgspec's enc_hook says so that it does not know a type",
+    "schemas/values/payload.py:_write_model": "msgspec's enc_hook says so that it does not know a type",
 }
 SKIPPING = {f"pytest.{how}" for how in ("skip", "importorskip", "mark.skip", "mark.skipif", "mark.xfail")}
-SPEAKS = ("penstock/cli", "penstock/demo", "penstock/__main__")
+SPEAKS = ("penstock/cli", "penstock/__main__")
 
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 600
@@ -163,13 +160,6 @@ def libraries_out_of_place(source: Source) -> Iterator[str]:
             yield f"{source.path}:{line} imports {library}: nothing of ours is ever unpickled"
 
 
-def without_question(source: Source) -> Iterator[str]:
-    docstring = ast.get_docstring(source.tree) or ""
-    before, mark, _ = docstring.partition("?")
-    if not mark or ". " in before.replace("\n", " "):
-        yield f"{source.path}:1 opens without the question that it answers"
-
-
 def too_long(source: Source) -> Iterator[str]:
     lines = source.text.count("\n")
     if lines > FILE_LINES_MAX:
@@ -222,7 +212,6 @@ RULES: dict[Rule, tuple[str, ...]] = {
     foreign_in_core: ("engine",),
     impure_core: ("engine",),
     libraries_out_of_place: FOLDERS,
-    without_question: (*FOLDERS, "bench", "tools"),
     too_long: EVERYWHERE,
     prints: FOLDERS,
     unfinished: EVERYWHERE,
@@ -236,7 +225,7 @@ BREACHES: list[tuple[Rule, str, str]] = [
     (against_the_arrows, "schemas/a.py", "def f():\n    from penstock.engine import core"),
     (against_the_arrows, "topics/a.py", "from penstock.workers.worker import Worker"),
     (against_the_arrows, "workers/a.py", "from penstock.engine.core import decide"),
-    (against_the_arrows, "engine/a.py", "from penstock.workers import activity"),
+    (against_the_arrows, "engine/a.py", "from penstock.workers import worker"),
     (against_the_arrows, "engine/a.py", "import penstock"),
     (against_the_arrows, "engine/core/a.py", "from penstock.engine.store.store import Store"),
     (against_the_arrows, "engine/core/a.py", "from penstock.topics.log import Record"),
@@ -253,9 +242,6 @@ BREACHES: list[tuple[Rule, str, str]] = [
     (libraries_out_of_place, "penstock/a.py", "import sqlite3"),
     (libraries_out_of_place, "engine/runtime/a.py", "from rocksdict import Rdict"),
     (libraries_out_of_place, "schemas/a.py", "import pickle"),
-    (without_question, "schemas/a.py", '"""Things that are said."""'),
-    (without_question, "schemas/a.py", '"""Says things. Why? Because."""'),
-    (without_question, "schemas/a.py", "x = 1"),
     (too_long, "schemas/a.py", "\n" * (FILE_LINES_MAX + 1)),
     (too_long, "schemas/a.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX),
     (prints, "engine/a.py", "print('hello')"),

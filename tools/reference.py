@@ -122,11 +122,11 @@ def _record_link(name: str) -> str:
 SECTIONS = {
     "commands": "Commands: the topic `commands`",
     "tasks": "Tasks and results: the topics `tasks.<queue>` and `results`",
-    "envelope": "Decisions: the topic `events`",
+    "decisions": "Decisions: the topic `events`",
     "events": "Events: what `DecisionRecorded.events` holds, and a history shows",
     "completions": "Completions: the topic `completions`",
     "replies": "Replies: the topic `replies`",
-    "deadletters": "Dead letters: the topic `dead-letters`",
+    "dead_letters": "Dead letters: the topic `dead-letters`",
     "registry": "Registry: the topic `registry`",
     "failure": "Inside other records",
 }
@@ -149,7 +149,8 @@ def records_page() -> Iterator[str]:
 def _records_of(module: str, title: str) -> Iterator[str]:
     import msgspec
 
-    found = importlib.import_module(f"penstock.schemas.{module}")
+    room = "values" if module == "failure" else "records"
+    found = importlib.import_module(f"penstock.schemas.{room}.{module}")
     records = [
         value
         for value in vars(found).values()
@@ -198,7 +199,7 @@ def _type_name(declared: Any) -> str:
 
 
 def _json_commands() -> Iterator[str]:
-    from penstock.schemas.json_command import _COMMANDS
+    from penstock.schemas.encoding.json_command import _COMMANDS
 
     yield from ("", "## Commands as JSON", "")
     yield (
@@ -332,7 +333,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
         (
             "workflow",
-            "penstock.engine.core.workflow.WorkflowCall",
+            "penstock.engine.authoring.workflow.WorkflowCall",
             "sleep",
             "Signal",
             "wait_condition",
@@ -345,7 +346,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "info",
             "Info",
             "get_run",
-            "penstock.engine.core.workflow.ExternalRun",
+            "penstock.engine.authoring.workflow.ExternalRun",
         ),
     ),
     (
@@ -353,15 +354,15 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "[Retries and time-outs](../guides/retries-and-timeouts.md) tells when an activity is tried again.",
         (
             "activity",
-            "penstock.workers.activity.ActivityCall",
+            "penstock.workers.activity.decorator.ActivityCall",
             "activity_info",
-            "penstock.workers.info.ActivityInfo",
+            "penstock.workers.activity.info.ActivityInfo",
         ),
     ),
     (
         "Clients",
         "They need nothing but the log; `describe`, `history` and `list` ask the processors of this machine.",
-        ("Client", "Run", "penstock.client.Started", "SyncClient", "penstock.sync_client.SyncRun"),
+        ("Client", "Run", "penstock.client.client.Started", "SyncClient", "penstock.client.sync.SyncRun"),
     ),
     (
         "Engines",
@@ -382,15 +383,15 @@ INSIDE = {
     "Client.ordered",
 }
 ALIASES = (
-    "penstock.schemas.durations.Duration",
-    "penstock.schemas.durations.Moment",
-    "penstock.workers.activity.Backoff",
-    "penstock.workers.activity.Errors",
-    "penstock.workers.activity.Priority",
-    "penstock.client.OnExisting",
-    "penstock.client.Json",
-    "penstock.client.JsonList",
-    "penstock.embedding.Hosted",
+    "penstock.schemas.values.durations.Duration",
+    "penstock.schemas.values.durations.Moment",
+    "penstock.workers.activity.decorator.Backoff",
+    "penstock.workers.activity.decorator.Errors",
+    "penstock.workers.activity.decorator.Priority",
+    "penstock.client.client.OnExisting",
+    "penstock.client.client.Json",
+    "penstock.client.client.JsonList",
+    "penstock.hosting.engine.Hosted",
 )
 SIGNATURE_WIDTH_MAX = 100
 

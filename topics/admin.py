@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.schemas.codec import decode, encode
+from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import TopicMismatch, Undecodable
-from penstock.schemas.registry import NamespaceDeclared
+from penstock.schemas.records.registry import NamespaceDeclared
 from penstock.topics.catalogue import Topics, what_makes
 from penstock.topics.log import Log, Record, StoredRecord, TopicFacts, TopicSpec
 from penstock.topics.publishing import publish

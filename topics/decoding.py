@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from penstock.schemas.codec import decode, decode_command
+from penstock.schemas.encoding.codec import decode, decode_command
 from penstock.schemas.errors import Undecodable
 from penstock.topics.log import StoredRecord
 

@@ -21,12 +21,12 @@ from structlog.typing import FilteringBoundLogger
 from penstock.schemas.errors import LogError, SettingsError, UnknownTopic
 from penstock.topics.catalogue import Topics, what_makes
 from penstock.topics.log import Log, Publisher
-from penstock.workers.activity import AnyActivity, check_queue
-from penstock.workers.consumer import QueueConsumer, Setup
-from penstock.workers.executor import Executor
-from penstock.workers.outbox import Outbox
-from penstock.workers.runner import Runner
-from penstock.workers.threads import Threads
+from penstock.workers.activity.decorator import AnyActivity, check_queue
+from penstock.workers.execution.executor import Executor
+from penstock.workers.execution.outbox import Outbox
+from penstock.workers.execution.runner import Runner
+from penstock.workers.execution.threads import Threads
+from penstock.workers.intake.consumer import QueueConsumer, Setup
 
 THREADS_DEFAULT = min(32, (os.cpu_count() or 1) + 4)
 PREFETCH_MIN = 1_000

@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.authoring.workflow import signal_note, signal_problem
 from penstock.engine.core.decision import Decision, FireTimer, Rejection, RetryActivity
 from penstock.engine.core.effects import resolve_child, run_closed
 from penstock.engine.core.machines.run import BLOCKED, CLOSED, COMPLETED
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import RunRow
-from penstock.engine.core.state import RunView
-from penstock.engine.core.workflow import signal_note, signal_problem
-from penstock.schemas import commands as c
-from penstock.schemas import events as e
-from penstock.schemas.codec import decode, encode
+from penstock.engine.core.working import RunView
+from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import NonDeterminism, PayloadTooLarge, Undecodable, UnknownWorkflowType
-from penstock.schemas.failure import Failure, type_name
-from penstock.schemas.replies import Accepted
-from penstock.schemas.tasks import TaskCompleted, TaskFailed
+from penstock.schemas.records import commands as c
+from penstock.schemas.records import events as e
+from penstock.schemas.records.replies import Accepted
+from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
+from penstock.schemas.values.failure import Failure, type_name
 
 FLAGS = 0
 """Engine logic flags recorded at the start of each run: a change of ordering gets a bit, so that old runs replay."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.schemas.replies import Reply
+from penstock.schemas.records.replies import Reply
 
 
 class FireTimer(msgspec.Struct, frozen=True, gc=False, kw_only=True):

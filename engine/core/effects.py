@@ -10,14 +10,14 @@ import msgspec
 
 from penstock.engine.core.machines import run
 from penstock.engine.core.rows import ChildRow, RunRow, unpack_child
-from penstock.engine.core.state import WorkingRun
-from penstock.schemas import commands as c
-from penstock.schemas import events as e
-from penstock.schemas.codec import encode
-from penstock.schemas.completions import WorkflowClosed
-from penstock.schemas.failure import Failure
-from penstock.schemas.replies import RunClosed
-from penstock.schemas.tasks import ActivityTask
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records import commands as c
+from penstock.schemas.records import events as e
+from penstock.schemas.records.completions import WorkflowClosed
+from penstock.schemas.records.replies import RunClosed
+from penstock.schemas.records.tasks import ActivityTask
+from penstock.schemas.values.failure import Failure
 
 
 class Effects(msgspec.Struct, gc=False):

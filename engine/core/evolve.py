@@ -22,8 +22,8 @@ from penstock.engine.core.rows import (
     pack,
     unpack_timer,
 )
-from penstock.engine.core.state import WorkingRun
-from penstock.schemas import events as e
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.records import events as e
 
 
 def evolve(working: WorkingRun, event: Any, now_ms: int) -> None:

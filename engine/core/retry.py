@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.schemas.events import RetryPolicy
-from penstock.schemas.failure import Failure
+from penstock.schemas.records.events import RetryPolicy
+from penstock.schemas.values.failure import Failure
 
 
 def retry_delay_ms(policy: RetryPolicy, failure: Failure, attempt: int) -> int | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.schemas.events import RetryPolicy
-from penstock.schemas.failure import Failure
+from penstock.schemas.records.events import RetryPolicy
+from penstock.schemas.values.failure import Failure
 
 DAY_MS = 86_400_000
 

@@ -21,12 +21,12 @@ import structlog
 
 from penstock.engine.core.rows import NEVER_MS
 from penstock.engine.runtime.committer import Committer, Outcome, Transaction
-from penstock.engine.runtime.facts import TopicFactsCache
-from penstock.engine.runtime.live import Definitions
-from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.encode import Outputs, TaskRouter
 from penstock.engine.runtime.overlay import Layer
+from penstock.engine.runtime.run_cache import Definitions
 from penstock.engine.runtime.shard import Shard, ShardLimits, by_shard
 from penstock.engine.runtime.takeover import Ownership, bring_up
+from penstock.engine.runtime.topic_cache import TopicFactsCache
 from penstock.engine.runtime.watch import SLOW_S
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader

@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import structlog
 
-from penstock.engine.core import guards
-from penstock.engine.core.workflow import WorkflowDefinition
+from penstock.engine.authoring.workflow import WorkflowDefinition
+from penstock.engine.execution import guards
 from penstock.engine.runtime.committer import ThreadCommitter
 from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
 from penstock.engine.runtime.watch import Watch

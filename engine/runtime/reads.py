@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.engine.core.machines.run import CLOSED
-from penstock.engine.core.replayer import history_record
 from penstock.engine.core.rows import (
     SHARD_KEY,
     ActivityRow,
@@ -24,8 +23,9 @@ from penstock.engine.core.rows import (
     unpack_shard,
     unpack_timer,
 )
+from penstock.engine.execution.replayer import history_record
 from penstock.engine.store.store import StoreReader
-from penstock.schemas.codec import decode
+from penstock.schemas.encoding.codec import decode
 
 LIMIT_MAX = 10_000
 """Runs of one list."""

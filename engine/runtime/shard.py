@@ -21,7 +21,6 @@ from penstock.engine.core.decision import Decision, FireTimer, Rejection, RetryA
 from penstock.engine.core.effects import Effects, cause
 from penstock.engine.core.evolve import evolve, remember_message, write_header
 from penstock.engine.core.machines.run import BLOCKED, CLOSED
-from penstock.engine.core.program import ORDERS
 from penstock.engine.core.rows import (
     DAY_MS,
     NEVER_MS,
@@ -35,16 +34,18 @@ from penstock.engine.core.rows import (
     parse_due_key,
     unpack_shard,
 )
-from penstock.engine.runtime import intake, retention
-from penstock.engine.runtime.live import Definitions, LiveRun, RunCache
-from penstock.engine.runtime.outputs import Outputs
+from penstock.engine.execution.program import ORDERS
+from penstock.engine.runtime import read as intake
+from penstock.engine.runtime import retention
+from penstock.engine.runtime.encode import Outputs
 from penstock.engine.runtime.overlay import Layer, Overlay
+from penstock.engine.runtime.run_cache import Definitions, LiveRun, RunCache
 from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
-from penstock.schemas import commands as c
-from penstock.schemas import events as e
-from penstock.schemas.envelope import Trigger
-from penstock.schemas.replies import Accepted, Rejected
+from penstock.schemas.records import commands as c
+from penstock.schemas.records import events as e
+from penstock.schemas.records.decisions import Trigger
+from penstock.schemas.records.replies import Accepted, Rejected
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 

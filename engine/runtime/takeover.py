@@ -12,9 +12,9 @@ import structlog
 from penstock.engine.core.rows import SHARD_KEY, unpack_shard
 from penstock.engine.store.changelog import restore
 from penstock.engine.store.store import Store
-from penstock.schemas.codec import decode, encode
+from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import Undecodable
-from penstock.schemas.registry import ShardOwned
+from penstock.schemas.records.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record
 

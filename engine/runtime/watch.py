@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from penstock.engine.core.program import Program
+from penstock.engine.execution.program import Program
 
 log = structlog.get_logger(__name__)
 

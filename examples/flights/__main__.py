@@ -30,13 +30,13 @@ from examples.flights.flow import IN_FLIGHT_MAX, Flow, run_to_the_end
 from examples.flights.kills import NOBODY, Kills
 from examples.flights.stage import Processes, Stage, StageError, Threads
 from examples.flights.totals import Downstream
+from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
-from penstock.hosting import Reach, make_topics
-from penstock.logs import configure
+from penstock.hosting.parts import Reach, make_topics
+from penstock.observe.logs import configure
 from penstock.schemas.errors import PenstockError, SettingsError
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
-from penstock.uuid7 import uuid7
 
 QUEUE = "default"
 

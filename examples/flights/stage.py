@@ -14,8 +14,8 @@ from typing import Protocol
 
 from examples.flights import workflow
 from penstock.config import Settings, environment_name
-from penstock.hosting import Part, Reach, processor_part, start_parts, stop_parts, worker_part
-from penstock.workers.activity import registered
+from penstock.hosting.parts import Part, Reach, processor_part, start_parts, stop_parts, worker_part
+from penstock.workers.activity.decorator import registered
 
 MODULE = workflow.__name__
 ROOT = Path(__file__).parents[2]

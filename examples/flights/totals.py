@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from examples.flights.workflow import DENIED, REBOOKED, STRANDED, Outcome
-from penstock.schemas.codec import decode
-from penstock.schemas.completions import WorkflowClosed
+from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import Fenced
+from penstock.schemas.records.completions import WorkflowClosed
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import CommittedOffset, Log, Member, StoredRecord, TopicPartition
 

@@ -12,7 +12,7 @@ import click
 from penstock.cli.session import Session, output_option, verb, with_global_options
 
 if TYPE_CHECKING:
-    from penstock.dead_letters import Letter
+    from penstock.client.dead_letters import Letter
     from penstock.topics.catalogue import Topics
     from penstock.topics.log import Log
 
@@ -32,7 +32,7 @@ def dead_letters() -> None:
 def list_letters(session: Session, *, done: bool, output: str) -> None:
     """List the dead letters that were not dealt with yet."""
     from penstock.cli.output import print_json, print_table
-    from penstock.dead_letters import letters
+    from penstock.client.dead_letters import letters
 
     with _connected(session) as (log, topics):
         found = [letter for letter in letters(log, topics) if done or not letter.done]
@@ -54,7 +54,7 @@ def list_letters(session: Session, *, done: bool, output: str) -> None:
 def show(session: Session, place: str, output: str) -> None:
     """Show one dead letter with its bytes."""
     from penstock.cli.output import print_json
-    from penstock.dead_letters import letter_at
+    from penstock.client.dead_letters import letter_at
 
     with _connected(session) as (log, topics):
         letter = letter_at(log, topics, place)
@@ -70,7 +70,7 @@ def show(session: Session, place: str, output: str) -> None:
 @all_option
 def replay(session: Session, places: tuple[str, ...], *, all_: bool) -> None:
     """Send dead letters again to the topic they came from, now that what was wrong is mended."""
-    from penstock.dead_letters import replay as replay_letters
+    from penstock.client.dead_letters import replay as replay_letters
 
     with _connected(session) as (log, topics):
         chosen = _chosen(log, topics, places, all_=all_)
@@ -83,7 +83,7 @@ def replay(session: Session, places: tuple[str, ...], *, all_: bool) -> None:
 @all_option
 def discard(session: Session, places: tuple[str, ...], *, all_: bool) -> None:
     """Set dead letters aside; their bytes stay until the topic's retention ends."""
-    from penstock.dead_letters import discard as discard_letters
+    from penstock.client.dead_letters import discard as discard_letters
 
     with _connected(session) as (log, topics):
         chosen = _chosen(log, topics, places, all_=all_)
@@ -96,7 +96,7 @@ for command in (list_letters, show, replay, discard):
 
 
 def _chosen(log: Log, topics: Topics, places: tuple[str, ...], *, all_: bool) -> list[Letter]:
-    from penstock.dead_letters import letter_at, letters
+    from penstock.client.dead_letters import letter_at, letters
 
     if all_ == bool(places):
         raise click.UsageError("Name the letters as PARTITION/OFFSET, or say --all.")
@@ -107,7 +107,7 @@ def _chosen(log: Log, topics: Topics, places: tuple[str, ...], *, all_: bool) ->
 
 @contextmanager
 def _connected(session: Session) -> Iterator[tuple[Log, Topics]]:
-    from penstock.client import existing_log
+    from penstock.client.client import existing_log
     from penstock.topics.catalogue import Topics
 
     log = existing_log(session.settings)

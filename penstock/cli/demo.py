@@ -15,9 +15,9 @@ import click
 from penstock.cli.session import Session, verb
 
 if TYPE_CHECKING:
-    from penstock.client import Client
+    from penstock.client.client import Client
     from penstock.config import Settings
-    from penstock.embedding import Engine
+    from penstock.hosting.engine import Engine
 
 WAIT_S_MAX = 30.0
 
@@ -25,7 +25,7 @@ WAIT_S_MAX = 30.0
 @verb("demo")
 def demo(session: Session) -> None:
     """Run the order example end to end on a temporary embedded log, and tell what happens."""
-    from penstock.hosting import with_fixed_hash_seed
+    from penstock.hosting.parts import with_fixed_hash_seed
 
     with_fixed_hash_seed()
     # The story tells what happens; its declined card would show a second time, as a warning between the lines.
@@ -36,8 +36,8 @@ def demo(session: Session) -> None:
 
 
 async def _story(settings: Settings) -> None:
-    from penstock.demo import Order
-    from penstock.embedding import Engine
+    from penstock.cli.demo_orders import Order
+    from penstock.hosting.engine import Engine
     from penstock.schemas.errors import WorkflowFailed
 
     began = time.monotonic()
@@ -67,7 +67,7 @@ async def _story(settings: Settings) -> None:
 
 
 async def _order_and_wait_for_approval(engine: Engine, order: Any) -> None:
-    from penstock.demo import fulfil
+    from penstock.cli.demo_orders import fulfil
 
     client = engine.client
     run = await client.start(fulfil(order), id="order-1")
@@ -83,7 +83,7 @@ async def _order_and_wait_for_approval(engine: Engine, order: Any) -> None:
 
 
 async def _approve(client: Client) -> str:
-    from penstock.demo import Approval, approval
+    from penstock.cli.demo_orders import Approval, approval
 
     run = client.get("order-1", returns=str)
     await run.signal(approval, Approval(ok=True, by="ann"))
@@ -94,7 +94,7 @@ async def _approve(client: Client) -> str:
 
 
 async def _run_declined(client: Client, order: Any) -> None:
-    from penstock.demo import fulfil
+    from penstock.cli.demo_orders import fulfil
 
     run = await client.start(fulfil(order), id="order-2")
     await run.result(timeout=WAIT_S_MAX)
@@ -122,7 +122,7 @@ def path_of(events: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _hosted() -> list[Any]:
-    from penstock import demo as example
+    from penstock.cli import demo_orders as example
 
     return [
         example.fulfil, example.ship, example.reserve, example.release, example.charge, example.refund,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import click
 
 from penstock.cli.visible import visible
-from penstock.dead_letters import LetterNotFound
-from penstock.interrupts import INTERRUPTED
+from penstock.client.dead_letters import LetterNotFound
+from penstock.hosting.interrupts import INTERRUPTED
 from penstock.schemas.errors import (
     CommandRejected,
     LogError,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.session import Session, setting, verb
-from penstock.interrupts import insistent
+from penstock.hosting.interrupts import insistent
 from penstock.schemas.errors import BadInput, ModuleNotLoaded
 
 if TYPE_CHECKING:
-    from penstock.engine.core.workflow import WorkflowDefinition
-    from penstock.hosting import Activities, Workflows
+    from penstock.engine.authoring.workflow import WorkflowDefinition
+    from penstock.hosting.parts import Activities, Workflows
     from penstock.topics.catalogue import Topics
     from penstock.topics.log import Log
 
@@ -38,7 +38,7 @@ def dev(session: Session, modules: tuple[str, ...], concurrency: int) -> None:
 
     The log is embedded, in ./.penstock, unless --log or a setting names another.
     """
-    from penstock import hosting
+    from penstock.hosting import parts as hosting
 
     hosting.with_fixed_hash_seed()
     workflows, activities = _loaded(session, modules)
@@ -61,7 +61,7 @@ def dev(session: Session, modules: tuple[str, ...], concurrency: int) -> None:
 @data_option
 def processor(session: Session, modules: tuple[str, ...], processes: int, *, supervised: bool) -> int:
     """Run stream processors that host the workflows of these modules."""
-    from penstock import hosting
+    from penstock.hosting import parts as hosting
 
     hosting.with_fixed_hash_seed()
     workflows, activities = _loaded(session, modules)
@@ -74,7 +74,7 @@ def processor(session: Session, modules: tuple[str, ...], processes: int, *, sup
             session_log(session, "processor started", workflows=sorted(workflows), shards=shards, reads=part.address)
             hosting.run_until_signalled([part], also=_StdinEnded() if supervised else lambda: False)
             return 0
-    from penstock.supervising import supervise
+    from penstock.hosting.supervising import supervise
 
     return supervise(_child_command(session, modules), processes)
 
@@ -85,7 +85,7 @@ def processor(session: Session, modules: tuple[str, ...], processes: int, *, sup
 @concurrency_option
 def worker(session: Session, modules: tuple[str, ...], queues: tuple[str, ...], concurrency: int) -> None:
     """Run the activities of these modules."""
-    from penstock import hosting
+    from penstock.hosting import parts as hosting
 
     hosting.with_fixed_hash_seed()
     _, activities = _loaded(session, modules)
@@ -105,9 +105,9 @@ def session_log(session: Session, event: str, **facts: object) -> None:
 
 
 def _loaded(session: Session, modules: tuple[str, ...]) -> tuple[Workflows, Activities]:
-    from penstock.engine.core.workflow import registered_workflows
+    from penstock.engine.authoring.workflow import registered_workflows
     from penstock.loading import load_modules
-    from penstock.workers.activity import registered
+    from penstock.workers.activity.decorator import registered
 
     _ = session.settings  # logging stands before users' code runs
     with insistent():
@@ -129,7 +129,7 @@ def _connected(session: Session) -> Iterator[tuple[Log, Topics]]:
 
 
 def _banner(session: Session, workflows: Workflows, activities: Activities, address: str) -> None:
-    from penstock.hosting import queues_of
+    from penstock.hosting.parts import queues_of
 
     name = next(iter(sorted(workflows)), "TYPE")
     given = _input_hint(workflows[name]) if name in workflows else "--input '{…}' "

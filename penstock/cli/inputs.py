@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from penstock.client.uuid7 import uuid7
 from penstock.schemas.errors import BadInput, BadName
 from penstock.schemas.ids import check_workflow_id
-from penstock.uuid7 import uuid7
 
 _WORDS = re.compile(r"[^\W\d_][\w .,@/+-]{0,60}")  # such as Ann, order-7 or ann@example.com: meant as a text
 LINES_SUFFIXES = (".jsonl", ".ndjson")

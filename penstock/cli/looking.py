@@ -15,7 +15,7 @@ from penstock.cli.visible import visible
 from penstock.engine.core.machines.run import STATUSES
 
 if TYPE_CHECKING:
-    from penstock.client import Client
+    from penstock.client.client import Client
 
 T = TypeVar("T")
 

@@ -127,8 +127,8 @@ def failure_words(failure: Any) -> str:
     """`CardDeclined: no funds, caused by …`, from a failure as JSON has it."""
     if not isinstance(failure, Mapping):
         return one_line(str(failure or ""))
-    from penstock.outcome import failure_text
-    from penstock.schemas.failure import Failure
+    from penstock.client.outcome import failure_text
+    from penstock.schemas.values.failure import Failure
 
     return one_line(failure_text(msgspec.convert(failure, Failure)))
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from penstock import interrupts
 from penstock.cli.exits import guarded, tell
 from penstock.config import Settings, load
+from penstock.hosting import interrupts
 
 if TYPE_CHECKING:
-    from penstock.client import Client
+    from penstock.client.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """The settings; reading them sets logging up."""
-        from penstock.logs import configure
+        from penstock.observe.logs import configure
 
         settings = load(self.flags, os.environ, said_in="the command line")
         configure(settings.log_format, settings.log_level)
@@ -68,7 +68,7 @@ class GuardedGroup(click.Group):
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Client]:
     """A client that tells of a long silence as commands do: in a sentence on stderr, not as a line of log."""
-    from penstock.client import Client
+    from penstock.client.client import Client
 
     async with Client(settings=settings) as client:
         client.exchange.silence.tell = tell

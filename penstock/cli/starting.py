@@ -14,12 +14,12 @@ from penstock.cli.exits import FAILED, code_of, tell
 from penstock.cli.inputs import is_lines, read_input, read_lines
 from penstock.cli.session import Session, opened, verb
 from penstock.cli.visible import visible
-from penstock.schemas.durations import duration_ms
+from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
-from penstock.schemas.json_command import ON_EXISTING
+from penstock.schemas.values.durations import duration_ms
 
 if TYPE_CHECKING:
-    from penstock.client import OnExisting, Run
+    from penstock.client.client import OnExisting, Run
     from penstock.config import Settings
 
 PROBLEMS_SHOWN_MAX = 10

@@ -14,7 +14,7 @@ from penstock.cli.session import Session, opened, verb
 from penstock.cli.visible import visible
 
 if TYPE_CHECKING:
-    from penstock.client import Run
+    from penstock.client.client import Run
 
 NOTICE_AFTER_S = 30.0
 

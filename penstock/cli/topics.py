@@ -10,7 +10,7 @@ import click
 
 from penstock.cli.exits import FAILED
 from penstock.cli.session import Session, output_option, setting, verb, with_global_options
-from penstock.interrupts import insistent
+from penstock.hosting.interrupts import insistent
 from penstock.schemas.errors import TopicMismatch
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ for command in (plan, apply, verify):
 
 @contextmanager
 def _wanted(session: Session, modules: tuple[str, ...], queues: tuple[str, ...]) -> Iterator[Wanted]:
-    from penstock.hosting import queues_of, replication_of, shards_of
+    from penstock.hosting.parts import queues_of, replication_of, shards_of
     from penstock.loading import load_modules
     from penstock.topics.catalogue import Topics, specs
     from penstock.topics.connect import connect
-    from penstock.workers.activity import registered
+    from penstock.workers.activity.decorator import registered
 
     settings = session.settings
     with insistent():

@@ -12,7 +12,7 @@ import pytest
 from bench import workload
 from bench.client import cpu_s
 from bench.report import Row
-from penstock.schemas.codec import decode
+from penstock.schemas.encoding.codec import decode
 from penstock.topics.catalogue import Topics
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.workflow import WorkflowDefinition
+from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.runtime import reads
-from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.encode import Outputs, TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
-from penstock.schemas import commands as c
-from penstock.schemas.codec import decode, encode
-from penstock.schemas.failure import Failure, failure_of
-from penstock.schemas.tasks import ActivityTask
+from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.records import commands as c
+from penstock.schemas.records.tasks import ActivityTask
+from penstock.schemas.values.failure import Failure, failure_of
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from penstock.engine.runtime.reads import plain
-from penstock.schemas import commands as c
-from penstock.schemas.codec import decode
-from penstock.schemas.failure import Failure
+from penstock.schemas.encoding.codec import decode
+from penstock.schemas.records import commands as c
+from penstock.schemas.values.failure import Failure
 from tests.engine.core import flows
 from tests.engine.stage import START_MS, Stage
 

@@ -15,7 +15,7 @@ import pytest
 from examples import order
 from examples.order import Approval, CardDeclined, Order, approval, fulfil
 from penstock import Client, WorkflowFailed
-from penstock.embedding import Engine
+from penstock.hosting.engine import Engine
 
 WAIT_S = 30
 HOSTED: list[Any] = [

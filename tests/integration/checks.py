@@ -8,9 +8,9 @@ from typing import Any
 
 from penstock.engine.store.changelog import checksum, checksum_of_changelog, stored_offset
 from penstock.engine.store.rocks import RocksStore
-from penstock.schemas import events as e
-from penstock.schemas.codec import decode
-from penstock.schemas.envelope import DecisionRecorded
+from penstock.schemas.encoding.codec import decode
+from penstock.schemas.records import events as e
+from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 

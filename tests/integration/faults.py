@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from penstock.engine.core.workflow import registered_workflows
+from penstock.engine.authoring.workflow import registered_workflows
 from penstock.engine.runtime.processor import Processor
 from penstock.engine.store.store import Store
 from penstock.topics.admin import declared_shards

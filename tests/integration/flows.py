@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.engine.core.workflow import Signal, sleep, workflow
-from penstock.workers.activity import activity
+from penstock.engine.authoring.workflow import Signal, sleep, workflow
+from penstock.workers.activity.decorator import activity
 
 SIDE_QUEUE = "side-track"
 

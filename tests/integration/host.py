@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.workflow import registered_workflows
+from penstock.api.read_server import ReadServer
+from penstock.engine.authoring.workflow import registered_workflows
 from penstock.engine.runtime.driver import DriverSettings
-from penstock.serve import ReadServer
 from penstock.topics.admin import declared_shards
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect

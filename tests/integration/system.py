@@ -17,19 +17,19 @@ from typing import Any
 import msgspec
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from penstock.client import Client
-from penstock.engine.core.workflow import Signal, WorkflowCall
+from penstock.client.client import Client
+from penstock.engine.authoring.workflow import Signal, WorkflowCall
 from penstock.engine.runtime.driver import DriverSettings
-from penstock.schemas.codec import decode, encode
-from penstock.schemas.commands import Command, SignalWorkflow, StartWorkflow
-from penstock.schemas.registry import ShardOwned
+from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.records.commands import Command, SignalWorkflow, StartWorkflow
+from penstock.schemas.records.registry import ShardOwned
 from penstock.topics.admin import apply, declare_namespace, plan
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect
 from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
 from penstock.topics.publishing import publish
-from penstock.workers.activity import registered
+from penstock.workers.activity.decorator import registered
 from penstock.workers.worker import Worker
 from tests.integration import checks
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from penstock.client import Client
+from penstock.client.client import Client
 from penstock.topics.log import Record
 from tests.integration import checks, flows
 from tests.integration.faults import DIED, STEPS
@@ -43,8 +43,8 @@ def test_killed_at_each_step_of_the_commit(system: System, step: str) -> None:
 
 
 def _starts(system: System) -> list[Record]:
-    from penstock.schemas.codec import encode
-    from penstock.schemas.commands import StartWorkflow
+    from penstock.schemas.encoding.codec import encode
+    from penstock.schemas.records.commands import StartWorkflow
     from penstock.topics.partitioner import partition_of
 
     made = []

@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from penstock.client import Client
+from penstock.client.client import Client
 from tests.integration import checks, flows
 from tests.integration.system import System
 

@@ -16,8 +16,8 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from penstock.schemas import codec
-from penstock.schemas.wire import LONG_MAX, LONG_MIN
+from penstock.schemas.encoding import codec
+from penstock.schemas.encoding.wire import LONG_MAX, LONG_MIN
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "records.json"
 SEEDED = settings(derandomize=True, deadline=None, database=None, max_examples=60)

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.engine.core.rows import SHARD_KEY, ShardRow, unpack_shard
-from penstock.schemas import events as e
-from penstock.schemas.codec import decode, decode_command
-from penstock.schemas.completions import WorkflowClosed
-from penstock.schemas.deadletters import DeadLetter
-from penstock.schemas.envelope import DecisionRecorded
-from penstock.schemas.replies import Reply
-from penstock.schemas.tasks import ActivityTask
+from penstock.schemas.encoding.codec import decode, decode_command
+from penstock.schemas.records import events as e
+from penstock.schemas.records.completions import WorkflowClosed
+from penstock.schemas.records.dead_letters import DeadLetter
+from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.replies import Reply
+from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
 from penstock.topics.partitioner import partition_of

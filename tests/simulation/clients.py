@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from penstock.schemas import commands as c
-from penstock.schemas.codec import decode_command, encode
-from penstock.schemas.tasks import TaskCompleted
+from penstock.schemas.encoding.codec import decode_command, encode
+from penstock.schemas.records import commands as c
+from penstock.schemas.records.tasks import TaskCompleted
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of

@@ -11,12 +11,12 @@ from unittest.mock import patch
 from penstock.engine.core import decide as decide_module
 from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.retry import retry_delay_ms
-from penstock.engine.runtime import outputs as outputs_module
+from penstock.engine.runtime import encode as outputs_module
 from penstock.engine.runtime import shard as shard_module
 from penstock.engine.runtime.driver import Driver
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.runtime.takeover import Ownership
-from penstock.schemas import events as e
+from penstock.schemas.records import events as e
 from penstock.topics.log import StoredRecord
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog

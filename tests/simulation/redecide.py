@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.runtime.outputs import Outputs, TaskRouter
+from penstock.engine.runtime.encode import Outputs, TaskRouter
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.store.memory import MemoryStore
-from penstock.schemas import events as e
-from penstock.schemas.codec import decode
+from penstock.schemas.encoding.codec import decode
+from penstock.schemas.records import events as e
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from tests.simulation.story import Violation

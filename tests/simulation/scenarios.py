@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.schemas import commands as c
-from penstock.schemas import events as e
+from penstock.schemas.records import commands as c
+from penstock.schemas.records import events as e
 from tests.simulation.auditor import Auditor
 from tests.simulation.clients import Client
 from tests.simulation.truth import Run

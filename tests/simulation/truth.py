@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.schemas import events as e
-from penstock.schemas.envelope import DecisionRecorded
+from penstock.schemas.records import events as e
+from penstock.schemas.records.decisions import DecisionRecorded
 from tests.simulation.story import Violation
 
 CLOSING = {

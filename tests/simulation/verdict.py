@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.engine.core.replayer import rebuild
+from penstock.engine.execution.replayer import rebuild
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, checksum, checksum_of_changelog, restore
 from penstock.engine.store.memory import MemoryStore
-from penstock.schemas import commands as c
-from penstock.schemas.codec import decode_command
+from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
+from penstock.schemas.records import commands as c
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation

@@ -11,8 +11,7 @@ from datetime import timedelta
 
 import msgspec
 
-from penstock.engine.core.saga import Saga
-from penstock.engine.core.workflow import (
+from penstock.engine.authoring.workflow import (
     Signal,
     WorkflowDefinition,
     get_run,
@@ -26,10 +25,11 @@ from penstock.engine.core.workflow import (
     wait_condition,
     workflow,
 )
+from penstock.patterns.saga import Saga
 from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
-from penstock.schemas.failure import Failure
-from penstock.schemas.tasks import ActivityTask
-from penstock.workers.activity import activity
+from penstock.schemas.records.tasks import ActivityTask
+from penstock.schemas.values.failure import Failure
+from penstock.workers.activity.decorator import activity
 
 LATE_QUEUE = "sim-late"
 QUEUES = ("default", "sim-other")

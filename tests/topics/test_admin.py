@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from penstock.schemas.codec import decode
+from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import TopicMismatch, Undecodable
-from penstock.schemas.registry import NamespaceDeclared
+from penstock.schemas.records.registry import NamespaceDeclared
 from penstock.topics.admin import (
     Configure,
     Create,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.schemas.codec import RECORDS
+from penstock.schemas.encoding.codec import RECORDS
 from penstock.schemas.errors import BadName
 from penstock.topics.catalogue import (
     DEAD_LETTER_BYTES_MAX,

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock.schemas.codec import decode, encode
-from penstock.schemas.tasks import ActivityTask, Result, TaskCompleted
+from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.records.tasks import ActivityTask, Result, TaskCompleted
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import CommittedOffset, Log, Record, StoredRecord, TopicPartition, TopicSpec
-from penstock.workers.activity import AnyActivity
-from penstock.workers.progress import Progress
+from penstock.workers.activity.decorator import AnyActivity
+from penstock.workers.intake.progress import Progress
 from penstock.workers.worker import Worker
 
 SHARDS = 2

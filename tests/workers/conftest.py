@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.topics.embedded import EmbeddedLog
-from penstock.workers import activity as registry
+from penstock.workers.activity import decorator as registry
 from tests.workers.bench import Bench, SpyLog
 
 

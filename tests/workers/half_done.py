@@ -18,13 +18,13 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
-from penstock.schemas.codec import encode
-from penstock.schemas.tasks import ActivityTask
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
 from penstock.topics.log import CommittedOffset, Log, Record, TopicPartition
-from penstock.workers.activity import activity
-from penstock.workers.progress import Progress
+from penstock.workers.activity.decorator import activity
+from penstock.workers.intake.progress import Progress
 from penstock.workers.worker import Worker
 from tests.workers.bench import Bench, SpyLog, until
 

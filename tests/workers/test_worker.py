@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from penstock.schemas.codec import decode, encode
-from penstock.schemas.deadletters import DeadLetter
+from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import BadName, Fenced, LogUnavailable, RecordTooLarge, SettingsError, UnknownTopic
-from penstock.schemas.tasks import ActivityTask, TaskCompleted, TaskFailed
+from penstock.schemas.records.dead_letters import DeadLetter
+from penstock.schemas.records.tasks import ActivityTask, TaskCompleted, TaskFailed
 from penstock.topics.catalogue import Topics
 from penstock.topics.embedded import EmbeddedLog
-from penstock.workers import consumer, outbox, worker
-from penstock.workers.activity import activity
+from penstock.workers import worker
+from penstock.workers.activity.decorator import activity
+from penstock.workers.execution import outbox
+from penstock.workers.intake import consumer
 from penstock.workers.worker import Worker
 from tests.workers.bench import SHARDS, Bench, until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.topics.connect import connect
-from penstock.workers.activity import activity
+from penstock.workers.activity.decorator import activity
 from tests.workers.bench import Bench, SpyLog, until
 from tests.workers.half_done import tell, tell_of_what_was_taken_along
 

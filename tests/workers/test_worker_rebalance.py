@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from penstock.topics.log import TopicPartition
-from penstock.workers import activity as registry
-from penstock.workers.activity import activity
-from penstock.workers.marks import from_text
+from penstock.workers.activity.decorator import activity
+from penstock.workers.activity import decorator as registry
+from penstock.workers.intake.claims import from_text
 from tests.workers.bench import Bench, until
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.schemas import events as e
+from penstock.schemas.records import events as e
 
 ABSENT, WITH_WORKERS, WAITING = "absent", "with_workers", "waiting"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"

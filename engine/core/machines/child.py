@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.schemas import events as e
+from penstock.schemas.records import events as e
 
 ABSENT, PENDING, COMPLETED, FAILED, LET_GO = "absent", "pending", "completed", "failed", "let_go"
 

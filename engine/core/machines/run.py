@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.schemas import events as e
+from penstock.schemas.records import events as e
 
 RUNNING, BLOCKED = "running", "blocked"
 COMPLETED, FAILED, CANCELLED, TERMINATED = "completed", "failed", "cancelled", "terminated"

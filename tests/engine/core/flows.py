@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from penstock.engine.core.saga import Saga
-from penstock.engine.core.workflow import (
+from penstock.engine.authoring.workflow import (
     Signal,
     get_run,
     now,
@@ -18,8 +17,9 @@ from penstock.engine.core.workflow import (
     wait_condition,
     workflow,
 )
+from penstock.patterns.saga import Saga
 from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
-from penstock.workers.activity import activity
+from penstock.workers.activity.decorator import activity
 
 go = Signal("go")
 word = Signal("word")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.rows import run_key, unpack_run
-from penstock.engine.core.state import AT_HAND_INPUT_BYTES_MAX, AT_HAND_MAX
-from penstock.engine.core.workflow import workflow
-from penstock.schemas.failure import Failure
-from penstock.workers.activity import activity
+from penstock.engine.core.working import AT_HAND_INPUT_BYTES_MAX, AT_HAND_MAX
+from penstock.schemas.values.failure import Failure
+from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.core.loop import WorkflowLoop
+from penstock.engine.authoring.workflow import now, patched, side_effect, sleep, wait_condition, workflow
 from penstock.engine.core.retry import delay_ms
-from penstock.engine.core.workflow import now, patched, side_effect, sleep, wait_condition, workflow
+from penstock.engine.execution.loop import WorkflowLoop
 from penstock.schemas.errors import ChildWorkflowFailed
-from penstock.schemas.events import RetryPolicy
+from penstock.schemas.records.events import RetryPolicy
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

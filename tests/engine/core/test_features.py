@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.core import loop
-from penstock.engine.core.workflow import workflow
-from penstock.schemas import commands as c
-from penstock.schemas.codec import encode
-from penstock.schemas.failure import Failure, failure_of
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.execution import loop
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records import commands as c
+from penstock.schemas.values.failure import Failure, failure_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

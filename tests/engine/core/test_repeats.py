@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.core.workflow import Signal, now, sleep, uuid4, wait_condition, workflow
-from penstock.engine.core.workflow import side_effect as made
+from penstock.engine.authoring.workflow import Signal, now, sleep, uuid4, wait_condition, workflow
+from penstock.engine.authoring.workflow import side_effect as made
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -101,7 +101,7 @@ async def chases_itself() -> None:
 
 def test_conditions_that_make_each_other_true_for_ever_fail_their_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tasks that wake each other without end fail, and the shard goes on with its other runs."""
-    monkeypatch.setattr("penstock.engine.core.program.ROUNDS_MAX", 1_000)
+    monkeypatch.setattr("penstock.engine.execution.program.ROUNDS_MAX", 1_000)
     stage = Stage(chases_itself, dozes)
     stage.start(chases_itself)
     stage.start(dozes, id="other")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.engine.core import workflow as workflow_module
-from penstock.engine.core.workflow import signal_note
-from penstock.schemas import commands as c
+from penstock.engine.authoring import workflow as workflow_module
+from penstock.engine.authoring.workflow import signal_note
+from penstock.schemas.records import commands as c
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

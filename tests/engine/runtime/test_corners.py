@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.engine.core.program import Program
+from penstock.engine.authoring.workflow import get_run, workflow
 from penstock.engine.core.rows import DAY_MS
-from penstock.engine.core.workflow import get_run, workflow
-from penstock.schemas import commands as c
-from penstock.schemas.codec import encode
+from penstock.engine.execution.program import Program
+from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed
-from penstock.schemas.failure import Failure
+from penstock.schemas.records import commands as c
+from penstock.schemas.values.failure import Failure
 from penstock.topics.catalogue import RECORD_BYTES_MAX
 from tests.engine.core import flows
 from tests.engine.stage import Stage

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from penstock.engine.core.workflow import Signal, workflow
+from penstock.engine.authoring.workflow import Signal, workflow
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.processor import Processor
 from penstock.engine.runtime.watch import Watch, activation_on
-from penstock.schemas.codec import encode
-from penstock.schemas.commands import StartWorkflow
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records.commands import StartWorkflow
 from penstock.topics import admin
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.embedded import MEMORY, EmbeddedLog

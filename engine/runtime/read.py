@@ -1,0 +1,75 @@
+"""What does an input record ask, and does this shard have to answer it?"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from penstock.engine.core.decision import Rejection
+from penstock.schemas.errors import Undecodable
+from penstock.schemas.records import commands as c
+from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
+from penstock.topics.catalogue import Topics
+from penstock.topics.decoding import decoded, decoded_command
+from penstock.topics.log import StoredRecord
+from penstock.topics.partitioner import partition_of
+
+COMMANDS = frozenset(
+    {
+        c.StartWorkflow,
+        c.SignalWorkflow,
+        c.CancelWorkflow,
+        c.TerminateWorkflow,
+        c.RetryWorkflow,
+        c.AwaitResult,
+        c.ResolveChild,
+    }
+)
+RESULTS = frozenset({TaskCompleted, TaskFailed})
+MESSAGE_ID_CHARS_MAX = 255
+
+
+class Forward(msgspec.Struct, frozen=True, gc=False):
+    """A command for another shard: foreign producers may partition otherwise."""
+
+    command: Any
+
+
+def read(record: StoredRecord, topics: Topics, shard: int, shards: int) -> Any:
+    """The command or result in `record`, with a message id; a Forward; or the Rejection that says what is wrong."""
+    try:
+        if record.topic == topics.results:
+            result = decoded(record)
+            if type(result) in RESULTS:
+                return result
+            return _misplaced(result, record)
+        command: Any = decoded_command(record)
+    except Undecodable as error:
+        return Rejection("undecodable", str(error))
+    if type(command) not in COMMANDS:
+        return _misplaced(command, record)
+    message_id = command.message_id
+    if not message_id or len(message_id) > MESSAGE_ID_CHARS_MAX or not message_id.isprintable():
+        command = msgspec.structs.replace(command, message_id=_message_id(record, message_id))
+    if partition_of(command.workflow_id, shards) == shard:
+        return command
+    if command.origin:
+        return Rejection(
+            "wrong_shard",
+            f"It was forwarded from {command.origin} to shard {shard}, which is not {command.workflow_id}'s either; "
+            "does every processor know the same number of shards?",
+        )
+    origin = f"{record.topic}/{record.partition}/{record.offset}"
+    return Forward(msgspec.structs.replace(command, origin=origin))
+
+
+def _message_id(record: StoredRecord, given: str) -> str:
+    """A foreign record's identity: what it calls itself, or where it lay."""
+    identity = given or f"{record.topic}/{record.partition}/{record.offset}"
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def _misplaced(value: Any, record: StoredRecord) -> Rejection:
+    return Rejection("undecodable", f"A {type(value).__name__} does not belong on the topic {record.topic}.")

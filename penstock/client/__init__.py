@@ -1,0 +1,1 @@
+"""Clients: start, signal, await and read workflows."""

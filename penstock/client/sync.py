@@ -1,0 +1,211 @@
+"""How does a program without asyncio use workflows? Through SyncClient: the same verbs, each waiting for its answer.
+
+A private event loop in a thread of its own runs the asynchronous client; any thread may call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar, overload
+
+from penstock.client.client import IN_FLIGHT_MAX, Client, Json, JsonList, OnExisting, Run, Started
+from penstock.config import Settings
+from penstock.engine.authoring.workflow import Signal
+from penstock.schemas.errors import UserError
+from penstock.schemas.values.call import Call
+from penstock.schemas.values.durations import Duration
+from penstock.topics.log import Log
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class SyncClient:
+    """`with SyncClient() as client:`; takes what Client takes, and raises what it raises."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        log: Log | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._client = Client(url, namespace=namespace, log=log, settings=settings)
+        self._loop: LoopThread | None = None
+
+    def __enter__(self) -> SyncClient:
+        loop = LoopThread()
+        try:
+            loop.run(self._client.__aenter__())
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            try:
+                loop.run(self._client.__aexit__(kind, error, trace))
+            finally:
+                loop.close()
+
+    def start(
+        self,
+        call: Call[R],
+        *,
+        id: str | None = None,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
+    ) -> SyncRun[R]:
+        """As `Client.start`."""
+        return SyncRun(self, self.wait(self._client.start(call, id=id, on_existing=on_existing, timeout=timeout)))
+
+    def start_by_name(
+        self,
+        type: str,
+        input: bytes = b"null",
+        id: str | None = None,
+        *,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
+    ) -> SyncRun[Any]:
+        """As `Client.start_by_name`."""
+        started = self._client.start_by_name(type, input, id, on_existing=on_existing, timeout=timeout)
+        return SyncRun(self, self.wait(started))
+
+    def start_many(
+        self,
+        starts: Iterable[tuple[str, bytes, str]],
+        *,
+        in_flight: int = IN_FLIGHT_MAX,
+        on_existing: OnExisting = "use_existing",
+        timeout: Duration | None = None,
+    ) -> Iterator[Started]:
+        """As `Client.start_many`. The starts are drawn on the client's own thread."""
+        outcomes = self._client.start_many(starts, in_flight=in_flight, on_existing=on_existing, timeout=timeout)
+        while True:
+            try:
+                yield self.wait(anext(outcomes))  # type: ignore[arg-type]  # typeshed calls a coroutine an Awaitable
+            except StopAsyncIteration:
+                return
+
+    @overload
+    def get(self, id: str, *, run_id: str = "") -> SyncRun[Any]: ...
+    @overload
+    def get(self, id: str, *, returns: type[R], run_id: str = "") -> SyncRun[R]: ...
+    def get(self, id: str, *, returns: Any = Any, run_id: str = "") -> SyncRun[Any]:
+        """As `Client.get`."""
+        return SyncRun(self, self._client.get(id, returns=returns, run_id=run_id))
+
+    def result(self, id: str, *, timeout: Duration | None = None) -> Any:
+        """As `Client.result`."""
+        return self.wait(self._client.result(id, timeout=timeout))
+
+    def signal(self, id: str, signal: Signal[T] | str, value: T | None = None) -> None:
+        """As `Client.signal`."""
+        self.wait(self._client.signal(id, signal, value))
+
+    def cancel(self, id: str, reason: str = "") -> None:
+        """As `Client.cancel`."""
+        self.wait(self._client.cancel(id, reason))
+
+    def terminate(self, id: str, reason: str = "") -> None:
+        """As `Client.terminate`."""
+        self.wait(self._client.terminate(id, reason))
+
+    def retry(self, id: str) -> None:
+        """As `Client.retry`."""
+        self.wait(self._client.retry(id))
+
+    def describe(self, id: str) -> Json:
+        """As `Client.describe`."""
+        return self.wait(self._client.describe(id))
+
+    def history(self, id: str) -> JsonList:
+        """As `Client.history`."""
+        return self.wait(self._client.history(id))
+
+    def list(
+        self, *, status: str | None = None, type: str | None = None, limit: int = 100, after: str = ""
+    ) -> JsonList:
+        """As `Client.list`."""
+        return self.wait(self._client.list(status=status, type=type, limit=limit, after=after))
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something of the asynchronous client to its end."""
+        if self._loop is None:
+            work.close()
+            raise UserError("this client is not open: use it inside `with SyncClient() as client:`.")
+        return self._loop.run(work)
+
+
+class SyncRun(Generic[R]):
+    """A handle on one run; see `Run`."""
+
+    def __init__(self, client: SyncClient, run: Run[R]) -> None:
+        self._client, self._run = client, run
+        self.id, self.run_id, self.existing = run.id, run.run_id, run.existing
+
+    def result(self, timeout: Duration | None = None) -> R:
+        """As `Run.result`."""
+        return self._client.wait(self._run.result(timeout))
+
+    def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
+        """As `Run.signal`."""
+        self._client.wait(self._run.signal(signal, value))
+
+    def cancel(self, reason: str = "") -> None:
+        """As `Run.cancel`."""
+        self._client.wait(self._run.cancel(reason))
+
+    def terminate(self, reason: str = "") -> None:
+        """As `Run.terminate`."""
+        self._client.wait(self._run.terminate(reason))
+
+    def retry(self) -> None:
+        """As `Run.retry`."""
+        self._client.wait(self._run.retry())
+
+    def describe(self) -> Json:
+        """As `Run.describe`."""
+        return self._client.wait(self._run.describe())
+
+    def history(self) -> JsonList:
+        """As `Run.history`."""
+        return self._client.wait(self._run.history())
+
+    def __repr__(self) -> str:
+        return repr(self._run)
+
+
+class LoopThread:
+    """An event loop that runs in a thread of its own until closed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="penstock-sync-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work`; an interrupted wait (Ctrl-C) cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the loop and let go of it."""
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,1 @@
+"""Processors and workers inside a process."""

@@ -1,0 +1,124 @@
+"""How is half-done work undone? In reverse, by what was handed over as `undo`, whatever else happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, TypeVar
+
+from penstock.schemas.errors import BadInput
+from penstock.schemas.values.call import Call, Lazy
+
+T = TypeVar("T")
+
+
+class Saga:
+    """`async with Saga() as saga: await saga.do(book(…), undo=unbook(…))`.
+
+    When the block ends by an exception or by cancellation, every outstanding `do` is cancelled and awaited; then what
+    was begun is undone, the youngest first. A `do` that failed is undone too: its outcome is not known, so an undo
+    must be idempotent. Undoing is shielded from cancellation; an undo that fails does not stop the others, and its
+    error is added to the one that ended the block (`ExceptionGroup`). Terminating a run undoes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._undos: list[tuple[Coroutine[Any, Any, object], Coroutine[Any, Any, object]]] = []
+        self._doing: list[asyncio.Task[Any]] = []
+        self._entered = False
+
+    async def __aenter__(self) -> Saga:
+        self._entered = True
+        return self
+
+    async def do(self, call: Coroutine[Any, Any, T], *, undo: Coroutine[Any, Any, object] | None = None) -> T:
+        """Await `call`; `undo` (never run unless the saga fails) counts from the moment the call begins.
+
+        Raises BadInput for what is no call, and for a saga that was not entered by `async with`."""
+        self._check(call, undo)
+        if isinstance(undo, Lazy):
+            undo.claim()
+        if undo is not None:
+            self._undos.append((call, undo))
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call)
+        self._doing.append(task)
+        try:
+            return await task
+        finally:
+            if task.done():
+                self._doing.remove(task)
+
+    def _check(self, call: object, undo: object) -> None:
+        if not self._entered:
+            raise BadInput("this saga would undo nothing: use it inside `async with Saga() as saga:`.")
+        for given in (call, undo):
+            if not isinstance(given, Coroutine) and (given is not None or given is call):
+                raise BadInput(_no_call(given))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._forget()
+            return
+        if isinstance(error, GeneratorExit):  # the run is evicted, not failed
+            return
+        await self._settle()
+        failures = await _shielded(self._undo_all())
+        if failures:
+            raise ExceptionGroup(
+                "the saga failed, and undoing it failed in part", [_plain(error), *failures]
+            ) from error
+
+    def _forget(self) -> None:
+        for _, undo in self._undos:
+            undo.close()
+        self._undos.clear()
+
+    async def _settle(self) -> None:
+        """Let nothing that was begun go on while it is being undone."""
+        doing = [task for task in self._doing if not task.done()]
+        for task in doing:
+            task.cancel()
+        if doing:
+            await _shielded(_all_done(doing))
+
+    async def _undo_all(self) -> list[Exception]:
+        failures: list[Exception] = []
+        while self._undos:
+            call, undo = self._undos.pop()
+            if isinstance(call, Call) and not call.begun:
+                undo.close()  # cancelled before it was scheduled: there is nothing to undo
+                continue
+            try:
+                await undo
+            except Exception as error:  # noqa: BLE001 - every undo gets its turn; the errors are raised together
+                failures.append(error)
+        return failures
+
+
+def _no_call(given: object) -> str:
+    name = getattr(given, "name", None) or getattr(given, "__name__", None)
+    if callable(given) and name:
+        return f"saga.do takes a call, and {name} is none yet; call it: {name}(…)."
+    return f"saga.do takes a call such as reserve(…), not {given!r}."
+
+
+async def _all_done(tasks: list[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks)
+
+
+async def _shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` to its end, whoever asks to stop meanwhile."""
+    task = asyncio.get_running_loop().create_task(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():
+                return task.result()
+
+
+def _plain(error: BaseException) -> Exception:
+    """An ExceptionGroup holds Exceptions; a cancellation is told in words."""
+    return error if isinstance(error, Exception) else RuntimeError(f"the run was cancelled ({type(error).__name__})")

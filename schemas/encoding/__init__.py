@@ -1,0 +1,1 @@
+"""Encodings of records: Avro, and JSON for commands."""

@@ -1,0 +1,1 @@
+"""Records of the topics, one file per aggregate."""

@@ -1,0 +1,48 @@
+"""What is answered to who asked? The records of the topic `replies`; `message_id` repeats the command's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.schemas.values.failure import Failure
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The command took effect. For a start, `existing` says that the run was there before and was joined.
+
+    `note`: a sentence about what may not be as its sender thinks, empty for none."""
+
+    message_id: str
+    workflow_id: str
+    run_id: str
+    existing: bool = False
+    status: str = "running"
+    note: str = ""
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The command had no effect. `reason` is a fixed word, `message` a sentence that says what to do.
+
+    Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` |
+    `not_blocked` | `too_large` | `engine_error`.
+    """
+
+    message_id: str
+    workflow_id: str
+    reason: str
+    message: str
+    run_id: str = ""
+
+
+class RunClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The run ended. `status`: `completed` | `failed` | `cancelled` | `terminated`; no `failure` if completed."""
+
+    message_id: str
+    workflow_id: str
+    run_id: str
+    status: str
+    result: bytes = b""
+    failure: Failure | None = None
+
+
+Reply = Accepted | Rejected | RunClosed

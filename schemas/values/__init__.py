@@ -1,0 +1,1 @@
+"""Values inside records: payloads, calls, durations, failures."""

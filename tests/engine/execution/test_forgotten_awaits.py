@@ -1,0 +1,97 @@
+"""What becomes of a forgotten `await`? The run fails and names the line; awaited, waits are what asyncio takes."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+
+import pytest
+
+from penstock.engine.authoring.workflow import sleep
+from tests.engine.core import flows
+from tests.engine.stage import START_MS, Stage
+
+
+def test_a_call_thrown_away_names_its_line() -> None:
+    """A call that is never awaited fails the run and says where it was made."""
+    stage = Stage(flows.forgetful)
+    stage.start(flows.forgetful)
+    failure = stage.described()["failure"]
+    assert failure["type"].endswith("CallNotAwaited") and "flows.py:" in failure["message"]
+
+
+@pytest.mark.parametrize("wait", ["sleep", "wait_condition", "go.wait"])
+def test_a_wait_thrown_away_names_its_line(wait: str) -> None:
+    """A wait that is never awaited fails the run as a call does, and says where it was made."""
+    stage = Stage(flows.forgets_a_wait)
+    stage.start(flows.forgets_a_wait, wait)
+    failure = stage.described()["failure"]
+    assert failure["type"].endswith("CallNotAwaited") and "flows.py:" in failure["message"]
+    assert f"write `await {wait}(…)`" in failure["message"]
+
+
+@pytest.mark.parametrize("name", ["go.wait", "add"])
+def test_what_was_not_awaited_is_not_true(name: str) -> None:
+    """`if go.wait():` without its `await` approves nothing: the run fails and says what to write."""
+    stage = Stage(flows.approves_blindly)
+    stage.start(flows.approves_blindly, name)
+    failure = stage.described()["failure"]
+    assert failure["type"].endswith("CallNotAwaited") and f"write `await {name}(…)`" in failure["message"]
+
+
+@pytest.mark.parametrize(("what", "says"), [("call", "add"), ("nested", "add"), ("argument", "add"), ("wait", "sleep")])
+def test_what_was_not_awaited_is_no_value(what: str, says: str) -> None:
+    """A call or a wait that is returned or handed over as a value fails the run, which names its line and `await`."""
+    stage = Stage(flows.hands_over)
+    stage.start(flows.hands_over, what)
+    message = stage.described()["failure"]["message"]
+    assert "flows.py:" in message and f"was not awaited: write `await {says}(…)`" in message
+
+
+def test_waits_are_what_asyncio_takes() -> None:
+    """Tasks, `wait_for`, `gather`, `shield`, `timeout` and TaskGroup take waits, and replay finds the same history."""
+    histories = []
+    for evicts in (False, True):
+        stage = Stage(flows.waits_by_asyncio)
+        stage.start(flows.waits_by_asyncio, 5, message_id="same")
+        for act, value in ((stage.advance, 6), (stage.signal, "go"), (stage.advance, 2)):
+            if evicts:
+                stage.nodes[0].runs.clear()
+            act(value)  # type: ignore[operator]  # each takes its own
+        assert stage.described()["result"] == ["no word", None, START_MS / 1000 + 8]
+        histories.append(stage.history())
+    assert histories[0] == histories[1]
+
+
+def test_a_wait_is_awaited_once() -> None:
+    """Awaiting a wait again is an error, as with any coroutine."""
+
+    async def twice() -> None:
+        wait = sleep(0)
+        await wait
+        await wait
+
+    with pytest.raises(RuntimeError, match="already awaited"):
+        asyncio.run(twice())
+
+
+def test_sleep_outside_of_a_workflow() -> None:
+    """Outside of a workflow `sleep` is asyncio's: it runs by itself, in tasks and in `gather`, and warns of nothing."""
+
+    async def sleeps() -> None:
+        await sleep(0)
+        await asyncio.gather(sleep("1ms"), asyncio.create_task(sleep(0)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(sleeps())
+        asyncio.run(sleep(0))
+
+
+def test_a_sleep_forgotten_outside_of_a_workflow() -> None:
+    """A forgotten `sleep` outside of a workflow warns once and names its line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sleep("1h")
+    assert [str(warning.message).split(" was ")[0] for warning in caught] == ["sleep(…)"]
+    assert __file__ in str(caught[0].message)

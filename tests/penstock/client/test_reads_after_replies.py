@@ -1,0 +1,31 @@
+"""Is what a client reads as new as what it was told?"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from penstock import WorkflowFailed, workflow
+from penstock.hosting.engine import Engine
+
+
+@workflow
+async def doomed(n: int) -> None:
+    raise WorkflowFailed(f"number {n}")
+
+
+async def _last_events(url: str) -> set[str]:
+    found: set[str] = set()
+    async with Engine([doomed], url) as engine:
+        for n in range(30):
+            run = await engine.client.start(doomed(n), id=f"run-{n}")
+            try:
+                await run.result(timeout="20s")
+            except WorkflowFailed:
+                found.add((await run.history())[-1]["event"])
+    return found
+
+
+def test_history_holds_the_end_that_was_told(tmp_path: Path) -> None:
+    """As soon as result() raised, the history ends with the failure."""
+    assert asyncio.run(_last_events(f"embedded:{tmp_path}/log.sqlite3")) == {"WorkflowFailed"}

@@ -1,0 +1,135 @@
+"""Does Penstock run inside another program, and leave it in order?"""
+
+import asyncio
+import threading
+
+import pytest
+
+from penstock.engine.authoring.workflow import Signal, workflow
+from penstock.hosting.engine import Engine
+from penstock.schemas.errors import BadInput, ModuleNotLoaded, StoreError, UnknownWorkflowType, UserError
+from penstock.workers.activity.decorator import activity
+
+go = Signal("embedding-go")
+
+
+@activity(name="embedding-triple")
+def triple(number: int) -> int:
+    return 3 * number
+
+
+@workflow(name="embedding-trial")
+async def trial(number: int) -> int:
+    return await triple(number)
+
+
+@workflow(name="embedding-waits")
+async def waits() -> str:
+    await go.wait()
+    return "gone"
+
+
+def run(use, *arguments, **settings):
+    async def inside():
+        async with Engine(*arguments, **settings) as engine:
+            return await asyncio.wait_for(use(engine), 60)
+
+    return asyncio.run(inside())
+
+
+def test_a_run():
+    """Inside the block, workflows run with their activities, and the client reads what they did."""
+
+    async def use(engine):
+        run = await engine.client.start(trial(7), id="x")
+        return await run.result("20s"), await run.describe(), await run.history()
+
+    result, described, history = run(use, [trial, triple], "embedded::memory:")
+    assert result == 21
+    assert (described["status"], described["result"]) == ("completed", 21)
+    assert [event["number"] for event in history] == [1, 2, 3, 4]
+
+
+def test_going_on(tmp_path):
+    """What waits when the block ends goes on in the next one, in another engine on the same log."""
+    url = f"embedded:{tmp_path}/log"
+
+    async def begin(engine):
+        await engine.client.start(waits(), id="x")
+
+    async def end(engine):
+        await engine.client.signal("x", go)
+        return await engine.client.result("x", timeout="20s")
+
+    run(begin, [waits], url)
+    assert run(end, [waits], url) == "gone"
+
+
+def test_only_what_is_hosted():
+    """Given single workflows, an engine hosts no others."""
+    with pytest.raises(UnknownWorkflowType, match="embedding-trial"):
+        run(lambda engine: engine.client.start(trial(1)), [waits], "embedded::memory:")
+
+
+def test_nothing_stays(tmp_path):
+    """After the block none of its threads run."""
+
+    async def use(engine):
+        await engine.client.start(trial(7), id="x")
+
+    before = {thread.ident for thread in threading.enumerate()}
+    run(use, [trial, triple], f"embedded:{tmp_path}/log")
+    left = [thread.name for thread in threading.enumerate() if thread.ident not in before]
+    assert [name for name in left if name.startswith("penstock")] == []
+
+
+def test_what_cannot_be_hosted():
+    """Something that is no module, workflow or activity is refused, and a missing module too."""
+
+    async def use(_):
+        raise AssertionError("it ran")
+
+    with pytest.raises(BadInput, match="hosts modules"):
+        run(use, [len], "embedded::memory:")
+    with pytest.raises(ModuleNotLoaded):
+        run(use, ["embedding_absent"], "embedded::memory:")
+
+
+def test_outside_of_its_block():
+    """Used outside of its block, an engine says how it is used."""
+    with pytest.raises(UserError, match="async with Engine"):
+        _ = Engine([trial], "embedded::memory:").client
+
+
+def test_a_processor_that_cannot_go_on(tmp_path):
+    """What ended the processor early is raised when the block ends."""
+    state = tmp_path / "file"
+    state.write_text("in the way")
+
+    async def use(_):
+        await asyncio.sleep(0.5)
+
+    from penstock.config import Settings
+
+    with pytest.raises((StoreError, OSError)):
+        run(use, [trial], settings=Settings(log=f"embedded:{tmp_path}/log", data=str(state)))
+
+
+def test_one_thing_is_hosted_without_a_list():
+    """A single workflow, module or name needs no list around it."""
+
+    async def use(engine):
+        await engine.client.signal("x", go)
+        return await engine.client.result("x", timeout="20s")
+
+    async def begin_and_end(engine):
+        await engine.client.start(waits(), id="x")
+        return await use(engine)
+
+    assert run(begin_and_end, waits, "embedded::memory:") == "gone"
+
+
+def test_a_forgotten_list():
+    """Several things that are handed over without a list are told how it is meant."""
+    with pytest.raises(BadInput, match=r"Engine\(\[order, deliver\]\)"):
+        Engine(trial, triple)

@@ -1,0 +1,267 @@
+"""Can users test their workflows without waiting and without a broker?"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from penstock import BadDuration, WorkflowFailed, activity, now, sleep, workflow
+from penstock.client.client import Run
+from penstock.schemas.errors import BadInput, UserError
+from penstock.testing.engine import TestEngine
+
+R = TypeVar("R")
+
+hold = threading.Event()
+attempts: list[dt.datetime] = []
+
+
+@activity
+def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@workflow
+async def patient(name: str) -> str:
+    await sleep("30d")
+    return await greet(name)
+
+
+@workflow
+async def thrice(days: float) -> list[float]:
+    """How many hours after its start each of three sleeps ended, an activity in between."""
+    began, ended = now(), []
+    for _ in range(3):
+        await sleep(f"{days}d")
+        await greet("ann")
+        ended.append((now() - began).total_seconds() / 3600)
+    return ended
+
+
+@activity(name="testing-nap")
+async def nap() -> None:
+    await asyncio.sleep(0.15)
+
+
+@workflow(name="testing-naps")
+async def naps(together: int, after_each_other: int) -> float:
+    """How many hours so many naps took."""
+    began = now()
+    await asyncio.gather(*(nap() for _ in range(together)))
+    for _ in range(after_each_other):
+        await nap()
+    return round((now() - began).total_seconds() / 3600, 2)
+
+
+@activity(name="testing-unwilling", retries=2, backoff=["1h", "10h"])
+def unwilling() -> str:
+    if len(attempts) < 2:
+        attempts.append(dt.datetime.now(dt.UTC))
+        raise ConnectionError("not yet")
+    return "at last"
+
+
+@workflow(name="testing-insists")
+async def insists() -> float:
+    began = now()
+    await unwilling()
+    return round((now() - began).total_seconds() / 3600, 3)
+
+
+@activity(name="testing-slow")
+def slow() -> None:
+    hold.wait(20)
+
+
+@workflow(name="testing-drags-on")
+async def drags_on() -> None:
+    await slow()
+    await sleep("1h")
+
+
+@workflow
+async def careless() -> str:
+    return str(dt.datetime.now(dt.UTC))
+
+
+def with_engine(use: Callable[[TestEngine], Awaitable[R]], *hosted: object) -> R:
+    async def inside() -> R:
+        async with TestEngine(*hosted, concurrency=10) as engine:
+            return await asyncio.wait_for(use(engine), 60)
+
+    return asyncio.run(inside())
+
+
+async def status(run: Run[object]) -> str:
+    return str((await run.describe())["status"])
+
+
+async def at_once(run: Run[Any]) -> Any:
+    """The run's result as it is known now, without any waiting."""
+    described = await run.describe()
+    assert described["status"] == "completed"
+    return described["result"]
+
+
+def test_thirty_days_pass_at_once() -> None:
+    """A durable sleep of 30 days ends when the test skips them, and all that follows has happened by then."""
+
+    async def use(engine: TestEngine) -> tuple[str, str]:
+        run = await engine.client.start(patient("ann"), id="greeting")
+        await engine.skip("30d")
+        return await status(run), await run.result(timeout="20s")
+
+    assert with_engine(use, patient, greet) == ("completed", "hello ann")
+
+
+def test_each_timer_has_its_own_time() -> None:
+    """What comes due one after the other is skipped in one step, and each sees its own time."""
+
+    async def use(engine: TestEngine) -> tuple[list[float], list[float]]:
+        runs = [await engine.client.start(thrice(days), id=f"{days}") for days in (1, 1.5)]
+        await engine.skip("4.5d")
+        first, second = [await at_once(run) for run in runs]
+        return first, second
+
+    assert with_engine(use, thrice, greet) == ([24.0, 48.0, 72.0], [36.0, 72.0, 108.0])
+
+
+def test_no_more_than_the_duration_passes() -> None:
+    """What comes due later than the skipped time waits on, until that time is skipped too."""
+
+    async def use(engine: TestEngine) -> list[str]:
+        run = await engine.client.start(thrice(1), id="x")
+        seen = []
+        for hours in (71, 2):
+            await engine.skip(f"{hours}h")
+            seen.append(await status(run))
+        return seen
+
+    assert with_engine(use, thrice, greet) == ["running", "completed"]
+
+
+def test_retries_pass_too() -> None:
+    """The pauses before an activity's next attempts are skipped, one after the other."""
+
+    async def use(engine: TestEngine) -> float:
+        run = await engine.client.start(insists(), id="x")
+        await engine.skip("11h")
+        return await at_once(run)
+
+    attempts.clear()
+    assert with_engine(use, insists, unwilling) == 11.0
+
+
+def test_a_long_activity_does_not_hold_time_up() -> None:
+    """An activity that does not end is awaited for its second only, by each skip anew; the run goes on when it ends."""
+    hold.clear()
+
+    async def use(engine: TestEngine) -> list[str]:
+        run = await engine.client.start(drags_on(), id="x")
+        seen = []
+        for _ in range(2):
+            await engine.skip("1h")
+            seen.append(await status(run))
+            hold.set()
+        return seen
+
+    assert with_engine(use, drags_on, slow) == ["running", "completed"]
+
+
+@pytest.mark.parametrize("many", [(100, 0), (0, 12)], ids=["waiting for their turn", "in a row"])
+def test_quick_activities_take_no_durable_time(many: tuple[int, int]) -> None:
+    """However many activities wait for their turn or follow each other, time does not go on while they do."""
+
+    async def use(engine: TestEngine) -> float:
+        await engine.client.start(thrice(0.5), id="another")
+        run = await engine.client.start(naps(*many), id="x")
+        await engine.skip("2d")
+        hours: float = await at_once(run)
+        return hours
+
+    assert with_engine(use, naps, thrice, nap, greet) == 0.0
+
+
+def test_runs_that_closed_long_ago_can_be_read() -> None:
+    """What closed on the way stays: for the test it has just happened."""
+
+    async def use(engine: TestEngine) -> list[list[float]]:
+        runs = [await engine.client.start(thrice(1), id=f"{number}") for number in range(3)]
+        await engine.skip("90d")
+        return [await run.result(timeout="20s") for run in runs]
+
+    assert with_engine(use, thrice, greet) == [[24.0, 48.0, 72.0]] * 3
+
+
+def test_skips_may_overlap() -> None:
+    """Two skips at once end at the later of their moments, and no timer is missed."""
+
+    async def use(engine: TestEngine) -> list[float]:
+        run = await engine.client.start(thrice(1), id="x")
+        await asyncio.gather(engine.skip("1d"), engine.skip("3d"))
+        return await at_once(run)
+
+    assert with_engine(use, thrice, greet) == [24.0, 48.0, 72.0]
+
+
+def test_bad_skips() -> None:
+    """A duration without meaning is refused, and skipping outside of the block says how it is meant."""
+
+    async def use(engine: TestEngine) -> None:
+        with pytest.raises(BadDuration):
+            await engine.skip("soon")
+
+    with_engine(use, careless)
+    with pytest.raises(UserError, match="async with TestEngine"):
+        asyncio.run(TestEngine(careless).skip("1h"))
+
+
+def test_a_list_is_hosted_too() -> None:
+    """TestEngine takes a list as Engine does."""
+
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(patient("ann"), id="x")
+        await engine.skip("30d")
+        return await run.result(timeout="20s")
+
+    assert with_engine(use, [patient, greet]) == "hello ann"
+
+
+def test_an_activity_that_is_not_hosted() -> None:
+    """A run that calls an activity of a queue which the engine does not host is told what to hand to the engine."""
+
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(patient("ann"), id="x")
+        await engine.skip("30d")
+        return str((await run.describe())["blocked_message"])
+
+    told = with_engine(use, patient)
+    assert "hosts no activity of the task queue 'default'" in told and "penstock topics" not in told
+
+
+def test_two_of_one_name_are_refused() -> None:
+    """A stand-in beside what it stands for is refused: nobody could tell which of them answers."""
+
+    @activity(name="greet")
+    def stand_in(name: str) -> str:
+        return f"bye {name}"
+
+    with pytest.raises(BadInput, match="called 'greet'"):
+        with_engine(lambda _: asyncio.sleep(0), patient, greet, stand_in)
+
+
+def test_the_real_clock_is_refused() -> None:
+    """datetime.now() in workflow code fails the run and names the replacement."""
+
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(careless(), id="careless")
+        with pytest.raises(WorkflowFailed) as caught:
+            await run.result(timeout="20s")
+        return str(caught.value)
+
+    assert "now()" in with_engine(use, careless)

@@ -1,0 +1,302 @@
+"""What is an activity? (workers/activity.py, workers/policy.py)"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import threading
+import types
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from penstock.schemas.errors import BadDuration, BadInput, BadName, NotInActivity
+from penstock.schemas.records.events import RetryPolicy
+from penstock.workers.activity.decorator import ActivityCall, ActivityDefinition, activity, find, registered
+from penstock.workers.activity.info import activity_info
+
+
+class CardDeclined(Exception):
+    pass
+
+
+def test_bare_decorator_keeps_the_function_and_its_looks() -> None:
+    """`@activity` without parentheses names the activity after its function and keeps doc, name and signature."""
+
+    @activity
+    def reserve(order_id: str, sku: str) -> str:
+        """Reserve it."""
+        return f"{order_id}-{sku}"
+
+    assert isinstance(reserve, ActivityDefinition)
+    assert (reserve.name, reserve.__name__, reserve.__doc__) == ("reserve", "reserve", "Reserve it.")
+    assert list(inspect.signature(reserve).parameters) == ["order_id", "sku"]
+    assert reserve.fn("o", "s") == "o-s"
+    assert (reserve.queue, reserve.timeout_ms, reserve.non_retryable) == ("default", 0, ())
+    assert reserve.retry == RetryPolicy()
+
+
+def test_parameters_are_kept_on_the_definition() -> None:
+    """Every option of the decorator can be read from the definition."""
+
+    @activity(
+        name="charge-card",
+        timeout="30s",
+        retries=5,
+        backoff=3.0,
+        non_retryable=(CardDeclined,),
+        queue="payments",
+        priority="high",
+    )
+    async def charge(amount: float) -> str:
+        return f"{amount}"
+
+    assert (charge.name, charge.timeout_ms, charge.queue, charge.priority) == (
+        "charge-card",
+        30_000,
+        "payments",
+        "high",
+    )
+    assert charge.retry == RetryPolicy(retries_max=5, factor=3.0)
+    assert charge.non_retryable == (CardDeclined,)
+    assert charge.is_async
+
+
+def test_explicit_delays_repeat_the_last() -> None:
+    """`backoff` as a list gives those delays, the last of them repeated and never cut by the usual longest delay."""
+
+    @activity(retries=4, backoff=["100ms", 5, timedelta(minutes=10)])
+    def slow() -> None: ...
+
+    assert slow.retry == RetryPolicy(retries_max=4, delays_ms=(100, 5_000, 600_000), factor=1.0, delay_ms_max=600_000)
+
+
+def test_a_single_non_retryable_class_is_taken_as_one() -> None:
+    """`non_retryable=SomeError` means the tuple of it."""
+
+    @activity(non_retryable=CardDeclined)
+    def pay() -> None: ...
+
+    assert pay.non_retryable == (CardDeclined,)
+
+
+def test_a_call_carries_the_order() -> None:
+    """A call's order holds the activity's name, the encoded input and the options."""
+
+    @activity(timeout="10s", queue="stock")
+    def reserve(order_id: str, sku: str = "apple") -> str:
+        return order_id + sku
+
+    call = reserve("o-1", sku="pear")
+    call.claim()
+    order = call.order(7, "w", "r")
+    assert (order.sequence, order.activity, order.queue, order.timeout_ms) == (7, "reserve", "stock", 10_000)
+    assert reserve.signature.decode(order.input) == ("o-1", "pear")
+
+
+def test_options_change_a_copy() -> None:
+    """`.options` gives a new call with what was named changed, and the first call needs no awaiting any more."""
+
+    @activity(timeout="10s", retries=2, backoff=3.0)
+    def reserve(sku: str) -> str:
+        return sku
+
+    call = reserve("a")
+    changed = call.options(timeout=None, retries=None, queue="other").options(backoff=["2s"])
+    changed.claim()
+    order = changed.order(1, "w", "r")
+    assert isinstance(changed, ActivityCall)
+    assert (order.timeout_ms, order.queue, order.retry.retries_max) == (0, "other", -1)
+    assert (order.retry.delays_ms, order.retry.factor) == ((2_000,), 1.0)
+    assert (call.timeout_ms, call.queue, call.retry.retries_max) == (10_000, "default", 2)
+    assert changed.made_at == call.made_at
+
+
+def test_a_call_names_the_line_that_made_it() -> None:
+    """`made_at` is the user's line, also after `.options`."""
+
+    @activity
+    def reserve(sku: str) -> str:
+        return sku
+
+    call = reserve("a")
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
+    call.claim()
+    assert call.made_at == f"{__file__}:{line}"
+
+
+def test_a_dropped_call_warns_and_names_its_line() -> None:
+    """A call never awaited says so, once, however often its options were changed."""
+
+    @activity
+    def reserve(sku: str) -> str:
+        return sku
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        reserve("a").options(timeout="1s")
+        gc.collect()
+    assert [str(warning.message).split(" was ")[0] for warning in caught] == ["reserve(…)"]
+    assert __file__ in str(caught[0].message)
+
+
+async def _await(call: Any) -> Any:
+    return await call
+
+
+def test_awaiting_outside_of_a_workflow_runs_async_activities_here() -> None:
+    """Outside of a workflow an async activity runs on the very loop that awaits it."""
+
+    @activity
+    async def where() -> int:
+        return threading.get_ident()
+
+    assert asyncio.run(_await(where())) == threading.get_ident()
+
+
+def test_awaiting_outside_of_a_workflow_runs_sync_activities_in_a_thread() -> None:
+    """Outside of a workflow a sync activity does not block the loop."""
+
+    @activity
+    def where() -> int:
+        return threading.get_ident()
+
+    assert asyncio.run(_await(where())) != threading.get_ident()
+
+
+def test_outside_of_a_workflow_values_are_handed_over_as_they_are() -> None:
+    """Nothing is encoded on the way in or out: identity is kept."""
+    seen: list[Any] = []
+
+    @activity
+    async def same(items: list[int]) -> list[int]:
+        seen.append(items)
+        return items
+
+    items = [1, 2]
+    assert asyncio.run(_await(same(items))) is items
+    assert seen[0] is items
+
+
+def test_an_activity_raises_its_own_error_outside_of_a_workflow() -> None:
+    """Outside of a workflow nothing wraps the activity's exception."""
+
+    @activity
+    def pay() -> None:
+        raise CardDeclined("no")
+
+    with pytest.raises(CardDeclined):
+        asyncio.run(_await(pay()))
+
+
+def test_wrong_arguments_fail_at_the_call() -> None:
+    """Arguments that the function does not take raise BadInput where they are given."""
+
+    @activity
+    def reserve(order_id: str, sku: str) -> str:
+        return order_id + sku
+
+    with pytest.raises(BadInput):
+        reserve("only one")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"queue": "no blanks"}, BadName),
+        ({"queue": ""}, BadName),
+        ({"name": ""}, BadName),
+        ({"name": "two words"}, BadName),
+        ({"timeout": "soon"}, BadDuration),
+        ({"timeout": 0}, BadDuration),
+        ({"retries": -1}, BadInput),
+        ({"retries": True}, BadInput),
+        ({"retries": 1.5}, BadInput),
+        ({"backoff": 0.5}, BadInput),
+        ({"backoff": []}, BadInput),
+        ({"backoff": "1s"}, BadInput),
+        ({"backoff": ["soon"]}, BadDuration),
+        ({"priority": "urgent"}, BadInput),
+        ({"non_retryable": (CardDeclined, "CardDeclined")}, BadInput),
+        ({"non_retryable": 3}, BadInput),
+    ],
+)
+def test_options_without_meaning_are_refused_at_decoration(options: dict[str, Any], error: type[Exception]) -> None:
+    """A wrong option raises where the decorator stands, never later on a worker."""
+    with pytest.raises(error):
+        activity(**options)(lambda_free)
+
+
+def lambda_free() -> None: ...
+
+
+def _generator() -> Any:
+    yield 1
+
+
+async def _async_generator() -> Any:
+    yield 1
+
+
+def _star(*args: int) -> None: ...
+
+
+def _stars(**kwargs: int) -> None: ...
+
+
+class _Holder:
+    def method(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [_generator, _async_generator, _star, _stars, _Holder.method, _Holder, len, 3],
+    ids=["generator", "async generator", "*args", "**kwargs", "method", "class", "built-in", "number"],
+)
+def test_what_cannot_be_an_activity_is_refused_with_a_sentence(fn: Any) -> None:
+    """Generators, `*args`, methods and what is no function raise BadInput at decoration."""
+    with pytest.raises(BadInput, match="."):
+        activity(fn)
+
+
+def test_a_lambda_needs_a_name() -> None:
+    """A lambda has no name of its own; with `name=` it is an activity like any other."""
+    with pytest.raises(BadName):
+        activity(lambda: 1)
+    assert activity(name="one")(lambda: 1).name == "one"
+
+
+def _declare(name: str, file: str, source: str = "def work() -> None: ...") -> Callable[[], None]:
+    """A function `work` as another module would declare it."""
+    other = types.ModuleType(name)
+    exec(compile(source, file, "exec"), other.__dict__)
+    return other.work  # type: ignore[no-any-return]
+
+
+def test_the_same_place_declared_again_replaces() -> None:
+    """A module that is loaded again replaces its activities, also when it is `__main__` the second time."""
+    first = activity(_declare("orders", "/app/orders.py"))
+    second = activity(_declare("__main__", "/app/orders.py"))
+    assert registered() == {"work": second}
+    assert registered()["work"] is not first
+
+
+def test_one_name_in_two_places_is_refused_naming_both() -> None:
+    """Two activities of one name raise BadName when asked for, not when their modules are imported."""
+    activity(_declare("orders", "/app/orders.py"))
+    activity(_declare("stock", "/app/stock.py"))
+    with pytest.raises(BadName, match=r"orders\.work.*stock\.work"):
+        registered()
+    with pytest.raises(BadName, match="/app/stock.py"):
+        find("work")
+    assert find("nothing") is None
+
+
+def test_activity_info_needs_an_activity() -> None:
+    """Outside of an activity on a worker there is nothing to tell."""
+    with pytest.raises(NotInActivity):
+        activity_info()

@@ -1,0 +1,1 @@
+"""Declaration of activities, and what their code may ask for."""

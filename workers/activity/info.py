@@ -1,0 +1,55 @@
+"""What does a running activity know about itself? `activity_info()` answers, inside of one."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+import msgspec
+
+from penstock.schemas.errors import NotInActivity
+from penstock.schemas.records.tasks import ActivityTask
+
+
+class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one activity.
+
+    `attempt` counts from 1. `idempotency_key` is the same for every attempt of the activity: hand it to the service
+    you call, so that a repeated attempt has its effect once. `deadline` (aware, UTC) is when the attempt times out,
+    None without a timeout.
+    """
+
+    workflow_id: str
+    run_id: str
+    activity: str
+    attempt: int
+    queue: str
+    idempotency_key: str
+    deadline: datetime | None
+
+
+def activity_info() -> ActivityInfo:
+    """About the activity that runs here. Raises NotInActivity anywhere else."""
+    running = _running.get()
+    if running is None:
+        raise NotInActivity("activity_info() was called where no worker runs an activity: call it inside of one.")
+    task, started_s = running
+    deadline = datetime.fromtimestamp(started_s + task.timeout_ms / 1_000, UTC) if task.timeout_ms else None
+    return ActivityInfo(
+        workflow_id=task.workflow_id,
+        run_id=task.run_id,
+        activity=task.activity,
+        attempt=task.attempt,
+        queue=task.queue,
+        idempotency_key=f"{task.run_id}/{task.sequence}",
+        deadline=deadline,
+    )
+
+
+def enter(task: ActivityTask, started_s: float) -> None:
+    """Make this context the one of `task`, started at `started_s` (epoch)."""
+    _running.set((task, started_s))
+
+
+# The info itself is made when asked for: most activities never ask.
+_running: ContextVar[tuple[ActivityTask, float] | None] = ContextVar("penstock_activity", default=None)

@@ -1,0 +1,76 @@
+"""How often, and after which delays, is an activity tried again? From the decorator's words to a RetryPolicy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from penstock.schemas.errors import BadDuration, BadInput
+from penstock.schemas.records.events import RetryPolicy
+from penstock.schemas.values.durations import Duration, duration_ms
+
+Unset = msgspec.UnsetType
+UNSET: Literal[msgspec.UnsetType.UNSET] = msgspec.UNSET
+
+DEFAULT = RetryPolicy()
+
+
+def retry_policy(retries: int | None, backoff: float | Sequence[Duration] | None) -> RetryPolicy:
+    """The policy that `retries=` and `backoff=` describe; None stands for what Penstock does by itself.
+
+    Raises BadInput, BadDuration."""
+    return changed_policy(DEFAULT, retries, UNSET if backoff is None else backoff)
+
+
+def changed_policy(
+    policy: RetryPolicy, retries: int | Unset | None, backoff: float | Sequence[Duration] | Unset
+) -> RetryPolicy:
+    """`policy` with what is set changed. `retries=None`: without end. Raises BadInput, BadDuration."""
+    if not isinstance(retries, msgspec.UnsetType):
+        policy = msgspec.structs.replace(policy, retries_max=_retries_max(retries))
+    if isinstance(backoff, msgspec.UnsetType):
+        return policy
+    if isinstance(backoff, int | float):
+        return _with_factor(policy, float(backoff))
+    return _with_delays(policy, backoff)
+
+
+def timeout_ms_of(timeout: Duration | None) -> int:
+    """One attempt's time in ms, 0 for None. Raises BadDuration when it is unreadable or no time at all."""
+    if timeout is None:
+        return 0
+    timeout_ms = duration_ms(timeout)
+    if timeout_ms <= 0:
+        raise BadDuration(f"A timeout of {timeout!r} leaves no time to run: give at least 1 ms, or None for none.")
+    return timeout_ms
+
+
+def _retries_max(retries: int | None) -> int:
+    if retries is None:
+        return -1
+    if type(retries) is not int or retries < 0:
+        raise BadInput(f"retries={retries!r} has no meaning: give 0 or more, or None to retry without end.")
+    return retries
+
+
+def _with_factor(policy: RetryPolicy, factor: float) -> RetryPolicy:
+    if not 1.0 <= factor < math.inf:
+        raise BadInput(f"backoff={factor!r} has no meaning: give a factor of at least 1.0, or a list of delays.")
+    return msgspec.structs.replace(
+        policy, delays_ms=DEFAULT.delays_ms, factor=factor, delay_ms_max=DEFAULT.delay_ms_max
+    )
+
+
+def _with_delays(policy: RetryPolicy, delays: object) -> RetryPolicy:
+    """Explicit delays; the last is repeated (factor 1), and the upper bound is no shorter than the longest of them."""
+    if isinstance(delays, str) or not isinstance(delays, Sequence) or not delays:
+        raise BadInput(f'backoff={delays!r} has no meaning: give a factor like 2.0, or delays like ["1s", "10s"].')
+    delays_ms = tuple(duration_ms(delay) for delay in delays)
+    if min(delays_ms) < 0:
+        raise BadDuration(f"backoff={delays!r} holds a delay below zero.")
+    return msgspec.structs.replace(
+        policy, delays_ms=delays_ms, factor=1.0, delay_ms_max=max(DEFAULT.delay_ms_max, *delays_ms)
+    )

@@ -1,0 +1,1 @@
+"""Execution of attempts and publishing of results."""

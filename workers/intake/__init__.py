@@ -1,0 +1,1 @@
+"""Reading of task topics and committing of offsets."""
