@@ -14,7 +14,7 @@ import msgspec
 from bench import workload
 from bench.client import Report
 from bench.system import System
-from penstock.engine.core.rows import SHARD_KEY
+from penstock.engine.core.keys import SHARD_KEY
 from penstock.schemas.encoding.codec import decode
 from penstock.topics.log import StoredRecord
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from penstock import activity, workflow
 from penstock.client.uuid7 import uuid7
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.records.commands import StartWorkflow
+from penstock.schemas.records.run import StartWorkflow
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of

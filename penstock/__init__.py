@@ -12,20 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from penstock.client.client import Client, Run
     from penstock.client.sync import SyncClient
-    from penstock.engine.authoring.workflow import (
-        Info,
-        Signal,
-        get_run,
-        info,
-        now,
-        patched,
-        random,
-        side_effect,
-        sleep,
-        uuid4,
-        wait_condition,
-        workflow,
-    )
+    from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
+    from penstock.engine.authoring.external import get_run
+    from penstock.engine.authoring.signal import Signal
+    from penstock.engine.authoring.versions import patched
+    from penstock.engine.authoring.waiting import sleep, wait_condition
+    from penstock.engine.authoring.workflow import workflow
     from penstock.hosting.engine import Engine
     from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
@@ -143,20 +135,12 @@ _HOMES = {
     "penstock.client.client": ("Client", "Run"),
     "penstock.hosting.engine": ("Engine",),
     "penstock.patterns.saga": ("Saga",),
-    "penstock.engine.authoring.workflow": (
-        "Info",
-        "Signal",
-        "get_run",
-        "info",
-        "now",
-        "patched",
-        "random",
-        "side_effect",
-        "sleep",
-        "uuid4",
-        "wait_condition",
-        "workflow",
-    ),
+    "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
+    "penstock.engine.authoring.external": ("get_run",),
+    "penstock.engine.authoring.signal": ("Signal",),
+    "penstock.engine.authoring.versions": ("patched",),
+    "penstock.engine.authoring.waiting": ("sleep", "wait_condition"),
+    "penstock.engine.authoring.workflow": ("workflow",),
     "penstock.schemas.errors": (
         "ActivityFailed",
         "BadDuration",

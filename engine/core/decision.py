@@ -1,4 +1,4 @@
-"""What came of one input? Events to record, an answer to who asked, or the reason why nothing happened."""
+"""Inputs of the shard's own making, and what an input causes: events, a reply, or the reason why nothing happened."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
+from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.replies import Reply
 
 
 class FireTimer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A timer of workflow code is due: the shard's own order, from its timer index."""
+    """A timer of workflow code is due."""
 
     workflow_id: str
     run_id: str
@@ -18,7 +19,7 @@ class FireTimer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RetryActivity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A failed attempt has waited long enough: the shard's own order, from its timer index."""
+    """The delay before an activity's next attempt is over."""
 
     workflow_id: str
     run_id: str
@@ -26,7 +27,7 @@ class RetryActivity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
-    """Why an input was refused. `keep`: if nobody asked, it goes to `dead-letters`."""
+    """Why an input was refused. `keep`: it goes to `dead-letters` if it asked for no reply."""
 
     reason: str
     message: str
@@ -34,12 +35,23 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
     keep: bool = True
 
 
+class RunEvents(msgspec.Struct, frozen=True, gc=False):
+    """Events of one run."""
+
+    run_id: str
+    events: list[Event]
+
+
 class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What one input caused in one run. `run_id` is the run's; `events` number on from its history unless `ignored`
-    says why there was no effect (or only an unnumbered one)."""
+    """What one input causes.
+
+    `events` of the run `run_id` continue its history, unless they are `unnumbered`. `before`: events that end the id's
+    present run first, when this decision starts the next one. `ignored` says why the input had no effect; there are no
+    events then. `reply` answers the sender, `rejection` refuses the input."""
 
     run_id: str
     events: list[Any] = []
+    before: RunEvents | None = None
     ignored: str = ""
     reply: Reply | None = None
     rejection: Rejection | None = None

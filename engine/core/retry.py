@@ -1,13 +1,13 @@
-"""When is a failed attempt tried again?"""
+"""Delay before the next attempt of a failed activity."""
 
 from __future__ import annotations
 
-from penstock.schemas.records.events import RetryPolicy
 from penstock.schemas.values.failure import Failure
+from penstock.schemas.values.retry import RetryPolicy
 
 
 def retry_delay_ms(policy: RetryPolicy, failure: Failure, attempt: int) -> int | None:
-    """Milliseconds to wait after attempt number `attempt` (from 1) failed so; None: give up."""
+    """Milliseconds to wait after attempt number `attempt` (from 1) failed like this; None if no retry is left."""
     if failure.non_retryable or failure.kind == "cancelled":
         return None
     if policy.retries_max >= 0 and attempt > policy.retries_max:
@@ -16,7 +16,7 @@ def retry_delay_ms(policy: RetryPolicy, failure: Failure, attempt: int) -> int |
 
 
 def delay_ms(policy: RetryPolicy, retry: int) -> int:
-    """The wait before retry number `retry` (from 1): listed delays, then the last one growing by `factor`."""
+    """Milliseconds before retry number `retry` (from 1): the listed delays, then the last one growing by `factor`."""
     delays = policy.delays_ms or (0,)
     if retry <= len(delays):
         return min(delays[retry - 1], policy.delay_ms_max) if policy.factor != 1.0 else delays[retry - 1]

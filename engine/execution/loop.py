@@ -1,10 +1,10 @@
-"""Which asyncio does workflow code see? A deterministic one: callbacks first in, first out; time from the history.
+"""Deterministic asyncio event loop for workflow code: callbacks first in, first out; time from the history.
 
 `gather`, `wait`, `timeout`, `TaskGroup`, `sleep`, queues and locks of asyncio work on it unchanged, because they need
 only `call_soon`, `call_at`, futures and tasks. Everything that would reach the outside world is refused.
 
-A loop is driven on a plain thread by `drain`; it never waits. Timers and calls become orders of its program. Tasks
-and futures hash by the number of their creation, so that sets of them (`asyncio.wait`) iterate alike on every machine.
+A loop is driven on a plain thread by `drain`; it never waits. Timers and calls become requests of its run. Tasks and
+futures hash by the number of their creation, so that sets of them (`asyncio.wait`) iterate alike on every machine.
 """
 
 from __future__ import annotations
@@ -14,31 +14,71 @@ import contextvars
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 from penstock.schemas.errors import EndlessWorkflow, NonDeterministicCall
-
-if TYPE_CHECKING:
-    from penstock.engine.execution.program import Program
-    from penstock.schemas.values.call import Call, Lazy
+from penstock.schemas.values.call import Call, Lazy
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 TASKS_KEPT_MIN = 64
 STEPS_MAX = 1_000_000
-"""Steps of one run without waiting: a fan-out of 10,000 takes less than a tenth, a loop without an end has no bound."""
+"""Steps of one activation: a fan-out of 10,000 takes less than a tenth of them, an endless loop any number."""
 
 _ENDLESS = (
     f"The workflow took {STEPS_MAX:,} steps without waiting for an activity, a signal or a timer; "
     "await one of them in its loop."
 )
 CLOSES_MAX = 100
-_undying: list[Any] = []  # coroutines that cannot be closed: kept, so that they are never woken by being collected
-DUE_MS_MAX = 1 << 62  # half of what 64 bits hold: whatever lies beyond is as good as never
+_unclosable: list[Any] = []  # coroutines that refuse to close: kept, so that collecting them never resumes them
+DUE_MS_MAX = 1 << 62  # half of what 64 bits hold: later moments count as never
+
+
+class LoopOwner(Protocol):
+    """The run that a loop belongs to: it receives the loop's requests."""
+
+    workflow_id: str
+    run_id: str
+    seed: str
+    closing: bool
+    timers: dict[int, Any]
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the current activation repeats a decision of the past."""
+        ...
+
+    def timer_started(self, due_ms: int) -> int:
+        """Request a timer; returns its sequence."""
+        ...
+
+    def timer_cancelled(self, sequence: int) -> None:
+        """Code no longer waits for the timer."""
+        ...
+
+    def perform(self, call: Call[Any]) -> RequestFuture:
+        """Request an activity or a child workflow."""
+        ...
+
+    def request_cancelled(self, sequence: int, kind: str) -> None:
+        """Code no longer waits for the request."""
+        ...
+
+    def refuse_if_closing(self) -> None:
+        """Raise GeneratorExit while the run is being closed."""
+        ...
+
+    def callback_failed(self, error: BaseException) -> None:
+        """A callback raised."""
+        ...
+
+    def call_dropped(self, call: Lazy[Any]) -> None:
+        """A call or a wait was created and never awaited."""
+        ...
 
 
 class _Handle(asyncio.Handle):
-    """A callback in the queue; leaner than asyncio's own, which formats itself for debugging."""
+    """Callback in the queue; leaner than asyncio's own, which formats itself for debugging."""
 
     __slots__ = ("_stopped", "args", "callback", "context")
 
@@ -60,9 +100,9 @@ class _Handle(asyncio.Handle):
 
 
 class _TimerHandle(asyncio.TimerHandle):
-    """A durable timer's callback; cancelling it is an order of its own."""
+    """Callback of a durable timer; cancelling it is a request of its own."""
 
-    __slots__ = ("_due_s", "_stopped", "args", "callback", "context", "program", "sequence")
+    __slots__ = ("_due_s", "_owner", "_stopped", "args", "callback", "context", "sequence")
 
     def __init__(
         self,
@@ -71,9 +111,9 @@ class _TimerHandle(asyncio.TimerHandle):
         callback: Callable[..., object],
         args: tuple[Any, ...],
         context: contextvars.Context | None,
-        program: Program,
+        owner: LoopOwner,
     ) -> None:
-        self._due_s, self.sequence, self.program = due_s, sequence, program
+        self._due_s, self.sequence, self._owner = due_s, sequence, owner
         self.callback, self.args = callback, args
         self.context = context if context is not None else contextvars.copy_context()
         self._stopped = False
@@ -81,7 +121,7 @@ class _TimerHandle(asyncio.TimerHandle):
     def cancel(self) -> None:
         if not self._stopped:
             self._stopped = True
-            self.program.timer_cancelled(self.sequence)
+            self._owner.timer_cancelled(self.sequence)
 
     def cancelled(self) -> bool:
         return self._stopped
@@ -96,8 +136,8 @@ class _TimerHandle(asyncio.TimerHandle):
         return f"<timer {self.sequence}>"
 
 
-class OrderFuture(asyncio.Future[bytes]):
-    """What workflow code awaits after an order. Cancelling it gives up the order."""
+class RequestFuture(asyncio.Future[bytes]):
+    """Result of a request, awaited by workflow code. Cancelling it withdraws the request."""
 
     serial: int
     sequence: int
@@ -106,8 +146,8 @@ class OrderFuture(asyncio.Future[bytes]):
     def cancel(self, msg: Any | None = None) -> bool:
         if not super().cancel(msg):
             return False
-        program = self.get_loop().program  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
-        program.order_cancelled(self.sequence, self.kind)
+        owner: LoopOwner = self.get_loop().owner  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
+        owner.request_cancelled(self.sequence, self.kind)
         return True
 
     def __hash__(self) -> int:
@@ -133,30 +173,30 @@ class _Task(asyncio.Task[Any]):
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):
-    """The loop of one run; `program` receives its orders."""
+    """Loop of one run, `owner`, which receives its requests."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, owner: LoopOwner) -> None:
+        self.owner = owner
         self.now_ms = 0
         self.tasks: list[_Task] = []
         self._ready: deque[_Handle | _TimerHandle] = deque()
-        # From the run id, so that it is the same on every machine, but not the same for every run: asyncio keeps all
-        # tasks of the process in one set, in which equal hashes would cost the square of the number of runs.
-        self._serial = zlib.crc32(program.run_id.encode()) << 24
+        # From the seed: the same on every machine, but different for each run. asyncio keeps all tasks of the process
+        # in one set, in which equal hashes would cost the square of the number of runs.
+        self._serial = zlib.crc32(owner.seed.encode()) << 24
         self._tasks_kept_max = TASKS_KEPT_MIN
 
     def enter(self) -> asyncio.AbstractEventLoop | None:
-        """Become the thread's running loop; returns the one before, for `leave`."""
+        """Become the thread's running loop; returns the previous one, for `leave`."""
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         return before
 
     def leave(self, before: asyncio.AbstractEventLoop | None) -> None:
-        """Be the running loop no longer."""
+        """Restore the previous running loop."""
         asyncio._set_running_loop(before)
 
     def drain(self) -> None:
-        """Run callbacks until none is left, at most STEPS_MAX. Call it between `enter` and `leave`."""
+        """Run callbacks until none is left, STEPS_MAX at most. To be called between `enter` and `leave`."""
         ready = self._ready
         steps = 0
         while ready:
@@ -166,27 +206,27 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             steps += 1
             if steps > STEPS_MAX:
                 ready.clear()
-                self.program.callback_failed(EndlessWorkflow(_ENDLESS))
+                self.owner.callback_failed(EndlessWorkflow(_ENDLESS))
                 return
             try:
                 handle.context.run(handle.callback, *handle.args)
             except BaseException as error:  # noqa: BLE001 - SystemExit of one run must not end the processor
-                self.program.callback_failed(error)
+                self.owner.callback_failed(error)
 
     def close_tasks(self) -> None:
-        """Close what still runs, youngest first; nothing that its `finally` blocks await is done any more."""
+        """Close tasks that still run, the youngest first; what their `finally` blocks await is not performed."""
         for task in reversed(self.tasks):
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]  # eviction is no accident
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # eviction is deliberate
                 _close(task.get_coro())
         self.tasks.clear()
         self._ready.clear()
 
     def fire(self, handle: _TimerHandle) -> None:
-        """Queue a timer's callback: its moment has come."""
+        """Queue the callback of a timer that is due."""
         self._ready.append(handle)
 
-    # What asyncio asks of a loop.
+    # asyncio's loop interface.
 
     def call_soon(
         self,
@@ -215,21 +255,21 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         due_ms = min(max(round(min(when, DUE_MS_MAX) * 1000), self.now_ms), DUE_MS_MAX)
-        sequence = self.program.timer_started(due_ms)
-        handle = _TimerHandle(when, sequence, callback, args, context, self.program)
-        self.program.timers[sequence] = handle
+        sequence = self.owner.timer_started(due_ms)
+        handle = _TimerHandle(when, sequence, callback, args, context, self.owner)
+        self.owner.timers[sequence] = handle
         return handle
 
     def time(self) -> float:
         return self.now_ms / 1000
 
     def create_future(self) -> asyncio.Future[Any]:
-        self.program.refuse_if_closing()
+        self.owner.refuse_if_closing()
         self._serial += 1
         return _Future(self, self._serial)
 
     def create_task(self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
-        self.program.refuse_if_closing()
+        self.owner.refuse_if_closing()
         self._serial += 1
         if options.get("name") is None:
             options["name"] = f"task-{self._serial & 0xFFFFFF}"
@@ -241,22 +281,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks_kept_max = max(TASKS_KEPT_MIN, 2 * len(self.tasks))
         return task
 
-    def order_future(self, sequence: int, kind: str) -> OrderFuture:
-        """The future of an order that was just given."""
+    def request_future(self, sequence: int, kind: str) -> RequestFuture:
+        """The future of a request that was just made. `kind`: `activity` or `child`."""
         self._serial += 1
-        future = OrderFuture(loop=self)  # without an __init__ of its own: there is one for each order
+        future = RequestFuture(loop=self)  # without an __init__ of its own: there is one for each request
         future.serial, future.sequence, future.kind = self._serial, sequence, kind
         return future
 
-    def perform(self, call: Call[Any]) -> OrderFuture:
-        """Order what `call` stands for (schemas/call.py asks for this by duck type)."""
-        return self.program.perform(call)
+    def perform(self, call: Call[Any]) -> RequestFuture:
+        """Request what `call` stands for (the CallHost protocol of schemas/values/call.py)."""
+        return self.owner.perform(call)
 
     def dropped(self, call: Lazy[Any]) -> None:
-        """A call, or a wait, was thrown away unused."""
-        self.program.call_dropped(call)
+        """A call or a wait was discarded without being awaited (the CallHost protocol)."""
+        self.owner.call_dropped(call)
 
-    get_debug = bool  # gives False; each new future and task asks, and a class of C answers in half the time
+    get_debug = bool  # returns False; called for each new future and task, and a C type answers in half the time
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's own signature
         """Has no effect: there is no debug mode."""
@@ -265,10 +305,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return True
 
     def is_closed(self) -> bool:
-        return self.program.closing
+        return self.owner.closing
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """asyncio's complaints about forgotten exceptions: a run's failure is told by its own end."""
+        """Ignore asyncio's reports of unretrieved exceptions: a run's failure is its own event."""
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As `call_exception_handler`."""
@@ -280,34 +320,35 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return None
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """asyncio's own timers tell the loop; ours tell the program."""
+        """Ignore: durable timers report to the owner."""
 
 
 def _close(coroutine: Any) -> None:
-    """End it here and now, under its own loop. What the garbage collector finds runs its `finally` blocks later, in
-    any thread and under any run's loop: their orders would be another run's."""
+    """Close a coroutine now, under its own loop. The garbage collector would run its `finally` blocks later, on any
+    thread and under any run's loop, and their requests would become another run's."""
     for _ in range(CLOSES_MAX):
         try:
             if coroutine is not None:
                 coroutine.close()
             return
-        except RuntimeError:  # it swallowed GeneratorExit and waits again; or cleaning up failed, and now it is gone
+        except RuntimeError:  # it swallowed GeneratorExit and waits again, or its clean-up raised RuntimeError
             continue
-        except BaseException:  # noqa: BLE001 - what cleaning up raises, SystemExit too, concerns nobody any more
+        except BaseException:  # noqa: BLE001 - the run's state is discarded, whatever its clean-up raises
             return
-    _undying.append(coroutine)
+    _unclosable.append(coroutine)
 
 
-def _in_order(items: Iterable[Any] = ()) -> Any:
-    """What `set` means within asyncio's own functions for tasks: the same, but workflow code's awaitables keep their
-    order. `as_completed` makes tasks from a set of what it is given, and coroutines hash by their addresses: on replay
-    they would begin, and give their orders, in another order."""
+def _ordered_set(items: Iterable[Any] = ()) -> Any:
+    """Replacement of `set` in asyncio.tasks that keeps the order of workflow code's awaitables.
+
+    `as_completed` makes tasks from a set of its arguments, and coroutines hash by their addresses: on replay they would
+    start, and make their requests, in another order."""
     if items and isinstance(asyncio._get_running_loop(), WorkflowLoop):
         return dict.fromkeys(items)
     return set(items)
 
 
-setattr(asyncio.tasks, "set", _in_order)  # noqa: B010 - a global of that module, which a checker does not know
+setattr(asyncio.tasks, "set", _ordered_set)  # noqa: B010 - a module global unknown to checkers
 
 
 def _refusal(name: str, instead: str) -> Callable[..., NoReturn]:

@@ -1,80 +1,82 @@
-"""How is a run's code brought back to where its history ends? By repeating every decision of the past."""
+"""Replay of a run's history: its code is brought to where the history ends by repeating every decision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
-import msgspec
-
-from penstock.engine.execution.program import ORDERS, Program
+from penstock.engine.core.catalogue import DELIVERED, REQUESTS
+from penstock.engine.core.execution import InputDifference, Rebuilt
+from penstock.engine.execution.code import Code
+from penstock.engine.execution.program import Program
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records import events as e
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
 
-if TYPE_CHECKING:
-    from penstock.engine.authoring.workflow import WorkflowDefinition
-
-
-class Rebuilt(msgspec.Struct, frozen=True):
-    """The code at the end of its history, and the facts recorded while the run was BLOCKED, which it has not seen."""
-
-    program: Program
-    unread: list[Any]
+DIFFERENCES_MAX = 20
 
 
 def rebuild(
-    definition: WorkflowDefinition[Any, Any],
+    definition: Code,
     workflow_id: str,
     run_id: str,
     records: Iterable[DecisionRecorded],
+    *,
+    strict_inputs: bool = False,
 ) -> Rebuilt:
-    """Drive `definition` through `records`, the run's history in order. Raises NonDeterminism."""
-    program = Program(definition, workflow_id, run_id)
-    replay = _Replay(program)
+    """Repeat `records`, the run's history in order, with today's code. Raises NonDeterminism."""
+    replay: _Replay | None = None
     try:
         for now_ms, events in decisions(records):
+            if replay is None:
+                started = events[0]
+                assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
+                program = Program(definition, workflow_id, run_id, started.seed)
+                replay = _Replay(program, strict_inputs=strict_inputs)
             replay.repeat(now_ms, events)
     except BaseException:
-        program.close()
+        if replay is not None:
+            replay.program.close()
         raise
-    return Rebuilt(program, replay.unread)
+    assert replay is not None, f"run {run_id} of {workflow_id} has no history"
+    return Rebuilt(replay.program, replay.unread, replay.differences[:DIFFERENCES_MAX])
 
 
 class _Replay:
-    """Where a replay stands: a BLOCKED run's facts wait unread until it is unblocked, as they did the first time."""
+    """Progress of a replay. A BLOCKED run's inputs stay unread until it is unblocked, as they did the first time."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.parked = False
-        self.unread: list[Any] = []
+    def __init__(self, program: Program, *, strict_inputs: bool) -> None:
+        self.program, self._strict_inputs = program, strict_inputs
+        self.unread: list[Event] = []
+        self.differences: list[InputDifference] = []
+        self._blocked = False
 
-    def repeat(self, now_ms: int, events: list[Any]) -> None:
-        """Repeat one decision of the past."""
-        orders = [event for event in events if type(event) in ORDERS]
-        facts = [event for event in events if type(event) not in ORDERS and type(event) not in _MARKS]
+    def repeat(self, now_ms: int, events: list[Event]) -> None:
+        """Repeat one decision."""
+        requests = [event for event in events if type(event) in REQUESTS]
+        inputs = [event for event in events if type(event) in DELIVERED]
         kinds = {type(event) for event in events}
-        if e.WorkflowBlocked in kinds:
-            self.parked = True
-            self.unread.extend(facts)
-        elif e.WorkflowUnblocked in kinds:
-            self.parked = False
-            unread, self.unread = self.unread, []
-            self.program.replay(unread, now_ms, orders)
-        elif self.parked:
-            self.unread.extend(facts)
-        elif orders or not kinds <= _SILENT:
-            self.program.replay(facts, now_ms, orders)
+        if WorkflowBlocked in kinds:
+            self._blocked = True
+            self.unread.extend(inputs)
+        elif WorkflowUnblocked in kinds:
+            self._blocked = False
+            inputs, self.unread = [*self.unread, *inputs], []
+            self._activate(inputs, now_ms, requests)
+        elif self._blocked:
+            self.unread.extend(inputs)
+        elif requests or inputs:
+            self._activate(inputs, now_ms, requests)
+
+    def _activate(self, inputs: list[Event], now_ms: int, requests: list[Event]) -> None:
+        self.differences += self.program.replay(inputs, now_ms, requests, strict_inputs=self._strict_inputs)
 
 
-_MARKS = frozenset({e.WorkflowBlocked, e.WorkflowUnblocked})
-_SILENT = frozenset({e.ActivityAttemptFailed, e.ActivityRetried, e.WorkflowTerminated})
-
-
-def decisions(records: Iterable[DecisionRecorded]) -> Iterator[tuple[int, list[Any]]]:
-    """Each decision's time and events; a decision too large for one record is put together again."""
+def decisions(records: Iterable[DecisionRecorded]) -> Iterator[tuple[int, list[Event]]]:
+    """Time (epoch) and events of each decision; one that needed several records is put together."""
     number, now_ms = -1, 0
-    events: list[Any] = []
+    events: list[Event] = []
     for record in records:
         if record.decision != number and events:
             yield now_ms, events
@@ -86,5 +88,5 @@ def decisions(records: Iterable[DecisionRecorded]) -> Iterator[tuple[int, list[A
 
 
 def history_record(data: bytes) -> DecisionRecorded:
-    """A history row."""
+    """The decision in a history row."""
     return cast("DecisionRecorded", decode(data))

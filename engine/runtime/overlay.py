@@ -1,33 +1,35 @@
-"""What do a shard's rows look like to the next decision? The store, under the layers that are not yet committed."""
+"""Rows as the next decision sees them: the store under the layers that are not yet committed."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
 
-from penstock.engine.core.rows import after
+from penstock.engine.core.keys import after
 from penstock.engine.store.store import StoreReader
 from penstock.topics.log import Record
 
 
 class Layer:
-    """What one transaction will change in one shard: rows, outputs, the next input offsets, the runs it touched.
+    """What one transaction changes in one shard, all of it decided at `now_ms`.
 
-    All of it is decided at `now_ms`."""
+    `writes`: rows, and `changelog` the same as records; `outputs`: records that leave the shard; `offsets`: next offset
+    of each input topic; `touched`: ids of runs with changed rows."""
 
-    __slots__ = ("decisions", "now_ms", "offsets", "records", "shard", "touched", "writes")
+    __slots__ = ("changelog", "decisions", "now_ms", "offsets", "outputs", "shard", "touched", "writes")
 
     def __init__(self, shard: int, now_ms: int) -> None:
         self.shard, self.now_ms = shard, now_ms
         self.writes: dict[bytes, bytes | None] = {}
-        self.records: list[Record] = []
+        self.outputs: list[Record] = []
+        self.changelog: list[Record] = []
         self.offsets: dict[str, int] = {}
         self.touched: set[str] = set()
         self.decisions = 0
 
 
 class Overlay:
-    """A RowReader over a store and the layers on top of it, oldest first."""
+    """RowScanner over a store and the layers on top of it, oldest first."""
 
     def __init__(self, store: StoreReader) -> None:
         self.store = store
@@ -45,8 +47,10 @@ class Overlay:
         return self._scan(start, stop, self.layers)
 
     def of_run(self, workflow_id: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """As `scan`, for rows of one workflow id's run: layers that did not touch it are passed over, since looking
-        through all their writes would cost more than the rest of bringing a run back (307 against 601 µs)."""
+        """Rows of a run of that id whose keys begin with `prefix`, in order.
+
+        Layers that did not touch the run are skipped: looking through their writes would cost more than the rest of
+        rebuilding a run (307 against 601 µs)."""
         return self._scan(prefix, after(prefix), [layer for layer in self.layers if workflow_id in layer.touched])
 
     def _scan(self, start: bytes, stop: bytes, layers: list[Layer]) -> Iterator[tuple[bytes, bytes]]:

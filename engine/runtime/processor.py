@@ -1,4 +1,4 @@
-"""What is a running processor? A driver on a thread, its state directory, and an orderly end."""
+"""A running processor: a driver on a thread, its state directory, and an orderly end."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import structlog
 
-from penstock.engine.authoring.workflow import WorkflowDefinition
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.execution import guards
-from penstock.engine.runtime.committer import ThreadCommitter
 from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
 from penstock.engine.runtime.watch import Watch
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreError, StoreLocked
 from penstock.topics.catalogue import Topics
+from penstock.topics.commit import TransactionalCommits
 from penstock.topics.log import Log
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 SLOTS_MAX = 256
 AWAY_PAUSE_S = 0.5
@@ -32,9 +32,9 @@ READ_PATIENCE_S = 2.0
 
 
 class Slot:
-    """One process's place in a state directory: it names the transactional id, the same after a restart.
+    """A process's place in a state directory. It names the transactional id, which stays the same after a restart.
 
-    The lock ends with the process, however that ends, so that a restarted processor finds its own slot free."""
+    The lock ends with the process, however that ends, so that a restarted processor finds its slot free."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -49,11 +49,11 @@ class Slot:
         self.installation = self._installation()
 
     def transactional_id(self, topics: Topics) -> str:
-        """The id under which this slot's transactions run."""
+        """The transactional id of this slot."""
         return f"{topics.prefix}.{topics.namespace}.processor.{self.installation}.{self.number}"
 
     def close(self) -> None:
-        """Give the slot up."""
+        """Release the slot."""
         self._file.close()
 
     def _lock(self) -> tuple[IO[str], int]:
@@ -68,7 +68,7 @@ class Slot:
         raise SettingsError(f"{SLOTS_MAX} processors already use {self._data}; give this one another data directory.")
 
     def _installation(self) -> str:
-        """A name of its own for each data directory, written whole or not at all: an empty one would be shared."""
+        """Name of the data directory, created at first use; written atomically, since an empty name would be shared."""
         path = self._data / "installation"
         with (self._data / "installation.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -80,14 +80,14 @@ class Slot:
 
 
 class Processor:
-    """Decides the workflows of the shards that fall to it. `data` None keeps state in memory (tests, trials)."""
+    """Decides the workflows of the shards that it is granted. `data`: state directory, None for memory (tests)."""
 
     def __init__(
         self,
         log: Log,
         topics: Topics,
         shards: int,
-        definitions: Mapping[str, WorkflowDefinition[Any, Any]],
+        hosted: Hosted,
         *,
         data: Path | None = None,
         transactional_id: str | None = None,
@@ -95,7 +95,7 @@ class Processor:
         settings: DriverSettings = DriverSettings(),
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        self._log, self._topics, self._shards, self._definitions = log, topics, shards, definitions
+        self._log, self._topics, self._shards, self._hosted = log, topics, shards, hosted
         self._clock_ms = clock_ms
         self._data = data / topics.namespace if data is not None else None
         self._transactional_id, self._address, self._settings = transactional_id, address, settings
@@ -107,11 +107,15 @@ class Processor:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Process until `stop`; then drain. Raises LogError, StoreError: the processor cannot go on."""
+        """Process until `stop`, then drain. Raises LogError, StoreError: the processor cannot go on."""
         guards.install()
-        committer = ThreadCommitter()
+        commits: TransactionalCommits | None = None
         try:
-            driver = self._driver = self._make(committer)
+            if self._data is not None:
+                self._slot = Slot(self._data)
+            transactional_id = self._name()
+            commits = TransactionalCommits(self._log.transactor(transactional_id))
+            driver = self._driver = self._make(commits, transactional_id)
             self._running.set()
             try:
                 with Watch(threading.get_ident(), self._settings.slow_activation_s):
@@ -121,17 +125,18 @@ class Processor:
                 driver.abandon()
         finally:
             self._running.set()
-            committer.close()
+            if commits is not None:
+                commits.close()
             if self._slot is not None:
                 self._slot.close()
 
     def start(self) -> None:
-        """Run on a thread of its own; `error` keeps what ended it."""
+        """Run on a thread of its own; `error` keeps what ended it early."""
 
         def run() -> None:
             try:
                 self.run()
-            except BaseException as error:  # noqa: BLE001 - handed to who waits for the thread
+            except BaseException as error:  # noqa: BLE001 - raised again by wait_running
                 self.error = error
                 self._stopping.set()
 
@@ -139,45 +144,45 @@ class Processor:
         self._thread.start()
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Finish what is in flight, hand the shards over, leave. Returns when that is done, or after `timeout_s`."""
+        """Settle the turn in flight, release the shards, leave the group. Returns after `timeout_s` at the latest."""
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
     def wait_running(self, timeout_s: float = 30.0) -> None:
-        """Wait until it has joined its group. Raises what kept it from that."""
+        """Wait until it has joined its group. Raises the error that prevented it."""
         self._running.wait(timeout_s)
         if self.error is not None:
             raise self.error
 
     @property
     def is_running(self) -> bool:
-        """Whether it is at work."""
+        """Whether its thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def stores(self) -> Mapping[int, StoreReader]:
-        """The stores of the shards it has now: committed rows, readable from any thread, replies' effects included."""
+        """The stores of the shards it owns now: committed rows, readable from any thread.
+
+        They hold everything that a reply received so far reported."""
         if self._driver is None:
             return {}
         self._driver.wait_settled(READ_PATIENCE_S)
         return self._driver.stores()
 
-    def _make(self, committer: ThreadCommitter) -> Driver:
-        if self._data is not None:
-            self._slot = Slot(self._data)
-        named = self._transactional_id
-        if named is None:
-            named = (
-                self._slot.transactional_id(self._topics) if self._slot is not None else f"memory.{uuid.uuid4().hex}"
-            )
+    def _name(self) -> str:
+        if self._transactional_id is not None:
+            return self._transactional_id
+        return self._slot.transactional_id(self._topics) if self._slot is not None else f"memory.{uuid.uuid4().hex}"
+
+    def _make(self, commits: TransactionalCommits, transactional_id: str) -> Driver:
         return Driver(
             self._log,
             self._topics,
             self._shards,
-            self._definitions,
+            self._hosted,
             open_store=self._open_store,
-            transactional_id=named,
-            committer=committer,
+            transactional_id=transactional_id,
+            commits=commits,
             address=self._address() if callable(self._address) else self._address,
             settings=self._settings,
             clock_ms=self._clock_ms,
@@ -191,7 +196,7 @@ class Processor:
                 away = False
             except LogUnavailable as error:
                 if not away:
-                    log.warning("the log is away; waiting for it", error=str(error))
+                    logger.warning("the log is unavailable; waiting for it", error=str(error))
                 away = True
                 self._stopping.wait(AWAY_PAUSE_S)
 
@@ -199,32 +204,32 @@ class Processor:
         if self._data is None:
             return MemoryStore()
         try:
-            return _patiently(self._data / f"shard-{shard}")
+            return _open_when_free(self._data / f"shard-{shard}")
         except StoreLocked:
-            # A frozen predecessor on this machine still has the files: restore into a directory of our own.
+            # A frozen predecessor on this machine still has the files open: restore into another directory.
             assert self._slot is not None
-            return _mended(self._data / f"shard-{shard}.slot-{self._slot.number}")
+            return _open_or_recreate(self._data / f"shard-{shard}.slot-{self._slot.number}")
 
 
-def _patiently(path: Path) -> Store:
-    """Open a store that its last owner may be about to close."""
+def _open_when_free(path: Path) -> Store:
+    """Open a store whose last owner may be about to close it."""
     deadline_s = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:
-            return _mended(path)
+            return _open_or_recreate(path)
         except StoreLocked:
             if time.monotonic() > deadline_s:
                 raise
             time.sleep(0.05)
 
 
-def _mended(path: Path) -> Store:
-    """Open a store; damaged files are thrown away, for the changelog has it all."""
+def _open_or_recreate(path: Path) -> Store:
+    """Open a store. Damaged files are deleted, since the changelog has all rows."""
     from penstock.engine.store.rocks import RocksStore, delete_store
 
     try:
         return RocksStore(path)
     except StoreCorrupt as error:
-        log.warning("store damaged; restoring it from the changelog", path=str(path), error=str(error))
+        logger.warning("store damaged; restoring it from the changelog", path=str(path), error=str(error))
         delete_store(path)
         return RocksStore(path)

@@ -1,4 +1,4 @@
-"""What does an input record ask, and does this shard have to answer it?"""
+"""Reading of an input record: what it asks, and whether this shard is the one to decide it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,22 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Rejection
 from penstock.schemas.errors import Undecodable
-from penstock.schemas.records import commands as c
-from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
+from penstock.schemas.records.kinds import Command
 from penstock.topics.catalogue import Topics
 from penstock.topics.decoding import decoded, decoded_command
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
 
-COMMANDS = frozenset(
-    {
-        c.StartWorkflow,
-        c.SignalWorkflow,
-        c.CancelWorkflow,
-        c.TerminateWorkflow,
-        c.RetryWorkflow,
-        c.AwaitResult,
-        c.ResolveChild,
-    }
-)
-RESULTS = frozenset({TaskCompleted, TaskFailed})
+COMMANDS = frozenset(kind for kind in INPUTS if issubclass(kind, Command))
+RESULTS = frozenset(kind for kind in INPUTS if kind.__module__.endswith(".records.tasks"))
 MESSAGE_ID_CHARS_MAX = 255
 
 
 class Forward(msgspec.Struct, frozen=True, gc=False):
-    """A command for another shard: foreign producers may partition otherwise."""
+    """A command for another shard: its producer partitions otherwise."""
 
     command: Any
 
@@ -42,9 +32,7 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int) -> Any:
     try:
         if record.topic == topics.results:
             result = decoded(record)
-            if type(result) in RESULTS:
-                return result
-            return _misplaced(result, record)
+            return result if type(result) in RESULTS else _misplaced(result, record)
         command: Any = decoded_command(record)
     except Undecodable as error:
         return Rejection("undecodable", str(error))
@@ -59,14 +47,14 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int) -> Any:
         return Rejection(
             "wrong_shard",
             f"It was forwarded from {command.origin} to shard {shard}, which is not {command.workflow_id}'s either; "
-            "does every processor know the same number of shards?",
+            "make sure that every processor has the same number of shards.",
         )
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     return Forward(msgspec.structs.replace(command, origin=origin))
 
 
 def _message_id(record: StoredRecord, given: str) -> str:
-    """A foreign record's identity: what it calls itself, or where it lay."""
+    """Message id of a foreign record, from its own id or from its place."""
     identity = given or f"{record.topic}/{record.partition}/{record.offset}"
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 

@@ -1,4 +1,4 @@
-"""What does a shard know about its runs? Committed rows, as plain values for people and programs."""
+"""Committed reads: the rows of a shard as plain values."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.engine.core.machines.run import CLOSED
-from penstock.engine.core.rows import (
+from penstock.engine.core.keys import (
+    ACTIVITY,
+    CHILD,
+    DUE,
+    HISTORY,
+    RUN,
     SHARD_KEY,
-    ActivityRow,
+    TIMER,
     DueKey,
-    Listening,
-    RunRow,
     after,
     parse_due_key,
     run_key,
     run_prefix,
-    unpack_activity,
-    unpack_child,
-    unpack_run,
-    unpack_shard,
-    unpack_timer,
 )
-from penstock.engine.execution.replayer import history_record
+from penstock.engine.core.pending import pending_activities
+from penstock.engine.core.rows import ActivityRow, RunRow, unpack_child, unpack_run, unpack_shard, unpack_timer
+from penstock.engine.core.statuses import CLOSED
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
+from penstock.schemas.records.decisions import Listening
 
 LIMIT_MAX = 10_000
 """Runs of one list."""
@@ -37,17 +37,18 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
     if data is None:
         return None
     row = unpack_run(data)
-    described = summary(row)
-    described["result"] = json_value(row.result)
-    described["failure"] = plain(row.failure)
-    described["pending_activities"] = [_activity(pending) for pending in _activities(store, row)]
-    described["pending_timers"] = [plain(unpack_timer(value)) for value in _rows(store, b"t", row)]
     listening = row.listening or Listening()
-    described["signals_awaited"] = list(listening.awaited)
-    described["conditions_awaited"] = listening.conditions
-    described["signals_unread"] = listening.unread
-    described["pending_children"] = [plain(unpack_child(value)) for value in _rows(store, b"C", row)]
-    return described
+    return {
+        **summary(workflow_id, row),
+        "result": json_value(row.result),
+        "failure": plain(row.failure),
+        "pending_activities": [_activity(pending) for pending in _activities(store, workflow_id, row)],
+        "pending_timers": [plain(unpack_timer(value)) for value in _rows(store, TIMER, workflow_id, row)],
+        "signals_awaited": list(listening.awaited),
+        "conditions_awaited": listening.conditions,
+        "signals_unread": listening.unread,
+        "pending_children": [plain(unpack_child(value)) for value in _rows(store, CHILD, workflow_id, row)],
+    }
 
 
 def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict[str, Any]]:
@@ -57,10 +58,10 @@ def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict
         if data is None:
             return []
         run_id = unpack_run(data).run_id
-    prefix = run_prefix(b"H", workflow_id, run_id)
+    prefix = run_prefix(HISTORY, workflow_id, run_id)
     found: list[dict[str, Any]] = []
     for _, value in store.scan(prefix, after(prefix)):
-        record = history_record(value)
+        record = decode(value)
         for number, event in enumerate(record.events, record.first_sequence):
             found.append(_event(number, record.now_ms, decode(event)))
     return found
@@ -76,11 +77,11 @@ def list_runs(
 ) -> list[dict[str, Any]]:
     """Summaries in the order of workflow ids, beginning behind the id `after`."""
     found: list[dict[str, Any]] = []
-    start = run_key(after) + b"\x00" if after else b"R"
-    for _, value in store.scan(start, b"S"):
+    start = run_key(after) + b"\x00" if after else RUN
+    for key, value in store.scan(start, _RUNS_END):
         row = unpack_run(value)
         if (status is None or row.status == status) and (workflow_type is None or row.workflow_type == workflow_type):
-            found.append(summary(row))
+            found.append(summary(_workflow_id(key), row))
             if len(found) >= limit:
                 break
     return found
@@ -95,36 +96,38 @@ class Attempt(NamedTuple):
     attempt: int
 
 
-class Outlook(msgspec.Struct, frozen=True):
-    """What a shard may do next. `offsets`: the next input of each topic; `due`: the earliest timer or retry, None
-    without any; `attempts`: those that are with the workers."""
+class PendingWork(msgspec.Struct, frozen=True):
+    """What a shard may do next.
+
+    `offsets`: next input of each topic; `due`: the earliest timer or retry, None without any; `attempts`: those that
+    are with the workers."""
 
     offsets: dict[str, int]
     due: DueKey | None
     attempts: frozenset[Attempt]
 
 
-def outlook(store: StoreReader) -> Outlook:
-    """What the shard may do next. Of rows that are written meanwhile it errs on the side of more to do."""
+def pending_work(store: StoreReader) -> PendingWork:
+    """What the shard may do next. Under concurrent writes it may overreport pending work."""
     data = store.get(SHARD_KEY)
     offsets = unpack_shard(data).offsets if data is not None else {}
-    due = next((parse_due_key(key) for key, _ in store.scan(b"T", b"U")), None)
+    due = next((parse_due_key(key) for key, _ in store.scan(DUE, after(DUE))), None)
     attempts: set[Attempt] = set()
-    for _, value in store.scan(b"R", b"S"):
-        row = unpack_run(value)
+    for key, value in store.scan(RUN, _RUNS_END):
+        row, workflow_id = unpack_run(value), _workflow_id(key)
         if row.status not in CLOSED:
             attempts.update(
-                Attempt(row.workflow_id, row.run_id, pending.sequence, pending.attempt)
-                for pending in _activities(store, row)
+                Attempt(workflow_id, row.run_id, pending.sequence, pending.attempt)
+                for pending in _activities(store, workflow_id, row)
                 if not pending.retry_ms
             )
-    return Outlook(offsets=offsets, due=due, attempts=frozenset(attempts))
+    return PendingWork(offsets=offsets, due=due, attempts=frozenset(attempts))
 
 
-def summary(row: RunRow) -> dict[str, Any]:
+def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
     """The header of a run in plain values."""
     return {
-        "workflow_id": row.workflow_id,
+        "workflow_id": workflow_id,
         "run_id": row.run_id,
         "type": row.workflow_type,
         "version": row.version,
@@ -152,7 +155,7 @@ def plain(value: Any) -> Any:
 
 
 def json_value(data: bytes) -> Any:
-    """A payload's value; what is no JSON is told as text."""
+    """Value of a payload; as text if it is not JSON."""
     if not data:
         return None
     try:
@@ -161,21 +164,27 @@ def json_value(data: bytes) -> Any:
         return data.decode(errors="replace")
 
 
-def _rows(store: StoreReader, kind: bytes, row: RunRow) -> list[bytes]:
-    prefix = run_prefix(kind, row.workflow_id, row.run_id)
+_RUNS_END = after(RUN)
+
+
+def _workflow_id(header_key: bytes) -> str:
+    return header_key[len(RUN) :].decode()
+
+
+def _rows(store: StoreReader, kind: bytes, workflow_id: str, row: RunRow) -> list[bytes]:
+    prefix = run_prefix(kind, workflow_id, row.run_id)
     return [value for _, value in store.scan(prefix, after(prefix))]
 
 
-def _activities(store: StoreReader, row: RunRow) -> list[ActivityRow]:
-    apart = [unpack_activity(value) for value in _rows(store, b"A", row)]
-    return sorted([*row.at_hand.values(), *apart], key=lambda pending: pending.sequence)
+def _activities(store: StoreReader, workflow_id: str, row: RunRow) -> list[ActivityRow]:
+    return pending_activities(row, _rows(store, ACTIVITY, workflow_id, row))
 
 
 def _activity(row: ActivityRow) -> dict[str, Any]:
-    told: dict[str, Any] = plain(row)
-    del told["retry"]
-    told["retries_max"] = row.retry.retries_max
-    return told
+    described: dict[str, Any] = plain(row)
+    del described["retry"]
+    described["retries_max"] = row.retry.retries_max
+    return described
 
 
 def _event(number: int, at_ms: int, event: Any) -> dict[str, Any]:

@@ -1,104 +1,111 @@
-"""Which run is in memory? A working copy with its code at hand, rebuilt from history when it is not."""
+"""Bounded cache of runs in memory: working copies with their executions, rebuilt from history when needed."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from penstock.engine.authoring.workflow import WorkflowDefinition
-from penstock.engine.core.rows import Listening, run_key, run_prefix, unpack_run
-from penstock.engine.core.working import RowReader, WorkingRun
-from penstock.engine.execution.program import Program
-from penstock.engine.execution.replayer import history_record, rebuild
+import structlog
+
+from penstock.engine.core.execution import Definition, Execution, InputDifference
+from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.keys import HISTORY, run_key, run_prefix
+from penstock.engine.core.rows import unpack_run
+from penstock.engine.core.view import RowReader
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import UnknownWorkflowType
-from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.decisions import DecisionRecorded, Listening
+from penstock.schemas.records.kinds import Event
 
-Definitions = Mapping[str, WorkflowDefinition[Any, Any]]
+logger = structlog.get_logger(__name__)
+
+DIFFERENCES_LOGGED_MAX = 1_000
 
 
-class LiveRun(WorkingRun):
-    """A WorkingRun that can bring its code to where the history ends (the RunView that `decide` sees)."""
+class CachedRun(WorkingRun):
+    """A WorkingRun with its execution: the RunView that `decide` sees."""
 
-    __slots__ = ("_definitions", "_program", "_unread")
+    __slots__ = ("_cache", "_execution", "_unread")
 
-    def __init__(self, workflow_id: str, reader: RowReader, definitions: Definitions) -> None:
-        data = reader.get(run_key(workflow_id))
-        super().__init__(workflow_id, unpack_run(data) if data is not None else None, reader)
-        self._definitions = definitions
-        self._program: Program | None = None
-        self._unread: list[Any] = []
+    def __init__(self, workflow_id: str, cache: RunCache) -> None:
+        data = cache.reader.get(run_key(workflow_id))
+        super().__init__(workflow_id, unpack_run(data) if data is not None else None, cache.reader)
+        self._cache = cache
+        self._execution: Execution | None = None
+        self._unread: list[Event] = []
 
-    def program(self) -> Program:
-        """The run's code. Raises NonDeterminism, UnknownWorkflowType."""
-        if self._program is None:
-            assert self.row is not None, f"{self.workflow_id} has no run to rebuild"
-            definition = self._definitions.get(self.row.workflow_type)
+    @property
+    def hosted(self) -> Hosted:
+        """Workflow types and signals that this processor hosts."""
+        return self._cache.hosted
+
+    def execution(self) -> Execution:
+        """The run's execution, rebuilt if it is not in memory. Raises NonDeterminism, UnknownWorkflowType."""
+        if self._execution is None:
+            definition = self.hosted.workflow(self.header.workflow_type)
             if definition is None:
                 raise UnknownWorkflowType(
-                    f"no workflow called {self.row.workflow_type!r} is hosted here any more; add its module to the "
+                    f"no workflow called {self.header.workflow_type!r} is hosted here any more; add its module to the "
                     "processor's command line and restart it"
                 )
-            rebuilt = rebuild(definition, self.workflow_id, self.run_id, self.history())
-            self._program, self._unread = rebuilt.program, rebuilt.unread
-        return self._program
+            rebuilt = definition.rebuild(
+                self.workflow_id, self.run_id, self.history(), strict_inputs=self.hosted.strict_inputs
+            )
+            self._execution, self._unread = rebuilt.execution, rebuilt.unread
+            for difference in rebuilt.differences:
+                self._cache.report(difference, self.workflow_id)
+        return self._execution
 
-    def unread_facts(self) -> list[Any]:
-        """Facts recorded while the run was BLOCKED; known once `program` was asked for."""
+    def unread_inputs(self) -> list[Event]:
+        """Inputs recorded while the run was BLOCKED; known after `execution`."""
         return self._unread
 
-    def new_program(self, definition: WorkflowDefinition[Any, Any], run_id: str) -> Program:
-        """Begin a run: its code has seen nothing yet."""
+    def new_execution(self, definition: Definition, run_id: str, seed: str) -> Execution:
+        """The execution of a run that starts now."""
         self.forget()
-        self.run_id = run_id
-        self._program = Program(definition, self.workflow_id, run_id)
-        return self._program
-
-    def definition(self, workflow_type: str) -> WorkflowDefinition[Any, Any] | None:
-        """The workflow type as hosted here."""
-        return self._definitions.get(workflow_type)
-
-    def hosted(self) -> list[str]:
-        """The names of all workflow types hosted here."""
-        return sorted(self._definitions)
+        self._execution = definition.begin(self.workflow_id, run_id, seed)
+        return self._execution
 
     def history(self) -> Iterator[DecisionRecorded]:
         """The present run's decisions in order."""
-        prefix = run_prefix(b"H", self.workflow_id, self.run_id)
+        prefix = run_prefix(HISTORY, self.workflow_id, self.run_id)
         for _, value in self._reader.of_run(self.workflow_id, prefix):
-            yield history_record(value)
+            yield decode(value)
 
     def listening(self) -> Listening | None:
-        """What the code listens for; while it is not in memory, it listens for what it last did."""
-        if self._program is not None:
-            return self._program.listening()
+        """Signals and conditions the code awaits; if it is not in memory, those of the last decision."""
+        if self._execution is not None:
+            return self._execution.listening()
         return self.row.listening if self.row is not None else None
 
     def forget(self) -> None:
-        """Drop the code; it can be rebuilt."""
-        if self._program is not None:
-            self._program.close()
-            self._program = None
+        """Close the execution; it can be rebuilt."""
+        if self._execution is not None:
+            self._execution.close()
+            self._execution = None
         self._unread = []
 
     @property
-    def has_program(self) -> bool:
-        """Whether the code is in memory."""
-        return self._program is not None
+    def has_execution(self) -> bool:
+        """Whether the execution is in memory."""
+        return self._execution is not None
 
 
 class RunCache:
-    """The runs in memory: at most `runs_max`, the longest unused leaves first."""
+    """At most `runs_max` runs; the least recently used is evicted first."""
 
-    def __init__(self, reader: RowReader, definitions: Definitions, runs_max: int) -> None:
-        self._reader, self._definitions, self._runs_max = reader, definitions, runs_max
-        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+    def __init__(self, reader: RowReader, hosted: Hosted, runs_max: int) -> None:
+        self.reader, self.hosted, self._runs_max = reader, hosted, runs_max
+        self._runs: OrderedDict[str, CachedRun] = OrderedDict()
+        self._reported: set[Any] = set()
 
-    def get(self, workflow_id: str) -> LiveRun:
-        """The run of that id, read from its rows when it is not in memory."""
+    def get(self, workflow_id: str) -> CachedRun:
+        """The run of that id, read from its rows if it is not in memory."""
         run = self._runs.get(workflow_id)
         if run is None:
-            run = self._runs[workflow_id] = LiveRun(workflow_id, self._reader, self._definitions)
+            run = self._runs[workflow_id] = CachedRun(workflow_id, self)
             if len(self._runs) > self._runs_max:
                 self._runs.popitem(last=False)[1].forget()
         else:
@@ -106,16 +113,30 @@ class RunCache:
         return run
 
     def evict(self, workflow_id: str) -> None:
-        """Forget what is in memory of that id."""
+        """Remove the run of that id from memory."""
         run = self._runs.pop(workflow_id, None)
         if run is not None:
             run.forget()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all runs from memory."""
         for run in self._runs.values():
             run.forget()
         self._runs.clear()
+
+    def report(self, difference: InputDifference, workflow_id: str) -> None:
+        """Log a changed input, once for each workflow type and kind of request."""
+        key = (difference.workflow_type, difference.request)
+        if key in self._reported or len(self._reported) >= DIFFERENCES_LOGGED_MAX:
+            return
+        self._reported.add(key)
+        logger.warning(
+            "an input differs from the recorded one on replay; the recorded result is used",
+            workflow_type=difference.workflow_type,
+            workflow_id=workflow_id,
+            request=difference.request,
+            sequence=difference.sequence,
+        )
 
     def __len__(self) -> int:
         return len(self._runs)

@@ -1,4 +1,4 @@
-"""Which topics are there, and how many partitions do they have? Asked of the log, remembered for a while."""
+"""Cache of the topics that exist and their partition counts."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import structlog
 from penstock.schemas.errors import LogError
 from penstock.topics.log import Log
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 MISSING_AGAIN_MS = 1_000
 
 
-class TopicFactsCache:
-    """Partition counts by topic. A topic that was missing is looked for again after a second."""
+class TopicCache:
+    """Partition counts by topic. A missing topic is looked up again after a second."""
 
-    def __init__(self, events: Log, clock_ms: Callable[[], int]) -> None:
-        self._log, self._clock_ms = events, clock_ms
+    def __init__(self, log: Log, clock_ms: Callable[[], int]) -> None:
+        self._log, self._clock_ms = log, clock_ms
         self._known: dict[str, int] = {}
         self._missing: set[str] = set()
         self._asked_ms = 0
 
     def load(self) -> None:
-        """Ask once before anything is decided: topics that nobody could look up would pass for missing ones.
+        """Read all topics before anything is decided: a topic that could not be looked up would count as missing.
 
         Raises LogUnavailable."""
         self._known = {name: facts.partitions for name, facts in self._log.describe().items()}
 
     def partitions(self, topic: str) -> int | None:
-        """How many partitions the topic has; None: it does not exist."""
+        """Number of partitions of the topic; None if it does not exist."""
         count = self._known.get(topic)
         if count is None and not (topic in self._missing and self._asked_lately()):
             self._ask()
@@ -40,7 +40,7 @@ class TopicFactsCache:
         return count
 
     def has_news(self) -> bool:
-        """Whether a topic that was missing has come to be since this was asked last."""
+        """Whether a topic that was missing exists since the last call."""
         if not self._missing or self._asked_lately():
             return False
         self._ask()
@@ -49,7 +49,7 @@ class TopicFactsCache:
         return bool(found)
 
     def _asked_lately(self) -> bool:
-        """A clock that was set back must not keep us from asking until it has caught up."""
+        """Whether the last look-up is recent. A clock that was set back does not count as recent."""
         return 0 <= self._clock_ms() - self._asked_ms < MISSING_AGAIN_MS
 
     def _ask(self) -> None:
@@ -57,4 +57,4 @@ class TopicFactsCache:
         try:
             self._known = {name: facts.partitions for name, facts in self._log.describe().items()}
         except LogError as error:
-            log.warning("topics not listed", error=str(error))
+            logger.warning("topics not listed", error=str(error))

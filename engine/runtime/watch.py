@@ -1,12 +1,9 @@
-"""Which workflow code keeps its processor from everything else? A look at its thread, now and then, from outside.
+"""Watch for workflow code that runs on without waiting, and so keeps its processor from everything else.
 
-Shards decide on one thread, so code that computes for seconds without waiting for anything lets all other runs of the
-processor stand still, and from outside nothing tells it from a processor that is away. The thread itself notes nothing,
-for it decides thousands of inputs a second: a watching thread looks at its frames, and tells one activation of workflow
-code from the next by the list of orders that each one makes for itself.
-
-Code that keeps the interpreter's lock for all of its time (one long call into C) is seen only when it lets go.
-"""
+Shards decide on one thread. A second thread looks at its frames at intervals, since the deciding thread handles
+thousands of inputs a second and keeps no record for this purpose. Activations are distinguished by the list of requests
+that each one creates. Code that holds the interpreter's lock all the time (one long call into C) is seen when it
+releases the lock."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ import structlog
 
 from penstock.engine.execution.program import Program
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 SLOW_S = 5.0
 LOOK_S_MAX = 1.0
@@ -31,15 +28,15 @@ _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysco
 
 
 class Activation(NamedTuple):
-    """Workflow code at work: whose, and `at` which line just now. `orders` is the list that this activation fills."""
+    """Workflow code that runs now: its program, the list of requests that it fills, and the line it is `at`."""
 
     program: Program
-    orders: list[Any]
+    requests: list[Any]
     at: str
 
 
 class Watch:
-    """Warns once of each activation on a thread that takes longer than `slow_s`, and tells when it ends.
+    """Logs each activation on a thread that takes longer than `slow_s`, once, and logs its end.
 
     `with Watch(threading.get_ident()):` looks from a thread of its own; a test calls `look` itself."""
 
@@ -62,15 +59,15 @@ class Watch:
         self._thread.join()
 
     def look(self, now_s: float) -> None:
-        """See what the thread does at this moment of a monotonic clock."""
+        """Look at the thread at this moment of a monotonic clock."""
         found = activation_on(self._thread_id)
-        if self._seen is None or found is None or found.orders is not self._seen.orders:
+        if self._seen is None or found is None or found.requests is not self._seen.requests:
             self._ended(now_s)
             self._seen, self._since_s = found, now_s
         elif not self._warned and now_s - self._since_s >= self._slow_s:
             self._warned = True
-            log.warning(
-                "workflow code runs on without waiting, and no other run of this processor gets its turn: "
+            logger.warning(
+                "workflow code runs without waiting, and blocks all other runs of this processor: "
                 "move long work into an activity",
                 **self._facts(now_s),
                 at=found.at,
@@ -79,7 +76,7 @@ class Watch:
     def _ended(self, now_s: float) -> None:
         if self._warned:
             self._warned = False
-            log.warning("workflow code came to its end or to a wait; other runs go on", **self._facts(now_s))
+            logger.warning("workflow code ended or waits again; other runs go on", **self._facts(now_s))
 
     def _facts(self, now_s: float) -> dict[str, Any]:
         assert self._seen is not None
@@ -98,13 +95,14 @@ class Watch:
 
 
 def activation_on(thread_id: int) -> Activation | None:
-    """The activation of workflow code that the thread is in just now."""
+    """The activation of workflow code that the thread is in; None if it is in none."""
     innermost = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to see another thread
     for frame in _outward(innermost):
         if frame.f_code is _ACTIVATE:
             found = frame.f_locals
-            # Between its first lines an activation has no orders yet; the next look finds it.
-            return Activation(found["self"], found["orders"], _place(innermost, frame)) if "orders" in found else None
+            if "requests" not in found:  # it has only begun; the next look finds it
+                return None
+            return Activation(found["self"], found["requests"], _place(innermost, frame))
     return None
 
 
@@ -115,7 +113,7 @@ def _outward(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _place(innermost: FrameType | None, activation: FrameType) -> str:
-    """The innermost line of users' own code; else that of a library which it called."""
+    """The innermost line of the user's own code, else of a library that it called."""
     theirs: list[FrameType] = []
     for frame in _outward(innermost):
         if frame is activation:

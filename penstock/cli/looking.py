@@ -12,7 +12,7 @@ import click
 from penstock.cli.session import Session, opened, output_option, verb
 from penstock.cli.steering import id_argument, run_id_option
 from penstock.cli.visible import visible
-from penstock.engine.core.machines.run import STATUSES
+from penstock.engine.core.statuses import STATUSES
 
 if TYPE_CHECKING:
     from penstock.client.client import Client

@@ -19,23 +19,18 @@ from penstock.client.outcome import refusal_of, result_of
 from penstock.client.reads import Reads
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
-from penstock.engine.authoring.workflow import Signal, WorkflowCall
-from penstock.engine.core.machines.run import STATUSES
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import WorkflowCall
+from penstock.engine.core.statuses import STATUSES
 from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.observe.logs import route_to_logging
 from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import BadInput, BadName, NotAnswered, PenstockError, StillRunning, UnknownTopic, UserError
 from penstock.schemas.ids import check_signal_name, check_workflow_id
-from penstock.schemas.records.commands import (
-    AwaitResult,
-    CancelWorkflow,
-    Command,
-    RetryWorkflow,
-    SignalWorkflow,
-    StartWorkflow,
-    TerminateWorkflow,
-)
+from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, Rejected, Reply, RunClosed
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size

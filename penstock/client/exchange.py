@@ -20,7 +20,7 @@ import structlog
 from penstock.client.silence import Silence
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
-from penstock.schemas.records.commands import Command
+from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, Rejected, Reply, RunClosed
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Publisher, Reader, Record, StoredRecord

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from penstock.schemas.records.commands import Command
+from penstock.schemas.records.kinds import Command
 
 _log = structlog.get_logger(__name__)
 

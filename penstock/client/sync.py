@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from penstock.client.client import IN_FLIGHT_MAX, Client, Json, JsonList, OnExisting, Run, Started
 from penstock.config import Settings
-from penstock.engine.authoring.workflow import Signal
+from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import UserError
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration

@@ -53,6 +53,7 @@ class Engine:
     """
 
     _driver = DriverSettings()
+    _strict_inputs = False
 
     def __init__(
         self,
@@ -92,8 +93,15 @@ class Engine:
             log = self._log = await asyncio.to_thread(connect, self.settings.log)
             shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
             reach = Reach(log, topics, shards)
-            driver = msgspec.structs.replace(self._driver, alone=self.settings.in_memory)
-            processor = processor_part(reach, self.settings, workflows, clock_ms=self._clock_ms, driver=driver)
+            driver = msgspec.structs.replace(self._driver, private_log=self.settings.in_memory)
+            processor = processor_part(
+                reach,
+                self.settings,
+                workflows,
+                clock_ms=self._clock_ms,
+                driver=driver,
+                strict_inputs=self._strict_inputs,
+            )
             workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
             self._reach, self._processor = reach, processor
             self._parts = [*workers, processor]

@@ -18,7 +18,9 @@ import structlog
 
 from penstock.api.read_server import ReadServer
 from penstock.config import Settings
+from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.workflow import WorkflowDefinition
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor
 from penstock.hosting import interrupts
@@ -99,6 +101,7 @@ def processor_part(
     *,
     clock_ms: Callable[[], int] = wall_clock_ms,
     driver: DriverSettings = DriverSettings(),
+    strict_inputs: bool = False,
 ) -> ProcessorPart:
     """A processor with its committed reads over HTTP. Raises StoreError."""
     _make_directory(settings.state_path)
@@ -107,7 +110,7 @@ def processor_part(
         reach.log,
         reach.topics,
         reach.shards,
-        workflows,
+        Hosted(workflows, declared_signals(), strict_inputs=strict_inputs),
         data=settings.state_path,
         address=server.address,
         settings=driver,

@@ -65,10 +65,10 @@ def of_workflow(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapp
     """Bind a line of workflow code to its run; when the code only repeats its past, the line was written before."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises where there is none
     if isinstance(loop, WorkflowLoop):
-        if loop.program.replaying:
+        if loop.owner.replaying:
             raise structlog.DropEvent
-        facts.setdefault("workflow_id", loop.program.workflow_id)
-        facts.setdefault("run_id", loop.program.run_id)
+        facts.setdefault("workflow_id", loop.owner.workflow_id)
+        facts.setdefault("run_id", loop.owner.run_id)
     return facts
 
 

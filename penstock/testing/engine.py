@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import structlog
 
-from penstock.engine.core.rows import NEVER_MS, DueKey
+from penstock.engine.core.keys import NEVER_MS, DueKey
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
-from penstock.engine.runtime.reads import Attempt, outlook
+from penstock.engine.runtime.reads import Attempt, pending_work
 from penstock.engine.runtime.shard import ShardLimits
 from penstock.hosting.engine import Engine, Hosted, listed
 from penstock.schemas.errors import NotAnswered, UserError
@@ -106,6 +106,7 @@ class TestEngine(Engine):
     __test__ = False  # the name invites pytest to collect it
     # It sees soon that time was moved, and keeps what closed a month ago: for its test that is no time at all.
     _driver = DriverSettings(idle_s=0.005, limits=ShardLimits(closed_kept_ms=NEVER_MS))
+    _strict_inputs = True
 
     def __init__(self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100) -> None:
         self._clock = SkippingClock()
@@ -167,7 +168,7 @@ class TestEngine(Engine):
             if part.error is not None:
                 raise part.error
         now_ms = self._clock()
-        shards = {number: outlook(store) for number, store in processor.stores().items()}
+        shards = {number: pending_work(store) for number, store in processor.stores().items()}
         inputs = sum(sum(shard.offsets.values()) for shard in shards.values())
         due = min(
             (shard.due for shard in shards.values() if shard.due is not None), key=attrgetter("due_ms"), default=None

@@ -9,21 +9,18 @@ schema resolution.
 from __future__ import annotations
 
 import json
-import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from penstock.schemas import records
 from penstock.schemas.encoding import json_command
+from penstock.schemas.encoding.record_types import RECORDS
 from penstock.schemas.encoding.wire import (
     HEADER_BYTES,
     MALFORMED,
@@ -35,8 +32,7 @@ from penstock.schemas.encoding.wire import (
     compile_writer,
 )
 from penstock.schemas.errors import Undecodable
-from penstock.schemas.records.commands import Command
-from penstock.schemas.values import failure
+from penstock.schemas.records.kinds import Command
 
 MAGIC = b"\xc3\x01"
 AVRO = Path(__file__).parent.parent / "avro"
@@ -82,20 +78,7 @@ def fingerprint_of(schema: Schema) -> bytes:
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(fastavro.parse_schema(schema)), "CRC-64-AVRO"))
 
 
-# The records, their headers and their generated functions; each made when first needed.
-
-
-def _records(*modules: ModuleType) -> Iterator[tuple[str, type[msgspec.Struct]]]:
-    for module in modules:
-        for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__:
-                yield name, value
-
-
-_MODULES = [import_module(f"{records.__name__}.{found.name}") for found in pkgutil.iter_modules(records.__path__)]
-
-RECORDS: Mapping[str, type[msgspec.Struct]] = dict(_records(*_MODULES, failure))
-"""Every record type by its name."""
+# Headers and generated functions, made when first needed.
 
 
 class _Writers(dict[type[msgspec.Struct], Writer]):

@@ -1,37 +1,34 @@
-"""How may a person with `kcat` write a command? As a JSON object, one line.
+"""Commands as JSON objects, one line each, for programs without Avro and for people with `kcat`.
 
     {"type": "fulfil", "id": "order-7", "input": {"total": 12.5}}
     {"command": "SignalWorkflow", "id": "order-7", "signal": "approval", "input": {"ok": true}}
 
-`command` is StartWorkflow unless told. `input` is any JSON and stays as it was written; without it, it is `null`.
+`command` defaults to StartWorkflow. The keys are the fields of the command's record; `id` and `type` stand for
+`workflow_id` and `workflow_type`. `input` is any JSON value and is kept as written; without it, the input is `null`.
 """
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.schemas.encoding.record_types import COMMANDS
 from penstock.schemas.errors import BadName, Undecodable
 from penstock.schemas.ids import check_message_id, check_signal_name, check_workflow_id
-from penstock.schemas.records.commands import (
-    NO_REPLY,
-    AwaitResult,
-    CancelWorkflow,
-    Command,
-    RetryWorkflow,
-    SignalWorkflow,
-    StartWorkflow,
-    TerminateWorkflow,
-)
+from penstock.schemas.records.kinds import NO_REPLY, Command
+from penstock.schemas.records.run import OnExisting, StartWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 
-ON_EXISTING = ("use_existing", "reject", "restart_closed")
+ON_EXISTING: tuple[str, ...] = typing.get_args(OnExisting)
 REPLY_TO_MAX = 2**31 - 1
+DEFAULT = StartWorkflow.__name__
 
 
-class _Key(NamedTuple):
-    """One key of the JSON object: the command's field, what may stand there, and whether it must be there."""
+class JsonKey(NamedTuple):
+    """One key of the JSON object: the command's field, its type, what is allowed there, and whether it is needed."""
 
     field: str
     type: Any
@@ -39,65 +36,73 @@ class _Key(NamedTuple):
     required: bool = False
 
 
-_TEXT = "a text"
-_NAME = "a text that is not empty"
-_COMMON = {
-    "id": _Key("workflow_id", str, "the workflow id, a text of 1 to 255 bytes", required=True),
-    "message_id": _Key("message_id", str, _TEXT),
-    "reply_to": _Key("reply_to", int, "the number of a partition of the topic of replies"),
+_NAMES = {"workflow_id": "id", "workflow_type": "type"}
+_NOT_IN_JSON = frozenset({"origin"})
+_ALLOWED = {
+    "workflow_id": "the workflow id, a text of 1 to 255 bytes",
+    "workflow_type": "the workflow type, a text that is not empty",
+    "reply_to": "the number of a partition of the topic of replies",
+    "input": "any JSON value",
+    "signal": "the signal's name, a text that is not empty",
+    "on_existing": " or ".join(ON_EXISTING),
+    "headers": "an object whose values are texts",
+    "retry": "a retry policy or null",
 }
-_INPUT = {"input": _Key("input", msgspec.Raw, "any JSON value")}
-_RUN = {"run_id": _Key("run_id", str, _TEXT)}
-_REASON = {"reason": _Key("reason", str, _TEXT)}
-_START = {
-    "type": _Key("workflow_type", str, f"the workflow type, {_NAME}", required=True),
-    "on_existing": _Key("on_existing", str, " or ".join(ON_EXISTING)),
-}
-_SIGNAL = {"signal": _Key("signal", str, f"the signal's name, {_NAME}", required=True)}
+_ALLOWED_OF_TYPE = {str: "a text", int: "a whole number"}
 
-_COMMANDS: Mapping[str, tuple[type[Command], Mapping[str, _Key]]] = {
-    "StartWorkflow": (StartWorkflow, {**_COMMON, **_START, **_INPUT}),
-    "SignalWorkflow": (SignalWorkflow, {**_COMMON, **_SIGNAL, **_INPUT, **_RUN}),
-    "CancelWorkflow": (CancelWorkflow, {**_COMMON, **_REASON, **_RUN}),
-    "TerminateWorkflow": (TerminateWorkflow, {**_COMMON, **_REASON, **_RUN}),
-    "RetryWorkflow": (RetryWorkflow, {**_COMMON, **_RUN}),
-    "AwaitResult": (AwaitResult, {**_COMMON, **_RUN}),
+
+def _keys_of(command: type[Command]) -> dict[str, JsonKey]:
+    hints = typing.get_type_hints(command)
+    keys: dict[str, JsonKey] = {}
+    for field in msgspec.structs.fields(command):
+        if field.name in command.INTERNAL | _NOT_IN_JSON:
+            continue
+        kind = hints[field.name]
+        allowed = _ALLOWED.get(field.name) or _ALLOWED_OF_TYPE[kind]
+        if kind is bytes:
+            kind = msgspec.Raw
+        elif field.name == "on_existing":
+            kind = str  # `check` names the words that are allowed
+        keys[_NAMES.get(field.name, field.name)] = JsonKey(field.name, kind, allowed, field.required)
+    return keys
+
+
+JSON_COMMANDS: Mapping[str, Mapping[str, JsonKey]] = {
+    name: _keys_of(kind) for name, kind in sorted(COMMANDS.items()) if not kind.FROM_SHARDS
 }
+"""The commands that may be written in JSON, with their keys."""
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_COMMAND_KEY = JsonKey("command", str, f"one of {', '.join(JSON_COMMANDS)}")
 
 
 def parse(data: bytes) -> Command:
-    """The command that a JSON object writes down. Raises Undecodable; `check` looks at the values."""
+    """The command in a JSON object. Raises Undecodable; `check` looks at the values."""
     try:
         raw = _object.decode(data.decode())  # as text, since raw values are not looked at: all of it must be UTF-8
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Undecodable(f"The record begins like JSON but is none: {error}.") from error
-    name = _value("The command", "command", _COMMAND_KEY, raw.pop("command", msgspec.Raw(b'"StartWorkflow"')))
-    if name not in _COMMANDS:
-        raise Undecodable(f"The command `{_short(name)}` is not known; allowed are {', '.join(_COMMANDS)}.")
-    record, keys = _COMMANDS[name]
-    fields = {keys[key].field: _value(name, key, keys[key], value) for key, value in _known(name, keys, raw).items()}
+        raise Undecodable(f"The record begins like JSON but is not valid: {error}.") from error
+    name = _value("The command", "command", _COMMAND_KEY, raw.pop("command", msgspec.Raw(f'"{DEFAULT}"'.encode())))
+    keys = JSON_COMMANDS.get(name)
+    if keys is None:
+        raise Undecodable(f"The command `{_short(name)}` is not known; allowed are {', '.join(JSON_COMMANDS)}.")
+    _check_keys(name, keys, raw)
+    fields = {keys[key].field: _value(name, key, keys[key], value) for key, value in raw.items()}
     if "input" in keys:
         fields["input"] = bytes(fields.get("input", b"null"))
-    return record(**fields)
+    return COMMANDS[name](**fields)
 
 
-_COMMAND_KEY = _Key("command", str, f"one of {', '.join(_COMMANDS)}")
-
-
-def _known(name: str, keys: Mapping[str, _Key], raw: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """The object's keys, all of them allowed and none missing."""
+def _check_keys(name: str, keys: Mapping[str, JsonKey], raw: Mapping[str, msgspec.Raw]) -> None:
     for key in raw:
         if key not in keys:
             raise Undecodable(f"{name} has no key `{_short(key)}`; allowed are command, {', '.join(keys)}.")
     for key, rule in keys.items():
         if rule.required and key not in raw:
             raise Undecodable(f"{name} needs the key `{key}`: {rule.allowed}.")
-    return raw
 
 
-def _value(name: str, key: str, rule: _Key, raw: msgspec.Raw) -> Any:
+def _value(name: str, key: str, rule: JsonKey, raw: msgspec.Raw) -> Any:
     if rule.type is msgspec.Raw:
         return raw
     try:
@@ -110,7 +115,7 @@ def _value(name: str, key: str, rule: _Key, raw: msgspec.Raw) -> Any:
 
 
 def check(command: Command) -> None:
-    """Look at the values that a command of either encoding may get wrong. Raises Undecodable."""
+    """Check values that a command of either encoding may get wrong. Raises Undecodable."""
     name = type(command).__name__
     try:
         check_workflow_id(command.workflow_id)

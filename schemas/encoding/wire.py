@@ -96,6 +96,8 @@ class _Source:
                 return [f"pack_double({value})"]
             case "array":
                 return self._written_array(schema, value, kept)
+            case "map":
+                return [self._written_map(schema, value, kept)]
             case "record" if schema["name"] in _OFTEN_ALIKE:
                 body = _joining(self._written_record({**schema, "type": "record"}, "value", kept))
                 self.kept[schema["name"]] = _Alike(_compiled(body, f"write {schema['name']} within", {})["write"])
@@ -126,6 +128,12 @@ class _Source:
             items = f"join([join(({', '.join(self.written(schema['items'], item))},)) for {item} in {kept}])"
         return [f'(longs[len({kept})] if ({kept} := {value}) else b"")', items, "END"]
 
+    def _written_map(self, schema: Schema, value: str, kept: str) -> str:
+        key, item, name = self._name(), self._name(), self._name()
+        parts = ", ".join([f"longs[len({name} := {key}.encode())]", name, *self.written(schema["values"], item)])
+        items = f"join([join(({parts},)) for {key}, {item} in {kept}.items()])"
+        return f"(join((longs[len({kept})], {items}, END)) if ({kept} := {value}) else END)"
+
     def _written_optional(self, schema: Schema, value: str) -> str:
         kept = self._name()
         parts = ", ".join(self.written(_present(schema), kept))
@@ -150,6 +158,8 @@ class _Source:
                 return [f"{kept} = unpack_double(data, position)[0]; position += 8"], kept
             case "array":
                 return self._read_array(schema, kept)
+            case "map":
+                return self._read_map(schema, kept)
             case _:
                 return self._read_record(schema)
 
@@ -168,19 +178,25 @@ class _Source:
         return lines, f"{record['name']}({', '.join(arguments)})"
 
     def _read_array(self, schema: Schema, kept: str) -> tuple[list[str], str]:
-        # An array is a row of blocks, each with its count; a negative count is followed by the block's size in bytes.
-        size = self._name()
         statements, expression = self.read(schema["items"])
+        return [f"{kept} = []", *self._read_blocks([*statements, f"{kept}.append({expression})"])], f"tuple({kept})"
+
+    def _read_map(self, schema: Schema, kept: str) -> tuple[list[str], str]:
+        keys, key = self.read("string")
+        statements, expression = self.read(schema["values"])
+        return [f"{kept} = {{}}", *self._read_blocks([*keys, *statements, f"{kept}[{key}] = {expression}"])], kept
+
+    def _read_blocks(self, item: list[str]) -> list[str]:
+        # Arrays and maps are blocks, each with its count; a negative count is followed by the block's size in bytes.
+        size = self._name()
         return [
-            f"{kept} = []",
             "while True:",
             *_indented(_read_long(size)),
             f"    if not {size}: break",
             f"    if {size} & 1: position = long(data, position + 1)[1] if data[position] > 127 else position + 1",
             f"    for _ in range(({size} + 1) >> 1):",
-            *_indented(_indented(statements)),
-            f"        {kept}.append({expression})",
-        ], f"tuple({kept})"
+            *_indented(_indented(item)),
+        ]
 
     def _read_optional(self, schema: Schema) -> tuple[list[str], str]:
         kept = self._name()

@@ -1,4 +1,4 @@
-"""What do downstream consumers read? One record for each closed run, on the topic `completions`."""
+"""Record of the topic `completions`, for downstream consumers: one for each closed run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from penstock.schemas.values.failure import Failure
 
 
 class WorkflowClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A run ended. `status`: `completed` | `failed` | `cancelled` | `terminated`. `result` is JSON."""
+    """A run closed. `status`: `completed` | `failed` | `cancelled` | `terminated`. `result` is JSON."""
 
     workflow_id: str
     run_id: str

@@ -1,4 +1,4 @@
-"""Where does a record go that nobody can use? Whole and unchanged to `dead-letters`, with where it lay and why."""
+"""Record of the topic `dead-letters`: an input that cannot be used, with its place and the reason."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A record as it was found. `reason` is a fixed word (`undecodable`, `unknown_type`, `bad_input`, `not_found`,
-    `wrong_shard`, `already_exists`, `already_closed`, `too_large`), `message` a sentence that says what to do."""
+    """An unusable record as it was read. `reason` is one of (`undecodable`, `unknown_type`, `bad_input`, `not_found`,
+    `wrong_shard`, `already_exists`, `already_closed`, `too_large`), `message` says what is wrong and what to do."""
 
     topic: str
     partition: int

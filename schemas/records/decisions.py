@@ -1,4 +1,4 @@
-"""How does one decision stand on the topic `events`? As one record: whose it is, what caused it, what happened."""
+"""A decision as it stands on the topic `events`: whose it is, what caused it, what happened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import msgspec
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What caused a decision: an input record by its place and message id, or a timer (`topic` is empty then)."""
+    """Cause of a decision: an input record, or a timer (`topic` is empty then).
+
+    `topic`: `commands` or `results`, without prefix and namespace."""
 
     topic: str = ""
     partition: int = -1
@@ -14,13 +16,24 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     message_id: str = ""
 
 
-class DecisionRecorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What one command, result or timer caused in one run.
+class Listening(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Signals and conditions that a run's code awaits, and signals it has not read.
 
-    `decision` numbers the shard's decisions from 1; `now_ms` is the time they were decided at (epoch);
-    `first_sequence` is the number in the run's history of `events[0]`, 0 when the input was ignored. Each of `events`
-    is a record of its own in single-object encoding (its fingerprint names its schema).
-    """
+    `awaited`: names of signals; `conditions`: number of conditions; `unread`: number of unread values by signal. At
+    most 20 names each, of at most 100 characters."""
+
+    awaited: tuple[str, ...] = ()
+    conditions: int = 0
+    unread: dict[str, int] = {}
+
+
+class DecisionRecorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one input caused in one run.
+
+    `decision` numbers the shard's decisions from 1; one that touches two runs of an id (it closes one and starts the
+    next) is recorded for each under the same number. `now_ms` is its time (epoch). `first_sequence` is the number in
+    the run's history of `events[0]`, 0 for unnumbered events. Each of `events` is a record of its own in single-object
+    encoding: its fingerprint names its schema. `listening` is what the run's code awaits after it, null for nothing."""
 
     workflow_id: str
     run_id: str
@@ -30,3 +43,4 @@ class DecisionRecorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     trigger: Trigger
     first_sequence: int
     events: tuple[bytes, ...]
+    listening: Listening | None = None

@@ -1,4 +1,4 @@
-"""What runs where? The records of the topic `registry`: it lists, it decides nothing.
+"""Records of the topic `registry`: shards, their owners, and hosted workflow types.
 
 Record keys: `namespace`, `shard/<n>`, `workflow/<type>`.
 """
@@ -9,15 +9,17 @@ import msgspec
 
 
 class NamespaceDeclared(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """How many shards the namespace has; fixed when its topics are made."""
+    """Number of shards of the namespace, fixed when its topics are created."""
 
     namespace: str
     shards: int
 
 
 class ShardOwned(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Who has the shard: `transactional_id` (a successor aborts what it left open) and `address` (`http://host:port`
-    of committed reads, empty for none). `released` tells a clean goodbye."""
+    """Owner of a shard.
+
+    `transactional_id`: a successor aborts the transaction that it left open. `address`: `http://host:port` of committed
+    reads, empty for none. `released`: the owner gave the shard up in order."""
 
     shard: int
     transactional_id: str

@@ -1,4 +1,4 @@
-"""What is answered to who asked? The records of the topic `replies`; `message_id` repeats the command's."""
+"""Records of the topic `replies`. `message_id` is that of the command which asked for the reply."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from penstock.schemas.values.failure import Failure
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The command took effect. For a start, `existing` says that the run was there before and was joined.
+    """The command took effect.
 
-    `note`: a sentence about what may not be as its sender thinks, empty for none."""
+    `existing`: the run existed before; a start joined it. `note`: a warning for the sender, empty for none."""
 
     message_id: str
     workflow_id: str
@@ -21,7 +21,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The command had no effect. `reason` is a fixed word, `message` a sentence that says what to do.
+    """The command had no effect. `reason` is one of the words below, `message` says what is wrong and what to do.
 
     Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` |
     `not_blocked` | `too_large` | `engine_error`.
@@ -35,7 +35,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RunClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The run ended. `status`: `completed` | `failed` | `cancelled` | `terminated`; no `failure` if completed."""
+    """The run closed. `status`: `completed` | `failed` | `cancelled` | `terminated`; no `failure` if completed."""
 
     message_id: str
     workflow_id: str

@@ -1,6 +1,6 @@
-"""What does a worker get, and what does it answer? The records of `tasks.<queue>` and of `results`.
+"""Records between shards and workers: the topics `tasks.<queue>` and `results`.
 
-A task's token is (run_id, sequence, attempt): a result counts once for it, and only while that attempt is current.
+The token of a task is (run_id, sequence, attempt): a result counts once, and only while that attempt is current.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from penstock.schemas.values.failure import Failure
 
 
 class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One attempt of one activity. `timeout_ms` is start-to-close, 0 for none; `shard` is where the result belongs."""
+    """One attempt of one activity.
+
+    `shard`: partition of `results` for its result. `timeout_ms`: start-to-close, 0 for none. `seed`: the run's; with
+    the workflow id and `sequence` it makes the idempotency key. `headers`: the run's, with those of the call."""
 
     workflow_id: str
     run_id: str
@@ -23,9 +26,16 @@ class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     shard: int
     timeout_ms: int = 0
     workflow_type: str = ""
+    seed: str = ""
+    headers: dict[str, str] = {}
+
+    @property
+    def idempotency_key(self) -> str:
+        """`workflow id/seed/sequence`: the same for every attempt, and for a fork of the run that adopts it."""
+        return f"{self.workflow_id}/{self.seed}/{self.sequence}"
 
     def completed(self, result: bytes, worker: str = "") -> TaskCompleted:
-        """What tells that this attempt returned `result` (JSON): it carries the task's token."""
+        """The result of this attempt, with the task's token. `result`: JSON."""
         return TaskCompleted(
             workflow_id=self.workflow_id,
             run_id=self.run_id,
@@ -36,7 +46,7 @@ class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         )
 
     def failed(self, failure: Failure, worker: str = "") -> TaskFailed:
-        """What tells that this attempt failed: it carries the task's token."""
+        """The failure of this attempt, with the task's token."""
         return TaskFailed(
             workflow_id=self.workflow_id,
             run_id=self.run_id,
@@ -59,7 +69,7 @@ class TaskCompleted(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class TaskFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The attempt raised, or exceeded its timeout."""
+    """The attempt raised an exception, or exceeded its timeout."""
 
     workflow_id: str
     run_id: str

@@ -16,9 +16,9 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from penstock.schemas.errors import CallNotAwaited
+from penstock.schemas.values.requests import ActivityRequest, ChildRequest
 
 if TYPE_CHECKING:
-    from penstock.schemas.records.events import ActivityScheduled, ChildScheduled
     from penstock.schemas.values.payload import Adapter
 
 R = TypeVar("R")
@@ -94,8 +94,12 @@ class Call(Lazy[R]):
         self._iterator: Generator[Any, Any, R] | None = None
 
     @abstractmethod
-    def order(self, sequence: int, workflow_id: str, run_id: str) -> ActivityScheduled | ChildScheduled:
-        """The event that records this call as order `sequence` of that run."""
+    def request(self) -> ActivityRequest | ChildRequest:
+        """What this call asks of a run."""
+
+    @abstractmethod
+    def rewritten(self, input: bytes) -> bytes:
+        """An input recorded earlier, read and written again by today's types. Raises BadInput if it no longer fits."""
 
     @abstractmethod
     async def run_outside(self) -> R:

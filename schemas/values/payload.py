@@ -148,6 +148,10 @@ class Signature:
             fault = f"The input does not fit {self._fn.__name__}({self._names_listed}): {_complaint(error)}."
             raise BadInput(fault) from error
 
+    def rewritten(self, data: bytes) -> bytes:
+        """A recorded input, read and written again by today's annotations. Raises BadInput, PayloadTooLarge."""
+        return self.bind(self.decode(data), {})
+
     @cached_property
     def returns(self) -> Adapter[Any]:
         """What writes and reads the function's result."""

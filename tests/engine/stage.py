@@ -10,13 +10,17 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.workflow import WorkflowDefinition
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime import reads
-from penstock.engine.runtime.encode import Outputs, TaskRouter
+from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.run import StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.schemas.values.failure import Failure, failure_of
 from penstock.topics.catalogue import Topics
@@ -35,6 +39,7 @@ class Stage:
         shards: int = 1,
         queues: tuple[str, ...] = ("default",),
         runs_max: int = 10_000,
+        strict_inputs: bool = False,
     ) -> None:
         self.topics = Topics()
         self.shards = shards
@@ -44,6 +49,7 @@ class Stage:
         self.definitions = {definition.name: definition for definition in definitions}
         self.stores = [MemoryStore() for _ in range(shards)]
         self.limits = ShardLimits(runs_max=runs_max)
+        self.strict_inputs = strict_inputs
         self._offsets: dict[tuple[str, int], int] = {}
         self._inbox: list[StoredRecord] = []
         self._messages = 0
@@ -72,17 +78,17 @@ class Stage:
         call = definition(*args)
         call.claim()
         fields.setdefault("message_id", self.message_id())
-        self.tell(c.StartWorkflow(workflow_id=id, workflow_type=definition.name, input=call.input, **fields))
+        self.tell(StartWorkflow(workflow_id=id, workflow_type=definition.name, input=call.input, **fields))
         return str(fields["message_id"])
 
     def signal(self, name: str, value: Any = None, *, id: str = "run-1") -> None:
         """Send a signal."""
         data = msgspec.json.encode(value)
-        self.tell(c.SignalWorkflow(workflow_id=id, signal=name, input=data, message_id=self.message_id()))
+        self.tell(SignalWorkflow(workflow_id=id, signal=name, input=data, message_id=self.message_id()))
 
     def terminate(self, *, id: str = "run-1") -> None:
         """End a run at once."""
-        self.tell(c.TerminateWorkflow(workflow_id=id, message_id=self.message_id()))
+        self.tell(TerminateWorkflow(workflow_id=id, message_id=self.message_id()))
 
     def tell(self, command: Any) -> None:
         """Put a command on its shard and let it be decided."""
@@ -182,13 +188,11 @@ class Stage:
             return
         self.stores[node.number].write(layer.writes)
         node.confirm(layer)
-        for record in layer.records:
+        for record in layer.outputs:
             self._route(record)
 
     def _route(self, record: Any) -> None:
         kind = record.topic.removeprefix(f"{self.topics.prefix}.{self.topics.namespace}.")
-        if kind == "state-changelog":
-            return
         if kind == "commands":
             self.put("commands", record.partition, record.value)
         self.sent.setdefault(kind.split(".")[0], []).append(decode(record.value))
@@ -200,5 +204,6 @@ class Stage:
     def _shard(self, number: int) -> Shard:
         router = TaskRouter(self.shards, self.partitions)
         router.own([number])
-        outputs = Outputs(number, self.shards, self.topics, self.partitions, router)
-        return Shard(number, self.shards, self.topics, self.stores[number], self.definitions, outputs, self.limits)
+        encoder = Encoder(number, self.shards, self.topics, self.partitions, router)
+        hosted = Hosted(self.definitions, declared_signals(), strict_inputs=self.strict_inputs)
+        return Shard(self.stores[number], hosted, encoder, self.limits)

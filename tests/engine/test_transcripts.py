@@ -14,7 +14,8 @@ import pytest
 
 from penstock.engine.runtime.reads import plain
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.failure import Failure
 from tests.engine.core import flows
 from tests.engine.stage import START_MS, Stage
@@ -52,9 +53,8 @@ class Story:
 
 
 def _fields(record: Any) -> str:
-    told = {
-        name: value for name, value in plain(record).items() if name not in DULL and value not in ("", None, [], 0, -1)
-    }
+    empty = ("", None, [], {}, 0, -1)
+    told = {name: value for name, value in plain(record).items() if name not in DULL and value not in empty}
     for name in ("due_ms", "retry_ms", "started_ms", "closed_ms", "at_ms"):
         if name in told:
             told[name.replace("_ms", "_s")] = (told.pop(name) - START_MS) / 1000
@@ -76,7 +76,7 @@ def _one_order() -> Story:
     again = stage.sent["tasks"][-1]
     story.say("a late copy of the first attempt's result comes", lambda: stage.complete(task, 6))
     story.say("the second attempt's result comes", lambda: stage.complete(again, 7))
-    story.say("somebody asks for the result", lambda: stage.tell(c.AwaitResult(workflow_id="run-1", reply_to=0)))
+    story.say("somebody asks for the result", lambda: stage.tell(AwaitResult(workflow_id="run-1", reply_to=0)))
     return story
 
 
@@ -86,7 +86,7 @@ def _a_saga_cancelled() -> Story:
     story.say("somebody starts run-1", lambda: stage.start(flows.travel, ["hotel", "car"]))
     story.say("the hotel is booked", lambda: stage.complete(stage.sent["tasks"][-1], "hotel"))
     story.say("the car is booked", lambda: stage.complete(stage.sent["tasks"][-1], "car"))
-    cancel = c.CancelWorkflow(workflow_id="run-1", reason="ill", message_id="cancel-1")
+    cancel = CancelWorkflow(workflow_id="run-1", reason="ill", message_id="cancel-1")
     story.say("somebody cancels", lambda: stage.tell(cancel))
     story.say("the car is unbooked", lambda: stage.complete(stage.sent["tasks"][-1], None))
     story.say("the hotel is unbooked", lambda: stage.complete(stage.sent["tasks"][-1], None))
@@ -97,7 +97,7 @@ def _a_child_elsewhere() -> Story:
     stage = Stage(flows.parent, flows.sleeper, flows.five, shards=3)
     story = Story(stage)
     story.say("somebody starts run-1", lambda: stage.start(flows.parent, "kid"))
-    end = c.TerminateWorkflow(workflow_id="kid", reason="wrong number", message_id="end-1")
+    end = TerminateWorkflow(workflow_id="kid", reason="wrong number", message_id="end-1")
     story.say("somebody terminates the child", lambda: stage.tell(end))
     return story
 
@@ -109,7 +109,7 @@ def _blocked() -> Story:
 
     def make_the_topic() -> None:
         stage.queues.add("elsewhere")
-        stage.nodes[0].retry_blocked("missing_topic")
+        stage.nodes[0].blocked.try_again("missing_topic")
         stage.tick()
 
     story.say("the topic is made", make_the_topic)
@@ -119,9 +119,9 @@ def _blocked() -> Story:
 def _refused() -> Story:
     stage = Stage(flows.five)
     story = Story(stage)
-    unknown = c.StartWorkflow(workflow_id="x", workflow_type="six", message_id="m1")
+    unknown = StartWorkflow(workflow_id="x", workflow_type="six", message_id="m1")
     story.say("a start of an unknown type, nobody waiting", lambda: stage.tell(unknown))
-    asked = c.SignalWorkflow(workflow_id="x", signal="go", message_id="m2", reply_to=0)
+    asked = SignalWorkflow(workflow_id="x", signal="go", message_id="m2", reply_to=0)
     story.say("a signal to nobody, somebody waiting", lambda: stage.tell(asked))
 
     def garbage() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from penstock.engine.store.changelog import checksum, checksum_of_changelog, stored_offset
 from penstock.engine.store.rocks import RocksStore
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records import events as e
+from penstock.schemas.records.activity import ActivityCompleted
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
@@ -52,7 +52,7 @@ def check_decisions_contiguous(found: list[DecisionRecorded]) -> None:
 def check_results_once(runs: dict[tuple[str, str], list[Any]]) -> None:
     """Each activity result was applied once."""
     for run, events in runs.items():
-        ended = Counter(event.sequence for event in events if isinstance(event, e.ActivityCompleted))
+        ended = Counter(event.sequence for event in events if isinstance(event, ActivityCompleted))
         twice = [sequence for sequence, count in ended.items() if count > 1]
         assert not twice, f"{run}: activities {twice} completed twice"
 

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.workflow import registered_workflows
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.processor import Processor
 from penstock.engine.store.store import Store
 from penstock.topics.admin import declared_shards
@@ -118,7 +120,8 @@ def main(url: str, namespace: str, data: str, step: str, nth: str) -> None:
     assert shards is not None, "the namespace was not declared"
     assert flows.five.name in registered_workflows()
     fused: Any = FusedLog(log, fuse)
-    processor = FusedProcessor(fused, topics, shards, registered_workflows(), data=Path(data))
+    hosted = Hosted(registered_workflows(), declared_signals())
+    processor = FusedProcessor(fused, topics, shards, hosted, data=Path(data))
     processor.fuse = fuse
     signal.signal(signal.SIGTERM, lambda *_: processor.stop())
     processor.run()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.engine.authoring.workflow import Signal, sleep, workflow
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.waiting import sleep
+from penstock.engine.authoring.workflow import workflow
 from penstock.workers.activity.decorator import activity
 
 SIDE_QUEUE = "side-track"

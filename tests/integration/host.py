@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from penstock.api.read_server import ReadServer
+from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.workflow import registered_workflows
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.topics.admin import declared_shards
 from penstock.topics.catalogue import Topics
@@ -52,7 +54,7 @@ def main(url: str, namespace: str, data: str, settings: str, step: str = "never"
         fused,
         topics,
         shards,
-        registered_workflows(),
+        Hosted(registered_workflows(), declared_signals()),
         data=Path(data),
         address=server.address,
         settings=msgspec.json.decode(settings, type=DriverSettings),

@@ -18,11 +18,14 @@ import msgspec
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from penstock.client.client import Client
-from penstock.engine.authoring.workflow import Signal, WorkflowCall
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import WorkflowCall
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.records.commands import Command, SignalWorkflow, StartWorkflow
+from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.registry import ShardOwned
+from penstock.schemas.records.run import StartWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.topics.admin import apply, declare_namespace, plan
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect

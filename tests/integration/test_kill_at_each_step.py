@@ -44,7 +44,7 @@ def test_killed_at_each_step_of_the_commit(system: System, step: str) -> None:
 
 def _starts(system: System) -> list[Record]:
     from penstock.schemas.encoding.codec import encode
-    from penstock.schemas.records.commands import StartWorkflow
+    from penstock.schemas.records.run import StartWorkflow
     from penstock.topics.partitioner import partition_of
 
     made = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from penstock.engine.core.rows import SHARD_KEY, unpack_shard
+from penstock.engine.core.keys import SHARD_KEY
+from penstock.engine.core.rows import unpack_shard
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.shard import ShardLimits
 from penstock.engine.store.changelog import checksum

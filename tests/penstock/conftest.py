@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from penstock.schemas.encoding.codec import decode_command, encode
-from penstock.schemas.records.commands import Command
+from penstock.schemas.records.kinds import Command
 from penstock.topics import admin
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.embedded import MEMORY, EmbeddedLog

@@ -10,23 +10,27 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.engine.core.rows import SHARD_KEY, ShardRow, unpack_shard
+from penstock.engine.core.keys import CLOSED, HISTORY, MESSAGE, RUN, SHARD_KEY
+from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.schemas.encoding.codec import decode, decode_command
-from penstock.schemas.records import events as e
+from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.replies import Reply
+from penstock.schemas.records.run import WorkflowStarted
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
 from penstock.topics.partitioner import partition_of
 from tests.simulation.broker import Broker, Entry, Transaction
-from tests.simulation.redecide import Batch
+from tests.simulation.fold import Fold
+from tests.simulation.redecide import Batch, place_of
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, UNNUMBERED, Run
 
 Place = tuple[str, int, int]
+EXPIRING = (CLOSED, MESSAGE, HISTORY, RUN)
 
 
 class Auditor:
@@ -47,6 +51,7 @@ class Auditor:
         self.forwarded: set[str] = set()
         self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
+        self._folds = {shard: Fold() for shard in range(shards)}
 
     def present(self, workflow_id: str) -> Run | None:
         """The id's latest run."""
@@ -70,7 +75,9 @@ class Auditor:
             self.replies.setdefault(reply.message_id, []).append(reply)
         self._check_outputs(decisions, by_topic)
         self._check_inputs(transaction, before, decisions, letters, orders)
-        rows = self._check_offsets(transaction, by_topic.get(self._topics.state_changelog, []))
+        changelog = by_topic.get(self._topics.state_changelog, [])
+        rows = self._check_offsets(transaction, changelog)
+        self._check_rows(by_topic.get(self._topics.events, []), changelog)
         self._keep(transaction, before, by_topic.get(self._topics.events, []), letters, rows)
 
     def _check_outputs(self, decisions: list[Any], by_topic: Mapping[str, list[Entry]]) -> None:
@@ -79,9 +86,9 @@ class Auditor:
         expected_ends: Counter[str] = Counter()
         for decision in decisions:
             for event in (decode(data) for data in decision.events):
-                if isinstance(event, e.ActivityScheduled):
+                if isinstance(event, ActivityScheduled):
                     expected_tasks[decision.run_id, event.sequence, 1] += 1
-                elif isinstance(event, e.ActivityRetried):
+                elif isinstance(event, ActivityRetried):
                     expected_tasks[decision.run_id, event.sequence, event.attempt] += 1
                 elif type(event) in CLOSING:
                     expected_ends[decision.run_id] += 1
@@ -123,7 +130,7 @@ class Auditor:
         for decision in decisions:
             trigger = decision.trigger
             if trigger.topic:
-                place = (trigger.topic, trigger.partition, trigger.offset)
+                place = place_of(trigger, self._topics)
                 triggered.setdefault(place, set()).add(decision.decision)
         dead = Counter((letter.topic, letter.partition, letter.offset) for letter in letters)
         passed: Counter[Place] = Counter()
@@ -175,6 +182,28 @@ class Auditor:
             places = frozenset((letter.topic, letter.partition, letter.offset) for letter in refused)
             self.batches.setdefault(number, []).append(Batch(row.now_ms, inputs, recorded, places))
 
+    def _check_rows(self, events: list[Entry], changelog: list[Entry]) -> None:
+        """The rows written are those that `evolve` makes of the recorded decisions; expiry alone deletes more."""
+        for number, fold in self._folds.items():
+            expected: dict[bytes, bytes | None] = {}
+            for entry in events:
+                if entry.where[1] == number:
+                    expected.update(fold.apply(entry.value or b""))
+            written = {
+                entry.key or b"": entry.value
+                for entry in changelog
+                if entry.where[1] == number and entry.key != SHARD_KEY
+            }
+            expired = {key: value for key, value in written.items() if value is None and key[:1] in EXPIRING}
+            fold.write(dict.fromkeys(expired.keys() - expected.keys()))
+            differing = [
+                key
+                for key in expected.keys() | written.keys()
+                if expected.get(key) != written.get(key) and key not in expired
+            ]
+            if differing:
+                raise Violation("E (evolve)", f"shard {number} wrote rows that its events do not give: {differing}")
+
     def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> Mapping[int, ShardRow]:
         """The offsets in the stores' own rows are the group's."""
         rows = {entry.where[1]: unpack_shard(entry.value or b"") for entry in changelog if entry.key == SHARD_KEY}
@@ -219,7 +248,7 @@ class Auditor:
 
     def _extend(self, decision: DecisionRecorded, events: list[Any]) -> None:
         runs = self.runs.setdefault(decision.workflow_id, [])
-        if isinstance(events[0], e.WorkflowStarted) and decision.first_sequence == 1:
+        if isinstance(events[0], WorkflowStarted) and decision.first_sequence == 1:
             if any(run.run_id == decision.run_id for run in runs):
                 raise Violation("A (once)", f"run {decision.run_id} of {decision.workflow_id} was started twice")
             if runs and not runs[-1].is_closed:

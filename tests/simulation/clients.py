@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from penstock.schemas.encoding.codec import decode_command, encode
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
@@ -20,12 +21,12 @@ from tests.simulation.workflows import DEFINITIONS
 
 _JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
 _JSON_FIELDS = {
-    c.StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing"),
-    c.SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
-    c.CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
-    c.TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
-    c.RetryWorkflow: ("workflow_id", "message_id", "reply_to"),
-    c.AwaitResult: ("workflow_id", "message_id", "reply_to"),
+    StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing"),
+    SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
+    CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    RetryWorkflow: ("workflow_id", "message_id", "reply_to"),
+    AwaitResult: ("workflow_id", "message_id", "reply_to"),
 }
 
 
@@ -51,20 +52,20 @@ class Client:
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
         return self.ask(
-            c.StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
+            StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
             hopeless=hopeless,
         )
 
     def signal(self, workflow_id: str, name: str, value: Any, *, hopeless: bool = False) -> str:
         """Send a signal. `hopeless`: its run may have ended by then."""
-        command = c.SignalWorkflow(workflow_id=workflow_id, signal=name, input=msgspec.json.encode(value))
+        command = SignalWorkflow(workflow_id=workflow_id, signal=name, input=msgspec.json.encode(value))
         return self.ask(command, hopeless=hopeless)
 
     def ask(self, command: Any, *, hopeless: bool = False) -> str:
         """Publish a command under a new message id, in one of the ways that clients have."""
         chance = self._random
         message_id = self.message_id()
-        reply_to = chance.randrange(self._replies) if chance.random() < 0.6 or type(command) is c.AwaitResult else -1
+        reply_to = chance.randrange(self._replies) if chance.random() < 0.6 or type(command) is AwaitResult else -1
         command = msgspec.structs.replace(command, message_id=message_id, reply_to=reply_to)
         if hopeless:
             self.hopeless.add(message_id)
@@ -107,7 +108,7 @@ class Client:
             "JSON without an id": (self._topics.commands, b'{"type":"sim_chain"}'),
             "a command of no known kind": (self._topics.commands, b'{"command":"Dance","id":"x"}'),
             "a result among commands": (self._topics.commands, encode(stray)),
-            "a command among results": (self._topics.results, encode(c.CancelWorkflow(workflow_id="x"))),
+            "a command among results": (self._topics.results, encode(CancelWorkflow(workflow_id="x"))),
             "a start of an unknown type": self._start_at("sim_nothing", b"1", partition),
             "a start with bad input": self._start_at("sim_chain", b'"many"', partition),
             "a command lost twice": self._lost(partition),
@@ -121,7 +122,7 @@ class Client:
         self._story.tell("litter", f"writes {what} to {_place(stored)}")
 
     def _start_at(self, workflow_type: str, value: bytes, partition: int) -> tuple[str, bytes]:
-        command = c.StartWorkflow(workflow_id=self._id_on(partition), workflow_type=workflow_type, input=value)
+        command = StartWorkflow(workflow_id=self._id_on(partition), workflow_type=workflow_type, input=value)
         return self._topics.commands, encode(command)
 
     def _lost(self, partition: int) -> tuple[str, bytes]:
@@ -129,7 +130,7 @@ class Client:
         if self._shards == 1:
             return self._topics.commands, b"{"
         elsewhere = self._id_on((partition + 1) % self._shards)
-        command = c.StartWorkflow(workflow_id=elsewhere, workflow_type="sim_chain", input=b"1", origin="commands/0/0")
+        command = StartWorkflow(workflow_id=elsewhere, workflow_type="sim_chain", input=b"1", origin="commands/0/0")
         return self._topics.commands, encode(command)
 
     def _id_on(self, partition: int) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from penstock.engine.runtime.committer import Outcome, Transaction, commit
 from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, TransactionAborted
+from penstock.topics.commit import Outcome, Turn, commit
 from penstock.topics.log import Member, Record, TopicPartition, Transactor
 from tests.simulation.client import SimTransactor
 
@@ -36,7 +36,7 @@ class Fault:
 class Host(Protocol):
     """The process whose commits these are."""
 
-    def plan_commit(self, transaction: Transaction) -> Fault | None:
+    def plan_commit(self, turn: Turn) -> Fault | None:
         """What goes wrong with this one; None: nothing."""
 
     def suffer(self, what: str) -> None:
@@ -53,21 +53,24 @@ class Suspended(BaseException):
     """The commit waits before its next step."""
 
 
-class SimCommitter:
-    """A Committer whose transactions proceed when they are told to, or when somebody waits for them."""
+class SimCommits:
+    """The commit port, over transactions that proceed step by step, or to their end for a caller that waits."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, transactor: Transactor) -> None:
+        self._host, self._transactor = host, transactor
         self.flight: SimFuture | None = None
 
-    def submit(self, transactor: Transactor, member: Member, transaction: Transaction) -> Future[Outcome]:
-        assert self.flight is None or self.flight.done(), "one transaction at a time"
-        steps = _Steps(transactor, self._host, self._host.plan_commit(transaction))
-        self.flight = SimFuture(lambda: commit(steps, member, transaction), steps)
+    def submit(self, turn: Turn, member: Member) -> Future[Outcome]:
+        assert self.flight is None or self.flight.done(), "one turn at a time"
+        steps = _Steps(self._transactor, self._host, self._host.plan_commit(turn))
+        self.flight = SimFuture(lambda: commit(steps, member, turn), steps)
         return self.flight
 
+    def recover(self, timeout_s: float) -> None:
+        self._transactor.recover(timeout_s)
+
     def close(self) -> None:
-        """No thread to let go of."""
+        """There is no thread to end."""
 
 
 class SimFuture(Future[Outcome]):

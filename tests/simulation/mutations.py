@@ -8,15 +8,18 @@ from itertools import count
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from penstock.engine.core import decide as decide_module
 from penstock.engine.core import evolve as evolve_module
+from penstock.engine.core.keys import TIMER
+from penstock.engine.core.machines import activity as activity_module
+from penstock.engine.core.machines import timer as timer_module
 from penstock.engine.core.retry import retry_delay_ms
-from penstock.engine.runtime import encode as outputs_module
-from penstock.engine.runtime import shard as shard_module
+from penstock.engine.runtime import deduplicate as deduplicate_module
+from penstock.engine.runtime import due as due_module
 from penstock.engine.runtime.driver import Driver
+from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.runtime.takeover import Ownership
-from penstock.schemas.records import events as e
+from penstock.schemas.records.timer import TimerCancelled, TimerFired
 from penstock.topics.log import StoredRecord
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
@@ -48,7 +51,7 @@ def _keep_next_layer(self: Driver, *, wait: bool, settle: Callable[..., bool] = 
 
 
 def _no_restore(self: Driver) -> None:
-    self._transactor.recover(1)
+    self._commits.recover(1)
     self._start(list(self._held))
     self._went_back = False
 
@@ -59,7 +62,7 @@ def _no_seek(self: Driver, begin_again: Callable[[Driver], None] = Driver._begin
 
 
 def _no_recover(self: Driver, begin_again: Callable[[Driver], None] = Driver._begin_again) -> None:
-    with patch.object(self._transactor, "recover", lambda timeout_s: None):
+    with patch.object(self._commits, "recover", lambda timeout_s: None):
         begin_again(self)
 
 
@@ -78,7 +81,7 @@ def _no_predecessor(self: Ownership, shard: int, now_ms: int) -> None:
 def _keep_coroutines(self: Shard) -> None:
     self._overlay.layers.clear()
     self._load()
-    self.retry_blocked()
+    self.blocked.try_again()
 
 
 def _no_floor(self: Shard, load: Callable[[Shard], None] = Shard._load) -> None:
@@ -86,11 +89,12 @@ def _no_floor(self: Shard, load: Callable[[Shard], None] = Shard._load) -> None:
     self._now_ms = 0
 
 
-def _early(due_ms: int, due_bound: Callable[[int], bytes] = shard_module.due_bound) -> bytes:
+def _early(due_ms: int, due_bound: Callable[[int], bytes] = due_module.due_bound) -> bytes:
     return due_bound(due_ms + 40)
 
 
-def _any_attempt(run: Any, row: Any, result: Any) -> str:
+def _any_attempt(run: Any, result: Any) -> str:
+    row = run.row
     if row is None or row.run_id != result.run_id or run.activity(result.sequence) is None:
         return "its activity has ended"
     return ""
@@ -101,19 +105,18 @@ def _jitter(policy: Any, failure: Any, attempt: int, turns: Iterator[int] = coun
     return None if delay_ms is None else delay_ms + next(turns) % 7
 
 
-def _first_attempt_again(self: Any, run: Any, decision: Any, found: Any, *rest: Any) -> Any:
+def _first_attempt_again(self: Any, workflow_id: str, found: Any) -> Any:
     if found.tasks:
         found.tasks.append(found.tasks[0])
-    return _records(self, run, decision, found, *rest)
+    return _effects(self, workflow_id, found)
 
 
-_records = outputs_module.Outputs.records
+_effects = Encoder.effects
 
 
-def _timer_left(working: Any, event: Any, now_ms: int) -> None:
-    working.row.pending_timers -= 1
-    key = evolve_module.sequence_key(b"t", working.workflow_id, working.run_id, event.sequence)
-    working.writes[key] = None
+def _timer_left(run: Any, event: Any, cause: Any) -> None:
+    run.row.pending_timers -= 1
+    run.writes[run.key(TIMER, event.sequence)] = None
 
 
 # The log.
@@ -192,15 +195,17 @@ MUTATIONS: Mapping[str, Mutation] = {
     "the predecessor is not fenced": Mutation(Ownership, "take", _no_predecessor, _late_zombies),
     "touched coroutines survive an abort": Mutation(Shard, "discard", _keep_coroutines),
     "the shard's clock has no floor": Mutation(Shard, "_load", _no_floor, _clocks),
-    "timers fire early": Mutation(shard_module, "due_bound", _early),
+    "timers fire early": Mutation(due_module, "due_bound", _early),
     "inputs are trimmed as soon as they are decided": Mutation(
         Shard, "committed_positions", Shard.positions, _small_window
     ),
-    "deciding is left to chance": Mutation(decide_module, "retry_delay_ms", _jitter),
-    "messages are not remembered": Mutation(Shard, "_seen", lambda self, *rest: None),
-    "results of any attempt count": Mutation(decide_module, "_stale", _any_attempt),
-    "a task is sent twice": Mutation(outputs_module.Outputs, "records", _first_attempt_again),
-    "fired timers stay in the index": Mutation(evolve_module, "_timer_ended", _timer_left),
+    "deciding is left to chance": Mutation(activity_module, "retry_delay_ms", _jitter),
+    "messages are not remembered": Mutation(
+        deduplicate_module, "run_of_message", lambda *arguments: None
+    ),
+    "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
+    "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
+    "fired timers stay in the index": Mutation(timer_module, "_on_ended", _timer_left),
     "the group's generation is not checked": Mutation(
         Group, "admits", lambda self, member, generation: True, _sleepers
     ),
@@ -213,5 +218,5 @@ MUTATIONS: Mapping[str, Mutation] = {
 
 # `evolve` and `decide` look functions up in tables: those entries change along.
 _TABLES: Mapping[str, tuple[dict[Any, Any], tuple[Any, ...]]] = {
-    "fired timers stay in the index": (evolve_module._APPLY, (e.TimerFired, e.TimerCancelled)),
+    "fired timers stay in the index": (evolve_module.EVOLVERS, (TimerFired, TimerCancelled)),
 }

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
-from penstock.engine.runtime.committer import Transaction
 from penstock.engine.runtime.driver import Driver, DriverSettings
 from penstock.engine.runtime.shard import ShardLimits
 from penstock.schemas.errors import LogError, LogUnavailable, StoreError
 from penstock.topics.catalogue import Topics
+from penstock.topics.commit import Turn
 from tests.simulation import broker as b
 from tests.simulation.client import SimLog
-from tests.simulation.committer import AFTER, BEFORE, Fault, SimCommitter
+from tests.simulation.committer import AFTER, BEFORE, Fault, SimCommits
 from tests.simulation.disk import Disk, SimStore
 from tests.simulation.story import SimulatedCrash, Story, Violation
 from tests.simulation.weather import Weather
-from tests.simulation.workflows import DEFINITIONS
+from tests.simulation.workflows import HOSTED
 
 UP, DOWN, FROZEN = "up", "down", "frozen"
 
@@ -59,8 +59,8 @@ class Process:
         self.deaf_polls = 0
         self.is_doomed = self.in_call = False
         self.driver: Driver | None = None
-        self.committer = SimCommitter(self)
         self.log = SimLog(world.broker, self)
+        self.commits = SimCommits(self, self.log.transactor(self.transactional_id))
         self.starts = 0
         self.ghosts: list[str] = []
 
@@ -75,8 +75,8 @@ class Process:
         self._trouble_disk()
         self.starts += 1
         self.state = UP
-        self.committer = SimCommitter(self)
         self.log = SimLog(world.broker, self, f"{self.name}.{self.starts}")
+        self.commits = SimCommits(self, self.log.transactor(self.transactional_id))
         self.tell(f"starts ({len(self.disk.directories)} shards on its disk)")
         self._run(self._begin)
 
@@ -123,7 +123,7 @@ class Process:
 
     def advance_commit(self) -> None:
         """Its committer's thread does one more step."""
-        flight = self.committer.flight
+        flight = self.commits.flight
         assert flight is not None
         if self.in_call:  # its driver stands still in a call of its own
             try:
@@ -136,7 +136,7 @@ class Process:
     @property
     def is_committing(self) -> bool:
         """Whether its committer's thread has something to do."""
-        flight = self.committer.flight
+        flight = self.commits.flight
         return self.state == UP and flight is not None and not flight.done() and not flight.is_running
 
     @property
@@ -149,10 +149,10 @@ class Process:
             self.log,
             world.topics,
             world.shards,
-            DEFINITIONS,
+            HOSTED,
             open_store=self._open_store,
             transactional_id=self.transactional_id,
-            committer=self.committer,
+            commits=self.commits,
             settings=DriverSettings(
                 records_max=weather.records_max,
                 trim_interval_s=5,
@@ -192,7 +192,7 @@ class Process:
                 held.store.close()
         self.ghosts += self.log.member_ids()
         self.driver, self.state, self.is_doomed = None, DOWN, False
-        self.committer.flight = None
+        self.commits.flight = None
 
     def _killed(self, message: str) -> None:
         raise Violation("L (liveness)", f"{self.name}'s watchdog struck: {message}")
@@ -235,7 +235,7 @@ class Process:
         self.world.let_end(self, transaction)
         self._heed_doom()
 
-    def plan_commit(self, transaction: Transaction) -> Fault | None:
+    def plan_commit(self, turn: Turn) -> Fault | None:
         return self.world.weather.plan_commit(self.random)
 
     def suffer(self, what: str) -> None:

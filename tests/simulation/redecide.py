@@ -10,15 +10,17 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.runtime.encode import Outputs, TaskRouter
+from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records import events as e
+from penstock.schemas.records.decisions import Trigger
+from penstock.schemas.records.run import WorkflowBlocked, WorkflowUnblocked
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from tests.simulation.story import Violation
-from tests.simulation.workflows import DEFINITIONS, LATE_QUEUE
+from tests.simulation.workflows import HOSTED, LATE_QUEUE
 
 Place = tuple[str, int, int]
 
@@ -39,17 +41,16 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
     counts: dict[str, int | None] = {}
     store = MemoryStore()
     router = TaskRouter(shards, lambda topic: counts.get(topic, 4))
-    outputs = Outputs(shard, shards, topics, lambda topic: counts.get(topic, 4), router)
-    again = Shard(shard, shards, topics, store, DEFINITIONS, outputs)
+    again = Shard(store, HOSTED, Encoder(shard, shards, topics, lambda topic: counts.get(topic, 4), router))
     for batch in batches:
         decisions = [decode(data) for data in batch.events]
         facts = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
-        is_missing = any(isinstance(event, e.WorkflowBlocked) and event.reason == "missing_topic" for _, event in facts)
+        is_missing = any(isinstance(event, WorkflowBlocked) and event.reason == "missing_topic" for _, event in facts)
         counts[topics.tasks(LATE_QUEUE)] = None if is_missing else 4
-        again._blocked = _unblocked(facts)
+        again.blocked.waiting = _unblocked(facts)
         by_itself = any(not decision.trigger.topic for decision in decisions)
-        layer = again.decide(_in_order(batch, decisions), batch.now_ms, alone=not by_itself)
-        found = [] if layer is None else [record.value for record in layer.records if record.topic == topics.events]
+        layer = again.decide(_in_order(batch, decisions, topics), batch.now_ms, inputs_only=not by_itself)
+        found = [] if layer is None else [record.value for record in layer.outputs if record.topic == topics.events]
         if found != list(batch.events):
             raise Violation("D (replay)", f"shard {shard} decides otherwise at {batch.now_ms}: {_first(batch, found)}")
         if layer is not None:
@@ -58,9 +59,14 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
     again.runs.clear()
 
 
-def _in_order(batch: Batch, decisions: Sequence[Any]) -> list[StoredRecord]:
+def place_of(trigger: Trigger, topics: Topics) -> Place:
+    """Where the record of a trigger lies."""
+    return (topics.name(trigger.topic), trigger.partition, trigger.offset)
+
+
+def _in_order(batch: Batch, decisions: Sequence[Any], topics: Topics) -> list[StoredRecord]:
     """The inputs as they were taken; what caused no decision comes last, where it does no harm."""
-    places = [(found.trigger.topic, found.trigger.partition, found.trigger.offset) for found in decisions]
+    places = [place_of(found.trigger, topics) for found in decisions]
     ordered = [*places, *sorted(batch.inputs)]
     return [batch.inputs[place] for place in dict.fromkeys(ordered) if place in batch.inputs.keys() - batch.refused]
 
@@ -70,7 +76,7 @@ def _unblocked(facts: Sequence[tuple[Any, Any]]) -> list[str]:
     return [
         decision.workflow_id
         for decision, event in facts
-        if isinstance(event, e.WorkflowUnblocked) and not decision.trigger.topic
+        if isinstance(event, WorkflowUnblocked) and not decision.trigger.topic
     ]
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
-from penstock.schemas.records import commands as c
-from penstock.schemas.records import events as e
+from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalReceived
+from penstock.schemas.records.timer import TimerFired
 from tests.simulation.auditor import Auditor
 from tests.simulation.clients import Client
 from tests.simulation.truth import Run
@@ -109,7 +111,7 @@ def _racing(random: Random, name: str) -> Scenario:
     value, patience_ms = random.randint(2, 9), random.choice((50, 500, 5_000))
 
     def judge(run: Run) -> str:
-        expected = value * value if run.of(e.ActivityCompleted) else -1
+        expected = value * value if run.of(ActivityCompleted) else -1
         return "" if result(run) == expected else f"gave {result(run)}, not {expected}"
 
     return Scenario(
@@ -124,8 +126,8 @@ def _approval(random: Random, name: str) -> Scenario:
         moves.append(Move(lambda client: client.signal(name, "sim_go", "yes", hopeless=True), started(name)))
 
     def judge(run: Run) -> str:
-        decisive = [event for event in run.events if isinstance(event, e.SignalReceived | e.TimerFired)]
-        expected = "yes" if isinstance(decisive[0], e.SignalReceived) else "too late"
+        decisive = [event for event in run.events if isinstance(event, SignalReceived | TimerFired)]
+        expected = "yes" if isinstance(decisive[0], SignalReceived) else "too late"
         return "" if result(run) == expected else f"gave {result(run)}, not {expected}"
 
     return Scenario(name, moves, judged(name, judge))
@@ -157,11 +159,11 @@ def _trip(random: Random, name: str) -> Scenario:
     is_cancelled = random.random() < 0.4
     if is_cancelled:
         moves.append(
-            Move(lambda client: client.ask(c.CancelWorkflow(workflow_id=name, reason="changed")), started(name))
+            Move(lambda client: client.ask(CancelWorkflow(workflow_id=name, reason="changed")), started(name))
         )
 
     def judge(run: Run) -> str:
-        scheduled = run.of(e.ActivityScheduled)
+        scheduled = run.of(ActivityScheduled)
         booked = [event.input for event in scheduled if event.activity == "sim_book"]
         undone = [event.input for event in scheduled if event.activity == "sim_unbook"]
         if run.status == "completed":
@@ -186,24 +188,24 @@ def _parent(random: Random, name: str) -> Scenario:
 
 
 def _sleeper(random: Random, name: str) -> Scenario:
-    order = random.choice((c.CancelWorkflow, c.TerminateWorkflow))
+    order = random.choice((CancelWorkflow, TerminateWorkflow))
     moves = [
         Move(lambda client: client.start("sim_sleeper", name, 300_000)),
         Move(lambda client: client.ask(order(workflow_id=name, reason="enough")), started(name)),
     ]
-    status = "cancelled" if order is c.CancelWorkflow else "terminated"
+    status = "cancelled" if order is CancelWorkflow else "terminated"
     return Scenario(name, moves, judged(name, lambda run: "", f"{status}|completed"))
 
 
 def _guardian(random: Random, name: str) -> Scenario:
-    order, child = random.choice((c.CancelWorkflow, c.TerminateWorkflow)), f"{name}.sleeper"
+    order, child = random.choice((CancelWorkflow, TerminateWorkflow)), f"{name}.sleeper"
     moves = [
         Move(lambda client: client.start("sim_guardian", name, name)),
         Move(
             lambda client: client.ask(order(workflow_id=name, reason="enough")), started(random.choice((name, child)))
         ),
     ]
-    status = "cancelled" if order is c.CancelWorkflow else "terminated"
+    status = "cancelled" if order is CancelWorkflow else "terminated"
 
     def verdict(auditor: Auditor) -> str:
         found = (judged(which, lambda run: "", f"{status}|completed")(auditor) for which in (name, child))
@@ -221,8 +223,8 @@ def _bulky(random: Random, name: str) -> Scenario:
 
     moves = [Move(lambda client: client.start("sim_bulky", name, size))]
     if random.random() < 0.5:
-        moves.append(Move(lambda client: client.ask(c.RetryWorkflow(workflow_id=name)), blocked))
-        moves.append(Move(lambda client: client.ask(c.TerminateWorkflow(workflow_id=name, reason="too big")), blocked))
+        moves.append(Move(lambda client: client.ask(RetryWorkflow(workflow_id=name)), blocked))
+        moves.append(Move(lambda client: client.ask(TerminateWorkflow(workflow_id=name, reason="too big")), blocked))
     status = "terminated" if len(moves) > 1 else "blocked"
     return Scenario(name, moves, judged(name, lambda run: "", status), may_stay="too_large")
 
@@ -261,7 +263,7 @@ def _awaited(random: Random, name: str) -> Scenario:
     steps = random.randint(1, 3)
     moves = [
         Move(lambda client: client.start("sim_chain", name, steps)),
-        Move(lambda client: client.ask(c.AwaitResult(workflow_id=name)), started(name)),
+        Move(lambda client: client.ask(AwaitResult(workflow_id=name)), started(name)),
     ]
     return Scenario(name, moves, completed(name, steps * (steps - 1) // 2))
 

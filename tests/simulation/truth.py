@@ -4,23 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.schemas.records import events as e
+from penstock.schemas.records.activity import (
+    ActivityAttemptFailed,
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+)
+from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.run import (
+    InputIgnored,
+    ResultAwaited,
+    StartJoined,
+    WorkflowBlocked,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowUnblocked,
+)
+from penstock.schemas.records.timer import TimerFired, TimerStarted
 from tests.simulation.story import Violation
 
 CLOSING = {
-    e.WorkflowCompleted: "completed",
-    e.WorkflowFailed: "failed",
-    e.WorkflowCancelled: "cancelled",
-    e.WorkflowTerminated: "terminated",
+    WorkflowCompleted: "completed",
+    WorkflowFailed: "failed",
+    WorkflowCancelled: "cancelled",
+    WorkflowTerminated: "terminated",
 }
-UNNUMBERED = (e.InputIgnored, e.ResultAwaited)
+UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined)
 
 
 class Activity:
     """Where an activity stands: `open` (with workers), `waiting` (for its retry), or how it ended."""
 
-    def __init__(self, event: e.ActivityScheduled) -> None:
+    def __init__(self, event: ActivityScheduled) -> None:
         self.name, self.input, self.attempt, self.state, self.retry_ms = event.activity, event.input, 1, "open", 0
         self.result = b""
 
@@ -28,7 +49,7 @@ class Activity:
 class Run:
     """One run's history as the topic `events` has it."""
 
-    def __init__(self, workflow_id: str, run_id: str, started: e.WorkflowStarted) -> None:
+    def __init__(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> None:
         self.workflow_id, self.run_id, self.workflow_type = workflow_id, run_id, started.workflow_type
         self.parent_run_id = started.parent_run_id
         self.status, self.blocked_reason, self.next_number = "running", "", 1
@@ -66,9 +87,9 @@ class Run:
         kind = type(event)
         if kind in CLOSING:
             self.status = CLOSING[kind]
-        elif kind is e.WorkflowBlocked:
+        elif kind is WorkflowBlocked:
             self.status, self.blocked_reason = "blocked", event.reason
-        elif kind is e.WorkflowUnblocked:
+        elif kind is WorkflowUnblocked:
             self.status, self.blocked_reason = "running", ""
         elif kind.__name__.startswith("Activity"):
             self._apply_activity(event, now_ms)
@@ -87,7 +108,7 @@ class Run:
         self.orders = sequence
 
     def _apply_activity(self, event: Any, now_ms: int) -> None:
-        if isinstance(event, e.ActivityScheduled):
+        if isinstance(event, ActivityScheduled):
             self.activities[event.sequence] = Activity(event)
             return
         found = self.activities.get(event.sequence)
@@ -95,17 +116,17 @@ class Run:
             raise Violation("R (results)", f"{self}: {event} is about no activity")
         attempt = getattr(event, "attempt", found.attempt)
         match event:
-            case e.ActivityCompleted() if found.state == "open" and attempt == found.attempt:
+            case ActivityCompleted() if found.state == "open" and attempt == found.attempt:
                 found.state, found.result = "completed", event.result
-            case e.ActivityFailed() if found.state == "open" and attempt == found.attempt:
+            case ActivityFailed() if found.state == "open" and attempt == found.attempt:
                 found.state = "failed"
-            case e.ActivityAttemptFailed() if found.state == "open" and attempt == found.attempt:
+            case ActivityAttemptFailed() if found.state == "open" and attempt == found.attempt:
                 found.state, found.retry_ms = "waiting", event.retry_ms
-            case e.ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1:
+            case ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1:
                 if now_ms < found.retry_ms:
                     raise Violation("C (timers)", f"{self} retried order {event.sequence} before {found.retry_ms}")
                 found.state, found.attempt = "open", attempt
-            case e.ActivityCancelled() if found.state in ("open", "waiting"):
+            case ActivityCancelled() if found.state in ("open", "waiting"):
                 found.state = "cancelled"
             case _:
                 raise Violation(
@@ -113,17 +134,17 @@ class Run:
                 )
 
     def _apply_timer(self, event: Any, now_ms: int) -> None:
-        if isinstance(event, e.TimerStarted):
+        if isinstance(event, TimerStarted):
             self.timers[event.sequence] = event.due_ms
             return
         due_ms = self.timers.pop(event.sequence, None)
         if due_ms is None:
             raise Violation("C (timers)", f"{self}: {event}, but no such timer is pending")
-        if isinstance(event, e.TimerFired) and now_ms < due_ms:
+        if isinstance(event, TimerFired) and now_ms < due_ms:
             raise Violation("C (timers)", f"{self}: timer {event.sequence} fired {due_ms - now_ms} ms early")
 
     def _apply_child(self, event: Any) -> None:
-        if isinstance(event, e.ChildScheduled):
+        if isinstance(event, ChildScheduled):
             self.children[event.sequence] = event.workflow_id
         elif self.children.pop(event.sequence, None) is None:
             raise Violation("R (results)", f"{self}: {event}, but no such child is pending")

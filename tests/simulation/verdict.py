@@ -9,7 +9,8 @@ from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, checksum, chec
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.run import AwaitResult
+from penstock.schemas.records.signal import SignalWorkflow
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -104,7 +105,7 @@ def _histories_replay(world: World) -> None:
                 rebuilt = rebuild(DEFINITIONS[run.workflow_type], run.workflow_id, run.run_id, run.records)
             except NonDeterminism as error:
                 raise Violation("D (replay)", f"{run}: {error}") from error
-            rebuilt.program.close()
+            rebuilt.execution.close()
 
 
 def _scenarios_came_true(world: World) -> None:
@@ -125,12 +126,12 @@ def _everybody_was_answered(world: World) -> None:
         answers = world.auditor.replies.get(message_id, [])
         command = published[0]
         expected = len(published) if command.reply_to >= 0 else 0
-        if isinstance(command, c.AwaitResult):
+        if isinstance(command, AwaitResult):
             if not 1 <= len(answers) <= expected:
                 raise Violation("A (once)", f"{message_id} ({command.workflow_id}) was answered {len(answers)} times")
         elif len(answers) != expected:
             raise Violation("A (once)", f"{command} was published {expected} times and answered {len(answers)} times")
-        if isinstance(command, c.SignalWorkflow):
+        if isinstance(command, SignalWorkflow):
             _signal_came_once(world, message_id, answers)
 
 

@@ -11,20 +11,13 @@ from datetime import timedelta
 
 import msgspec
 
-from penstock.engine.authoring.workflow import (
-    Signal,
-    WorkflowDefinition,
-    get_run,
-    info,
-    now,
-    patched,
-    random,
-    side_effect,
-    sleep,
-    uuid4,
-    wait_condition,
-    workflow,
-)
+from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
+from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.signal import Signal, declared_signals
+from penstock.engine.authoring.versions import patched
+from penstock.engine.authoring.waiting import sleep, wait_condition
+from penstock.engine.authoring.workflow import WorkflowDefinition, workflow
+from penstock.engine.core.hosted import Hosted
 from penstock.patterns.saga import Saga
 from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
 from penstock.schemas.records.tasks import ActivityTask
@@ -304,3 +297,5 @@ DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
         parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
     )
 }  # fmt: skip
+
+HOSTED = Hosted(DEFINITIONS, declared_signals())

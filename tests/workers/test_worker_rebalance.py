@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from penstock.topics.log import TopicPartition
-from penstock.workers.activity.decorator import activity
 from penstock.workers.activity import decorator as registry
+from penstock.workers.activity.decorator import activity
 from penstock.workers.intake.claims import from_text
 from tests.workers.bench import Bench, until
 

@@ -12,10 +12,11 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, ge
 import msgspec
 
 from penstock.schemas.errors import BadInput, BadName
-from penstock.schemas.records.events import ActivityScheduled, RetryPolicy
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, Signature
+from penstock.schemas.values.requests import ActivityRequest
+from penstock.schemas.values.retry import RetryPolicy
 from penstock.topics.catalogue import Topics
 from penstock.workers.activity.policy import DEFAULT, UNSET, Unset, changed_policy, retry_policy, timeout_ms_of
 
@@ -176,15 +177,11 @@ class ActivityCall(Call[R]):
         new.retry = changed_policy(self.retry, retries, backoff)
         return new
 
-    def order(self, sequence: int, workflow_id: str, run_id: str) -> ActivityScheduled:  # noqa: ARG002 - children need them
-        return ActivityScheduled(
-            sequence=sequence,
-            activity=self.name,
-            input=self.input,
-            queue=self.queue,
-            timeout_ms=self.timeout_ms,
-            retry=self.retry,
-        )
+    def request(self) -> ActivityRequest:
+        return ActivityRequest(self.name, self.input, self.queue, self.timeout_ms, self.retry)
+
+    def rewritten(self, input: bytes) -> bytes:
+        return self.definition.signature.rewritten(input)
 
     async def run_outside(self) -> R:
         """Run the function here and now, once, with the very objects it was called with (a sync one in a thread).

@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from penstock.schemas.errors import BadDuration, BadInput
-from penstock.schemas.records.events import RetryPolicy
 from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.schemas.values.retry import RetryPolicy
 
 Unset = msgspec.UnsetType
 UNSET: Literal[msgspec.UnsetType.UNSET] = msgspec.UNSET

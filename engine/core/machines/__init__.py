@@ -1,1 +1,1 @@
-"""Which states and transitions are there? One file a machine, its table first."""
+"""The machines of the core, one file each: table, decide, evolve, effects and delivery."""

@@ -1,18 +1,209 @@
-"""What states does an activity go through?"""
+"""Activities of a run: scheduled, retried, and ended by a worker's result or by the code that gives up waiting."""
 
 from __future__ import annotations
 
-from penstock.schemas.records import events as e
+import msgspec
+
+from penstock.engine.core.activation import activated
+from penstock.engine.core.answers import ignored
+from penstock.engine.core.decision import Decision, RetryActivity
+from penstock.engine.core.keys import RETRY_DUE
+from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
+from penstock.engine.core.retry import retry_delay_ms
+from penstock.engine.core.rows import ActivityRow
+from penstock.engine.core.statuses import CLOSED
+from penstock.engine.core.view import RunView
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.errors import ActivityFailed as ActivityFailedError
+from penstock.schemas.records.activity import (
+    ActivityAttemptFailed,
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+)
+from penstock.schemas.records.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
 
 ABSENT, WITH_WORKERS, WAITING = "absent", "with_workers", "waiting"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 
-TRANSITIONS: dict[tuple[str, type], str] = {
-    (ABSENT, e.ActivityScheduled): WITH_WORKERS,
-    (WITH_WORKERS, e.ActivityCompleted): COMPLETED,
-    (WITH_WORKERS, e.ActivityAttemptFailed): WAITING,
-    (WITH_WORKERS, e.ActivityFailed): FAILED,
-    (WITH_WORKERS, e.ActivityCancelled): CANCELLED,
-    (WAITING, e.ActivityRetried): WITH_WORKERS,
-    (WAITING, e.ActivityCancelled): CANCELLED,
+TRANSITIONS: Table = {
+    (ABSENT, ActivityScheduled): WITH_WORKERS,
+    (WITH_WORKERS, ActivityCompleted): COMPLETED,
+    (WITH_WORKERS, ActivityAttemptFailed): WAITING,
+    (WITH_WORKERS, ActivityFailed): FAILED,
+    (WITH_WORKERS, ActivityCancelled): CANCELLED,
+    (WAITING, ActivityRetried): WITH_WORKERS,
+    (WAITING, ActivityCancelled): CANCELLED,
 }
+
+
+def state_of(pending: ActivityRow | None) -> str:
+    """The state that a row stands for."""
+    if pending is None:
+        return ABSENT
+    return WAITING if pending.retry_ms else WITH_WORKERS
+
+
+# Decide.
+
+
+def _completed(run: RunView, result: TaskCompleted, now_ms: int) -> Decision:
+    row, late = run.row, _lateness(run, result)
+    if late or row is None:
+        return ignored(result.run_id, late)
+    completed = ActivityCompleted(
+        sequence=result.sequence, attempt=result.attempt, result=result.result, worker=result.worker
+    )
+    return Decision(run_id=row.run_id, events=activated(run, row, [completed], now_ms))
+
+
+def _failed(run: RunView, result: TaskFailed, now_ms: int) -> Decision:
+    row, late = run.row, _lateness(run, result)
+    if late or row is None:
+        return ignored(result.run_id, late)
+    pending = run.activity(result.sequence)
+    assert pending is not None, "a result is late if its activity is not pending"
+    delay_ms = retry_delay_ms(pending.retry, result.failure, result.attempt)
+    if delay_ms is not None:
+        waiting = ActivityAttemptFailed(
+            sequence=result.sequence,
+            attempt=result.attempt,
+            failure=result.failure,
+            retry_ms=now_ms + max(delay_ms, 1),
+        )
+        return Decision(run_id=row.run_id, events=[waiting])
+    failure = msgspec.structs.replace(result.failure, attempts=result.attempt)
+    failed = ActivityFailed(sequence=result.sequence, attempt=result.attempt, failure=failure)
+    return Decision(run_id=row.run_id, events=activated(run, row, [failed], now_ms))
+
+
+def _lateness(run: RunView, result: Result) -> str:
+    """Why a result has no effect, empty if it has one: it counts once for (run, activity, attempt)."""
+    row = run.row
+    if row is None or row.run_id != result.run_id or row.status in CLOSED:
+        return "its run has closed"
+    pending = run.activity(result.sequence)
+    if pending is None:
+        return "its activity has ended"
+    if pending.attempt != result.attempt or pending.retry_ms:
+        return "its attempt is over"
+    return ""
+
+
+def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
+    row = run.row
+    pending = run.activity(due.sequence) if row is not None and row.run_id == due.run_id else None
+    if row is None or row.status in CLOSED or pending is None or not pending.retry_ms:
+        return ignored(due.run_id, "its activity has ended")
+    return Decision(run_id=row.run_id, events=[ActivityRetried(sequence=due.sequence, attempt=pending.attempt + 1)])
+
+
+# Evolve.
+
+
+def _on_scheduled(run: WorkingRun, event: ActivityScheduled, cause: Cause) -> None:
+    advance(TRANSITIONS, ABSENT, event, run.workflow_id)
+    run.header.pending_activities += 1
+    run.put_activity(
+        ActivityRow(
+            sequence=event.sequence,
+            attempt=1,
+            activity=event.activity,
+            input=event.input,
+            queue=event.queue,
+            timeout_ms=event.timeout_ms,
+            retry=event.retry,
+            scheduled_ms=cause.now_ms,
+            headers=event.headers,
+        )
+    )
+
+
+def _on_attempt_failed(run: WorkingRun, event: ActivityAttemptFailed, cause: Cause) -> None:
+    pending = _pending(run, event)
+    run.put_activity(msgspec.structs.replace(pending, retry_ms=event.retry_ms, failure=event.failure))
+    run.put_due(event.retry_ms, RETRY_DUE, event.sequence)
+
+
+def _on_retried(run: WorkingRun, event: ActivityRetried, cause: Cause) -> None:
+    pending = _pending(run, event)
+    run.put_activity(msgspec.structs.replace(pending, retry_ms=0, attempt=event.attempt))
+    run.drop_due(pending.retry_ms, RETRY_DUE, event.sequence)
+
+
+def _on_ended(run: WorkingRun, event: ActivityCompleted | ActivityFailed | ActivityCancelled, cause: Cause) -> None:
+    drop(run, _pending(run, event))
+    run.header.pending_activities -= 1
+
+
+def _pending(
+    run: WorkingRun,
+    event: ActivityAttemptFailed | ActivityRetried | ActivityCompleted | ActivityFailed | ActivityCancelled,
+) -> ActivityRow:
+    pending = run.activity(event.sequence)
+    advance(TRANSITIONS, state_of(pending), event, f"activity {event.sequence} of {run.workflow_id}")
+    assert pending is not None, "the table allows these events for pending activities alone"
+    return pending
+
+
+def drop(run: WorkingRun, pending: ActivityRow) -> None:
+    """Remove a pending activity and its next attempt."""
+    run.drop_activity(pending.sequence)
+    if pending.retry_ms:
+        run.drop_due(pending.retry_ms, RETRY_DUE, pending.sequence)
+
+
+# Effects.
+
+
+def _send_task(found: Effects, run: WorkingRun, event: ActivityScheduled | ActivityRetried, shard: int) -> None:
+    row, pending = run.header, run.activity(event.sequence)
+    assert pending is not None, "an activity that was just scheduled is pending"
+    found.tasks.append(
+        ActivityTask(
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            sequence=pending.sequence,
+            attempt=pending.attempt,
+            activity=pending.activity,
+            input=pending.input,
+            queue=pending.queue,
+            shard=shard,
+            timeout_ms=pending.timeout_ms,
+            workflow_type=row.workflow_type,
+            seed=row.seed,
+            headers={**row.headers, **pending.headers} if pending.headers else row.headers,
+        )
+    )
+
+
+MACHINE = Machine(
+    name="activity",
+    transitions=TRANSITIONS,
+    inputs={
+        TaskCompleted: InputRule(_completed),
+        TaskFailed: InputRule(_failed),
+        RetryActivity: InputRule(_retry),
+    },
+    events={
+        ActivityScheduled: EventRule(
+            evolve=_on_scheduled,
+            effects=_send_task,
+            is_request=True,
+            subject=lambda event: event.activity,
+            payload=lambda event: event.input,
+        ),
+        ActivityAttemptFailed: EventRule(evolve=_on_attempt_failed),
+        ActivityRetried: EventRule(evolve=_on_retried, effects=_send_task),
+        ActivityCompleted: EventRule(
+            evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)
+        ),
+        ActivityFailed: EventRule(
+            evolve=_on_ended,
+            deliver=lambda code, event: code.reject(event.sequence, ActivityFailedError(failure=event.failure)),
+        ),
+        ActivityCancelled: EventRule(evolve=_on_ended, is_request=True),
+    },
+)

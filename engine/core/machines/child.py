@@ -1,14 +1,197 @@
-"""What states does a child workflow go through, as its parent sees it?"""
+"""Child workflows of a run, as the parent knows them."""
 
 from __future__ import annotations
 
-from penstock.schemas.records import events as e
+from penstock.engine.core.activation import activated
+from penstock.engine.core.answers import closing_failure, ignored
+from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.keys import CHILD
+from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, derived_id
+from penstock.engine.core.rows import ChildRow, pack, unpack_child
+from penstock.engine.core.statuses import CLOSED, TERMINATED
+from penstock.engine.core.statuses import COMPLETED as RUN_COMPLETED
+from penstock.engine.core.view import RunView
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.errors import ChildWorkflowFailed
+from penstock.schemas.records.child import (
+    ChildCancelRequested,
+    ChildCompleted,
+    ChildFailed,
+    ChildScheduled,
+    ResolveChild,
+)
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.values.failure import Failure
 
-ABSENT, PENDING, COMPLETED, FAILED, LET_GO = "absent", "pending", "completed", "failed", "let_go"
+ABSENT, PENDING, COMPLETED, FAILED, CANCELLED = "absent", "pending", "completed", "failed", "cancelled"
 
-TRANSITIONS: dict[tuple[str, type], str] = {
-    (ABSENT, e.ChildScheduled): PENDING,
-    (PENDING, e.ChildCompleted): COMPLETED,
-    (PENDING, e.ChildFailed): FAILED,
-    (PENDING, e.ChildCancelRequested): LET_GO,
+TRANSITIONS: Table = {
+    (ABSENT, ChildScheduled): PENDING,
+    (PENDING, ChildCompleted): COMPLETED,
+    (PENDING, ChildFailed): FAILED,
+    (PENDING, ChildCancelRequested): CANCELLED,
 }
+
+
+# Decide.
+
+
+def _resolve(run: RunView, command: ResolveChild, now_ms: int) -> Decision:
+    row = run.row
+    if row is None or row.run_id != command.run_id or row.status in CLOSED or run.child(command.sequence) is None:
+        return ignored(command.run_id, "its parent no longer waits for this child")
+    return Decision(run_id=row.run_id, events=activated(run, row, [_ending(command)], now_ms))
+
+
+def _ending(command: ResolveChild) -> Event:
+    if command.status == RUN_COMPLETED:
+        return ChildCompleted(sequence=command.sequence, child_run_id=command.child_run_id, result=command.result)
+    return ChildFailed(
+        sequence=command.sequence,
+        child_run_id=command.child_run_id,
+        status=command.status,
+        failure=command.failure
+        or Failure(type="", message=f"child workflow {command.child_workflow_id} was {command.status}"),
+    )
+
+
+# Evolve.
+
+
+def _on_scheduled(run: WorkingRun, event: ChildScheduled, cause: Cause) -> None:
+    advance(TRANSITIONS, ABSENT, event, run.workflow_id)
+    run.header.pending_children += 1
+    run.writes[run.key(CHILD, event.sequence)] = pack(
+        ChildRow(
+            sequence=event.sequence,
+            workflow_type=event.workflow_type,
+            workflow_id=event.workflow_id,
+            run_id=derived_id(run, event.sequence, "start"),
+        )
+    )
+
+
+def _on_ended(run: WorkingRun, event: ChildCompleted | ChildFailed | ChildCancelRequested, cause: Cause) -> None:
+    child = run.child(event.sequence)
+    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, f"child {event.sequence} of {run.workflow_id}")
+    run.header.pending_children -= 1
+    run.writes[run.key(CHILD, event.sequence)] = None
+
+
+def _on_cancel_requested(run: WorkingRun, event: ChildCancelRequested, cause: Cause) -> None:
+    child = run.child(event.sequence)
+    _on_ended(run, event, cause)
+    if child is not None:
+        run.dropped_children.append(child)
+
+
+def drop_all(run: WorkingRun) -> None:
+    """Remove the children of a run that closes."""
+    run.dropped_children += [unpack_child(value) for _, value in run.drop_rows(CHILD)]
+
+
+# Effects.
+
+
+def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: int) -> None:
+    headers = run.header.headers
+    found.commands.append(
+        StartWorkflow(
+            workflow_id=event.workflow_id,
+            workflow_type=event.workflow_type,
+            input=event.input,
+            message_id=derived_id(run, event.sequence, "start"),
+            on_existing="restart_closed",
+            parent_workflow_id=run.workflow_id,
+            parent_run_id=run.run_id,
+            parent_sequence=event.sequence,
+            headers={**headers, **event.headers} if event.headers else headers,
+        )
+    )
+
+
+def _cancel_child(found: Effects, run: WorkingRun, event: ChildCancelRequested, shard: int) -> None:
+    for child in run.dropped_children:
+        found.commands.append(
+            CancelWorkflow(
+                workflow_id=child.workflow_id,
+                reason=f"its parent {run.workflow_id} no longer waits for it",
+                run_id=child.run_id,
+                message_id=derived_id(run, child.sequence, "cancel"),
+            )
+        )
+    run.dropped_children.clear()
+
+
+def end_dropped(found: Effects, run: WorkingRun) -> None:
+    """Ask the children of a closed run to stop; terminate those of a terminated one."""
+    command = TerminateWorkflow if run.header.status == TERMINATED else CancelWorkflow
+    for child in run.dropped_children:
+        found.commands.append(
+            command(
+                workflow_id=child.workflow_id,
+                reason=f"its parent {run.workflow_id} has closed",
+                run_id=child.run_id,
+                message_id=derived_id(run, child.sequence, "parent-closed"),
+            )
+        )
+    run.dropped_children.clear()
+
+
+def report_to_parent(found: Effects, run: WorkingRun) -> None:
+    """Report a closed run to the run that started it, if there is one."""
+    row = run.header
+    if not row.parent_workflow_id:
+        return
+    found.commands.append(
+        ResolveChild(
+            workflow_id=row.parent_workflow_id,
+            run_id=row.parent_run_id,
+            sequence=row.parent_sequence,
+            child_workflow_id=run.workflow_id,
+            child_run_id=row.run_id,
+            status=row.status,
+            result=row.result,
+            failure=closing_failure(row),
+            message_id=derived_id(run, 0, "closed"),
+        )
+    )
+
+
+def rejected_start(command: StartWorkflow, rejection: Rejection) -> ResolveChild:
+    """Report to the parent that its child did not start."""
+    return ResolveChild(
+        workflow_id=command.parent_workflow_id,
+        run_id=command.parent_run_id,
+        sequence=command.parent_sequence,
+        child_workflow_id=command.workflow_id,
+        child_run_id=command.message_id,
+        status="rejected",
+        failure=Failure(type=rejection.reason, message=rejection.message),
+        message_id=f"{command.message_id}-rejected",
+    )
+
+
+MACHINE = Machine(
+    name="child",
+    transitions=TRANSITIONS,
+    inputs={ResolveChild: InputRule(_resolve)},
+    events={
+        ChildScheduled: EventRule(
+            evolve=_on_scheduled,
+            effects=_start_child,
+            is_request=True,
+            subject=lambda event: f"{event.workflow_type} {event.workflow_id}",
+            payload=lambda event: event.input,
+        ),
+        ChildCompleted: EventRule(
+            evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)
+        ),
+        ChildFailed: EventRule(
+            evolve=_on_ended,
+            deliver=lambda code, event: code.reject(event.sequence, ChildWorkflowFailed(failure=event.failure)),
+        ),
+        ChildCancelRequested: EventRule(evolve=_on_cancel_requested, effects=_cancel_child, is_request=True),
+    },
+)

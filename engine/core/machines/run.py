@@ -1,24 +1,366 @@
-"""What states does a run go through?"""
+"""A run as a whole: started, cancelled, blocked, closed."""
 
 from __future__ import annotations
 
-from penstock.schemas.records import events as e
+import hashlib
+import sys
+from typing import Any
 
-RUNNING, BLOCKED = "running", "blocked"
-COMPLETED, FAILED, CANCELLED, TERMINATED = "completed", "failed", "cancelled", "terminated"
-STATUSES = (RUNNING, BLOCKED, COMPLETED, FAILED, CANCELLED, TERMINATED)
-ABSENT = "absent"
+from penstock.engine.core.activation import activated, blocked_by
+from penstock.engine.core.answers import (
+    accepted,
+    accepted_reply,
+    closing_failure,
+    ignored,
+    open_row,
+    rejected,
+    run_closed,
+)
+from penstock.engine.core.decision import Decision, Rejection, RunEvents
+from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key
+from penstock.engine.core.limits import HEADERS_BYTES_MAX
+from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
+from penstock.engine.core.machines import activity, child
+from penstock.engine.core.messages import remember, remember_in
+from penstock.engine.core.rows import RunRow, unpack_timer
+from penstock.engine.core.statuses import (
+    ABSENT,
+    BLOCKED,
+    CANCELLED,
+    CLOSED,
+    COMPLETED,
+    FAILED,
+    OPEN,
+    RUNNING,
+    TERMINATED,
+)
+from penstock.engine.core.view import RunView
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.errors import NonDeterminism, UnknownWorkflowType
+from penstock.schemas.records.completions import WorkflowClosed
+from penstock.schemas.records.kinds import NO_REPLY, Event
+from penstock.schemas.records.replies import Accepted
+from penstock.schemas.records.run import (
+    AwaitResult,
+    CancelRequested,
+    CancelWorkflow,
+    InputIgnored,
+    ResultAwaited,
+    RetryWorkflow,
+    StartJoined,
+    StartWorkflow,
+    TerminateWorkflow,
+    WorkflowBlocked,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowUnblocked,
+)
 
-TRANSITIONS: dict[tuple[str, type], str] = {
-    (ABSENT, e.WorkflowStarted): RUNNING,
-    (RUNNING, e.WorkflowCompleted): COMPLETED,
-    (RUNNING, e.WorkflowFailed): FAILED,
-    (RUNNING, e.WorkflowCancelled): CANCELLED,
-    (RUNNING, e.WorkflowTerminated): TERMINATED,
-    (RUNNING, e.WorkflowBlocked): BLOCKED,
-    (BLOCKED, e.WorkflowUnblocked): RUNNING,
-    (BLOCKED, e.WorkflowTerminated): TERMINATED,
+TRANSITIONS: Table = {
+    (ABSENT, WorkflowStarted): RUNNING,
+    (RUNNING, WorkflowCompleted): COMPLETED,
+    (RUNNING, WorkflowFailed): FAILED,
+    (RUNNING, WorkflowCancelled): CANCELLED,
+    (RUNNING, WorkflowTerminated): TERMINATED,
+    (RUNNING, WorkflowBlocked): BLOCKED,
+    (BLOCKED, WorkflowUnblocked): RUNNING,
+    (BLOCKED, WorkflowTerminated): TERMINATED,
 }
 
-OPEN = frozenset({RUNNING, BLOCKED})
-CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED})
+FLAGS = 0
+"""Engine logic flags recorded in each run: a change of ordering gets a bit, so that older runs replay as they ran."""
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+# Decide: starting.
+
+
+def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
+    row = run.row
+    if row is not None and not _replaces(command, row):
+        return _existing(run, row, command)
+    definition = run.hosted.workflow(command.workflow_type)
+    if definition is None:
+        hosted = ", ".join(run.hosted.workflow_types()) or "none"
+        message = f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; hosted: {hosted}."
+        return rejected(Rejection("unknown_type", message))
+    problem = _problem_of_headers(command.headers)
+    try:
+        definition.check_input(command.input)
+    except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
+        problem = f"{command.workflow_type} cannot take this input: {error}"
+    if problem:
+        return rejected(Rejection("bad_input", problem))
+    started = _started(run, command, definition.version)
+    before = None
+    if row is not None and row.status in OPEN:
+        terminated = WorkflowTerminated(reason=f"replaced by run {command.message_id}")
+        before = RunEvents(row.run_id, [terminated])
+    execution = run.new_execution(definition, command.message_id, started.seed)
+    return Decision(
+        run_id=command.message_id,
+        events=[started, *execution.activate((started,), now_ms)],
+        before=before,
+        reply=Accepted(message_id=command.message_id, workflow_id=run.workflow_id, run_id=command.message_id),
+    )
+
+
+def _replaces(command: StartWorkflow, row: RunRow) -> bool:
+    """Whether the start begins a new run although the id has one."""
+    if row.run_id == command.message_id:
+        return False
+    if row.status in CLOSED:
+        return command.on_existing in {"restart_closed", "terminate_existing"}
+    return command.on_existing == "terminate_existing"
+
+
+def _started(run: RunView, command: StartWorkflow, version: int) -> WorkflowStarted:
+    return WorkflowStarted(
+        workflow_type=command.workflow_type,
+        version=version,
+        input=command.input,
+        message_id=command.message_id,
+        seed=seed_of(run.workflow_id, command.message_id),
+        parent_workflow_id=command.parent_workflow_id,
+        parent_run_id=command.parent_run_id,
+        parent_sequence=command.parent_sequence,
+        flags=FLAGS,
+        python=PYTHON,
+        build=run.hosted.build,
+        run_timeout_ms=command.run_timeout_ms,
+        execution_timeout_ms=command.execution_timeout_ms,
+        retry=command.retry,
+        headers=command.headers,
+    )
+
+
+def seed_of(workflow_id: str, run_id: str) -> str:
+    """Seed of a run that is no fork (16 hexadecimal digits). Two ids started by one message id differ in it."""
+    return hashlib.blake2b(f"{run_id}/{workflow_id}".encode(), digest_size=8).hexdigest()
+
+
+def _problem_of_headers(headers: dict[str, str]) -> str:
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items())
+    if size <= HEADERS_BYTES_MAX:
+        return ""
+    return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
+
+
+def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
+    """A start of an id whose run stays: it is joined or refused."""
+    is_own = row.run_id == command.message_id
+    if command.parent_workflow_id and not is_own:
+        message = f"{run.workflow_id} is taken by another run ({row.run_id})."
+        return rejected(Rejection("already_exists", message, row.run_id))
+    if command.on_existing == "reject" and not is_own:
+        message = (
+            f"{run.workflow_id} was started before (run {row.run_id}, {row.status}); choose another id, "
+            "or start it without `reject` to join it."
+        )
+        rejection = Rejection("already_exists", message, row.run_id)
+        return ignored(row.run_id, "the workflow id is taken", rejection=rejection)
+    reply = accepted_reply(run.workflow_id, row, command.message_id, existing=not is_own)
+    if command.on_existing == "restart_closed" and not is_own:
+        joined = StartJoined(message_id=command.message_id)
+        return Decision(run_id=row.run_id, events=[joined], unnumbered=True, reply=reply)
+    return ignored(row.run_id, "started before", reply=reply)
+
+
+# Decide: an existing run.
+
+
+def _cancel(run: RunView, command: CancelWorkflow, now_ms: int) -> Decision:
+    row = open_row(run, command.run_id, keep=False)
+    if isinstance(row, Decision):
+        return row
+    if row.cancel_requested:
+        reply = accepted_reply(run.workflow_id, row, command.message_id)
+        return ignored(row.run_id, "cancelled before", reply=reply)
+    return accepted(run, command, activated(run, row, [CancelRequested(reason=command.reason)], now_ms))
+
+
+def _terminate(run: RunView, command: TerminateWorkflow, now_ms: int) -> Decision:
+    row = open_row(run, command.run_id, keep=False)
+    if isinstance(row, Decision):
+        return row
+    return accepted(run, command, [WorkflowTerminated(reason=command.reason)])
+
+
+def _retry(run: RunView, command: RetryWorkflow, now_ms: int) -> Decision:
+    row = open_row(run, command.run_id, keep=False)
+    if isinstance(row, Decision):
+        return row
+    if row.status != BLOCKED:
+        message = f"{run.workflow_id} is {row.status}; only a BLOCKED run can be retried."
+        return rejected(Rejection("not_blocked", message, row.run_id, keep=False))
+    unblocked = WorkflowUnblocked(by="an operator" if command.message_id else "the processor")
+    return accepted(run, command, [unblocked, *_unblocked(run, now_ms)])
+
+
+def _unblocked(run: RunView, now_ms: int) -> list[Event]:
+    """What follows when the inputs that a BLOCKED run recorded reach its code."""
+    try:
+        # The inputs may include the start itself, whose input today's code may refuse.
+        return run.execution().activate(run.unread_inputs(), now_ms)
+    except (NonDeterminism, UnknownWorkflowType) as error:
+        return [blocked_by(error)]
+
+
+def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:
+    row = run.row
+    if row is not None and row.status in CLOSED and command.run_id in {"", row.run_id}:
+        return ignored(row.run_id, "answered at once", reply=run_closed(run.workflow_id, row, command.message_id))
+    row_or_refusal = open_row(run, command.run_id, keep=False)
+    if isinstance(row_or_refusal, Decision):
+        return row_or_refusal
+    if command.reply_to == NO_REPLY:
+        return ignored(row_or_refusal.run_id, "no reply was asked for")
+    awaited = ResultAwaited(message_id=command.message_id, reply_to=command.reply_to)
+    return Decision(run_id=row_or_refusal.run_id, events=[awaited], unnumbered=True)
+
+
+# Evolve.
+
+
+def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
+    before = run.row
+    if before is not None:
+        assert before.status in CLOSED, f"{run.workflow_id} was started while it ran"
+        # A start is recognised by the run id in the header; both starts need rows once another run may be there.
+        remember_in(run, cause.now_ms, before.run_id, before.run_id)
+        remember(run, cause)
+    run.row = RunRow(
+        run_id=run.run_id,
+        seed=event.seed,
+        workflow_type=event.workflow_type,
+        version=event.version,
+        status=advance(TRANSITIONS, ABSENT, event, run.workflow_id),
+        next_number=1,
+        started_ms=cause.now_ms,
+        parent_workflow_id=event.parent_workflow_id,
+        parent_run_id=event.parent_run_id,
+        parent_sequence=event.parent_sequence,
+        headers=event.headers,
+    )
+
+
+def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
+    row = run.header
+    if row.status == BLOCKED:
+        run.writes[blocked_key(run.workflow_id)] = None
+    row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
+    row.closed_ms = cause.now_ms
+    row.result = getattr(event, "result", b"")
+    row.failure = getattr(event, "failure", None)
+    row.reason = getattr(event, "reason", "")
+    row.blocked_reason = row.blocked_message = ""
+    run.writes[closed_key(cause.now_ms, run.workflow_id, run.run_id)] = b""
+    _drop_pending(run, row)
+
+
+def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> None:
+    _on_closed(run, event, cause)
+    remember(run, cause)
+
+
+def _drop_pending(run: WorkingRun, row: RunRow) -> None:
+    """Remove everything that was pending in a run that closes, each kind of row scanned once."""
+    if row.pending_activities:
+        for pending in run.activities():
+            activity.drop(run, pending)
+    if row.pending_timers:
+        for _, value in run.drop_rows(TIMER):
+            timer = unpack_timer(value)
+            run.drop_due(timer.due_ms, TIMER_DUE, timer.sequence)
+    if row.pending_children:
+        child.drop_all(run)
+    if row.awaiters:
+        for key, reply_to in run.drop_rows(AWAITER):
+            run.dropped_awaiters.append((key.rsplit(b"\x00", 1)[1].decode(), int(reply_to)))
+    row.pending_activities = row.pending_timers = row.pending_children = row.awaiters = 0
+
+
+def _on_blocked(run: WorkingRun, event: WorkflowBlocked, cause: Cause) -> None:
+    row = run.header
+    row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
+    row.blocked_reason, row.blocked_message = event.reason, event.message
+    run.writes[blocked_key(run.workflow_id)] = event.reason.encode()
+
+
+def _on_unblocked(run: WorkingRun, event: WorkflowUnblocked, cause: Cause) -> None:
+    row = run.header
+    row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
+    row.blocked_reason = row.blocked_message = ""
+    run.writes[blocked_key(run.workflow_id)] = None
+    remember(run, cause)
+
+
+def _on_cancel_requested(run: WorkingRun, event: CancelRequested, cause: Cause) -> None:
+    run.header.cancel_requested = True
+    remember(run, cause)
+
+
+def _on_awaited(run: WorkingRun, event: ResultAwaited, cause: Cause) -> None:
+    run.header.awaiters += 1
+    run.writes[awaiter_key(run.workflow_id, run.run_id, event.message_id)] = str(event.reply_to).encode()
+
+
+def _on_joined(run: WorkingRun, event: StartJoined, cause: Cause) -> None:
+    remember_in(run, cause.now_ms, event.message_id, run.run_id)
+
+
+# Effects.
+
+
+def _close(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
+    row = run.header
+    found.completions.append(
+        WorkflowClosed(
+            workflow_id=run.workflow_id,
+            run_id=row.run_id,
+            workflow_type=row.workflow_type,
+            version=row.version,
+            status=row.status,
+            result=row.result,
+            failure=closing_failure(row),
+            started_ms=row.started_ms,
+            closed_ms=row.closed_ms,
+            parent_workflow_id=row.parent_workflow_id,
+            parent_run_id=row.parent_run_id,
+        )
+    )
+    for message_id, reply_to in run.dropped_awaiters:
+        found.replies.append((reply_to, run_closed(run.workflow_id, row, message_id)))
+    run.dropped_awaiters.clear()
+    child.report_to_parent(found, run)
+    child.end_dropped(found, run)
+
+
+MACHINE = Machine(
+    name="run",
+    transitions=TRANSITIONS,
+    inputs={
+        StartWorkflow: InputRule(_start, deduplicates=True),
+        CancelWorkflow: InputRule(_cancel, deduplicates=True),
+        TerminateWorkflow: InputRule(_terminate, deduplicates=True),
+        RetryWorkflow: InputRule(_retry, deduplicates=True),
+        AwaitResult: InputRule(_await_result),
+    },
+    events={
+        WorkflowStarted: EventRule(evolve=_on_started, deliver=lambda code, event: code.start(event)),
+        WorkflowCompleted: EventRule(evolve=_on_closed, effects=_close, is_request=True),
+        WorkflowFailed: EventRule(evolve=_on_closed, effects=_close, is_request=True),
+        WorkflowCancelled: EventRule(evolve=_on_closed, effects=_close, is_request=True),
+        WorkflowTerminated: EventRule(evolve=_on_terminated, effects=_close),
+        WorkflowBlocked: EventRule(evolve=_on_blocked),
+        WorkflowUnblocked: EventRule(evolve=_on_unblocked),
+        CancelRequested: EventRule(evolve=_on_cancel_requested, deliver=lambda code, event: code.cancel(event.reason)),
+        ResultAwaited: EventRule(evolve=_on_awaited),
+        StartJoined: EventRule(evolve=_on_joined),
+        InputIgnored: EventRule(),
+    },
+)

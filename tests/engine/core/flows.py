@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from penstock.engine.authoring.workflow import (
-    Signal,
-    get_run,
-    now,
-    patched,
-    random,
-    side_effect,
-    sleep,
-    uuid4,
-    wait_condition,
-    workflow,
-)
+from penstock.engine.authoring.context import now, random, side_effect, uuid4
+from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.versions import patched
+from penstock.engine.authoring.waiting import sleep, wait_condition
+from penstock.engine.authoring.workflow import workflow
 from penstock.patterns.saga import Saga
 from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
 from penstock.workers.activity.decorator import activity

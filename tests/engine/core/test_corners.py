@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.authoring.workflow import now, patched, side_effect, sleep, wait_condition, workflow
+from penstock.engine.authoring.context import now, side_effect
+from penstock.engine.authoring.versions import patched
+from penstock.engine.authoring.waiting import sleep, wait_condition
+from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.retry import delay_ms
 from penstock.engine.execution.loop import WorkflowLoop
 from penstock.schemas.errors import ChildWorkflowFailed
-from penstock.schemas.records.events import RetryPolicy
+from penstock.schemas.values.retry import RetryPolicy
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

@@ -10,7 +10,8 @@ import pytest
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.execution import loop
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.failure import Failure, failure_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -142,7 +143,7 @@ def test_saga_undoes_in_reverse() -> None:
     undone: list[str] = []
     stage.start(flows.travel, ["hotel", "car", "flight"])
     stage.run(book_place=lambda value: value)
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", reason="ill", message_id="m"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", reason="ill", message_id="m"))
     stage.run(unbook_place=undone.append)
     assert undone == ["flight", "car", "hotel"]
     assert stage.described()["status"] == "cancelled"
@@ -167,8 +168,8 @@ def test_saga_is_undone_though_cancelled_again() -> None:
     stage = Stage(flows.travel)
     stage.start(flows.travel, ["hotel", "car"])
     stage.run(book_place=lambda value: value)
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m1"))
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m2"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m1"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m2"))
     undone: list[str] = []
     stage.run(unbook_place=undone.append)
     assert undone == ["car", "hotel"]
@@ -179,7 +180,7 @@ def test_terminate_undoes_nothing() -> None:
     stage = Stage(flows.travel)
     stage.start(flows.travel, ["hotel"])
     (task,) = stage.take("tasks")
-    stage.tell(c.TerminateWorkflow(workflow_id="run-1", reason="over", message_id="m"))
+    stage.tell(TerminateWorkflow(workflow_id="run-1", reason="over", message_id="m"))
     stage.complete(task, "hotel")
     described = stage.described()
     assert (described["status"], described["reason"], described["pending_activities"]) == ("terminated", "over", [])
@@ -190,7 +191,7 @@ def test_cancel_runs_cleaning_code() -> None:
     """`finally` blocks run when a run is cancelled."""
     stage = Stage(flows.cleaner)
     stage.start(flows.cleaner)
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
     cleaned: list[str] = []
     stage.run(unbook_place=cleaned.append)
     assert cleaned == ["room"] and stage.described()["status"] == "cancelled"
@@ -227,7 +228,7 @@ def test_terminating_a_parent_ends_its_children() -> None:
     """Children of a terminated run are terminated with it."""
     stage = Stage(flows.parent, flows.five, shards=3)
     stage.start(flows.parent, "kid")
-    stage.tell(c.TerminateWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
     assert stage.described("kid")["status"] == "terminated"
 
 
@@ -304,7 +305,7 @@ def test_same_message_twice_acts_once() -> None:
     """A signal with the same message id is applied once."""
     stage = Stage(flows.conditional)
     stage.start(flows.conditional)
-    signal = c.SignalWorkflow(workflow_id="run-1", signal="price", input=b"4", message_id="once")
+    signal = SignalWorkflow(workflow_id="run-1", signal="price", input=b"4", message_id="once")
     stage.tell(signal)
     stage.tell(signal)
     assert stage.events().count("SignalReceived") == 1
@@ -323,8 +324,8 @@ def test_restart_of_a_closed_id() -> None:
 def test_unknown_type_and_bad_input_are_told_or_kept() -> None:
     """What cannot start is told to who asked, else kept in dead-letters; nothing starts."""
     stage = Stage(flows.five)
-    stage.tell(c.StartWorkflow(workflow_id="x", workflow_type="sixth", message_id="m1"))
-    stage.tell(c.StartWorkflow(workflow_id="x", workflow_type="five", input=b'"no"', message_id="m2", reply_to=0))
+    stage.tell(StartWorkflow(workflow_id="x", workflow_type="sixth", message_id="m1"))
+    stage.tell(StartWorkflow(workflow_id="x", workflow_type="five", input=b'"no"', message_id="m2", reply_to=0))
     assert [letter.reason for letter in stage.take("dead-letters")] == ["unknown_type"]
     assert [reply.reason for reply in stage.take("replies")] == ["bad_input"]
 
@@ -340,7 +341,7 @@ def test_missing_topic_blocks_one_run_until_it_is_made() -> None:
     assert stage.described("neighbour")["status"] == "completed"
     stage.queues.add("elsewhere")
     for node in stage.nodes:
-        node.retry_blocked("missing_topic")
+        node.blocked.try_again("missing_topic")
     stage.tick()
     stage.run(far=lambda value: value * 2)
     assert stage.described()["result"] == 10
@@ -362,7 +363,7 @@ def test_changed_code_blocks_and_the_old_code_frees(monkeypatch: pytest.MonkeyPa
     described = stage.described()
     assert described["blocked_reason"] == "non_determinism" and "shaky" in described["blocked_message"]
     monkeypatch.setattr(flows.five, "fn", good)
-    stage.tell(c.RetryWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="m"))
     stage.run(add=lambda a, b: a + b)
     assert stage.described()["result"] == 11
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.core.machines import activity, child, run, timer
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from penstock.schemas.values.failure import Failure
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -59,7 +59,7 @@ def _failed() -> None:
 def _cancelled_with_its_child() -> None:
     stage = Stage(flows.parent, flows.five)
     stage.start(flows.parent, "kid")
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
 
 
 def _cancelled_while_an_attempt_waits() -> None:
@@ -67,19 +67,19 @@ def _cancelled_while_an_attempt_waits() -> None:
     stage.start(flows.retried, 1)
     (task,) = stage.take("tasks")
     stage.fail(task, SOFT)
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
 
 
 def _child_failed() -> None:
     stage = Stage(flows.parent, flows.five)
     stage.start(flows.parent, "kid")
-    stage.tell(c.TerminateWorkflow(workflow_id="kid", message_id="m"))
+    stage.tell(TerminateWorkflow(workflow_id="kid", message_id="m"))
 
 
 def _terminated() -> None:
     stage = Stage(flows.approved)
     stage.start(flows.approved)
-    stage.tell(c.TerminateWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
 
 
 def _timers() -> None:
@@ -97,9 +97,9 @@ def _blocked_and_terminated_or_freed() -> None:
         stage.start(flows.far_away, 1)
         if freed:
             stage.queues.add("elsewhere")
-            stage.tell(c.RetryWorkflow(workflow_id="run-1", message_id="m"))
+            stage.tell(RetryWorkflow(workflow_id="run-1", message_id="m"))
         else:
-            stage.tell(c.TerminateWorkflow(workflow_id="run-1", message_id="m"))
+            stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
 
 
 SCENARIOS: list[Callable[[], None]] = [

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.authoring.workflow import Signal, now, sleep, uuid4, wait_condition, workflow
-from penstock.engine.authoring.workflow import side_effect as made
+from penstock.engine.authoring.context import now, uuid4
+from penstock.engine.authoring.context import side_effect as made
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.waiting import sleep, wait_condition
+from penstock.engine.authoring.workflow import workflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -81,7 +84,7 @@ def test_a_signal_that_its_reader_missed_goes_to_the_next_who_waits() -> None:
     stage.signal("number", 1)
     stage.queues.add("elsewhere")
     for node in stage.nodes:
-        node.retry_blocked("missing_topic")
+        node.blocked.try_again("missing_topic")
     stage.tick()
     stage.run(far=lambda n: n)
     assert stage.described()["result"] == [["a", "timeout"], ["b", 1]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.engine.authoring import workflow as workflow_module
-from penstock.engine.authoring.workflow import signal_note
-from penstock.schemas.records import commands as c
+from penstock.engine.authoring import signal as signal_module
+from penstock.engine.core.hosted import Hosted
+from penstock.schemas.records.signal import SignalWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -39,8 +39,9 @@ def test_signal_in_time_cancels_the_timer() -> None:
 
 def test_the_note_on_a_signal_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many signals are declared and however long their names are, the answer that notes them stays small."""
-    monkeypatch.setattr(workflow_module, "_declared", {f"{number:05d}".ljust(255, "x"): {} for number in range(9_000)})
-    note = signal_note("\x01" * 255)
+    declared = {f"{number:05d}".ljust(255, "x"): {} for number in range(9_000)}
+    monkeypatch.setattr(signal_module, "_declared", declared)
+    note = Hosted({}, signal_module.declared_signals()).signal_note("\x01" * 255)
     assert len(note) < 2_000
     assert "and 8990 more" in note
 
@@ -52,7 +53,7 @@ def test_signals_made_by_code_are_declared_too() -> None:
     stage.signal("made-inside", "no number")
     stage.signal("made-inside", 7)
     assert stage.described()["result"] == 7
-    assert len(workflow_module._declared["made-inside"]) == 1
+    assert len(signal_module._declared["made-inside"]) == 1
 
 
 def listening(stage: Stage) -> tuple[list[str], dict[str, int]]:
@@ -85,8 +86,8 @@ def test_readers_that_gave_up_are_forgotten() -> None:
     stage = Stage(flows.looks_again)
     stage.start(flows.looks_again)
     stage.advance(3600 * 50)
-    program = stage.nodes[0].runs.get("run-1").program()
-    assert len(program._signal_waiters["price"]) == 1
+    program = stage.nodes[0].runs.get("run-1").execution()
+    assert len(program.signals._waiters["price"]) == 1
 
 
 def test_signal_that_nobody_declares_is_noted() -> None:
@@ -94,7 +95,7 @@ def test_signal_that_nobody_declares_is_noted() -> None:
     stage = Stage(flows.travel)
     stage.start(flows.travel, ["a"])
     for name in ("prcie", "price"):
-        stage.tell(c.SignalWorkflow(workflow_id="run-1", signal=name, input=b"4", message_id=name, reply_to=0))
+        stage.tell(SignalWorkflow(workflow_id="run-1", signal=name, input=b"4", message_id=name, reply_to=0))
     misspelt, right = stage.take("replies")
     assert "'prcie'" in misspelt.note
     assert "price" in misspelt.note.partition("declared: ")[2]

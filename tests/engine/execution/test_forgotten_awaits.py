@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from penstock.engine.authoring.workflow import sleep
+from penstock.engine.authoring.waiting import sleep
 from tests.engine.core import flows
 from tests.engine.stage import START_MS, Stage
 

@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.engine.authoring.workflow import get_run, workflow
-from penstock.engine.core.rows import DAY_MS
+from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.keys import DAY_MS
 from penstock.engine.execution.program import Program
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed
-from penstock.schemas.records import commands as c
+from penstock.schemas.records.child import ResolveChild
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.failure import Failure
 from penstock.topics.catalogue import RECORD_BYTES_MAX
 from tests.engine.core import flows
@@ -56,7 +59,7 @@ def test_a_restart_that_is_parked_at_once_is_a_run_of_its_own() -> None:
     assert [event["event"] for event in stage.history(run_id=first)] == ["WorkflowStarted", "WorkflowCompleted"]
     assert stage.events() == ["WorkflowStarted", "WorkflowBlocked"]
     stage.queues.add("elsewhere")
-    stage.tell(c.RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
     stage.run(far=lambda n: 7)
     assert stage.described()["result"] == 7
 
@@ -69,7 +72,7 @@ def test_a_signal_too_large_for_a_history_harms_nobody(size: int) -> None:
     """A signal whose event would not fit is refused and kept in dead-letters; its run goes on unharmed."""
     stage = Stage(flows.travel)
     stage.start(flows.travel, [])
-    stage.tell(c.SignalWorkflow(workflow_id="run-1", signal="other", input=b'"%b"' % (b"x" * size), message_id="big"))
+    stage.tell(SignalWorkflow(workflow_id="run-1", signal="other", input=b'"%b"' % (b"x" * size), message_id="big"))
     assert stage.described()["status"] == "running"
     fits = size == RECORD_BYTES_MAX - 20_000
     assert [letter.reason for letter in stage.take("dead-letters")] == ([] if fits else ["too_large"])
@@ -81,7 +84,7 @@ def test_a_start_too_large_for_a_history_is_answered() -> None:
     """Whoever starts a run with an input that no history holds is told so; nothing is left behind."""
     stage = Stage(flows.travel)
     big = b'["%b"]' % (b"x" * RECORD_BYTES_MAX)
-    stage.tell(c.StartWorkflow(workflow_id="run-1", workflow_type="travel", input=big, message_id="big", reply_to=0))
+    stage.tell(StartWorkflow(workflow_id="run-1", workflow_type="travel", input=big, message_id="big", reply_to=0))
     assert [(reply.message_id, reply.reason) for reply in stage.take("replies")] == [("big", "too_large")]
     assert not list(stage.stores[0].scan(b"R", b"S"))
     stage.start(flows.travel, [])
@@ -112,7 +115,7 @@ def test_a_childs_result_too_large_for_its_parent_fails_there() -> None:
     run_id = stage.start(mother)
     sequence = next(event["sequence"] for event in stage.history() if event["event"] == "ChildScheduled")
     stage.tell(
-        c.ResolveChild(
+        ResolveChild(
             workflow_id="run-1",
             run_id=run_id,
             sequence=sequence,
@@ -131,7 +134,7 @@ def test_no_answer_quotes_without_end(reply_to: int) -> None:
     """An input that is refused by quoting it is quoted in part: every record about it stays small."""
     stage = Stage(flows.travel)
     name = "x" * 900_000
-    stage.tell(c.StartWorkflow(workflow_id="a", workflow_type=name, message_id="m", reply_to=reply_to))
+    stage.tell(StartWorkflow(workflow_id="a", workflow_type=name, message_id="m", reply_to=reply_to))
     [told] = stage.take("replies" if reply_to == 0 else "dead-letters")
     assert len(told.message) < 10_000
     [record] = stage.take("events")
@@ -152,7 +155,7 @@ def test_a_retry_whose_topic_is_gone_waits_for_it() -> None:
     stage.advance(5)
     assert stage.described()["blocked_reason"] == "missing_topic"
     stage.queues.add("elsewhere")
-    stage.nodes[0].retry_blocked("missing_topic")
+    stage.nodes[0].blocked.try_again("missing_topic")
     stage.tick()
     stage.advance(120)
     assert [again.attempt for again in stage.take("tasks")] == [2]
@@ -186,7 +189,7 @@ def test_an_engine_error_loses_no_fact(monkeypatch: pytest.MonkeyPatch) -> None:
     stage.complete(task, 1)
     assert stage.described()["blocked_reason"] == "engine_error"
     broken[0] = False
-    stage.tell(c.RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
     stage.run(add=lambda a, b: a + b)
     assert stage.described()["result"] == 11
     assert stage.events().count("ActivityScheduled") == 5
@@ -200,7 +203,7 @@ def test_an_engine_error_loses_no_timer(monkeypatch: pytest.MonkeyPatch) -> None
     stage.advance(60)
     assert stage.described()["blocked_reason"] == "engine_error"
     broken[0] = False
-    stage.tell(c.RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
     stage.advance(120)
     assert stage.described()["status"] == "completed"
     assert stage.events().count("TimerFired") == 1
@@ -232,7 +235,7 @@ def test_one_message_id_for_two_workflows_is_two_messages() -> None:
     for id in ("a", "b"):
         stage.start(flows.travel, [], id=id)
     for id in ("a", "a", "b"):
-        stage.tell(c.SignalWorkflow(workflow_id=id, signal="go", input=b"null", message_id="paid"))
+        stage.tell(SignalWorkflow(workflow_id=id, signal="go", input=b"null", message_id="paid"))
     assert [stage.described(id)["status"] for id in ("a", "b")] == ["completed", "completed"]
 
 
@@ -253,10 +256,10 @@ def test_two_runs_with_one_run_id_send_two_signals() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        c.SignalWorkflow(workflow_id="run-1", signal="go", input=b"null"),
-        c.CancelWorkflow(workflow_id="run-1"),
-        c.TerminateWorkflow(workflow_id="run-1"),
-        c.AwaitResult(workflow_id="run-1"),
+        SignalWorkflow(workflow_id="run-1", signal="go", input=b"null"),
+        CancelWorkflow(workflow_id="run-1"),
+        TerminateWorkflow(workflow_id="run-1"),
+        AwaitResult(workflow_id="run-1"),
     ],
 )
 def test_every_command_twice_acts_once(command: Any) -> None:
@@ -281,12 +284,12 @@ def test_a_blocked_run_takes_in_everything_once() -> None:
     stage = Stage(flows.far_away)
     stage.start(flows.far_away, 1)
     stage.signal("go")
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="stop"))
-    stage.tell(c.CancelWorkflow(workflow_id="run-1", message_id="stop too"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="stop"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="stop too"))
     assert stage.described()["status"] == "blocked"
     stage.queues.add("elsewhere")
     for number in range(2):
-        stage.tell(c.RetryWorkflow(workflow_id="run-1", message_id=f"retry-{number}", reply_to=0))
+        stage.tell(RetryWorkflow(workflow_id="run-1", message_id=f"retry-{number}", reply_to=0))
     assert stage.events().count("CancelRequested") == 1
     assert stage.described()["status"] == "cancelled"
     assert [getattr(reply, "reason", "") for reply in stage.take("replies")] == ["", "already_closed"]
@@ -313,7 +316,7 @@ def test_terminating_a_blocked_run_leaves_no_mark() -> None:
     """A BLOCKED run that is terminated is closed and no longer listed as BLOCKED."""
     stage = Stage(flows.far_away)
     stage.start(flows.far_away, 1)
-    stage.tell(c.TerminateWorkflow(workflow_id="run-1", message_id="end"))
+    stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="end"))
     assert stage.described()["status"] == "terminated"
     assert not list(stage.stores[0].scan(b"B", b"C"))
 
@@ -367,15 +370,15 @@ def test_two_open_layers_that_are_discarded_leave_nothing() -> None:
     node = stage.nodes[0]
     call = flows.five(1)
     call.claim()
-    start = c.StartWorkflow(workflow_id="run-1", workflow_type="five", input=call.input, message_id="m")
+    start = StartWorkflow(workflow_id="run-1", workflow_type="five", input=call.input, message_id="m")
     first = stage.put("commands", 0, encode(start))
-    second = stage.put("commands", 0, encode(c.AwaitResult(workflow_id="run-1", message_id="w", reply_to=0)))
-    third = stage.put("commands", 0, encode(c.CancelWorkflow(workflow_id="run-1", message_id="c")))
+    second = stage.put("commands", 0, encode(AwaitResult(workflow_id="run-1", message_id="w", reply_to=0)))
+    third = stage.put("commands", 0, encode(CancelWorkflow(workflow_id="run-1", message_id="c")))
     before = [node.decide([first], stage.now_ms), node.decide([second, third], stage.now_ms)]
     node.discard()
     after = [node.decide([first], stage.now_ms), node.decide([second, third], stage.now_ms)]
     assert [layer and layer.writes for layer in before] == [layer and layer.writes for layer in after]
-    assert all(layer is not None and layer.records for layer in before)
+    assert all(layer is not None and layer.outputs for layer in before)
 
 
 def test_a_start_that_joined_a_run_never_starts_another() -> None:

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from penstock.engine.authoring.workflow import Signal, workflow
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.processor import Processor
 from penstock.engine.runtime.watch import Watch, activation_on
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.records.commands import StartWorkflow
+from penstock.schemas.records.run import StartWorkflow
 from penstock.topics import admin
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.embedded import MEMORY, EmbeddedLog
@@ -116,7 +118,7 @@ def test_a_processor_is_watched():
     admin.apply(log, admin.plan(log, specs(topics, 1, ["default"])))
     enough.clear()
     settings = DriverSettings(slow_activation_s=0.2)
-    processor = Processor(log, topics, 1, {for_ever.name: for_ever}, settings=settings)
+    processor = Processor(log, topics, 1, Hosted({for_ever.name: for_ever}), settings=settings)
 
     def until_lines(number):
         deadline = time.monotonic() + WAIT_S

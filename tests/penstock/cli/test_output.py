@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from penstock.cli import output
-from penstock.schemas.records import events
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import InputIgnored, ResultAwaited
 
 HOUR_MS = 3_600_000
 
@@ -45,8 +46,8 @@ def test_words_of_an_event(told, words):
 
 def test_every_event_has_words():
     """Each event of the schemas says what of it is essential, by fields that it has."""
-    unnumbered = {events.InputIgnored, events.ResultAwaited}  # they stand in no history
-    records = {record.__name__: record for record in events.Event.__args__ if record not in unnumbered}
+    unnumbered = {InputIgnored, ResultAwaited}  # they stand in no history
+    records = {record.__name__: record for record in Event.__args__ if record not in unnumbered}
     assert set(output.ESSENTIAL) == set(records)
     for name, essential in output.ESSENTIAL.items():
         assert set(essential) <= set(records[name].__struct_fields__), name

@@ -10,7 +10,8 @@ import pytest
 from penstock.client import client as client_module
 from penstock.client.client import Client
 from penstock.config import Settings
-from penstock.engine.authoring.workflow import Signal, workflow
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.errors import (
     BadInput,
     BadName,
@@ -23,15 +24,9 @@ from penstock.schemas.errors import (
     WorkflowFailed,
     WorkflowNotFound,
 )
-from penstock.schemas.records.commands import (
-    AwaitResult,
-    CancelWorkflow,
-    RetryWorkflow,
-    SignalWorkflow,
-    StartWorkflow,
-    TerminateWorkflow,
-)
 from penstock.schemas.records.replies import Accepted, Rejected, RunClosed
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.failure import Failure
 from penstock.topics.embedded import MEMORY, EmbeddedLog
 from penstock.topics.partitioner import partition_of

@@ -9,7 +9,7 @@ import pytest
 from penstock.api.read_server import ReadServer
 from penstock.client import reads as client_side
 from penstock.client.reads import Reads, quoted
-from penstock.engine.core.rows import run_key
+from penstock.engine.core.keys import run_key
 from penstock.engine.runtime import reads as store_side
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import encode

@@ -16,9 +16,9 @@ from penstock.config import Settings
 from penstock.observe.logs import route_to_logging
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import NotAnswered, StillRunning
-from penstock.schemas.records.commands import AwaitResult
 from penstock.schemas.records.registry import ShardOwned
 from penstock.schemas.records.replies import Accepted, RunClosed
+from penstock.schemas.records.run import AwaitResult
 from penstock.topics.log import Record
 from tests.penstock.conftest import SHARDS
 

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from penstock.engine.authoring.workflow import Signal, workflow
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
 from penstock.hosting.engine import Engine
 from penstock.schemas.errors import BadInput, ModuleNotLoaded, StoreError, UnknownWorkflowType, UserError
 from penstock.workers.activity.decorator import activity

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from penstock.schemas.encoding import codec
 from penstock.schemas.encoding.wire import LONG_MAX, LONG_MIN
+from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
-from penstock.schemas.records.events import ActivityCompleted, ActivityScheduled
 from penstock.schemas.records.tasks import ActivityTask, TaskCompleted
 from penstock.schemas.values.failure import Cause, Failure
 from tests.schemas.samples import SEEDED, any_of, sample_of

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 
 from penstock.schemas.encoding.codec import decode_command, encode
 from penstock.schemas.errors import Undecodable
-from penstock.schemas.records.commands import (
-    AwaitResult,
-    CancelWorkflow,
-    ResolveChild,
-    RetryWorkflow,
-    SignalWorkflow,
-    StartWorkflow,
-    TerminateWorkflow,
-)
+from penstock.schemas.records.child import ResolveChild
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from tests.schemas.samples import SEEDED
 
 START = {"type": "fulfil", "id": "order-7"}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from penstock.schemas.errors import BadDuration, BadInput, BadName, NotInActivity
-from penstock.schemas.records.events import RetryPolicy
+from penstock.schemas.values.retry import RetryPolicy
 from penstock.workers.activity.decorator import ActivityCall, ActivityDefinition, activity, find, registered
 from penstock.workers.activity.info import activity_info
 

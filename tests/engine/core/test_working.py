@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from penstock.engine.authoring.workflow import workflow
-from penstock.engine.core.rows import run_key, unpack_run
-from penstock.engine.core.working import AT_HAND_INPUT_BYTES_MAX, AT_HAND_MAX
+from penstock.engine.core.keys import run_key
+from penstock.engine.core.limits import NEAR_INPUT_BYTES_MAX, NEAR_MAX
+from penstock.engine.core.rows import unpack_run
 from penstock.schemas.values.failure import Failure
 from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
-MANY = AT_HAND_MAX + 3
+MANY = NEAR_MAX + 3
 
 
 @activity
@@ -35,14 +36,14 @@ def _places(stage: Stage, id: str = "run-1") -> tuple[int, int]:
     store = stage.stores[0]
     data = store.get(run_key(id))
     assert data is not None
-    return len(unpack_run(data).at_hand), len(list(store.scan(b"A", b"B")))
+    return len(unpack_run(data).near), len(list(store.scan(b"A", b"B")))
 
 
 def test_a_few_lie_in_the_header_and_all_are_told() -> None:
     """The first ones need no row; `describe` tells them all, in their order."""
     stage = Stage(fan_at_hand)
     stage.start(fan_at_hand, MANY)
-    assert _places(stage) == (AT_HAND_MAX, MANY - AT_HAND_MAX)
+    assert _places(stage) == (NEAR_MAX, MANY - NEAR_MAX)
     told = [pending["sequence"] for pending in stage.described()["pending_activities"]]
     assert told == list(range(1, MANY + 1))
 
@@ -50,7 +51,7 @@ def test_a_few_lie_in_the_header_and_all_are_told() -> None:
 def test_a_large_input_has_a_row_of_its_own() -> None:
     """The header, which each decision writes, stays small."""
     stage = Stage(heavy)
-    stage.start(heavy, "x" * AT_HAND_INPUT_BYTES_MAX)
+    stage.start(heavy, "x" * NEAR_INPUT_BYTES_MAX)
     assert _places(stage) == (0, 1)
 
 

@@ -1,0 +1,95 @@
+"""What workflow code may ask of its run: time, randomness, identity, recorded side effects."""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+import uuid as uuid_module
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from penstock.engine.execution.loop import WorkflowLoop
+from penstock.engine.execution.program import Program
+from penstock.schemas.errors import NotInWorkflow
+from penstock.schemas.values.payload import check_size
+
+T = TypeVar("T")
+
+
+def current(what: str, *, changes_nothing: bool = False) -> Program:
+    """The execution of the running workflow. `what`: the caller, as errors name it.
+
+    Raises NotInWorkflow; within a side effect's function NonDeterministicCall, unless the caller `changes_nothing`."""
+    loop = asyncio._get_running_loop()
+    if not isinstance(loop, WorkflowLoop):
+        raise NotInWorkflow(f"{what} works only inside a workflow.")
+    program = loop.owner
+    assert isinstance(program, Program), "a workflow's loop belongs to a Program"
+    if not changes_nothing:
+        program.refuse_within_side_effect(what)
+    return program
+
+
+def now() -> datetime:
+    """The workflow's time (aware, UTC): when the current decision was made. The same on replay."""
+    return datetime.fromtimestamp(current("now()", changes_nothing=True).loop.now_ms / 1000, UTC)
+
+
+def random() -> random_module.Random:
+    """The run's own random numbers. The same on replay."""
+    return current("random()").random
+
+
+def uuid4() -> uuid_module.UUID:
+    """A random UUID from the run's own random numbers. The same on replay."""
+    return uuid_module.UUID(int=current("uuid4()").random.getrandbits(128), version=4)
+
+
+class Info(msgspec.Struct, frozen=True):
+    """The running workflow.
+
+    `version`: that of the code when the run started. `started`: aware, UTC. `replaying`: whether a decision of the past
+    is being repeated. `parent_workflow_id`: empty without a parent. `headers`: from the client or the parent."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    version: int
+    started: datetime
+    replaying: bool
+    parent_workflow_id: str
+    headers: dict[str, str]
+
+
+def info() -> Info:
+    """Identity, version, start and headers of the running workflow."""
+    program = current("info()", changes_nothing=True)
+    started = program.started
+    return Info(
+        workflow_id=program.workflow_id,
+        run_id=program.run_id,
+        workflow_type=program.definition.name,
+        version=started.version if started else program.definition.version,
+        started=datetime.fromtimestamp(program.started_ms / 1000, UTC),
+        replaying=program.replaying,
+        parent_workflow_id=started.parent_workflow_id if started else "",
+        headers=dict(started.headers) if started else {},
+    )
+
+
+def side_effect(fn: Callable[[], T]) -> T:
+    """Run a short function once and keep its value (plain JSON) in the history.
+
+    Raises WorkflowFailed, which names the error, if `fn` raised or its value is too large; that is recorded as well."""
+    program = current("side_effect()")
+
+    def run() -> bytes:
+        value = msgspec.json.encode(fn())
+        check_size(value, what="side_effect()")
+        return value
+
+    value: T = msgspec.json.decode(program.recorded_value(run))
+    return value

@@ -1,0 +1,32 @@
+"""Activation of a run's code by the inputs that reached it."""
+
+from __future__ import annotations
+
+from penstock.engine.core.rows import RunRow
+from penstock.engine.core.statuses import BLOCKED
+from penstock.engine.core.view import RunView
+from penstock.schemas.errors import NonDeterminism, UnknownWorkflowType
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import WorkflowBlocked
+
+
+def activated(run: RunView, row: RunRow, inputs: list[Event], now_ms: int) -> list[Event]:
+    """The inputs, followed by the requests of the code that receives them. A BLOCKED run's code receives nothing."""
+    if row.status == BLOCKED:
+        return inputs
+    try:
+        execution = run.execution()
+    except (NonDeterminism, UnknownWorkflowType) as error:
+        return [*inputs, blocked_by(error)]
+    return [*inputs, *execution.activate(inputs, now_ms)]
+
+
+def blocked_by(error: NonDeterminism | UnknownWorkflowType) -> WorkflowBlocked:
+    """The event for a run whose code cannot be brought to the end of its history."""
+    if isinstance(error, UnknownWorkflowType):
+        return WorkflowBlocked(reason="unknown_type", message=str(error))
+    return WorkflowBlocked(
+        reason="non_determinism",
+        message=f"the code no longer does what the history says: {error}; restore the old code or guard the change "
+        "with patched(), then restart the processor or run `penstock retry`.",
+    )

@@ -1,0 +1,79 @@
+"""Replies to commands, as values: accepted, refused, closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.rows import RunRow
+from penstock.engine.core.statuses import CANCELLED, CLOSED, TERMINATED
+from penstock.engine.core.view import RunView
+from penstock.schemas.records.kinds import Command, Event
+from penstock.schemas.records.replies import Accepted, RunClosed
+from penstock.schemas.values.failure import Failure
+
+
+def open_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
+    """The header of the id's open run; else the refusal of a command to it. `run_id`: the run that is meant, if any."""
+    row = run.row
+    if row is None:
+        return rejected(Rejection("not_found", f"There is no run with the id {run.workflow_id}.", keep=keep))
+    if run_id and run_id != row.run_id:
+        message = f"{run.workflow_id} has no run {run_id}; its present run is {row.run_id}."
+        return rejected(Rejection("not_found", message, row.run_id, keep=keep))
+    if row.status in CLOSED:
+        message = f"{run.workflow_id} has already closed ({row.status})."
+        return rejected(Rejection("already_closed", message, row.run_id, keep=keep))
+    return row
+
+
+def rejected(rejection: Rejection) -> Decision:
+    """A decision that only refuses."""
+    return Decision(run_id=rejection.run_id, ignored=rejection.message, rejection=rejection)
+
+
+def accepted(run: RunView, command: Command, events: list[Event], note: str = "") -> Decision:
+    """These events of an existing run, and Accepted as the reply."""
+    row = run.row
+    assert row is not None, f"{run.workflow_id} has no run"
+    return Decision(
+        run_id=row.run_id, events=events, reply=accepted_reply(run.workflow_id, row, command.message_id, note=note)
+    )
+
+
+def accepted_reply(
+    workflow_id: str, row: RunRow, message_id: str, *, run_id: str = "", existing: bool = True, note: str = ""
+) -> Accepted:
+    """Accepted, about the run that exists. `run_id`: that of an earlier run of the id, if it is meant."""
+    return Accepted(
+        message_id=message_id,
+        workflow_id=workflow_id,
+        run_id=run_id or row.run_id,
+        existing=existing,
+        status=row.status,
+        note=note,
+    )
+
+
+def run_closed(workflow_id: str, row: RunRow, message_id: str) -> RunClosed:
+    """RunClosed, about a run that has closed."""
+    return RunClosed(
+        message_id=message_id,
+        workflow_id=workflow_id,
+        run_id=row.run_id,
+        status=row.status,
+        result=row.result,
+        failure=closing_failure(row),
+    )
+
+
+def closing_failure(row: RunRow) -> Failure | None:
+    """Why a closed run did not complete; None if it did."""
+    if row.status in {CANCELLED, TERMINATED}:
+        return Failure(type="", message=row.reason or f"the run was {row.status}", kind=row.status)
+    return row.failure
+
+
+def ignored(run_id: str, why: str, **fields: Any) -> Decision:
+    """A decision without effect."""
+    return Decision(run_id=run_id, ignored=why, **fields)

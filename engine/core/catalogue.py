@@ -1,0 +1,30 @@
+"""Every machine, and what they say together of inputs and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penstock.engine.core.machine import EventRule, InputRule, Machine
+from penstock.engine.core.machines import activity, child, external, marker, run, signal, timer
+
+MACHINES: tuple[Machine, ...] = (
+    run.MACHINE,
+    activity.MACHINE,
+    timer.MACHINE,
+    child.MACHINE,
+    signal.MACHINE,
+    marker.MACHINE,
+    external.MACHINE,
+)
+
+INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}
+"""How each input is decided."""
+
+EVENTS: Mapping[type, EventRule] = {kind: rule for machine in MACHINES for kind, rule in machine.events.items()}
+"""What each event does."""
+
+REQUESTS = frozenset(kind for kind, rule in EVENTS.items() if rule.is_request)
+"""Events that workflow code asks for."""
+
+DELIVERED = frozenset(kind for kind, rule in EVENTS.items() if rule.deliver is not None)
+"""Events that reach workflow code."""

@@ -1,0 +1,106 @@
+"""Protocol between the core and what executes workflows: inputs and a time in, requests out.
+
+engine/execution implements it for coroutines. The core knows nothing of Python code: it hands events to an `Execution`
+and records the requests that come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from penstock.schemas.records.decisions import DecisionRecorded, Listening
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import WorkflowStarted
+
+
+class Receiver(Protocol):
+    """Ways in which an event reaches an execution; the machines call them (`EventRule.deliver`)."""
+
+    def start(self, event: WorkflowStarted) -> None:
+        """Start with this input. Raises NonDeterminism if the code cannot take it."""
+        ...
+
+    def resolve(self, sequence: int, value: bytes) -> None:
+        """Request `sequence` has this result (JSON)."""
+        ...
+
+    def reject(self, sequence: int, error: Exception) -> None:
+        """Request `sequence` failed."""
+        ...
+
+    def fire(self, sequence: int) -> None:
+        """Timer `sequence` is due."""
+        ...
+
+    def signal(self, name: str, value: bytes) -> None:
+        """A signal arrived."""
+        ...
+
+    def cancel(self, reason: str) -> None:
+        """The run is asked to stop."""
+        ...
+
+
+class Execution(Protocol):
+    """One run between two inputs. Used by one thread at a time."""
+
+    def activate(self, inputs: Iterable[Event], now_ms: int) -> list[Event]:
+        """Deliver inputs at that time (epoch) and return the requests made until the execution waits again."""
+        ...
+
+    def listening(self) -> Listening | None:
+        """Signals and conditions it waits for; None for none."""
+        ...
+
+    def close(self) -> None:
+        """Discard it. It makes no request any more and can be rebuilt from history."""
+        ...
+
+
+class InputDifference(msgspec.Struct, frozen=True):
+    """A request whose input differs from the recorded one. `request`: its kind and subject, e.g. `activity charge`."""
+
+    workflow_type: str
+    request: str
+    sequence: int
+    recorded: bytes
+    asked: bytes
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """An execution at the end of its history.
+
+    `unread`: inputs recorded while the run was BLOCKED, not delivered yet. `differences`: requests whose inputs
+    the code now makes differently."""
+
+    execution: Execution
+    unread: list[Event]
+    differences: Sequence[InputDifference] = ()
+
+
+class Definition(Protocol):
+    """A hosted workflow type."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+
+    def check_input(self, data: bytes) -> None:
+        """Raise what the type's own validation raises for an input (JSON) that it cannot take."""
+        ...
+
+    def begin(self, workflow_id: str, run_id: str, seed: str) -> Execution:
+        """The execution of a new run, which has received nothing yet."""
+        ...
+
+    def rebuild(
+        self, workflow_id: str, run_id: str, records: Iterable[DecisionRecorded], *, strict_inputs: bool
+    ) -> Rebuilt:
+        """Repeat a run's history, in order. Raises NonDeterminism.
+
+        `strict_inputs`: any difference between a recorded input and the one that the code makes is an error."""
+        ...

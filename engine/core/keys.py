@@ -1,0 +1,126 @@
+"""Keys of a shard's rows.
+
+A key is a kind byte, the workflow id, NUL, the run id, NUL and an 8-byte sequence, so that the rows of one run lie
+together in the order of their sequences.
+
+| kind | row | key continues with |
+|---|---|---|
+| `S` | the shard's own row | nothing |
+| `R` | header of an id's present run | workflow id |
+| `B` | mark of a BLOCKED run | workflow id |
+| `H` | history: one decision's events | workflow id, run id, first sequence |
+| `A` | pending activity | workflow id, run id, sequence |
+| `t` | pending timer | workflow id, run id, sequence |
+| `C` | pending child | workflow id, run id, sequence |
+| `W` | caller that awaits the result | workflow id, run id, message id |
+| `T` | due time of a timer or retry | due time, `t` or `r`, workflow id, run id, sequence |
+| `M` | message that took effect | day, workflow id, message id |
+| `Z` | closed run | day, workflow id, run id |
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+DAY_MS = 86_400_000
+
+NEVER_MS = 1 << 62
+"""Later than any due time."""
+
+SHARD_KEY = b"S"
+
+RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
+ACTIVITY, TIMER, CHILD, AWAITER = b"A", b"t", b"C", b"W"
+DUE, MESSAGE, CLOSED = b"T", b"M", b"Z"
+
+TIMER_DUE, RETRY_DUE = "t", "r"
+
+
+class DueKey(msgspec.Struct, frozen=True, gc=False):
+    """Entry of the due index. `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity."""
+
+    due_ms: int
+    kind: str
+    workflow_id: str
+    run_id: str
+    sequence: int
+
+
+def run_key(workflow_id: str) -> bytes:
+    """Key of the header of the id's present run."""
+    return RUN + workflow_id.encode()
+
+
+def blocked_key(workflow_id: str) -> bytes:
+    """Key of the mark of a BLOCKED run."""
+    return BLOCKED + workflow_id.encode()
+
+
+def run_prefix(kind: bytes, workflow_id: str, run_id: str) -> bytes:
+    """Beginning of the keys of one run's rows of a kind."""
+    return b"%b%b\x00%b\x00" % (kind, workflow_id.encode(), run_id.encode())
+
+
+def sequence_key(kind: bytes, workflow_id: str, run_id: str, sequence: int) -> bytes:
+    """Key of a numbered row of a run."""
+    return b"%b%b\x00%b\x00%b" % (kind, workflow_id.encode(), run_id.encode(), sequence.to_bytes(8, "big"))
+
+
+def awaiter_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
+    """Key of a caller that awaits the run's result."""
+    return run_prefix(AWAITER, workflow_id, run_id) + message_id.encode()
+
+
+def due_key(due_ms: int, kind: str, workflow_id: str, run_id: str, sequence: int) -> bytes:
+    """Key of an entry of the due index, sorted by due time (epoch)."""
+    return b"T%b%b%b\x00%b\x00%b" % (
+        due_ms.to_bytes(8, "big"),
+        kind.encode(),
+        workflow_id.encode(),
+        run_id.encode(),
+        sequence.to_bytes(8, "big"),
+    )
+
+
+def due_bound(due_ms: int) -> bytes:
+    """Key above all entries due before `due_ms`."""
+    return DUE + due_ms.to_bytes(8, "big")
+
+
+def due_ms_of(key: bytes) -> int:
+    """Due time in a key of the due index."""
+    return int.from_bytes(key[1:9], "big")
+
+
+def parse_due_key(key: bytes) -> DueKey:
+    """Inverse of `due_key`."""
+    workflow_id, rest = key[10:].split(b"\x00", 1)
+    return DueKey(
+        due_ms_of(key), chr(key[9]), workflow_id.decode(), rest[:-9].decode(), int.from_bytes(rest[-8:], "big")
+    )
+
+
+def message_key(now_ms: int, workflow_id: str, message_id: str) -> bytes:
+    """Key of a message that took effect, in the bucket of its day."""
+    return b"M%b%b\x00%b" % ((now_ms // DAY_MS).to_bytes(4, "big"), workflow_id.encode(), message_id.encode())
+
+
+def closed_key(closed_ms: int, workflow_id: str, run_id: str) -> bytes:
+    """Key of a closed run, in the bucket of its day."""
+    return b"Z%b%b\x00%b" % ((closed_ms // DAY_MS).to_bytes(4, "big"), workflow_id.encode(), run_id.encode())
+
+
+def parse_closed_key(key: bytes) -> tuple[str, str]:
+    """Inverse of `closed_key`: workflow id and run id."""
+    workflow_id, run_id = key[5:].split(b"\x00", 1)
+    return workflow_id.decode(), run_id.decode()
+
+
+def day_bound(kind: bytes, day: int) -> bytes:
+    """Key above all rows of `kind` (messages, closed runs) from before `day`."""
+    return kind + day.to_bytes(4, "big")
+
+
+def after(prefix: bytes) -> bytes:
+    """First key behind all keys that begin with `prefix`."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))

@@ -1,0 +1,24 @@
+"""Bounds of the core."""
+
+from __future__ import annotations
+
+NEAR_MAX = 4
+"""Pending activities stored in a run's header."""
+
+NEAR_INPUT_BYTES_MAX = 512
+"""Input of an activity stored in a run's header."""
+
+LISTENING_NAMES_MAX = 20
+LISTENING_NAME_CHARS_MAX = 100
+
+REASON_CHARS_MAX = 2_000
+"""Text of a refusal that quotes an input."""
+
+HEADERS_BYTES_MAX = 8_192
+"""All keys and values of a start's headers, encoded as UTF-8."""
+
+SIGNALS_DECLARED_MAX = 10_000
+"""Signals, and types of one signal, that a process keeps: code may create signals while it runs."""
+
+SIGNALS_NAMED_MAX, SIGNAL_NAME_CHARS_MAX = 10, 80
+"""Declared signals that a note to a sender lists."""

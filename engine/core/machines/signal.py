@@ -1,0 +1,46 @@
+"""Signals to a run."""
+
+from __future__ import annotations
+
+from penstock.engine.core.activation import activated
+from penstock.engine.core.answers import accepted, open_row, rejected
+from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
+from penstock.engine.core.messages import remember
+from penstock.engine.core.view import RunView
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
+
+ABSENT, RECEIVED = "absent", "received"
+
+TRANSITIONS: Table = {(ABSENT, SignalReceived): RECEIVED}
+
+
+def _signal(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
+    row = open_row(run, command.run_id, keep=True)
+    if isinstance(row, Decision):
+        return row
+    problem = run.hosted.signal_problem(command.signal, command.input)
+    if problem:
+        message = f"Signal {command.signal} cannot take this value: {problem}"
+        return rejected(Rejection("bad_input", message, row.run_id))
+    received = SignalReceived(signal=command.signal, input=command.input, message_id=command.message_id)
+    note = run.hosted.signal_note(command.signal)
+    return accepted(run, command, activated(run, row, [received], now_ms), note)
+
+
+def _on_received(run: WorkingRun, event: SignalReceived, cause: Cause) -> None:
+    advance(TRANSITIONS, ABSENT, event, run.workflow_id)
+    remember(run, cause)
+
+
+MACHINE = Machine(
+    name="signal",
+    transitions=TRANSITIONS,
+    inputs={SignalWorkflow: InputRule(_signal, deduplicates=True)},
+    events={
+        SignalReceived: EventRule(
+            evolve=_on_received, deliver=lambda code, event: code.signal(event.signal, event.input)
+        )
+    },
+)

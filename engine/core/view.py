@@ -1,0 +1,63 @@
+"""What deciders may see of one workflow id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from penstock.engine.core.execution import Definition, Execution
+from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.rows import ActivityRow, ChildRow, RunRow, TimerRow
+from penstock.schemas.records.kinds import Event
+
+
+class RowReader(Protocol):
+    """Rows as the decisions so far have left them, committed or not."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+        ...
+
+    def of_run(self, workflow_id: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows of a run of that id whose keys begin with `prefix`, in order."""
+        ...
+
+
+class RowScanner(RowReader, Protocol):
+    """As RowReader, with ranges across runs."""
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, in order."""
+        ...
+
+
+class RunView(Protocol):
+    """Read access to an id's present run, and to its execution, which is a cache of its history."""
+
+    @property
+    def workflow_id(self) -> str: ...
+    @property
+    def row(self) -> RunRow | None:
+        """Header of the id's present run; None if it never had one. Not to be changed."""
+        ...
+
+    @property
+    def hosted(self) -> Hosted:
+        """Workflow types and signals that this processor hosts."""
+        ...
+
+    def activity(self, sequence: int) -> ActivityRow | None: ...
+    def timer(self, sequence: int) -> TimerRow | None: ...
+    def child(self, sequence: int) -> ChildRow | None: ...
+
+    def execution(self) -> Execution:
+        """The run's execution, as its history left it. Raises NonDeterminism, UnknownWorkflowType."""
+        ...
+
+    def unread_inputs(self) -> list[Event]:
+        """Inputs recorded while the run was BLOCKED, which its code has not received. Known after `execution`."""
+        ...
+
+    def new_execution(self, definition: Definition, run_id: str, seed: str) -> Execution:
+        """The execution of a run that starts now."""
+        ...

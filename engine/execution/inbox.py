@@ -1,0 +1,136 @@
+"""Signals and conditions of one run: values that arrived, and the code that waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import operator
+from collections import deque
+from collections.abc import Callable
+
+from penstock.engine.core.limits import LISTENING_NAME_CHARS_MAX, LISTENING_NAMES_MAX
+from penstock.engine.execution.loop import WorkflowLoop
+from penstock.schemas.records.decisions import Listening
+
+_is_done = operator.methodcaller("done")
+
+
+class Signals:
+    """Values by signal name, first in first out, and the futures that wait for one."""
+
+    def __init__(self, loop: WorkflowLoop) -> None:
+        self._loop = loop
+        self._values: dict[str, deque[bytes]] = {}
+        self._waiters: dict[str, deque[asyncio.Future[bytes]]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any signal arrived or was awaited so far."""
+        return bool(self._waiters or self._values)
+
+    def arrived(self, name: str, value: bytes) -> None:
+        """Give a value to the first waiter, or keep it."""
+        if not self._hand_over(name, value):
+            self._values.setdefault(name, deque()).append(value)
+
+    def next_value(self, name: str) -> asyncio.Future[bytes]:
+        """The next value of a signal: one that is kept, or the next to arrive."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        kept = self._values.get(name)
+        if kept:
+            future.set_result(kept.popleft())
+            return future
+        waiters = self._waiters.setdefault(name, deque())
+        while waiters and waiters[0].done():  # they gave up; code may try again any number of times
+            waiters.popleft()
+        waiters.append(future)
+        return future
+
+    def put_back(self, name: str, value: bytes) -> None:
+        """Return a value whose reader was cancelled before it saw it: the next reader gets it first."""
+        if not self._hand_over(name, value):
+            self._values.setdefault(name, deque()).appendleft(value)
+
+    def awaited(self) -> tuple[str, ...]:
+        """Names of signals that code waits for, sorted and bounded."""
+        names = sorted(name for name, waiters in self._waiters.items() if not all(map(_is_done, waiters)))
+        return tuple(name[:LISTENING_NAME_CHARS_MAX] for name in names[:LISTENING_NAMES_MAX])
+
+    def unread(self) -> dict[str, int]:
+        """Number of kept values by name, bounded."""
+        return {
+            name[:LISTENING_NAME_CHARS_MAX]: len(values)
+            for name, values in itertools.islice(self._values.items(), LISTENING_NAMES_MAX)
+            if values
+        }
+
+    def clear_waiters(self) -> None:
+        """Forget the futures of a run that closes."""
+        self._waiters.clear()
+
+    def _hand_over(self, name: str, value: bytes) -> bool:
+        waiters = self._waiters.get(name)
+        while waiters:
+            future = waiters.popleft()
+            if not future.done():
+                future.set_result(value)
+                return True
+        return False
+
+
+class Conditions:
+    """Conditions that code waits for; each is tested again after every activation."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, condition: Callable[[], bool], future: asyncio.Future[None]) -> None:
+        """Resolve `future` when `condition()` holds; an exception that it raises becomes the future's."""
+        self._waiting.append((condition, future))
+
+    def resolve(self) -> bool:
+        """Test all of them; whether any future was resolved."""
+        resolved = False
+        for waiting in list(self._waiting):
+            condition, future = waiting
+            if future.done():
+                self._waiting.remove(waiting)
+            elif _resolved(condition, future):
+                self._waiting.remove(waiting)
+                resolved = True
+        return resolved
+
+    def count(self) -> int:
+        """Number of conditions that code waits for."""
+        return sum(not future.done() for _, future in self._waiting)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._waiting.clear()
+
+
+def _resolved(condition: Callable[[], bool], future: asyncio.Future[None]) -> bool:
+    try:
+        if condition():
+            future.set_result(None)
+            return True
+    except StopIteration as error:  # a future refuses it, as a coroutine does
+        future.set_exception(RuntimeError(f"the condition raised {error!r}"))
+        return True
+    except BaseException as error:  # noqa: BLE001 - the user's condition failed: that is its waiter's exception
+        future.set_exception(error)
+        return True
+    return False
+
+
+def listening(signals: Signals, conditions: Conditions) -> Listening | None:
+    """What code waits for besides its requests, and which signals it has not read; None for nothing."""
+    if not (signals or conditions):
+        return None
+    found = Listening(awaited=signals.awaited(), conditions=conditions.count(), unread=signals.unread())
+    return found if found != _NOTHING else None
+
+
+_NOTHING = Listening()

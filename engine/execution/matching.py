@@ -1,0 +1,129 @@
+"""Comparison of the requests that code makes on replay with those in its history, for one decision.
+
+Kind, sequence and subject of a request must agree with the recorded one. Inputs should: the recorded input is read and
+written again by today's types, so that a new default is no difference, and compared with what the code asks for.
+Requests that exchanged their inputs would receive each other's results, so a permutation is an error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from penstock.engine.core.catalogue import EVENTS
+from penstock.engine.core.execution import InputDifference
+from penstock.schemas.errors import NonDeterminism
+from penstock.schemas.records.kinds import Event
+
+Rewrite = Callable[[bytes], bytes]
+
+
+class _Changed(NamedTuple):
+    """A request whose input is not the recorded one; `recorded` is rewritten by today's types."""
+
+    request: Any
+    kind: str
+    recorded: bytes
+    asked: bytes
+
+
+class Matcher:
+    """The recorded requests of one decision, matched one by one with those of the code."""
+
+    def __init__(self, recorded: Iterable[Event]) -> None:
+        self._recorded = deque(recorded)
+        self._changed: list[_Changed] = []
+        self.mismatch = ""
+
+    @property
+    def following(self) -> Any:
+        """The next recorded request; None if there is none."""
+        return self._recorded[0] if self._recorded else None
+
+    def match(self, request: Event, rewrite: Rewrite | None) -> None:
+        """Compare the code's next request. `rewrite`: reads and writes its input by today's types."""
+        if self.mismatch:
+            return
+        if not self._recorded:
+            self.mismatch = f"the code requests {described(request)}, where the history holds nothing more"
+            return
+        recorded = self._recorded.popleft()
+        if _identity(recorded) != _identity(request):
+            self.mismatch = f"the history holds {described(recorded)}, the code requests {described(request)}"
+            return
+        payload = EVENTS[type(request)].payload
+        if payload is not None and (was := payload(recorded)) != (asked := payload(request)):
+            was = _rewritten(rewrite, was)
+            if was != asked:
+                self._changed.append(_Changed(request, _kind(request), was, asked))
+
+    def finish(self, workflow_type: str, *, strict_inputs: bool) -> list[InputDifference]:
+        """End the decision. Returns the requests whose inputs differ.
+
+        Raises NonDeterminism for requests that do not match, for permuted inputs, and if `strict_inputs` for any
+        difference."""
+        if not self.mismatch and self._recorded:
+            self.mismatch = f"the history goes on with {described(self._recorded[0])}, which the code does not request"
+        if not self.mismatch:
+            self.mismatch = self._permutation() or (self._difference() if strict_inputs else "")
+        if self.mismatch:
+            raise NonDeterminism(self.mismatch)
+        return [
+            InputDifference(workflow_type, one.kind, one.request.sequence, one.recorded, one.asked)
+            for one in self._changed
+        ]
+
+    def _permutation(self) -> str:
+        for kind in dict.fromkeys(one.kind for one in self._changed):
+            ours = [one for one in self._changed if one.kind == kind]
+            if Counter(one.recorded for one in ours) == Counter(one.asked for one in ours):
+                numbers = ", ".join(str(one.request.sequence) for one in ours[:5])
+                return (
+                    f"the code makes the same requests {kind} in another order (requests {numbers}), as iteration over "
+                    "a set does; iterate over a list or sorted(…)"
+                )
+        return ""
+
+    def _difference(self) -> str:
+        if not self._changed:
+            return ""
+        first = self._changed[0]
+        return (
+            f"the input of {described(first.request)} was {_short(first.recorded)} in the history and is now "
+            f"{_short(first.asked)}"
+        )
+
+
+def described(request: Any) -> str:
+    """A request in words: kind, subject and sequence."""
+    sequence = getattr(request, "sequence", 0)
+    return _kind(request) + (f" as request {sequence}" if sequence else "")
+
+
+def _kind(request: Any) -> str:
+    subject = _subject(request)
+    return type(request).__name__ + (f" {subject}" if subject else "")
+
+
+def _identity(request: Any) -> tuple[Any, ...]:
+    return (type(request), getattr(request, "sequence", 0), _subject(request))
+
+
+def _subject(request: Any) -> str:
+    subject = EVENTS[type(request)].subject
+    return subject(request) if subject is not None else ""
+
+
+def _rewritten(rewrite: Rewrite | None, data: bytes) -> bytes:
+    if rewrite is None:
+        return data
+    try:
+        return rewrite(data)
+    except Exception:  # noqa: BLE001 - today's types may refuse it in any way; it then differs as it was recorded
+        return data
+
+
+def _short(data: bytes, characters_max: int = 200) -> str:
+    text = data.decode(errors="replace")
+    return text if len(text) <= characters_max else f"{text[:characters_max]}…"

@@ -1,0 +1,45 @@
+"""Requests that calls of activities and workflows become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.schemas.records.activity import ActivityScheduled
+from penstock.schemas.records.child import ChildScheduled
+from penstock.schemas.values.call import Call
+from penstock.schemas.values.requests import ActivityRequest
+
+ACTIVITY, CHILD = "activity", "child"
+
+_PARENT_ID_BYTES_MAX = 180
+_SEED_CHARS = 8
+
+
+def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> tuple[Any, str]:
+    """The request that records `call` under that sequence of the run, and its kind: `activity` or `child`."""
+    asked = call.request()
+    if isinstance(asked, ActivityRequest):
+        scheduled = ActivityScheduled(
+            sequence=sequence,
+            activity=asked.activity,
+            input=asked.input,
+            queue=asked.queue,
+            timeout_ms=asked.timeout_ms,
+            retry=asked.retry,
+        )
+        return scheduled, ACTIVITY
+    child_id = asked.workflow_id or default_child_id(workflow_id, seed, sequence)
+    child = ChildScheduled(
+        sequence=sequence, workflow_type=asked.workflow_type, workflow_id=child_id, input=asked.input
+    )
+    return child, CHILD
+
+
+def default_child_id(workflow_id: str, seed: str, sequence: int) -> str:
+    """Workflow id of a child without an id of its own: `<parent id>-<seed>-<sequence>`, at most 255 bytes."""
+    return f"{shortened(workflow_id, _PARENT_ID_BYTES_MAX)}-{seed[:_SEED_CHARS]}-{sequence}"
+
+
+def shortened(text: str, bytes_max: int) -> str:
+    """As much of the text's beginning as fits into that many bytes of UTF-8, in whole characters."""
+    return text if len(text) * 4 <= bytes_max else text.encode()[:bytes_max].decode(errors="ignore")

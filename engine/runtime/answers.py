@@ -1,0 +1,84 @@
+"""Answers to the senders of inputs: replies, reports to parents, dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.machines.child import rejected_start
+from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.overlay import Layer
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records.dead_letters import DeadLetter
+from penstock.schemas.records.kinds import NO_REPLY
+from penstock.schemas.records.replies import Rejected
+from penstock.schemas.records.run import StartWorkflow
+from penstock.topics.catalogue import RECORD_BYTES_MAX
+from penstock.topics.log import Record, StoredRecord
+
+logger = structlog.get_logger(__name__)
+
+DEAD_VALUE_BYTES_MAX = RECORD_BYTES_MAX - 16_384
+
+
+class Answers:
+    """Adds answers to a layer."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def answer(self, layer: Layer, record: StoredRecord, input: Any, decision: Decision) -> None:
+        """Reply to the sender of `input` if it asked for a reply; otherwise a refusal becomes a dead letter."""
+        if decision.rejection is not None:
+            self._refuse(layer, record, input, decision.rejection)
+        elif decision.reply is not None and (reply_to := getattr(input, "reply_to", NO_REPLY)) != NO_REPLY:
+            layer.outputs.extend(self._encoder.reply(reply_to, decision.reply))
+
+    def _refuse(self, layer: Layer, record: StoredRecord, input: Any, rejection: Rejection) -> None:
+        reply_to = getattr(input, "reply_to", NO_REPLY)
+        if isinstance(input, StartWorkflow) and input.parent_workflow_id:
+            layer.outputs.append(self._encoder.command(rejected_start(input, rejection)))
+        elif reply_to != NO_REPLY:
+            rejected = Rejected(
+                message_id=input.message_id,
+                workflow_id=input.workflow_id,
+                reason=rejection.reason,
+                message=rejection.message,
+                run_id=rejection.run_id,
+            )
+            layer.outputs.extend(self._encoder.reply(reply_to, rejected))
+        elif rejection.keep:
+            self.dead_letter(layer, record, rejection)
+
+    def dead_letter(self, layer: Layer, record: StoredRecord, rejection: Rejection) -> None:
+        """Send an unusable record to `dead-letters`."""
+        logger.warning(
+            "dead letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=rejection.reason,
+            message=rejection.message,
+        )
+        layer.outputs.append(self._dead_letter(record, rejection, layer.now_ms))
+
+    def _dead_letter(self, record: StoredRecord, rejection: Rejection, now_ms: int) -> Record:
+        value, message = record.value or b"", rejection.message[:4_000]
+        if len(value) > DEAD_VALUE_BYTES_MAX:
+            message += f" (Only its first {DEAD_VALUE_BYTES_MAX:,} of {len(value):,} bytes are kept here.)"
+            value = value[:DEAD_VALUE_BYTES_MAX]
+        letter = DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=(record.key or b"")[:4096],
+            value=value,
+            reason=rejection.reason,
+            message=message,
+            at_ms=now_ms,
+        )
+        topic = self._encoder.topics.dead_letters
+        partitions = self._encoder.partitions(topic) or 1
+        return Record(topic, self._encoder.shard % partitions, record.key, encode(letter))

@@ -1,0 +1,57 @@
+"""BLOCKED runs that may go on: new code or new topics may have helped them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from penstock.engine.core.decide import decide
+from penstock.engine.core.keys import BLOCKED as BLOCKED_MARKS
+from penstock.engine.core.keys import after
+from penstock.engine.core.statuses import BLOCKED
+from penstock.engine.core.view import RowScanner
+from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.run_cache import CachedRun, RunCache
+from penstock.schemas.records.activity import ActivityScheduled
+from penstock.schemas.records.run import RetryWorkflow, WorkflowBlocked
+
+logger = structlog.get_logger(__name__)
+
+TRIED_MAX = 100
+"""BLOCKED runs tried with one layer."""
+
+
+class BlockedRuns:
+    """Ids of BLOCKED runs that are still to be tried."""
+
+    def __init__(self, rows: RowScanner, runs: RunCache, encoder: Encoder) -> None:
+        self._rows, self._runs, self._encoder = rows, runs, encoder
+        self.waiting: list[str] = []
+
+    def try_again(self, reason: str = "") -> None:
+        """Try the runs BLOCKED for `reason`, all of them by default."""
+        marks = self._rows.scan(BLOCKED_MARKS, after(BLOCKED_MARKS))
+        self.waiting = [key[1:].decode() for key, value in marks if not reason or value == reason.encode()]
+
+    def take(self, now_ms: int) -> Iterator[RetryWorkflow]:
+        """Commands for the next few that would go on; one that would be BLOCKED again is left without a record."""
+        batch, self.waiting = self.waiting[:TRIED_MAX], self.waiting[TRIED_MAX:]
+        for workflow_id in batch:
+            run = self._runs.get(workflow_id)
+            if run.row is not None and run.row.status == BLOCKED and self._would_go_on(run, now_ms):
+                yield RetryWorkflow(workflow_id=workflow_id)
+
+    def _would_go_on(self, run: CachedRun, now_ms: int) -> bool:
+        """Dry run; the execution is discarded afterwards."""
+        try:
+            events = decide(run, RetryWorkflow(workflow_id=run.workflow_id), now_ms).events
+        except Exception:
+            logger.exception("retrying a blocked run failed", workflow_id=run.workflow_id)
+            return False
+        finally:
+            run.forget()
+        if any(isinstance(event, WorkflowBlocked) for event in events):
+            return False
+        queues = {event.queue for event in events if isinstance(event, ActivityScheduled)}
+        return all(self._encoder.partitions(self._encoder.task_topic(queue)) is not None for queue in queues)

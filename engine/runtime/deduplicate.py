@@ -1,0 +1,41 @@
+"""Recognition of commands that took effect before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.engine.core.answers import accepted_reply
+from penstock.engine.core.catalogue import INPUTS
+from penstock.engine.core.decision import Decision
+from penstock.engine.core.messages import run_of_message
+from penstock.engine.core.rows import RunRow
+from penstock.engine.core.view import RowReader
+from penstock.schemas.records.run import StartWorkflow
+
+DEDUPLICATED = frozenset(kind for kind, rule in INPUTS.items() if rule.deduplicates)
+
+
+def repetition(rows: RowReader, row: RunRow | None, command: Any, now_ms: int) -> Decision | None:
+    """The decision about a command whose message took effect before; None for a new one, or another input.
+
+    `row`: header of the id's present run."""
+    if row is None or type(command) not in DEDUPLICATED or not command.message_id:
+        return None
+    run_id = _first_run(rows, row, command, now_ms)
+    if run_id is None:
+        return None
+    is_start = isinstance(command, StartWorkflow)
+    reply = accepted_reply(
+        command.workflow_id,
+        row,
+        command.message_id,
+        run_id=run_id,
+        existing=not is_start or run_id != command.message_id,
+    )
+    return Decision(run_id=run_id, ignored="this message took effect before", reply=reply)
+
+
+def _first_run(rows: RowReader, row: RunRow, command: Any, now_ms: int) -> str | None:
+    if isinstance(command, StartWorkflow) and command.message_id == row.run_id:
+        return row.run_id
+    return run_of_message(rows.get, now_ms, command.workflow_id, command.message_id)

@@ -1,0 +1,226 @@
+"""One input of a shard, from decision to layer.
+
+    deduplicate → decide → evolve → encode → merge
+
+A decision that cannot be sent is reduced, in this order: its run is BLOCKED without the requests that cannot be sent; a
+failure takes the place of a result that is too large; the input is refused. An error inside the engine blocks the run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from penstock.engine.core.catalogue import REQUESTS
+from penstock.engine.core.decide import TOO_LARGE, decide, substitute
+from penstock.engine.core.decision import Decision, Rejection, RetryActivity
+from penstock.engine.core.effects import add_effects
+from penstock.engine.core.evolve import begin, evolve, finish, keep_history
+from penstock.engine.core.keys import NEVER_MS
+from penstock.engine.core.machine import Cause, Effects
+from penstock.engine.core.statuses import BLOCKED, CLOSED
+from penstock.engine.runtime.deduplicate import repetition
+from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.overlay import Layer
+from penstock.engine.runtime.run_cache import CachedRun, RunCache
+from penstock.schemas.records.decisions import Listening, Trigger
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import InputIgnored, WorkflowBlocked, WorkflowFailed
+from penstock.topics.log import Record
+
+logger = structlog.get_logger(__name__)
+
+ATTEMPTS = 2
+TIMER = Trigger()
+"""Trigger of decisions that no record causes."""
+
+ENGINE_ERROR = Rejection(
+    "engine_error", "Deciding it failed with an error inside Penstock; the processor's log has the traceback."
+)
+_ENGINE_FAILED = WorkflowBlocked(reason=ENGINE_ERROR.reason, message=ENGINE_ERROR.message)
+
+Draft = list[Record] | WorkflowBlocked
+"""The records of a decision, or why they cannot be sent."""
+
+
+class Step:
+    """Decides the inputs of one shard into its open layer. `decided`: number of the shard's last decision.
+
+    `due_ms`: earliest due time that was merged since the caller last reset it."""
+
+    def __init__(self, runs: RunCache, encoder: Encoder) -> None:
+        self._runs, self._encoder = runs, encoder
+        self.decided = 0
+        self.due_ms = NEVER_MS
+
+    def process(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | None:
+        """Decide an input and merge what it causes. None if that failed; its run, if it has one, is BLOCKED then."""
+        for _ in range(ATTEMPTS):
+            found, failed = self._guarded(layer, input, trigger)
+            if not failed:
+                return found
+        if self.block(layer, input.workflow_id, _ENGINE_FAILED):
+            return self._guarded(layer, input, trigger)[0]  # a BLOCKED run only records its inputs
+        return None
+
+    def block(self, layer: Layer, workflow_id: str, problem: WorkflowBlocked) -> bool:
+        """Block the id's run if it is running; returns whether it was."""
+        run = self._runs.get(workflow_id)
+        if run.row is None or run.row.status in CLOSED or run.row.status == BLOCKED:
+            return False
+        decision = Decision(run_id=run.run_id, events=[problem])
+        draft = self._draft(run, decision, TIMER, layer.now_ms)
+        assert isinstance(draft, list), "a blocking event alone fits a record"
+        self._merge(layer, run, decision, draft)
+        return True
+
+    def _guarded(self, layer: Layer, input: Any, trigger: Trigger) -> tuple[Decision | None, bool]:
+        try:
+            return self._process(layer, input, trigger), False
+        except (Exception, SystemExit):  # user code may raise either where none is expected
+            logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
+            self._runs.evict(input.workflow_id)
+            return None, True
+
+    def _process(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | None:
+        decision, problem = self._try(layer, input, trigger)
+        if problem is None:
+            return decision
+        if isinstance(input, RetryActivity):
+            self.block(layer, input.workflow_id, problem)
+            return None
+        smaller = substitute(input)
+        if smaller is not None:
+            decision, problem = self._try(layer, smaller, trigger)
+            if problem is None:
+                return decision
+        return self._refuse(layer, input, trigger)
+
+    def _try(self, layer: Layer, input: Any, trigger: Trigger) -> tuple[Decision | None, WorkflowBlocked | None]:
+        """Decide and merge, if need be as BLOCKED; else nothing is changed and the problem returned."""
+        run = self._runs.get(input.workflow_id)
+        now_ms = layer.now_ms
+        decision = repetition(self._runs.reader, run.row, input, now_ms) or decide(run, input, now_ms)
+        if decision.ignored:
+            self._record_ignored(layer, run, decision, trigger)
+            return decision, None
+        draft = self._draft(run, decision, trigger, now_ms)
+        if isinstance(draft, WorkflowBlocked):
+            self._runs.evict(run.workflow_id)
+            reduced = _without_requests(decision, draft)
+            if reduced is None:
+                return None, draft
+            run, decision = self._runs.get(run.workflow_id), reduced
+            draft = self._draft(run, decision, trigger, now_ms)
+            if isinstance(draft, WorkflowBlocked):
+                self._runs.evict(run.workflow_id)
+                return None, draft
+        self._merge(layer, run, decision, draft)
+        return decision, None
+
+    def _draft(self, run: CachedRun, decision: Decision, trigger: Trigger, now_ms: int) -> Draft:
+        """Apply a decision to the run's savepoint and encode what it causes."""
+        found = Effects()
+        records: list[Record] = []
+        if decision.before is not None:
+            ended = Decision(run_id=decision.before.run_id, events=decision.before.events)
+            records += self._apply(found, run, ended, None, trigger, now_ms)
+        records += self._apply(found, run, decision, run.listening(), trigger, now_ms)
+        problem = self._encoder.missing_topic(found) if found.tasks else None
+        if problem is not None:
+            return problem
+        records += self._encoder.effects(run.workflow_id, found)
+        return self._encoder.too_large(records) or records
+
+    def _apply(
+        self,
+        found: Effects,
+        run: CachedRun,
+        decision: Decision,
+        listening: Listening | None,
+        trigger: Trigger,
+        now_ms: int,
+    ) -> list[Record]:
+        """Evolve one run by a decision's events, collect their effects, and encode them."""
+        cause = Cause(now_ms, trigger.message_id)
+        first = begin(run, decision.run_id, decision.events)
+        for event in decision.events:
+            evolve(run, event, cause)
+            add_effects(found, run, event, self._encoder.shard)
+        finish(run, 0 if decision.unnumbered else len(decision.events), listening)
+        parts = self._encoder.decision(
+            run.workflow_id,
+            decision.run_id,
+            decision.events,
+            first_sequence=0 if decision.unnumbered else first,
+            number=self.decided + 1,
+            now_ms=now_ms,
+            trigger=trigger,
+            listening=listening,
+        )
+        if not decision.unnumbered:
+            for sequence, record in parts:
+                keep_history(run, sequence, record.value or b"")
+        return [record for _, record in parts]
+
+    def _merge(self, layer: Layer, run: CachedRun, decision: Decision, records: list[Record]) -> None:
+        """Make the run's savepoint and the records part of the layer."""
+        self.decided += 1
+        self.due_ms = min(self.due_ms, run.due_ms)
+        run.due_ms = NEVER_MS
+        layer.writes.update(run.writes)
+        run.writes.clear()
+        layer.outputs.extend(records)
+        self._note_touched(layer, run)
+        _log_ending(run.workflow_id, decision.events[-1])
+
+    def _note_touched(self, layer: Layer, run: CachedRun) -> None:
+        layer.touched.add(run.workflow_id)
+        layer.decisions += 1
+        if run.row is None or run.row.status in CLOSED:
+            self._runs.evict(run.workflow_id)
+        elif run.row.status == BLOCKED:
+            run.forget()
+
+    def _record_ignored(self, layer: Layer, run: CachedRun, decision: Decision, trigger: Trigger) -> None:
+        """Record an input without effect; a timer of a run that no longer waits leaves no record."""
+        if trigger is TIMER:
+            return
+        self.decided += 1
+        event: Event = InputIgnored(record=trigger.message_id or trigger.topic, reason=decision.ignored)
+        for _, record in self._encoder.decision(
+            run.workflow_id,
+            decision.run_id,
+            [event],
+            first_sequence=0,
+            number=self.decided,
+            now_ms=layer.now_ms,
+            trigger=trigger,
+        ):
+            layer.outputs.append(record)
+        self._note_touched(layer, run)
+
+    def _refuse(self, layer: Layer, input: Any, trigger: Trigger) -> Decision:
+        run = self._runs.get(input.workflow_id)
+        rejection = Rejection("too_large", TOO_LARGE, run.run_id)
+        decision = Decision(run_id=run.run_id, ignored=TOO_LARGE, rejection=rejection)
+        self._record_ignored(layer, run, decision, trigger)
+        return decision
+
+
+def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision | None:
+    """The decision with its inputs alone, its run BLOCKED; None if no request is to blame."""
+    inputs = [event for event in decision.events if type(event) not in REQUESTS]
+    if len(inputs) == len(decision.events):
+        return None
+    return msgspec.structs.replace(decision, events=[*inputs, problem])
+
+
+def _log_ending(workflow_id: str, last: Any) -> None:
+    """Log a run that failed or was BLOCKED."""
+    if isinstance(last, WorkflowFailed):
+        logger.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
+    elif isinstance(last, WorkflowBlocked):
+        logger.warning("run blocked", workflow_id=workflow_id, reason=last.reason, message=last.message)

@@ -1,0 +1,60 @@
+"""Events of an activity."""
+
+from __future__ import annotations
+
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.values.failure import Failure
+from penstock.schemas.values.retry import RetryPolicy
+
+
+class ActivityScheduled(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code called an activity. A request.
+
+    `timeout_ms`: start-to-close of each attempt, 0 for none. `headers` are added to those of the run."""
+
+    sequence: int
+    activity: str
+    input: bytes
+    queue: str
+    timeout_ms: int = 0
+    retry: RetryPolicy = RetryPolicy()
+    headers: dict[str, str] = {}
+
+
+class ActivityAttemptFailed(Event, frozen=True, gc=False, kw_only=True):
+    """An attempt failed; the next one starts at `retry_ms` (epoch)."""
+
+    sequence: int
+    attempt: int
+    failure: Failure
+    retry_ms: int
+
+
+class ActivityRetried(Event, frozen=True, gc=False, kw_only=True):
+    """The delay was over: attempt `attempt` went to the task queue."""
+
+    sequence: int
+    attempt: int
+
+
+class ActivityCompleted(Event, frozen=True, gc=False, kw_only=True):
+    """An attempt returned `result` (JSON)."""
+
+    sequence: int
+    attempt: int
+    result: bytes
+    worker: str = ""
+
+
+class ActivityFailed(Event, frozen=True, gc=False, kw_only=True):
+    """The activity failed for good: no retries are left, or its error is not retryable."""
+
+    sequence: int
+    attempt: int
+    failure: Failure
+
+
+class ActivityCancelled(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code no longer waits for the activity; a later result is ignored. A request."""
+
+    sequence: int

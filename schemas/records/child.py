@@ -1,0 +1,61 @@
+"""Records of a child workflow, as its parent knows it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from penstock.schemas.records.kinds import Command, Event
+from penstock.schemas.values.failure import Failure
+
+
+class ResolveChild(Command, frozen=True, gc=False, kw_only=True):
+    """Report a child's end from the child's shard to the parent's.
+
+    `status`: `completed` | `failed` | `cancelled` | `terminated` | `rejected` (it never started). `failure`: null for
+    `completed`."""
+
+    FROM_SHARDS: ClassVar[bool] = True
+
+    run_id: str
+    sequence: int
+    child_workflow_id: str
+    child_run_id: str
+    status: str
+    result: bytes = b""
+    failure: Failure | None = None
+
+
+class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code called another workflow, which runs under `workflow_id` on that id's shard. A request.
+
+    `headers` are added to those of the run."""
+
+    sequence: int
+    workflow_type: str
+    workflow_id: str
+    input: bytes
+    headers: dict[str, str] = {}
+
+
+class ChildCompleted(Event, frozen=True, gc=False, kw_only=True):
+    """The child returned `result` (JSON)."""
+
+    sequence: int
+    child_run_id: str
+    result: bytes
+
+
+class ChildFailed(Event, frozen=True, gc=False, kw_only=True):
+    """The child failed, was cancelled or terminated, or never started; `status` as in ResolveChild."""
+
+    sequence: int
+    child_run_id: str
+    status: str
+    failure: Failure
+
+
+class ChildCancelRequested(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code no longer waits for the child, which is asked to stop. A request."""
+
+    sequence: int
+    workflow_id: str

@@ -1,0 +1,154 @@
+"""Records of a run as a whole: its start, its end, cancellation, blocking, and waiting for its result."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from penstock.schemas.records.kinds import Command, Event
+from penstock.schemas.values.failure import Failure
+from penstock.schemas.values.retry import RetryPolicy
+
+OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_existing"]
+"""What a start does with an id that already has a run."""
+
+
+class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
+    """Start a run.
+
+    `on_existing`, for an id that already has a run: `use_existing` joins it; `reject` refuses the start;
+    `restart_closed` starts a new run if the present one has closed and joins it otherwise; `terminate_existing`
+    terminates an open run and starts a new one. `run_timeout_ms` bounds one run and `execution_timeout_ms` a chain of
+    runs (0: no bound); `retry` restarts a failed run (null: never); all three are recorded and not yet enforced.
+    `headers` travel on to the run's activities and children."""
+
+    INTERNAL: ClassVar[frozenset[str]] = frozenset({"parent_workflow_id", "parent_run_id", "parent_sequence"})
+
+    workflow_type: str
+    input: bytes = b""
+    on_existing: OnExisting = "use_existing"
+    parent_workflow_id: str = ""
+    parent_run_id: str = ""
+    parent_sequence: int = 0
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    retry: RetryPolicy | None = None
+    headers: dict[str, str] = {}
+
+
+class CancelWorkflow(Command, frozen=True, gc=False, kw_only=True):
+    """Ask a run to stop: its code receives `CancelledError` and may clean up. Empty `run_id`: the present run."""
+
+    reason: str = ""
+    run_id: str = ""
+
+
+class TerminateWorkflow(Command, frozen=True, gc=False, kw_only=True):
+    """End a run at once, without running its code. Empty `run_id`: the present run."""
+
+    reason: str = ""
+    run_id: str = ""
+
+
+class RetryWorkflow(Command, frozen=True, gc=False, kw_only=True):
+    """Try a BLOCKED run again after its code or its topics were mended. Empty `run_id`: the present run."""
+
+    run_id: str = ""
+
+
+class AwaitResult(Command, frozen=True, gc=False, kw_only=True):
+    """Answer with RunClosed when the run closes, at once if it has closed. Empty `run_id`: the present run."""
+
+    run_id: str = ""
+
+
+class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
+    """The run began.
+
+    `seed`: source of the run's randomness, default child ids and idempotency keys; a forked run keeps it. `flags`
+    (engine logic), `python` (minor version) and `build` (of the processor's application) describe what replay must
+    repeat. `first_run_id` and `previous_run_id` name the chain of runs that this one continues, empty if it begins
+    one."""
+
+    workflow_type: str
+    version: int
+    input: bytes
+    message_id: str
+    seed: str
+    parent_workflow_id: str = ""
+    parent_run_id: str = ""
+    parent_sequence: int = 0
+    flags: int = 0
+    python: str = ""
+    build: str = ""
+    first_run_id: str = ""
+    previous_run_id: str = ""
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    retry: RetryPolicy | None = None
+    headers: dict[str, str] = {}
+
+
+class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code returned `result` (JSON). A request."""
+
+    result: bytes
+
+
+class WorkflowFailed(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code raised an exception. A request."""
+
+    failure: Failure
+
+
+class WorkflowCancelled(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code ended with the cancellation that was requested. A request."""
+
+    reason: str = ""
+
+
+class WorkflowTerminated(Event, frozen=True, gc=False, kw_only=True):
+    """The run was ended at once, by an operator, a terminated parent or a start that replaced it."""
+
+    reason: str = ""
+
+
+class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
+    """The run stopped until an operator, mended code or a new topic helps it; inputs are recorded meanwhile.
+
+    `reason`: `non_determinism` | `missing_topic` | `too_large` | `engine_error` | `unknown_type`. `message` says what
+    is wrong and what to do."""
+
+    reason: str
+    message: str
+
+
+class WorkflowUnblocked(Event, frozen=True, gc=False, kw_only=True):
+    """The run goes on; inputs recorded while it was BLOCKED reach its code now. `by`: an operator or the processor."""
+
+    by: str = ""
+
+
+class CancelRequested(Event, frozen=True, gc=False, kw_only=True):
+    """The run was asked to stop."""
+
+    reason: str = ""
+
+
+class ResultAwaited(Event, frozen=True, gc=False, kw_only=True):
+    """A caller waits for the run's end. On the topic `events` alone: it takes no number in the history."""
+
+    message_id: str
+    reply_to: int
+
+
+class StartJoined(Event, frozen=True, gc=False, kw_only=True):
+    """A start joined the run that the id already had; repeated, it will not start another. Unnumbered."""
+
+    message_id: str
+
+
+class InputIgnored(Event, frozen=True, gc=False, kw_only=True):
+    """An input had no effect. `record`: its message id, else its topic. Unnumbered."""
+
+    record: str
+    reason: str
