@@ -21,7 +21,8 @@ from structlog.typing import FilteringBoundLogger
 from penstock.schemas.errors import LogError, SettingsError, UnknownTopic
 from penstock.topics.catalogue import Topics, what_makes
 from penstock.topics.log import Log, Publisher
-from penstock.workers.activity.decorator import AnyActivity, check_queue
+from penstock.workers.activity.checks import check_queue
+from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.executor import Executor
 from penstock.workers.execution.outbox import Outbox
 from penstock.workers.execution.runner import Runner

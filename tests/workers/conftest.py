@@ -7,14 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.topics.embedded import EmbeddedLog
-from penstock.workers.activity import decorator as registry
+from penstock.workers.activity import decorator
+from penstock.workers.activity.registry import Registry
 from tests.workers.bench import Bench, SpyLog
 
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test declares its activities in a registry of its own."""
-    monkeypatch.setattr(registry, "_places", {})
+    monkeypatch.setattr(decorator, "_registry", Registry())
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from penstock.topics.log import TopicPartition
+from penstock.workers.activity import decorator
 from penstock.workers.activity.decorator import activity
-from penstock.workers.activity import decorator as registry
 from penstock.workers.intake.claims import from_text
 from tests.workers.bench import Bench, until
 
@@ -39,7 +39,7 @@ def test_partitions_are_shared_and_taken_over(bench: Bench) -> None:
 
         return activity(name="work")(work)
 
-    registry._places.clear()
+    decorator._registry.clear()
     first, second = work_as("a"), work_as("b")
     one = bench.worker(first, concurrency=2, name="a")
     for number in range(100):
