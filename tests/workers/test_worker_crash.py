@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.workers.half_done import tell, tell_of_what_was_taken_along
+from tests.workers.crash import tell, tell_of_what_was_taken_along
 
 
 def test_the_finished_half_is_not_run_again(tmp_path: Path) -> None:

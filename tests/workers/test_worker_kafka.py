@@ -13,7 +13,7 @@ from typing import Any
 from penstock.topics.connect import connect
 from penstock.workers.activity.decorator import activity
 from tests.workers.bench import Bench, SpyLog, until
-from tests.workers.half_done import tell, tell_of_what_was_taken_along
+from tests.workers.crash import tell, tell_of_what_was_taken_along
 
 
 def test_the_finished_half_is_not_run_again_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:

@@ -11,14 +11,17 @@ import pytest
 from penstock.topics.log import TopicPartition
 from penstock.workers.activity import decorator
 from penstock.workers.activity.decorator import activity
-from penstock.workers.intake.claims import from_text
+from penstock.workers.intake.claims import decode_claims
 from tests.workers.bench import Bench, until
 
 
 def await_move(bench: Bench) -> None:
     """Wait until partition 1, where something runs, was given up: its last commit marks what runs on."""
     commits = bench.log.commits
-    until(lambda: any(from_text(one.offset, one.metadata) for one in commits.get(at(bench), [])), "partition 1 to move")
+    until(
+        lambda: any(decode_claims(one.offset, one.metadata) for one in commits.get(at(bench), [])),
+        "partition 1 to move",
+    )
 
 
 def at(bench: Bench) -> TopicPartition:
@@ -165,7 +168,7 @@ def test_a_task_that_ended_while_its_partition_was_away_is_not_run_again(
     bench.put(*[bench.task(work, number) for number in range(20)])
     running = bench.worker(work)
     until(lambda: len(bench.values()) == 10, "the quick half")
-    (only,) = running._crew._consumers  # type: ignore[union-attr]
+    (only,) = running._runtime._consumers  # type: ignore[union-attr]
     original = only._round
     moved: list[int] = []
 
@@ -174,16 +177,16 @@ def test_a_task_that_ended_while_its_partition_was_away_is_not_run_again(
         held = list(only._partitions)
         only.released(held, lost=False)
         loops[0].call_soon_threadsafe(release.set)
-        until(lambda: len(only._settled) == 10, "the slow half to end in between")
-        moved.append(only._held)
+        until(lambda: len(only._acknowledged) == 10, "the slow half to end in between")
+        moved.append(only._capacity.tasks)
         only.granted(held)
 
     monkeypatch.setattr(only, "_round", take_and_give)
     until(lambda: bench.committed().watermark == 20, "the commit of everything")
     assert moved == [0]
     assert ran == Counter(dict.fromkeys(range(20), 1))
-    assert only._held == only._held_bytes == 0
-    assert not any(only._leftovers.values())
+    assert only._capacity.tasks == only._capacity.size_bytes == 0
+    assert len(only._retained) == 0
 
 
 def test_waiting_tasks_of_a_lost_partition_are_not_started(bench: Bench) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from penstock.topics.log import Record
-from penstock.workers.execution.outbox import TOGETHER_MAX, TOGETHER_S, Outbox
+from penstock.workers.execution.outbox import BATCH_RECORDS_MAX, LINGER_S, Outbox
 
 
 class Publisher:
@@ -37,7 +37,7 @@ def run(scene):
 
 
 def soon(outbox, told, number):
-    outbox.send_soon(record(number), lambda: told.append(number), lambda: told.append("too large"))
+    outbox.send_batched(record(number), lambda: told.append(number), lambda: told.append("too large"))
 
 
 def test_what_may_wait_leaves_together():
@@ -49,7 +49,7 @@ def test_what_may_wait_leaves_together():
         assert publisher.sent == []
         deadline = asyncio.get_running_loop().time() + 10
         while len(told) < 3 and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(TOGETHER_S)
+            await asyncio.sleep(LINGER_S)
         assert [sent.value for sent in publisher.sent] == [b"0", b"1", b"2"]
         assert told == [0, 1, 2]
 
@@ -60,9 +60,9 @@ def test_a_full_outbox_does_not_wait():
     """As many records as may travel together leave without waiting for the clock."""
 
     async def scene(publisher, outbox, told):
-        for number in range(TOGETHER_MAX):
+        for number in range(BATCH_RECORDS_MAX):
             soon(outbox, told, number)
-        assert len(publisher.sent) == TOGETHER_MAX
+        assert len(publisher.sent) == BATCH_RECORDS_MAX
 
     run(scene)
 
@@ -86,7 +86,7 @@ def test_what_cannot_wait_overtakes():
         soon(outbox, told, 1)
         outbox.send(record(2), lambda: told.append(2))
         assert [sent.value for sent in publisher.sent] == [b"2"]
-        outbox.send_waiting()
+        outbox.send_batch()
         assert [sent.value for sent in publisher.sent] == [b"2", b"1"]
 
     run(scene)

@@ -1,4 +1,4 @@
-"""What is an activity? (workers/activity.py, workers/policy.py)"""
+"""The `@activity` decorator, and activity calls (workers/activity/decorator.py)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import asyncio
 import gc
 import inspect
 import threading
-import types
 import warnings
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from penstock.schemas.errors import BadDuration, BadInput, BadName, NotInActivity
+from penstock.schemas.errors import BadInput
 from penstock.schemas.records.events import RetryPolicy
-from penstock.workers.activity.decorator import ActivityCall, ActivityDefinition, activity, find, registered
-from penstock.workers.activity.info import activity_info
+from penstock.workers.activity.decorator import ActivityCall, ActivityDefinition, activity
 
 
 class CardDeclined(Exception):
@@ -64,24 +60,6 @@ def test_parameters_are_kept_on_the_definition() -> None:
     assert charge.retry == RetryPolicy(retries_max=5, factor=3.0)
     assert charge.non_retryable == (CardDeclined,)
     assert charge.is_async
-
-
-def test_explicit_delays_repeat_the_last() -> None:
-    """`backoff` as a list gives those delays, the last of them repeated and never cut by the usual longest delay."""
-
-    @activity(retries=4, backoff=["100ms", 5, timedelta(minutes=10)])
-    def slow() -> None: ...
-
-    assert slow.retry == RetryPolicy(retries_max=4, delays_ms=(100, 5_000, 600_000), factor=1.0, delay_ms_max=600_000)
-
-
-def test_a_single_non_retryable_class_is_taken_as_one() -> None:
-    """`non_retryable=SomeError` means the tuple of it."""
-
-    @activity(non_retryable=CardDeclined)
-    def pay() -> None: ...
-
-    assert pay.non_retryable == (CardDeclined,)
 
 
 def test_a_call_carries_the_order() -> None:
@@ -202,101 +180,3 @@ def test_wrong_arguments_fail_at_the_call() -> None:
 
     with pytest.raises(BadInput):
         reserve("only one")  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"queue": "no blanks"}, BadName),
-        ({"queue": ""}, BadName),
-        ({"name": ""}, BadName),
-        ({"name": "two words"}, BadName),
-        ({"timeout": "soon"}, BadDuration),
-        ({"timeout": 0}, BadDuration),
-        ({"retries": -1}, BadInput),
-        ({"retries": True}, BadInput),
-        ({"retries": 1.5}, BadInput),
-        ({"backoff": 0.5}, BadInput),
-        ({"backoff": []}, BadInput),
-        ({"backoff": "1s"}, BadInput),
-        ({"backoff": ["soon"]}, BadDuration),
-        ({"priority": "urgent"}, BadInput),
-        ({"non_retryable": (CardDeclined, "CardDeclined")}, BadInput),
-        ({"non_retryable": 3}, BadInput),
-    ],
-)
-def test_options_without_meaning_are_refused_at_decoration(options: dict[str, Any], error: type[Exception]) -> None:
-    """A wrong option raises where the decorator stands, never later on a worker."""
-    with pytest.raises(error):
-        activity(**options)(lambda_free)
-
-
-def lambda_free() -> None: ...
-
-
-def _generator() -> Any:
-    yield 1
-
-
-async def _async_generator() -> Any:
-    yield 1
-
-
-def _star(*args: int) -> None: ...
-
-
-def _stars(**kwargs: int) -> None: ...
-
-
-class _Holder:
-    def method(self) -> None: ...
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [_generator, _async_generator, _star, _stars, _Holder.method, _Holder, len, 3],
-    ids=["generator", "async generator", "*args", "**kwargs", "method", "class", "built-in", "number"],
-)
-def test_what_cannot_be_an_activity_is_refused_with_a_sentence(fn: Any) -> None:
-    """Generators, `*args`, methods and what is no function raise BadInput at decoration."""
-    with pytest.raises(BadInput, match="."):
-        activity(fn)
-
-
-def test_a_lambda_needs_a_name() -> None:
-    """A lambda has no name of its own; with `name=` it is an activity like any other."""
-    with pytest.raises(BadName):
-        activity(lambda: 1)
-    assert activity(name="one")(lambda: 1).name == "one"
-
-
-def _declare(name: str, file: str, source: str = "def work() -> None: ...") -> Callable[[], None]:
-    """A function `work` as another module would declare it."""
-    other = types.ModuleType(name)
-    exec(compile(source, file, "exec"), other.__dict__)
-    return other.work  # type: ignore[no-any-return]
-
-
-def test_the_same_place_declared_again_replaces() -> None:
-    """A module that is loaded again replaces its activities, also when it is `__main__` the second time."""
-    first = activity(_declare("orders", "/app/orders.py"))
-    second = activity(_declare("__main__", "/app/orders.py"))
-    assert registered() == {"work": second}
-    assert registered()["work"] is not first
-
-
-def test_one_name_in_two_places_is_refused_naming_both() -> None:
-    """Two activities of one name raise BadName when asked for, not when their modules are imported."""
-    activity(_declare("orders", "/app/orders.py"))
-    activity(_declare("stock", "/app/stock.py"))
-    with pytest.raises(BadName, match=r"orders\.work.*stock\.work"):
-        registered()
-    with pytest.raises(BadName, match="/app/stock.py"):
-        find("work")
-    assert find("nothing") is None
-
-
-def test_activity_info_needs_an_activity() -> None:
-    """Outside of an activity on a worker there is nothing to tell."""
-    with pytest.raises(NotInActivity):
-        activity_info()

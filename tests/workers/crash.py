@@ -2,7 +2,7 @@
 
 As a program: a worker process that runs the stories' activity until it is killed.
 
-    python -m tests.workers.half_done URL NAMESPACE FOLDER NAME FINISHING…
+    python -m tests.workers.crash URL NAMESPACE FOLDER NAME FINISHING…
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _record(topic: str, task: ActivityTask) -> Record:
 def _start(
     url: str, namespace: str, folder: Path, name: str, finishing: list[int], processes: list[subprocess.Popen[bytes]]
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.workers.half_done", url, namespace, str(folder), name]
+    command = [sys.executable, "-m", "tests.workers.crash", url, namespace, str(folder), name]
     with (folder / f"{name}.out").open("wb") as output:
         process = subprocess.Popen(
             [*command, *map(str, finishing)],
