@@ -1,4 +1,4 @@
-"""Start, queues and end of a worker (workers/worker.py)."""
+"""Start, queues and stop of a worker (workers/worker.py)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.workers.bench import Bench, until
 
 
 def test_sync_and_async_activities_of_several_queues_run_together(bench: Bench) -> None:
-    """One worker serves all queues that its definitions name."""
+    """A worker serves all queues that its definitions name."""
 
     @activity
     async def plus(number: int) -> int:
@@ -37,8 +37,8 @@ def test_sync_and_async_activities_of_several_queues_run_together(bench: Bench) 
     assert Counter(bench.values()) == {b"11": 5, b"9": 5}
 
 
-def test_a_worker_told_its_queues_serves_only_those(bench: Bench) -> None:
-    """`queues=` narrows what is consumed; another queue's tasks stay where they are."""
+def test_a_worker_with_queues_serves_only_those(bench: Bench) -> None:
+    """`queues=` limits what is consumed; tasks of other queues are not run."""
 
     @activity
     async def work() -> int:
@@ -53,7 +53,7 @@ def test_a_worker_told_its_queues_serves_only_those(bench: Bench) -> None:
 
 
 def test_a_drained_worker_lets_its_activities_end(bench: Bench) -> None:
-    """`stop` takes nothing more, waits for what runs, publishes and commits it."""
+    """`stop` takes no more tasks, waits for the running ones, publishes and commits them."""
     started = threading.Event()
     ran: list[int] = []
 
@@ -74,7 +74,7 @@ def test_a_drained_worker_lets_its_activities_end(bench: Bench) -> None:
 
 
 def test_what_does_not_end_in_time_is_delivered_again(bench: Bench) -> None:
-    """After `drain_timeout_s` running activities are cancelled unreported, and the next worker runs them."""
+    """After `drain_timeout_s` running activities are cancelled without a result, and the next worker runs them."""
     seen: list[str] = []
     stuck = threading.Event()
 
@@ -108,7 +108,7 @@ def test_what_does_not_end_in_time_is_delivered_again(bench: Bench) -> None:
 
 
 def test_a_missing_topic_stops_the_start_with_the_remedy(bench: Bench) -> None:
-    """A queue without a topic is one sentence that names the topic and the command."""
+    """A queue without a topic raises UnknownTopic, which names the topic and the command that creates it."""
 
     @activity(queue="nowhere")
     async def work() -> None: ...
@@ -118,7 +118,7 @@ def test_a_missing_topic_stops_the_start_with_the_remedy(bench: Bench) -> None:
 
 
 def test_a_worker_without_work_is_refused() -> None:
-    """No definitions and no queues, no slots, or a queue that cannot be: one sentence each."""
+    """A worker without queues, with concurrency 0 or with an invalid queue name is refused."""
     log = EmbeddedLog(":memory:")
     with pytest.raises(SettingsError):
         Worker(log, Topics(), {})
@@ -129,7 +129,7 @@ def test_a_worker_without_work_is_refused() -> None:
     log.close()
 
 
-def test_run_ends_when_asked(bench: Bench) -> None:
+def test_run_ends_on_request(bench: Bench) -> None:
     """`run` blocks until `request_stop`, then drains and returns."""
 
     @activity
@@ -147,8 +147,8 @@ def test_run_ends_when_asked(bench: Bench) -> None:
     blocking.stop()
 
 
-def test_a_worker_that_cannot_go_on_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that waiting does not mend ends `run` with that very error."""
+def test_a_worker_that_cannot_go_on_raises_the_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that a retry does not resolve ends `run` with that error."""
 
     @activity
     async def work() -> None: ...

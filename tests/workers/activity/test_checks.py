@@ -15,7 +15,7 @@ class CardDeclined(Exception):
 
 
 def test_a_single_non_retryable_class_is_taken_as_one() -> None:
-    """`non_retryable=SomeError` means the tuple of it."""
+    """`non_retryable=SomeError` is equivalent to a tuple of that class."""
 
     @activity(non_retryable=CardDeclined)
     def pay() -> None: ...
@@ -44,13 +44,13 @@ def test_a_single_non_retryable_class_is_taken_as_one() -> None:
         ({"non_retryable": 3}, BadInput),
     ],
 )
-def test_options_without_meaning_are_refused_at_decoration(options: dict[str, Any], error: type[Exception]) -> None:
-    """A wrong option raises where the decorator stands, never later on a worker."""
+def test_invalid_options_are_refused_at_decoration(options: dict[str, Any], error: type[Exception]) -> None:
+    """An invalid option raises at decoration, not later on a worker."""
     with pytest.raises(error):
-        activity(**options)(lambda_free)
+        activity(**options)(_plain)
 
 
-def lambda_free() -> None: ...
+def _plain() -> None: ...
 
 
 def _generator() -> Any:
@@ -76,14 +76,14 @@ class _Holder:
     [_generator, _async_generator, _star, _stars, _Holder.method, _Holder, len, 3],
     ids=["generator", "async generator", "*args", "**kwargs", "method", "class", "built-in", "number"],
 )
-def test_what_cannot_be_an_activity_is_refused_with_a_sentence(fn: Any) -> None:
-    """Generators, `*args`, methods and what is no function raise BadInput at decoration."""
+def test_what_cannot_be_an_activity_is_refused(fn: Any) -> None:
+    """Generators, `*args`, methods and objects other than functions raise BadInput at decoration."""
     with pytest.raises(BadInput, match="."):
         activity(fn)
 
 
 def test_a_lambda_needs_a_name() -> None:
-    """A lambda has no name of its own; with `name=` it is an activity like any other."""
+    """A lambda is refused without `name=`, and accepted with it."""
     with pytest.raises(BadName):
         activity(lambda: 1)
     assert activity(name="one")(lambda: 1).name == "one"

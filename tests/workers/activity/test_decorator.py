@@ -20,8 +20,8 @@ class CardDeclined(Exception):
     pass
 
 
-def test_bare_decorator_keeps_the_function_and_its_looks() -> None:
-    """`@activity` without parentheses names the activity after its function and keeps doc, name and signature."""
+def test_bare_decorator_keeps_the_function_and_its_metadata() -> None:
+    """`@activity` without options names the activity after its function and keeps doc, name and signature."""
 
     @activity
     def reserve(order_id: str, sku: str) -> str:
@@ -37,7 +37,7 @@ def test_bare_decorator_keeps_the_function_and_its_looks() -> None:
 
 
 def test_parameters_are_kept_on_the_definition() -> None:
-    """Every option of the decorator can be read from the definition."""
+    """The definition has every option of the decorator."""
 
     @activity(
         name="charge-card",
@@ -62,8 +62,8 @@ def test_parameters_are_kept_on_the_definition() -> None:
     assert charge.is_async
 
 
-def test_a_call_carries_the_order() -> None:
-    """A call's order holds the activity's name, the encoded input and the options."""
+def test_a_call_has_input_and_options() -> None:
+    """The event that a call is recorded as holds the activity's name, the encoded input and the options."""
 
     @activity(timeout="10s", queue="stock")
     def reserve(order_id: str, sku: str = "apple") -> str:
@@ -71,13 +71,13 @@ def test_a_call_carries_the_order() -> None:
 
     call = reserve("o-1", sku="pear")
     call.claim()
-    order = call.order(7, "w", "r")
-    assert (order.sequence, order.activity, order.queue, order.timeout_ms) == (7, "reserve", "stock", 10_000)
-    assert reserve.signature.decode(order.input) == ("o-1", "pear")
+    event = call.order(7, "w", "r")
+    assert (event.sequence, event.activity, event.queue, event.timeout_ms) == (7, "reserve", "stock", 10_000)
+    assert reserve.signature.decode(event.input) == ("o-1", "pear")
 
 
 def test_options_change_a_copy() -> None:
-    """`.options` gives a new call with what was named changed, and the first call needs no awaiting any more."""
+    """`.options` returns a new call with the given options changed, and the first call need not be awaited any more."""
 
     @activity(timeout="10s", retries=2, backoff=3.0)
     def reserve(sku: str) -> str:
@@ -86,16 +86,16 @@ def test_options_change_a_copy() -> None:
     call = reserve("a")
     changed = call.options(timeout=None, retries=None, queue="other").options(backoff=["2s"])
     changed.claim()
-    order = changed.order(1, "w", "r")
+    event = changed.order(1, "w", "r")
     assert isinstance(changed, ActivityCall)
-    assert (order.timeout_ms, order.queue, order.retry.retries_max) == (0, "other", -1)
-    assert (order.retry.delays_ms, order.retry.factor) == ((2_000,), 1.0)
+    assert (event.timeout_ms, event.queue, event.retry.retries_max) == (0, "other", -1)
+    assert (event.retry.delays_ms, event.retry.factor) == ((2_000,), 1.0)
     assert (call.timeout_ms, call.queue, call.retry.retries_max) == (10_000, "default", 2)
     assert changed.made_at == call.made_at
 
 
 def test_a_call_names_the_line_that_made_it() -> None:
-    """`made_at` is the user's line, also after `.options`."""
+    """`made_at` is the line in user code that made the call, also after `.options`."""
 
     @activity
     def reserve(sku: str) -> str:
@@ -108,7 +108,7 @@ def test_a_call_names_the_line_that_made_it() -> None:
 
 
 def test_a_dropped_call_warns_and_names_its_line() -> None:
-    """A call never awaited says so, once, however often its options were changed."""
+    """A call that is never awaited warns once, however often its options were changed."""
 
     @activity
     def reserve(sku: str) -> str:
@@ -127,7 +127,7 @@ async def _await(call: Any) -> Any:
 
 
 def test_awaiting_outside_of_a_workflow_runs_async_activities_here() -> None:
-    """Outside of a workflow an async activity runs on the very loop that awaits it."""
+    """Outside of a workflow an async activity runs on the loop that awaits it."""
 
     @activity
     async def where() -> int:
@@ -147,7 +147,7 @@ def test_awaiting_outside_of_a_workflow_runs_sync_activities_in_a_thread() -> No
 
 
 def test_outside_of_a_workflow_values_are_handed_over_as_they_are() -> None:
-    """Nothing is encoded on the way in or out: identity is kept."""
+    """Outside of a workflow arguments and results are not encoded, so they keep their identity."""
     seen: list[Any] = []
 
     @activity
@@ -161,7 +161,7 @@ def test_outside_of_a_workflow_values_are_handed_over_as_they_are() -> None:
 
 
 def test_an_activity_raises_its_own_error_outside_of_a_workflow() -> None:
-    """Outside of a workflow nothing wraps the activity's exception."""
+    """Outside of a workflow the activity's exception is raised unwrapped."""
 
     @activity
     def pay() -> None:
@@ -172,7 +172,7 @@ def test_an_activity_raises_its_own_error_outside_of_a_workflow() -> None:
 
 
 def test_wrong_arguments_fail_at_the_call() -> None:
-    """Arguments that the function does not take raise BadInput where they are given."""
+    """Arguments that do not fit the signature raise BadInput at the call."""
 
     @activity
     def reserve(order_id: str, sku: str) -> str:

@@ -14,14 +14,14 @@ from tests.workers.execution.executor_bench import Bench, task_of
 
 
 def test_activity_info_needs_an_activity() -> None:
-    """Outside of an activity on a worker there is nothing to tell."""
+    """`activity_info()` raises NotInActivity outside of an activity run by a worker."""
     with pytest.raises(NotInActivity):
         activity_info()
 
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_an_activity_knows_its_attempt(sync: bool) -> None:
-    """`activity_info()` tells ids, attempt, queue, idempotency key and an aware deadline, in threads too."""
+    """`activity_info()` returns ids, attempt, queue, idempotency key and an aware deadline, also in threads."""
     infos: list[ActivityInfo] = []
 
     def work() -> None:

@@ -9,7 +9,7 @@ from penstock.workers.activity.decorator import activity
 
 
 def test_explicit_delays_repeat_the_last() -> None:
-    """`backoff` as a list gives those delays, the last of them repeated and never cut by the usual longest delay."""
+    """`backoff` as a list sets those delays, the last repeated and not limited by the default longest delay."""
 
     @activity(retries=4, backoff=["100ms", 5, timedelta(minutes=10)])
     def slow() -> None: ...

@@ -12,14 +12,14 @@ from penstock.workers.activity.decorator import activity, find, registered
 
 
 def _declare(name: str, file: str, source: str = "def work() -> None: ...") -> Callable[[], None]:
-    """A function `work` as another module would declare it."""
+    """Return a function `work` as another module would declare it."""
     other = types.ModuleType(name)
     exec(compile(source, file, "exec"), other.__dict__)
     return other.work  # type: ignore[no-any-return]
 
 
 def test_the_same_place_declared_again_replaces() -> None:
-    """A module that is loaded again replaces its activities, also when it is `__main__` the second time."""
+    """A module that is loaded again replaces its activities, also if it is `__main__` the second time."""
     first = activity(_declare("orders", "/app/orders.py"))
     second = activity(_declare("__main__", "/app/orders.py"))
     assert registered() == {"work": second}
@@ -27,7 +27,7 @@ def test_the_same_place_declared_again_replaces() -> None:
 
 
 def test_one_name_in_two_places_is_refused_naming_both() -> None:
-    """Two activities of one name raise BadName when asked for, not when their modules are imported."""
+    """Two activities of one name raise BadName when they are looked up, not when their modules are imported."""
     activity(_declare("orders", "/app/orders.py"))
     activity(_declare("stock", "/app/stock.py"))
     with pytest.raises(BadName, match=r"orders\.work.*stock\.work"):

@@ -29,7 +29,7 @@ def task_of(definition: AnyActivity, *args: Any, timeout_ms: int = 0, attempt: i
 
 
 class Bench:
-    """Runs tasks on a fresh executor, and keeps what it told."""
+    """Runs tasks on a new executor, and keeps their results."""
 
     def __init__(self, *definitions: AnyActivity, threads: int = 2, result_bytes_max: int = 1_000) -> None:
         self.definitions = {definition.name: definition for definition in definitions}
@@ -40,7 +40,7 @@ class Bench:
         self.executor: Executor
 
     def run(self, *tasks: ActivityTask, meanwhile: Callable[[], Any] | None = None) -> list[Result]:
-        """The results of the tasks, once all have ended."""
+        """Return the results of the tasks, once all have ended."""
         asyncio.run(asyncio.wait_for(self._run(tasks, meanwhile), 20))
         return self.results
 

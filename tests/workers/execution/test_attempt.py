@@ -30,7 +30,7 @@ def test_an_async_activity_completes() -> None:
 
 
 def test_a_sync_activity_completes_in_a_thread() -> None:
-    """A sync activity runs in a thread of its own pool and its value is told like any other."""
+    """A sync activity runs in a thread of the pool, and its value becomes a TaskCompleted."""
 
     @activity
     def where() -> str:
@@ -42,7 +42,7 @@ def test_a_sync_activity_completes_in_a_thread() -> None:
 
 
 def test_an_async_timeout_cancels_the_activity() -> None:
-    """An async activity beyond its time sees CancelledError, may clean up, and is told as a timeout."""
+    """An async activity that exceeds its timeout is cancelled, may clean up, and is reported as a timeout."""
     seen: list[str] = []
 
     @activity
@@ -60,7 +60,7 @@ def test_an_async_timeout_cancels_the_activity() -> None:
 
 
 def test_swallowing_the_cancellation_does_not_undo_a_timeout() -> None:
-    """An async activity that catches its cancellation and returns is a timeout all the same."""
+    """An async activity that catches its cancellation and returns is still reported as a timeout."""
 
     @activity
     async def stubborn() -> str:
@@ -73,8 +73,8 @@ def test_swallowing_the_cancellation_does_not_undo_a_timeout() -> None:
     assert failure_of(one(stubborn, timeout_ms=20)).kind == "timeout"
 
 
-def test_an_async_activity_that_will_not_end_is_told_after_a_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout is told even though cleaning up takes for ever; the slot stays taken until it ends."""
+def test_a_timeout_is_reported_after_a_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout is reported although cleaning up does not end; the attempt counts as running until it does."""
     monkeypatch.setattr(module, "CANCEL_GRACE_S", 0.05)
     release = asyncio.Event()
 
@@ -86,21 +86,21 @@ def test_an_async_activity_that_will_not_end_is_told_after_a_grace(monkeypatch: 
             await release.wait()
 
     bench = Bench(endless)
-    told_before_end: list[tuple[int, int]] = []
+    seen_before_end: list[tuple[int, int]] = []
 
     async def meanwhile() -> None:
         while not bench.results:
             await asyncio.sleep(0.005)
-        told_before_end.append((bench.executor.running, bench.ended))
+        seen_before_end.append((bench.executor.running, bench.ended))
         release.set()
 
     (result,) = bench.run(task_of(endless, timeout_ms=10), meanwhile=meanwhile)
     assert failure_of(result).kind == "timeout"
-    assert told_before_end == [(1, 0)]
+    assert seen_before_end == [(1, 0)]
 
 
-def test_a_sync_timeout_is_told_at_once_and_its_late_result_dropped() -> None:
-    """A thread cannot be stopped: its timeout is told, its slot stays taken, and what it returns late is dropped."""
+def test_a_sync_timeout_is_reported_at_once_and_its_late_result_dropped() -> None:
+    """A sync timeout is reported while its thread goes on and stays occupied, and the late value is dropped."""
     release = threading.Event()
 
     @activity
@@ -124,8 +124,8 @@ def test_a_sync_timeout_is_told_at_once_and_its_late_result_dropped() -> None:
     assert bench.threads.free == 1
 
 
-def test_an_activity_within_its_time_is_left_alone() -> None:
-    """A timeout that was not reached changes nothing, for sync and for async ones."""
+def test_an_activity_within_its_timeout_completes() -> None:
+    """Sync and async activities that end within their timeout complete."""
 
     @activity
     async def quick() -> int:
@@ -140,7 +140,7 @@ def test_an_activity_within_its_time_is_left_alone() -> None:
 
 
 def test_an_activity_that_cancels_itself_failed() -> None:
-    """CancelledError that nobody asked for is an error like any other, and retryable."""
+    """A CancelledError raised by the activity itself is a retryable failure."""
 
     @activity
     async def odd() -> None:
@@ -154,7 +154,7 @@ def test_an_activity_that_cancels_itself_failed() -> None:
 @pytest.mark.parametrize("sync", [True, False])
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopIteration, GeneratorExit])
 def test_exceptions_that_end_programs_end_one_attempt(sync: bool, error: type[BaseException]) -> None:
-    """`sys.exit()` and its like inside an activity fail that attempt, never the worker."""
+    """`sys.exit()` and the like inside an activity fail that attempt and not the worker."""
 
     def work() -> None:
         raise error
@@ -176,7 +176,7 @@ def test_exceptions_that_end_programs_end_one_attempt(sync: bool, error: type[Ba
 
 
 def test_attempts_do_not_share_their_context() -> None:
-    """What one activity sets in its context no other sees."""
+    """Context variables set by one attempt are not visible to another."""
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 
     @activity
@@ -190,7 +190,7 @@ def test_attempts_do_not_share_their_context() -> None:
 
 
 def test_lines_of_an_activity_carry_its_ids() -> None:
-    """structlog's context variables hold the ids while an activity runs, and not around it."""
+    """structlog's context variables hold the ids while an activity runs, and not before or after."""
     seen: list[dict[str, Any]] = []
 
     @activity

@@ -1,4 +1,4 @@
-"""Steps of a task before its activity is called, and the end of all (workers/execution/executor.py)."""
+"""Finding and binding of tasks, and abandoned attempts (workers/execution/executor.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.workers.execution.executor_bench import Bench, failure_of, task_of
 
 
 def test_wrong_input_is_not_retried() -> None:
-    """Input that does not fit the declared types fails for good, in words, without running the activity."""
+    """Input that does not fit the declared types is a non-retryable BadInput, and the activity is not called."""
     ran = []
 
     @activity
@@ -31,7 +31,7 @@ def test_wrong_input_is_not_retried() -> None:
 
 
 def test_an_unknown_activity_is_retried_elsewhere() -> None:
-    """A worker without the activity says which it has; the failure is retryable, for another worker may know it."""
+    """A task for an unknown activity is a retryable failure that names the activities of this worker."""
 
     @activity
     async def known() -> None: ...
@@ -46,8 +46,8 @@ def test_an_unknown_activity_is_retried_elsewhere() -> None:
     assert "it has: known" in failure.message
 
 
-def test_what_is_abandoned_is_not_a_failure() -> None:
-    """A drained worker cancels what still runs and reports nothing: the tasks are delivered again."""
+def test_an_abandoned_attempt_is_not_reported() -> None:
+    """`abandon` cancels the running attempts without a result, so that their tasks are delivered again."""
     release = threading.Event()
 
     @activity

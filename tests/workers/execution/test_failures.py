@@ -19,7 +19,7 @@ class CardDeclined(Exception):
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_an_exception_becomes_a_readable_failure(sync: bool) -> None:
-    """Type, message, causes and the user's own traceback are told; the worker's own frames are not."""
+    """A failure has type, message, causes and the traceback of user code, without the worker's own frames."""
 
     def work() -> None:
         try:
@@ -36,23 +36,25 @@ def test_an_exception_becomes_a_readable_failure(sync: bool) -> None:
     assert [(cause.type, cause.message[:7]) for cause in failure.causes] == [("ValueError", "invalid")]
     assert "in work" in failure.traceback
     assert '/executor.py"' not in failure.traceback
+    assert '/attempt.py"' not in failure.traceback
     assert '/threads.py"' not in failure.traceback
 
 
 @pytest.mark.parametrize("sync", [True, False])
-def test_the_workers_own_frames_are_never_told(sync: bool) -> None:
-    """Where no frame is user code, those of Penstock's code that the worker called are told, not the worker's own."""
+def test_the_workers_own_frames_are_omitted(sync: bool) -> None:
+    """If no frame is user code, the traceback has the frames of Penstock's code that the worker called, not its own."""
     scope: dict[str, Any] = {"__name__": "penstock.made_up"}
     exec("def work(): raise LookupError('inside')\nasync def work_async(): work()", scope)
     definition: AnyActivity = activity(name="inside")(scope["work" if sync else "work_async"])
-    told = failure_of(one(definition)).traceback
-    assert "in work" in told
-    assert '/executor.py"' not in told
-    assert '/threads.py"' not in told
+    traceback = failure_of(one(definition)).traceback
+    assert "in work" in traceback
+    assert '/executor.py"' not in traceback
+    assert '/attempt.py"' not in traceback
+    assert '/threads.py"' not in traceback
 
 
 def test_members_of_a_group_are_causes() -> None:
-    """What failed in an activity's TaskGroup is named in its failure."""
+    """The exceptions of an activity's TaskGroup are causes of its failure."""
 
     async def decline() -> None:
         raise CardDeclined("no funds")

@@ -27,7 +27,7 @@ class CardStolen(CardDeclined):
     ("error", "expected"), [(CardDeclined, True), (CardStolen, True), (TimeoutError, False), (OSError, False)]
 )
 def test_non_retryable_is_judged_by_class(error: type[Exception], expected: bool) -> None:
-    """An instance of a listed class, or of a subclass, is not worth another attempt."""
+    """An instance of a listed class, or of a subclass, is a non-retryable failure."""
 
     @activity(non_retryable=(CardDeclined,))
     async def pay() -> None:
@@ -46,8 +46,8 @@ def test_a_timeout_can_be_declared_not_retryable() -> None:
     assert failure_of(one(slow, timeout_ms=10)).non_retryable
 
 
-def test_a_value_that_cannot_be_encoded_fails_for_good() -> None:
-    """A result without a JSON form names the activity and is not retried."""
+def test_a_value_that_cannot_be_encoded_is_not_retried() -> None:
+    """A value without a JSON form is a non-retryable failure that names the activity and the type."""
 
     @activity
     async def broken() -> Any:
@@ -59,8 +59,8 @@ def test_a_value_that_cannot_be_encoded_fails_for_good() -> None:
     assert "object" in failure.message
 
 
-def test_a_value_that_is_too_large_fails_for_good() -> None:
-    """A result over the limit names size and limit and is not retried; one at the limit passes."""
+def test_a_value_that_is_too_large_is_not_retried() -> None:
+    """A result over the limit is a non-retryable failure that names size and limit; one at the limit passes."""
 
     @activity
     async def text(length: int) -> str:
@@ -77,13 +77,13 @@ def test_a_value_that_is_too_large_fails_for_good() -> None:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[Any]]:
-    caplog.set_level(logging.DEBUG)  # another test may have routed structlog through logging, which then decides
+    caplog.set_level(logging.DEBUG)  # another test may have routed structlog through logging, whose level then applies
     with capture_logs() as captured:
         yield captured
 
 
 def test_failures_are_logged_with_their_ids(lines: list[Any]) -> None:
-    """A failure is one warning with workflow id, run id, activity and attempt; a completion is a debug line."""
+    """A failure logs one warning with workflow id, run id, activity and attempt; a completion logs a debug line."""
 
     @activity
     async def fine() -> None: ...

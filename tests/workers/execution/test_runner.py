@@ -13,7 +13,7 @@ from tests.workers.bench import SHARDS, Bench, until
 
 
 def test_tasks_become_results_on_their_shards(bench: Bench) -> None:
-    """Each task's result lies on the partition that the task names, keyed by workflow id, with the worker's name."""
+    """Each task's result is on the partition that the task names, keyed by workflow id, with the worker's name."""
 
     @activity
     async def double(number: int) -> int:
@@ -39,7 +39,7 @@ def test_tasks_become_results_on_their_shards(bench: Bench) -> None:
 
 
 def test_never_more_than_concurrency_at_once(bench: Bench) -> None:
-    """However many tasks wait, at most `concurrency` run together, and they all get their turn."""
+    """At most `concurrency` tasks run at once, and all waiting tasks are run."""
     now = peak = 0
 
     @activity
@@ -56,8 +56,8 @@ def test_never_more_than_concurrency_at_once(bench: Bench) -> None:
     assert peak == 7
 
 
-def test_waiting_sync_activities_do_not_hold_up_async_ones(bench: Bench) -> None:
-    """Sync tasks that wait for a thread take no slot: async tasks behind them run."""
+def test_waiting_sync_activities_do_not_delay_async_ones(bench: Bench) -> None:
+    """Sync tasks that wait for a thread do not count as running, so async tasks behind them run."""
     release = threading.Event()
 
     @activity
@@ -78,7 +78,7 @@ def test_waiting_sync_activities_do_not_hold_up_async_ones(bench: Bench) -> None
 
 
 def test_a_result_that_the_log_refuses_as_too_large_becomes_a_failure(bench: Bench) -> None:
-    """Where the topic takes less than the worker allows, the attempt fails for good instead of hanging."""
+    """A result that the topic refuses as too large becomes a non-retryable failure."""
 
     @activity
     async def work() -> int:
@@ -94,7 +94,7 @@ def test_a_result_that_the_log_refuses_as_too_large_becomes_a_failure(bench: Ben
 
 
 def test_a_deep_backlog_of_failing_tasks_does_not_nest(bench: Bench) -> None:
-    """Thousands of tasks that fail before they run are answered one after the other."""
+    """Thousands of tasks that fail before they run are reported without recursion."""
 
     @activity
     async def work(number: int) -> int:
@@ -106,8 +106,8 @@ def test_a_deep_backlog_of_failing_tasks_does_not_nest(bench: Bench) -> None:
     assert all(isinstance(result, TaskFailed) for result in results)
 
 
-def test_attempts_of_one_activity_have_one_idempotency_key(bench: Bench) -> None:
-    """The token of a result is the task's own, attempt by attempt."""
+def test_results_have_the_token_of_their_task(bench: Bench) -> None:
+    """The results of two attempts have the run, sequence and attempt of their tasks."""
 
     @activity
     async def work() -> None: ...

@@ -11,7 +11,7 @@ from tests.workers.execution.executor_bench import Bench, task_of
 
 
 def test_threads_are_bounded_and_reused() -> None:
-    """Never more threads than allowed work at once, and idle ones are used again."""
+    """At most `threads` jobs run at once, and idle threads are used again."""
     names: set[str] = set()
     peak, now, lock = 0, 0, threading.Lock()
 
@@ -33,7 +33,7 @@ def test_threads_are_bounded_and_reused() -> None:
 
 
 def test_no_thread_keeps_a_program_from_ending() -> None:
-    """A stuck sync activity does not hold up the end of the process."""
+    """A stuck sync activity does not delay the end of the process."""
     import subprocess
 
     program = (

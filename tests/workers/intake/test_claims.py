@@ -11,7 +11,7 @@ from penstock.workers.intake.progress import METADATA_BYTES_MAX, Progress, to_me
 
 
 def test_claims_survive_a_commit() -> None:
-    """Marks are read back as they were written, whatever is done beside them, within half of the metadata."""
+    """Claims are decoded as they were encoded, beside finished offsets, within half of the metadata."""
     chance = random.Random(20261125)
     for _ in range(300):
         watermark = chance.randrange(1_000_000)
@@ -29,24 +29,24 @@ def test_claims_survive_a_commit() -> None:
 
 
 def test_claims_that_do_not_fit_are_left_out() -> None:
-    """Of more claims than a commit can hold some are told, and nothing is unreadable."""
+    """Of more claims than a commit can hold some are kept, and all of those are readable."""
     claims = [Claim(f"worker-{number}", {0: number}, tuple(range(number, 40_000, 97))) for number in range(9)]
     text = encode_claims(0, claims)
     assert 0 < len(text) <= CLAIMS_CHARACTERS_MAX
-    told = decode_claims(0, text)
-    assert told
-    for read, written in zip(told, claims, strict=False):
+    kept = decode_claims(0, text)
+    assert kept
+    for read, written in zip(kept, claims, strict=False):
         assert set(read.offsets) <= set(written.offsets)
 
 
 @pytest.mark.parametrize("text", ["", " ", " x", " x,1:2", " x,1,r", " x,a:b,r", " ,,", "rzz x,1:2,~~~"])
 def test_unreadable_claims_count_as_none(text: str) -> None:
-    """What nobody of ours wrote claims nothing."""
+    """Unreadable text decodes to no claimed offset."""
     assert [claim.offsets for claim in decode_claims(0, text) if claim.offsets] == []
 
 
 def test_finished_offsets_are_read_beside_claims() -> None:
-    """Marks in a commit's metadata leave what is done as it was."""
+    """Claims in a commit's metadata do not change the finished offsets."""
     progress = Progress(0)
     for offset in range(6):
         progress.delivered(offset)

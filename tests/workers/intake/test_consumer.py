@@ -19,8 +19,8 @@ from penstock.workers.intake import capacity, consumer
 from tests.workers.bench import Bench, until
 
 
-def test_no_more_is_held_than_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With everything stuck, a worker takes its prefetch and no more, and goes on when there is room again."""
+def test_no_more_than_held_max_is_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While all activities are stuck a worker fetches up to its bound, and goes on when there is room again."""
     monkeypatch.setattr(worker, "PREFETCH_MIN", 10)
     release = asyncio.Event()
     held: list[int] = []
@@ -49,7 +49,7 @@ def test_no_more_is_held_than_told(bench: Bench, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_bytes_held_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large inputs fill a worker before their number does."""
+    """Large inputs reach the bound on bytes before the bound on tasks."""
     monkeypatch.setattr(capacity, "HELD_BYTES_MAX", 50_000)
     monkeypatch.setattr(consumer, "POLL_RECORDS_MAX", 2)
     started: list[int] = []
@@ -70,7 +70,7 @@ def test_the_bytes_held_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatc
 
 
 def test_finished_tasks_are_committed_soon_and_out_of_order(bench: Bench) -> None:
-    """What is done and acknowledged is committed within moments, though an earlier task still runs."""
+    """Acknowledged tasks are committed soon, although an earlier task still runs."""
     release = threading.Event()
 
     @activity
@@ -90,7 +90,7 @@ def test_finished_tasks_are_committed_soon_and_out_of_order(bench: Bench) -> Non
 
 
 def test_nothing_is_committed_before_its_result_is_acknowledged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result that the log refuses is sent again, and its task counts as done only once the log has it."""
+    """A result that the log refuses is sent again, and its task is done only once the result is acknowledged."""
     monkeypatch.setattr(outbox, "RESEND_DELAY_S", 1.0)
 
     @activity
@@ -108,9 +108,9 @@ def test_nothing_is_committed_before_its_result_is_acknowledged(bench: Bench, mo
     until(lambda: bench.committed().watermark == 1, "the commit")
 
 
-@pytest.mark.parametrize("error", [LogUnavailable("away"), Fenced("moved on")])
-def test_a_failed_commit_is_made_up_for(bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that fails once neither stops the worker nor is forgotten."""
+@pytest.mark.parametrize("error", [LogUnavailable("no broker answers"), Fenced("generation is stale")])
+def test_a_failed_commit_is_repeated(bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that fails once does not stop the worker, and is made later."""
     monkeypatch.setattr(consumer, "RETRY_DELAY_S", 0.05)
 
     @activity
@@ -140,7 +140,7 @@ def test_a_failed_commit_is_made_up_for(bench: Bench, error: Exception, monkeypa
     ids=["empty", "text", "unknown schema", "no task"],
 )
 def test_an_undecodable_task_becomes_a_dead_letter(bench: Bench, value: bytes) -> None:
-    """Bytes that are no task go to the dead letters whole, with where they lay; their neighbours run."""
+    """A record that is not a task becomes a dead letter with its bytes and position; the tasks beside it run."""
 
     @activity
     async def work() -> int:
@@ -158,7 +158,7 @@ def test_an_undecodable_task_becomes_a_dead_letter(bench: Bench, value: bytes) -
     assert f"{topic}[1]@1" in letter.message
 
 
-def test_expired_tasks_are_passed_over(bench: Bench) -> None:
+def test_expired_tasks_are_skipped(bench: Bench) -> None:
     """Tasks deleted before they were run are skipped; later ones run."""
 
     @activity

@@ -12,28 +12,28 @@ from penstock.topics.log import Record, TopicSpec
 from penstock.workers.intake import handover as handover_module
 from penstock.workers.intake.claims import Claim
 from penstock.workers.intake.handover import Handover
-from penstock.workers.intake.partition import HeldTask, Partition
-from penstock.workers.intake.progress import Progress
+from penstock.workers.intake.partition import HeldTask
+from tests.workers.intake.held import held_task
 
 RESULTS = "results"
 
 
 class Group(EmbeddedLog):
-    """A log in memory whose groups have the members that it is told."""
+    """A log in memory whose groups have the members in `present`."""
 
     def __init__(self) -> None:
         super().__init__(MEMORY)
         self.present = {"other", "me"}
-        self.away = False
+        self.unavailable = False
         self.create([TopicSpec(RESULTS, 2, {})])
 
     def members(self, group: str) -> frozenset[str]:
-        if self.away:
-            raise LogUnavailable("nobody answers")
+        if self.unavailable:
+            raise LogUnavailable("no broker answers")
         return frozenset(self.present)
 
     def publish(self, task: ActivityTask) -> None:
-        """The task's result."""
+        """Publish the task's result."""
         publisher = self.publisher()
         publisher.send(Record(RESULTS, task.shard, b"key", encode(task.completed(b"1", worker="other"))))
         publisher.flush(5)
@@ -44,13 +44,6 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover_module, "CHECK_INTERVAL_S", 0.0)
 
 
-def held(sequence: int) -> HeldTask:
-    task = ActivityTask(
-        workflow_id="w", run_id="r", sequence=sequence, attempt=1, activity="a", input=b"", queue="q", shard=1
-    )
-    return HeldTask(Partition(("tasks", 0), Progress(0)), sequence, 0, task, lambda _: None)
-
-
 def waiting(log: Group, *tasks: HeldTask, holder: str = "other", since: int = 0) -> Handover:
     made = Handover(log, "group", RESULTS, lambda: "me")
     for one in tasks:
@@ -59,8 +52,8 @@ def waiting(log: Group, *tasks: HeldTask, holder: str = "other", since: int = 0)
 
 
 def test_a_result_ends_the_waiting() -> None:
-    """A task is done when its result lies on its shard of the results; others wait on."""
-    log, (first, second) = Group(), (held(1), held(2))
+    """A task is done when its result is on its shard of the results; others go on waiting."""
+    log, (first, second) = Group(), (held_task(1), held_task(2))
     handover = waiting(log, first, second)
     assert handover.check() == ([], [])
     log.publish(second.task)
@@ -69,9 +62,9 @@ def test_a_result_ends_the_waiting() -> None:
     assert handover.check() == ([first], [])
 
 
-def test_a_worker_that_is_gone_is_waited_for_no_longer() -> None:
-    """Without a result, and with its worker missing twice, a task is to be run here; a result still counts first."""
-    log, (first, second) = Group(), (held(1), held(2))
+def test_tasks_of_an_absent_worker_are_orphaned() -> None:
+    """A task without a result is orphaned once its worker is absent in two checks; a result still counts first."""
+    log, (first, second) = Group(), (held_task(1), held_task(2))
     handover = waiting(log, first, second)
     log.present = {"me"}
     assert handover.check() == ([], [])
@@ -79,46 +72,46 @@ def test_a_worker_that_is_gone_is_waited_for_no_longer() -> None:
     assert handover.check() == ([first], [second])
 
 
-def test_a_worker_that_was_overlooked_once_is_waited_for() -> None:
-    """One look at the group that misses a worker decides nothing."""
-    log, one = Group(), held(1)
+def test_a_worker_that_was_absent_once_is_waited_for() -> None:
+    """One check without the worker orphans no task."""
+    log, one = Group(), held_task(1)
     handover = waiting(log, one)
     for present in ({"me"}, {"me", "other"}, {"me"}):
         log.present = present
         assert handover.check() == ([], [])
 
 
-def test_a_task_of_our_own_that_is_not_known_any_more_is_run() -> None:
-    """A claim of our own name whose task does not run here is looked up in the results, and then run."""
-    log, (first, second) = Group(), (held(1), held(2))
+def test_an_unknown_task_of_this_worker_is_orphaned() -> None:
+    """A claim by this worker whose task it does not run is looked up in the results, and orphaned without one."""
+    log, (first, second) = Group(), (held_task(1), held_task(2))
     log.publish(first.task)
     assert waiting(log, first, second, holder="me").check() == ([first], [second])
 
 
-def test_a_look_that_fails_loses_nothing() -> None:
-    """What a look found before the log went away is told by the next one."""
-    log, one = Group(), held(1)
-    handover = waiting(log, one, held(2))
+def test_a_check_that_fails_loses_nothing() -> None:
+    """Results found before the log became unavailable are returned by the next check."""
+    log, one = Group(), held_task(1)
+    handover = waiting(log, one, held_task(2))
     log.publish(one.task)
-    log.away = True
+    log.unavailable = True
     with pytest.raises(LogUnavailable):
         handover.check()
-    log.away = False
+    log.unavailable = False
     assert handover.check() == ([one], [])
 
 
-def test_what_was_dropped_is_not_told() -> None:
-    """Tasks of a partition that moved on are its new owner's to wait for."""
-    log, one = Group(), held(1)
+def test_dropped_tasks_are_not_returned() -> None:
+    """Tasks of a released partition are not returned any more."""
+    log, one = Group(), held_task(1)
     handover = waiting(log, one)
     handover.drop(one.partition)
     log.publish(one.task)
     assert handover.check() == ([], [])
 
 
-def test_results_that_were_trimmed_do_not_stop_a_look() -> None:
-    """Where the results begin later than the claim says, what is left is looked at."""
-    log, (first, second) = Group(), (held(1), held(2))
+def test_trimmed_results_do_not_stop_a_check() -> None:
+    """If the results begin behind the claim's offset, the remaining ones are read."""
+    log, (first, second) = Group(), (held_task(1), held_task(2))
     log.publish(first.task)
     log.trim({(RESULTS, 1): 1})
     handover = waiting(log, second)
