@@ -87,26 +87,20 @@ class Worker:
         loop = asyncio.new_event_loop()
         publisher = self._log.publisher()
         outbox = Outbox(publisher, loop, logger)
-        threads = Threads(self._threads_max, f"penstock-activity-{self.name}")
-        executor = Executor(self._definitions, threads, logger, worker=self.name)
+        executor = Executor(
+            self._definitions,
+            Threads(self._threads_max, f"penstock-activity-{self.name}"),
+            logger,
+            worker=self.name,
+        )
         runner = Runner(executor, outbox, self._topics.results, self._concurrency)
-        consumers = [
-            QueueConsumer(
-                self._log,
-                self._consumer_settings(queue, dead_letters_partitions),
-                outbox,
-                logger,
-                dispatch=lambda queue, tasks: _in_loop(loop, partial(runner.accept, queue, tasks)),
-                on_released=lambda: _in_loop(loop, runner.drop_released),
-            )
-            for queue in self.queues
-        ]
+        settings = [self._consumer_settings(queue, dead_letters_partitions) for queue in self.queues]
         self._runtime = _Runtime(
             loop=loop,
             runner=runner,
             executor=executor,
             publisher=publisher,
-            consumers=consumers,
+            consumers=[_consumer(self._log, one, outbox, logger, loop, runner) for one in settings],
             logger=logger,
             fail=self._fail,
         )
@@ -236,6 +230,25 @@ class _Runtime:
         thread = threading.Thread(target=run, name=f"penstock-{name}", daemon=True)
         thread.start()
         return thread
+
+
+def _consumer(
+    log: Log,
+    settings: ConsumerSettings,
+    outbox: Outbox,
+    logger: FilteringBoundLogger,
+    loop: asyncio.AbstractEventLoop,
+    runner: Runner,
+) -> QueueConsumer:
+    """Make a consumer that passes its tasks to the runner, in the loop's thread."""
+    return QueueConsumer(
+        log,
+        settings,
+        outbox,
+        logger,
+        dispatch=lambda queue, tasks: _in_loop(loop, partial(runner.accept, queue, tasks)),
+        on_released=lambda: _in_loop(loop, runner.drop_released),
+    )
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

@@ -74,7 +74,7 @@ def activity(
     unlimited by default. `retries`: further attempts after the first (5 means at most six), unlimited by default.
     `backoff`: the factor between delays (the first is 1 s, the longest 120 s), or a list of delays, the last of which
     is repeated. `non_retryable`: exception classes, subclasses included, that end the activity without another
-    attempt. `queue`: the task queue whose workers run it. `priority`: `high`, `normal` or `low`.
+    attempt; checked on the worker. `queue`: the task queue whose workers run it. `priority`: `high`, `normal` or `low`.
 
     Raises BadName, BadInput, BadDuration at decoration.
     """
