@@ -1,1 +1,1 @@
-"""What can be built with Penstock? Programs that run, each proven by a test."""
+"""Example programs, each run by a test."""

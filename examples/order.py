@@ -1,14 +1,14 @@
-"""How is an order fulfilled, whatever happens on the way? The example of the README, runnable as it stands.
+"""Fulfilment of orders, with approvals and compensation: the example of the README as a program.
 
 penstock dev examples/order.py
 
-and in another shell, in the same folder, as often as you like:
+and in another shell, in the same folder, any number of times:
 
 penstock start fulfil --id order-1 --input '{"id":"order-1","total":12.5,"items":["apple","pear"]}' --wait
 python examples/order.py
 
-The first of them starts a small order, and joins it when typed again. The second starts a large one, order-2, approves
-it, and begins it anew each time.
+The first command starts a small order; run again, it joins that run. The second starts a large order, order-2, and
+approves it; run again, it starts a new run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from penstock import Client, PenstockError, Saga, Signal, WorkflowFailed, activi
 
 
 class Order(BaseModel):
-    """What a customer ordered; `total` in euros, `rest` is how long the parcel waits before it is shipped."""
+    """An order. `total` is in euros; `rest` is how long the parcel waits before it is shipped."""
 
     id: str
     total: float
@@ -31,14 +31,14 @@ class Order(BaseModel):
 
 
 class Approval(BaseModel):
-    """Who let a large order pass, or did not."""
+    """The decision on a large order, and who made it."""
 
     ok: bool
     by: str
 
 
 class CardDeclined(Exception):
-    """The bank said no; asking again would not help."""
+    """The bank declined the card; a retry would not help."""
 
 
 approval = Signal("approval", Approval)
@@ -46,18 +46,18 @@ approval = Signal("approval", Approval)
 
 @activity(timeout="10s")
 def reserve(order_id: str, sku: str) -> str:
-    """Put one item aside."""
+    """Reserve one item."""
     return f"{sku} reserved for {order_id}"
 
 
 @activity
 async def release(order_id: str, sku: str) -> None:
-    """Put one item back; harmless if it never was put aside."""
+    """Release one item; no effect if it was not reserved."""
 
 
 @activity(timeout="30s", retries=5, backoff=2.0, non_retryable=(CardDeclined,), queue="payments", priority="high")
 async def charge(order: Order) -> str:
-    """Take the money."""
+    """Charge the card. Raises CardDeclined above 100,000."""
     if order.total > 100_000:
         raise CardDeclined(f"the card of {order.id} is not good for {order.total:.2f}")
     return f"receipt-{order.id}"
@@ -65,24 +65,24 @@ async def charge(order: Order) -> str:
 
 @activity
 async def refund(order_id: str) -> None:
-    """Give the money back; harmless if it never was taken."""
+    """Refund the charge; no effect if there was none."""
 
 
 @activity
 async def hand_over(order: Order) -> str:
-    """Give the parcel to the carrier and return its tracking number."""
+    """Hand the parcel to the carrier and return its tracking number."""
     return f"TRACK-{order.id.upper()}"
 
 
 @workflow
 async def ship(order: Order) -> str:
-    """Send the parcel: a workflow of its own, since it may take days."""
+    """Ship the parcel, in a workflow of its own since it may take days."""
     return await hand_over(order)
 
 
 @workflow(name="fulfil", version=1)
 async def fulfil(order: Order) -> str:
-    """Reserve all items, wait for approval of a large order, charge, rest, ship; undo all of it if one step fails."""
+    """Reserve all items, wait for approval of a large order, charge, rest, ship; undo every step if one fails."""
     async with Saga() as saga:
         await asyncio.gather(*(saga.do(reserve(order.id, sku), undo=release(order.id, sku)) for sku in order.items))
         if order.total > 1_000:
@@ -98,7 +98,7 @@ async def main() -> None:
     """Start an order that needs approval, approve it, and print its tracking number."""
     async with Client() as client:
         order = Order(id="order-2", total=1_250, items=["apple", "pear"])
-        # An id is used once unless told otherwise: without the last word, a second time would join the closed run.
+        # By default a second start with the same id joins the closed run; restart_closed starts a new one.
         run = await client.start(fulfil(order), id=order.id, on_existing="restart_closed")
         await run.signal(approval, Approval(ok=True, by="ann"))
         tracking: str = await run.result(timeout="1m")

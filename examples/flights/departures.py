@@ -1,6 +1,6 @@
-"""How do the flights get in? As JSON on the topic `commands`, as any program with a Kafka client could write them.
+"""Start of the flights by JSON records on the topic `commands`, as any program with a Kafka client can write them.
 
-No Penstock client takes part: a start is one record, and so is what the desk says about a very late flight.
+No Penstock client is involved: a start is one record, and so is the desk's decision on a very late flight.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record
 from penstock.topics.partitioner import partition_of
 
-DESK_DISTANCE_MIN = 500  # nearer, the desk sends passengers to the railway
+DESK_DISTANCE_MIN = 500  # below, the desk denies a rebooking
 FLUSH_TIMEOUT_S = 60.0
 
 
 def decision_of(distance: int) -> Decision:
-    """What the desk says: it rebooks whoever flies far. Deterministic, so that the totals can be computed."""
+    """Return the desk's decision: it approves long flights. Deterministic, so that the totals can be computed."""
     return Decision(ok=distance >= DESK_DISTANCE_MIN, by="desk")
 
 
 class Departures:
-    """Publishes starts as they are wanted, reading the table no further than that.
+    """Publishes the starts of flights, reading the table as it goes.
 
-    `run` begins every workflow id, so that the totals of one run never mix with those of another.
+    `run` is the prefix of every workflow id, so that the totals of different runs do not mix.
     """
 
     def __init__(self, log: Log, topics: Topics, shards: int, run: str, flights: Iterator[Flight]) -> None:
@@ -39,11 +39,11 @@ class Departures:
         self.published = 0
 
     def publish(self, count: int) -> None:
-        """Start the next `count` flights and let the desk decide about those that need it. Raises LogError."""
+        """Start the next `count` flights, and send the desk's decision for those that need one. Raises LogError."""
         flights = list(islice(self._flights, count))
         for one in flights:
             self._send(one, {"type": flight.name, "input": one})
-        # Behind the start on the same partition: a signal finds its run.
+        # Sent after the starts, on the same partition, so that each signal finds its run.
         for one in filter(needs_approval, flights):
             decision = decision_of(one.distance)
             self._send(one, {"command": "SignalWorkflow", "signal": approval.name, "input": decision})
@@ -54,7 +54,7 @@ class Departures:
         self.published += len(flights)
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Close the publisher."""
         self._publisher.close()
 
     def _send(self, one: Flight, command: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What must the totals be? What pandas computes straight from the tables: no workflow, no topic takes part."""
+"""Expected totals, computed by pandas from the tables without workflows or topics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from examples.flights.workflow import DESK_MIN, LATE_MIN, SPARE_SEATS
 
 
 def totals(days: int) -> dict[str, Row]:
-    """Totals by carrier of the departures of the year's first `days` days."""
+    """Return the totals by carrier for the year's first `days` days."""
     table = _joined(days)
     cancelled = table["dep_time"].isna()
     delay = table["dep_delay"].where(~cancelled)
@@ -19,7 +19,7 @@ def totals(days: int) -> dict[str, Row]:
     denied = asked & (table["distance"] < DESK_DISTANCE_MIN)
     helped = (cancelled | (delay > LATE_MIN)) & ~denied
     stranded = helped & (table["seats"] > SPARE_SEATS)
-    facts = pd.DataFrame(
+    counts = pd.DataFrame(
         {
             "carrier": table["carrier"],
             "flights": 1,
@@ -34,12 +34,12 @@ def totals(days: int) -> dict[str, Row]:
             "no_weather": table["weather"].isna(),
         }
     )
-    sums = facts.groupby("carrier").sum().astype(int)
+    sums = counts.groupby("carrier").sum().astype(int)
     return {str(carrier): {column: int(row[column]) for column in COLUMNS} for carrier, row in sums.iterrows()}
 
 
 def _joined(days: int) -> pd.DataFrame:
-    """The flights, each with its plane's seats and whether its hour's weather is known."""
+    """Return the flights, each with its plane's seats and whether the weather of its hour is known."""
     read = ("year", "month", "day", "dep_time", "dep_delay", "carrier", "tailnum", "origin", "distance", "time_hour")
     flights = pd.read_csv(folder() / "flights.csv.zip", usecols=list(read))
     dates = pd.to_datetime(flights[["year", "month", "day"]])

@@ -1,4 +1,4 @@
-"""How do all flights get through in bounded memory? New ones start only as others close."""
+"""Flow of all flights in bounded memory: new ones start only as others close."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_S = 0.2
 
 
 class Flow(NamedTuple):
-    """What the flights flow through. `show` is told how many have closed and how many are under way."""
+    """The parts of a run. `show` is called with the number of closed flights and the number in flight."""
 
     stage: Stage
     departures: Departures
@@ -26,16 +26,16 @@ class Flow(NamedTuple):
 
 
 def run_to_the_end(flow: Flow, flights: int, in_flight_max: int, kills: Kills) -> None:
-    """Start flights as there is room, count what closes, kill who is due, until all have closed.
+    """Start flights while there is room, count closed ones, kill the processes that are due, until all have closed.
 
-    Raises StageError when a process ended by itself or nothing closes any more, LogError.
+    Raises StageError if a process ended by itself or no flight closes within STALL_S, LogError.
     """
     stage, departures, downstream, show = flow
     room = kills.in_flight_max(in_flight_max)
     closed, moved_s = 0, time.monotonic()
     while closed < flights:
         departures.publish(room - (departures.published - closed))
-        kills.take_due(closed)  # right after the starts: whoever dies has work under way
+        kills.take_due(closed)  # right after the starts, so that the killed process has work in flight
         downstream.take(POLL_S)
         stage.check()
         before, closed = closed, downstream.totals.closed()

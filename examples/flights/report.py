@@ -1,4 +1,4 @@
-"""What is shown? What is to happen, how far it is, the totals as a table, and in one line whether they are right."""
+"""Output of a run: its opening, its progress, the totals as a table, and the verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIFFERENCES_SHOWN = 10
 
 
 class Counted(NamedTuple):
-    """What downstream counted: totals and names by carrier; id, status and message of runs that did not complete."""
+    """Counted totals: rows and names by carrier; id, status and message of runs that did not complete."""
 
     rows: Mapping[str, Row]
     airlines: Mapping[str, str]
@@ -29,7 +29,7 @@ class Counted(NamedTuple):
 
 
 def opening(console: Console, flights: int, days: int, settings: Settings) -> None:
-    """Say what is about to happen."""
+    """Print the size of the run and its log."""
     log = settings.log.partition("?")[0]
     period = "on 1 January 2013" if days == 1 else f"in the first {days} days of 2013"
     say(console, f"{flights:,} departures from New York {period}, each a workflow")
@@ -38,21 +38,21 @@ def opening(console: Console, flights: int, days: int, settings: Settings) -> No
 
 @contextmanager
 def progress(console: Console, flights: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar; call what is yielded with how many flights have closed and how many are under way."""
+    """Show a progress bar; yields a function that takes the number of closed flights and the number in flight."""
     columns = (
         TextColumn("closed"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[under_way]} under way"),
+        TextColumn("{task.fields[in_flight]} in flight"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=flights, under_way=0)
-        yield lambda closed, under_way: bar.update(task, completed=closed, under_way=under_way)
+        task = bar.add_task("", total=flights, in_flight=0)
+        yield lambda closed, in_flight: bar.update(task, completed=closed, in_flight=in_flight)
 
 
 def table(console: Console, counted: Counted) -> None:
-    """The totals by carrier, and their sum; on a narrow terminal without the last columns and the airlines' names."""
+    """Print the totals by carrier, and their sum; a narrow terminal omits the last columns and the airlines' names."""
     wide = console.width >= WIDE
     columns = COLUMNS if wide else COLUMNS[:NARROW_COLUMNS]
     shown = Table(box=None, show_footer=True, padding=(0, 1, 0, 0), pad_edge=False, footer_style="bold")
@@ -67,7 +67,7 @@ def table(console: Console, counted: Counted) -> None:
 
 
 def verdict(console: Console, wanted: Mapping[str, Row], counted: Counted, seconds: float, file: Path) -> int:
-    """Say whether the totals are equal to what pandas computed; 0 if so, else 1 and what differs."""
+    """Print whether the totals equal those of pandas, and how they differ. Returns 0 if they are equal, else 1."""
     found = differences(wanted, counted.rows)
     found += [f"{id} {status}: {message}" for id, status, message in counted.unfinished]
     flights = sum(row["flights"] for row in counted.rows.values())
@@ -76,26 +76,30 @@ def verdict(console: Console, wanted: Mapping[str, Row], counted: Counted, secon
     if found:
         say(console, f"DIFFERENT: {len(found)} differences from what pandas computes from the table", "bold red")
     else:
-        say(console, f"EQUAL: all {len(wanted)} airlines' totals are what pandas computes from the table", "bold green")
-    say(console, f"{flights:,} flights in {seconds:.1f} s, {flights / seconds:,.0f} a second")
+        say(
+            console,
+            f"EQUAL: the totals of all {len(wanted)} airlines are those that pandas computes from the table",
+            "bold green",
+        )
+    say(console, f"{flights:,} flights in {seconds:.1f} s, {flights / seconds:,.0f} per second")
     say(console, f"totals by airline: {file} (SQLite, table totals)")
     return 1 if found else 0
 
 
 def differences(wanted: Mapping[str, Row], counted: Mapping[str, Row]) -> list[str]:
-    """Where the totals are not as wanted, one line each."""
-    nothing = dict.fromkeys(COLUMNS, 0)
+    """Return one line for each total that differs."""
+    zeros = dict.fromkeys(COLUMNS, 0)
     lines = []
     for carrier in sorted({*wanted, *counted}):
-        must, found = wanted.get(carrier, nothing), counted.get(carrier, nothing)
+        expected, found = wanted.get(carrier, zeros), counted.get(carrier, zeros)
         lines += [
-            f"{carrier} {column}: {found[column]:,} were counted, it must be {must[column]:,}"
+            f"{carrier} {column}: counted {found[column]:,}, expected {expected[column]:,}"
             for column in COLUMNS
-            if found[column] != must[column]
+            if found[column] != expected[column]
         ]
     return lines
 
 
 def say(console: Console, line: str, style: str = "") -> None:
-    """One line, as it stands, whatever the terminal's width."""
+    """Print one line without markup or wrapping."""
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
-"""Who runs the workflows? Processors and workers: processes of their own, or threads of this one.
+"""Processors and workers that run the workflows, as processes or as threads of this one.
 
-Processes are started as anybody would start them, with `penstock processor` and `penstock worker`, so they can be
-killed and started again. Their words go to files in the run's folder.
+Processes are started with `penstock processor` and `penstock worker`, so that they can be killed and started again.
+Their output goes to files in the run's folder.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ LINES_SHOWN = 15
 
 
 class StageError(Exception):
-    """A processor or worker ended by itself; the message says which and what it said last."""
+    """A processor or worker ended by itself; the message has its name and its last output."""
 
 
 class Stage(Protocol):
-    """Processors and workers at work."""
+    """Running processors and workers."""
 
     def start(self) -> None:
-        """Start them all; returns before they are ready."""
+        """Start all of them; returns before they are ready."""
 
     def check(self) -> None:
-        """Raises StageError when one of them ended unasked."""
+        """Raise StageError if one of them ended by itself."""
 
     def stop(self) -> None:
-        """Let them finish what runs, and end them within a bound."""
+        """Stop them; running work may finish within a bound."""
 
 
 class Processes:
-    """Each processor and each worker is a process. `names`: such as `processor-1`, `worker-2`."""
+    """Processors and workers as processes. `names`: such as `processor-1`, `worker-2`."""
 
     def __init__(self, settings: Settings, folder: Path, *, processors: int, workers: int) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class Processes:
             self._start(name)
 
     def kill_and_restart(self, name: str) -> None:
-        """SIGKILL: the process gets no chance to finish, say or write anything. Then start it anew."""
+        """Kill the process with SIGKILL, which it cannot handle, and start it again."""
         process = self._running[name]
         process.kill()
         process.wait()
@@ -64,8 +64,10 @@ class Processes:
     def check(self) -> None:
         for name, process in self._running.items():
             if process.poll() is not None:
-                words = _last_lines(self._file(name))
-                raise StageError(f"{name} ended by itself with exit code {process.returncode}; it said:\n{words}")
+                output = _last_lines(self._file(name))
+                raise StageError(
+                    f"{name} ended by itself with exit code {process.returncode}; its last output:\n{output}"
+                )
 
     def stop(self) -> None:
         for process in self._running.values():
@@ -90,7 +92,7 @@ class Processes:
 
 
 class Threads:
-    """One processor and one worker in this process, on the log that it has open."""
+    """One processor and one worker as threads of this process, on its open log."""
 
     def __init__(self, settings: Settings, reach: Reach) -> None:
         processor = processor_part(reach, settings, {workflow.flight.name: workflow.flight})
@@ -110,11 +112,11 @@ class Threads:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The settings as a process takes them; not as flags, since a log's address may hold a password."""
+    """Return the environment with the settings; flags would show a password in a log's URL to other users."""
     state = settings.state_path
-    said = {"log": settings.log, "namespace": settings.namespace, "prefix": settings.prefix, "data": str(state or "")}
+    values = {"log": settings.log, "namespace": settings.namespace, "prefix": settings.prefix, "data": str(state or "")}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, **{environment_name(name): value for name, value in said.items()}, "PYTHONPATH": path}
+    return {**os.environ, **{environment_name(name): value for name, value in values.items()}, "PYTHONPATH": path}
 
 
 def _last_lines(file: Path) -> str:

@@ -1,7 +1,7 @@
-"""What does a downstream program do? It reads `completions` and keeps totals in SQLite: each closed run exactly once.
+"""Downstream program: reads `completions` and keeps totals in SQLite, counting each closed run exactly once.
 
-The totals and the offset up to which they count are written in one SQLite transaction. Wherever this program is
-stopped, it goes on behind what the file already holds; the group's offsets in the log only show how far it came.
+The totals and the offset up to which they count are written in one SQLite transaction. After a stop at any point the
+program continues from the offsets in the file; the group's offsets in the log only show its progress.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ _outcome = msgspec.json.Decoder(Outcome)
 
 
 class Downstream:
-    """A member of a consumer group of its own on `completions`. Used by one thread.
+    """Consumer of `completions` in a group of its own. Used by one thread.
 
-    `run` is how the ids of the runs begin that count; others share the topic. It reads from where the topic ended when
-    the totals' file was made.
+    Counts the runs whose workflow id begins with `run`, since the topic is shared. A new totals file starts at the
+    current end of the topic.
     """
 
     def __init__(self, log: Log, topics: Topics, run: str, file: Path) -> None:
-        facts = log.describe([topics.completions])[topics.completions]
-        partitions = [(topics.completions, number) for number in range(facts.partitions)]
+        topic = log.describe([topics.completions])[topics.completions]
+        partitions = [(topics.completions, number) for number in range(topic.partitions)]
         self.totals = Totals(file, {where: end for where, (_, end) in log.ends(partitions).items()})
         self._run = f"{run}-"
         self._member: Member = log.join(f"{topics.prefix}.{topics.namespace}.totals.{run}", [topics.completions], self)
 
     def granted(self, partitions: Sequence[TopicPartition]) -> None:
-        """Go on behind what the totals hold."""
+        """Continue from the offsets in the totals file."""
         offsets = self.totals.offsets()
         self._member.start({where: offsets[where] for where in partitions})
 
     def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
-        """Nothing is held back, so nothing is to be settled."""
+        """Do nothing, since totals are never held back."""
 
     def take(self, timeout_s: float) -> None:
-        """Count the runs that closed meanwhile, waiting for the first. Raises LogError."""
+        """Count the runs that have closed, waiting up to `timeout_s` for the first. Raises LogError."""
         records = self._member.poll(RECORDS_MAX, timeout_s)
         if not records:
             return
         nexts = self.totals.add(records, self._run)
         try:
             self._member.commit({where: CommittedOffset(offset) for where, offset in nexts.items()})
-        except Fenced:  # another member has the partition now; it goes on from the same file
+        except Fenced:  # another member owns the partition now and continues from the same file
             return
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Downstream:
 
 
 class Totals:
-    """The file: totals by carrier, runs that did not complete, and the next offset of each partition."""
+    """Totals file: totals by carrier, runs that did not complete, and the next offset of each partition."""
 
     def __init__(self, file: Path, offsets: Mapping[TopicPartition, int]) -> None:
         self._connection = sqlite3.connect(file, isolation_level=None)
@@ -94,13 +94,13 @@ class Totals:
         )
 
     def add(self, records: Sequence[StoredRecord], run: str) -> dict[TopicPartition, int]:
-        """Count the closed runs whose id begins with `run`; returns the next offsets, which are written with them."""
+        """Count the closed runs whose id begins with `run`. Returns the next offsets, written along with the totals."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             nexts = self.offsets()
             for record in records:
                 where = (record.topic, record.partition)
-                if record.offset < nexts[where]:  # counted already, by whoever had the partition before
+                if record.offset < nexts[where]:  # counted by an earlier owner of the partition
                     continue
                 closed = decode(record.value or b"")
                 if isinstance(closed, WorkflowClosed) and closed.workflow_id.startswith(run):
@@ -113,28 +113,28 @@ class Totals:
         return nexts
 
     def offsets(self) -> dict[TopicPartition, int]:
-        """The next offset of each partition."""
+        """Return the next offset of each partition."""
         rows = self._connection.execute("SELECT topic, number, next FROM offsets")
         return {(topic, number): next_ for topic, number, next_ in rows}
 
     def closed(self) -> int:
-        """How many runs closed, one way or another."""
+        """Return the number of closed runs, completed or not."""
         query = "SELECT (SELECT coalesce(sum(flights), 0) FROM totals) + (SELECT count(*) FROM unfinished)"
         return int(self._connection.execute(query).fetchone()[0])
 
     def rows(self) -> dict[str, Row]:
-        """The totals by carrier."""
-        query = f"SELECT carrier, {', '.join(COLUMNS)} FROM totals ORDER BY carrier"  # noqa: S608 - our own names
+        """Return the totals by carrier."""
+        query = f"SELECT carrier, {', '.join(COLUMNS)} FROM totals ORDER BY carrier"  # noqa: S608 - constant names
         return {
             carrier: dict(zip(COLUMNS, counts, strict=True)) for carrier, *counts in self._connection.execute(query)
         }
 
     def airlines(self) -> dict[str, str]:
-        """Names by carrier, as the workflows found them."""
+        """Return names by carrier, as the workflows found them."""
         return dict(self._connection.execute("SELECT carrier, airline FROM totals").fetchall())
 
     def unfinished(self) -> list[tuple[str, str, str]]:
-        """Runs that closed without completing: id, status, message."""
+        """Return id, status and message of runs that closed without completing."""
         return self._connection.execute("SELECT workflow_id, status, message FROM unfinished").fetchall()
 
     def close(self) -> None:
@@ -150,15 +150,15 @@ class Totals:
         outcome = _outcome.decode(closed.result)
         counts = counts_of(outcome)
         added = ", ".join(f"{column} = {column} + excluded.{column}" for column in COLUMNS)
-        marks = ", ".join("?" * (len(COLUMNS) + 2))
+        placeholders = ", ".join("?" * (len(COLUMNS) + 2))
         self._connection.execute(
-            f"INSERT INTO totals VALUES ({marks}) ON CONFLICT DO UPDATE SET {added}",  # noqa: S608 - our own names
+            f"INSERT INTO totals VALUES ({placeholders}) ON CONFLICT DO UPDATE SET {added}",  # noqa: S608 - constant names
             (outcome.carrier, outcome.airline, *(counts[column] for column in COLUMNS)),
         )
 
 
 def counts_of(outcome: Outcome) -> Row:
-    """What one flight adds to each total."""
+    """Return what one flight adds to each total."""
     return {
         "flights": 1,
         "cancelled": outcome.dep_delay is None,

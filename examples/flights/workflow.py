@@ -1,11 +1,11 @@
-"""What happens with a flight? It is looked up; cancelled or very late, its passengers are booked on another one.
+"""Workflow of a flight: looks it up, and rebooks the passengers of a cancelled or very late one.
 
-Late means late to depart: that is what an airline knows while its passengers can still be helped.
+The delay is that of the departure, which an airline knows while passengers can still be rebooked.
 
     up to 180 minutes          flown
-    cancelled, or over 180     seats are held, booked, and the passengers told: rebooked
-    over 300                   as before, but first the desk must approve: approved, or denied
-    no seat left               what was held and booked is undone: stranded
+    cancelled, or over 180     seats are held and booked, passengers are notified: rebooked
+    over 300                   as above, after the desk's decision: rebooked, or denied
+    no seat left               hold and booking are undone: stranded
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from penstock import ActivityFailed, Saga, Signal, activity, workflow
 
 LATE_MIN = 180
 DESK_MIN = 300
-SPARE_SEATS = 150  # a larger plane's passengers do not find room
+SPARE_SEATS = 150  # the passengers of a larger plane cannot be rebooked
 
 FLOWN, REBOOKED, STRANDED, DENIED = "flown", "rebooked", "stranded", "denied"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What the desk says of a rebooking that it has to approve."""
+    """The desk's decision on a rebooking."""
 
     ok: bool
     by: str
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a flight: the workflow's result. `end` is flown, rebooked, stranded or denied."""
+    """The workflow's result. `end` is flown, rebooked, stranded or denied."""
 
     date: dt.date
     carrier: str
@@ -47,11 +47,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class NoSeatLeft(Exception):
-    """The other airlines are full; asking again would not help."""
+    """The other airlines are full; a retry would not help."""
 
 
 class NotApproved(Exception):
-    """The desk refused."""
+    """The desk denied the rebooking."""
 
 
 approval = Signal("approval", Decision)
@@ -59,7 +59,7 @@ approval = Signal("approval", Decision)
 
 @workflow
 async def flight(flight: Flight) -> Outcome:
-    """Look the flight up, and help its passengers if it does not leave in time."""
+    """Look the flight up, and rebook its passengers if it is cancelled or very late."""
     airline, plane, weather = await asyncio.gather(
         airline_of(flight.carrier), plane_of(flight.tailnum), weather_at(flight.origin, flight.hour)
     )
@@ -77,7 +77,7 @@ async def flight(flight: Flight) -> Outcome:
 
 
 async def rebooked(flight: Flight, plane: Plane | None) -> str:
-    """Book the passengers on another flight, or leave nothing behind: `rebooked`, `stranded` or `denied`."""
+    """Book the passengers on another flight, or undo every step. Returns `rebooked`, `stranded` or `denied`."""
     try:
         async with Saga() as saga:
             await saga.do(hold_seats(flight.name), undo=release_seats(flight.name))
@@ -97,47 +97,47 @@ async def rebooked(flight: Flight, plane: Plane | None) -> str:
 
 
 def needs_rebooking(flight: Flight) -> bool:
-    """Cancelled, or too late to wait for."""
+    """Return whether the flight is cancelled or very late."""
     return flight.dep_delay is None or flight.dep_delay > LATE_MIN
 
 
 def needs_approval(flight: Flight) -> bool:
-    """So late that hotels and meals are due: somebody has to look at it."""
+    """Return whether the delay is so long that the desk must approve the rebooking."""
     return flight.dep_delay is not None and flight.dep_delay > DESK_MIN
 
 
 @activity
 async def airline_of(carrier: str) -> str:
-    """The airline's name."""
+    """Return the airline's name."""
     return data.airlines()[carrier]
 
 
 @activity
 async def plane_of(tailnum: str | None) -> Plane | None:
-    """The plane, if the flight names one and the register has it."""
+    """Return the plane, None if the flight has no tail number or the register does not contain it."""
     return data.planes().get(tailnum) if tailnum else None
 
 
 @activity
 async def weather_at(origin: str, hour: str) -> Weather | None:
-    """The weather in the hour of departure, if it was written down."""
+    """Return the weather in the hour of departure, None if it is missing."""
     return data.weather().get((origin, hour))
 
 
 @activity
 async def hold_seats(flight: str) -> str:
-    """Put seats on a later flight aside."""
+    """Hold seats on a later flight."""
     return f"hold-{flight}"
 
 
 @activity
 async def release_seats(flight: str) -> None:
-    """Give the seats back; harmless if none were held."""
+    """Release the seats; no effect if none were held."""
 
 
 @activity(timeout="30s", non_retryable=(NoSeatLeft,))
 async def book(flight: str, seats: int | None) -> str:
-    """Turn the held seats into a booking. Raises NoSeatLeft for a plane too large to find room for."""
+    """Book the held seats. Raises NoSeatLeft if the plane has more than SPARE_SEATS seats."""
     if seats is not None and seats > SPARE_SEATS:
         raise NoSeatLeft(f"no room for the {seats} passengers of {flight}")
     return f"booking-{flight}"
@@ -145,10 +145,10 @@ async def book(flight: str, seats: int | None) -> str:
 
 @activity
 async def cancel_booking(flight: str) -> None:
-    """Give the booking back; harmless if there is none."""
+    """Cancel the booking; no effect if there is none."""
 
 
 @activity
 def notify(booking: str, dest: str) -> str:
-    """Tell the passengers; a plain function, so it runs in a thread."""
+    """Notify the passengers. A plain function, so it runs in a thread."""
     return f"you fly to {data.airports().get(dest, dest)} with {booking}"

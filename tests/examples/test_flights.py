@@ -1,4 +1,4 @@
-"""Do the flights of day 1 add up, on both logs, also when processes are killed on the way?"""
+"""Totals of the flights of day 1 on both logs, also if processes are killed during the run."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ DAY_1 = 842
 RUN_TIMEOUT_S = 150
 STOP_TIMEOUT_S = 45
 SEED = 20130101
-# A killed member's partitions wait for its session to end: 6 s is the least that brokers allow.
-BRISK = "session.timeout.ms=6000"
+# A killed member's partitions move once its session ends; 6 s is the shortest that brokers allow.
+SHORT_SESSION = "session.timeout.ms=6000"
 
 pytestmark = pytest.mark.timeout(RUN_TIMEOUT_S + STOP_TIMEOUT_S + 5)
 
 
 def run(folder: Path, *flags: str) -> str:
-    """What `python -m examples.flights --days 1` says; it must end well and in time."""
+    """Run `python -m examples.flights --days 1` and return its output; it must succeed within its time."""
     command = [sys.executable, "-m", "examples.flights", "--days", "1", "--folder", str(folder), *flags]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        said, _ = process.communicate(timeout=RUN_TIMEOUT_S)
+        output, _ = process.communicate(timeout=RUN_TIMEOUT_S)
     finally:
-        if process.poll() is None:  # asked, not killed: its own processes have to end with it
+        if process.poll() is None:  # SIGTERM, not SIGKILL, so that it stops its own processes
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
-    words = "".join(f"\n--- {file.name}\n{file.read_text()[-3000:]}" for file in sorted(folder.glob("*.log")))
-    assert process.returncode == 0, f"exit code {process.returncode}\n{said}{words}"
-    return said
+    logs = "".join(f"\n--- {file.name}\n{file.read_text()[-3000:]}" for file in sorted(folder.glob("*.log")))
+    assert process.returncode == 0, f"exit code {process.returncode}\n{output}{logs}"
+    return output
 
 
-def assert_equal_totals(folder: Path, said: str) -> None:
-    """The file that the program left holds what pandas computes, whatever the program itself says of it."""
+def assert_equal_totals(folder: Path, output: str) -> None:
+    """Assert that the program's totals file holds what pandas computes, independently of its own verdict."""
     (file,) = folder.glob("totals-*.sqlite3")
     connection = sqlite3.connect(file)
     connection.row_factory = sqlite3.Row
@@ -51,13 +51,13 @@ def assert_equal_totals(folder: Path, said: str) -> None:
         carrier: {**row, "carrier": carrier, "airline": ""} for carrier, row in wanted.items()
     }
     assert sum(row["flights"] for row in found.values()) == DAY_1
-    assert "EQUAL" in said
-    assert f"{DAY_1} flights in " in said
+    assert "EQUAL" in output
+    assert f"{DAY_1} flights in " in output
 
 
-def killed(said: str) -> list[str]:
-    """Which kinds of process were killed, in alphabetical order."""
-    return sorted(re.findall(r"^killed (processor|worker)-\d+ with ", said, re.MULTILINE))
+def killed(output: str) -> list[str]:
+    """Return the kinds of the killed processes, in alphabetical order."""
+    return sorted(re.findall(r"^killed (processor|worker)-\d+ with ", output, re.MULTILINE))
 
 
 def fresh_namespace() -> str:
@@ -71,9 +71,9 @@ def test_embedded(tmp_path: Path) -> None:
 
 def test_embedded_killed(tmp_path: Path) -> None:
     """Killing the processor and a worker twice each changes no total on the embedded log."""
-    said = run(tmp_path, "--kill", "--seed", str(SEED))
-    assert killed(said) == ["processor", "processor", "worker", "worker"]
-    assert_equal_totals(tmp_path, said)
+    output = run(tmp_path, "--kill", "--seed", str(SEED))
+    assert killed(output) == ["processor", "processor", "worker", "worker"]
+    assert_equal_totals(tmp_path, output)
 
 
 def test_in_process(tmp_path: Path) -> None:
@@ -83,20 +83,20 @@ def test_in_process(tmp_path: Path) -> None:
 
 def test_kafka(tmp_path: Path, kafka_bootstrap: str) -> None:
     """On Kafka the totals are what pandas computes."""
-    said = run(tmp_path, "--log", f"kafka://{kafka_bootstrap}", "--namespace", fresh_namespace())
-    assert_equal_totals(tmp_path, said)
+    output = run(tmp_path, "--log", f"kafka://{kafka_bootstrap}", "--namespace", fresh_namespace())
+    assert_equal_totals(tmp_path, output)
 
 
 def test_kafka_killed(tmp_path: Path, kafka_bootstrap: str) -> None:
     """Killing the processor and a worker twice each changes no total on Kafka."""
-    log = f"kafka://{kafka_bootstrap}?{BRISK}"
-    said = run(tmp_path, "--log", log, "--namespace", fresh_namespace(), "--kill", "--seed", str(SEED))
-    assert killed(said) == ["processor", "processor", "worker", "worker"]
-    assert_equal_totals(tmp_path, said)
+    log = f"kafka://{kafka_bootstrap}?{SHORT_SESSION}"
+    output = run(tmp_path, "--log", log, "--namespace", fresh_namespace(), "--kill", "--seed", str(SEED))
+    assert killed(output) == ["processor", "processor", "worker", "worker"]
+    assert_equal_totals(tmp_path, output)
 
 
 def test_no_log(tmp_path: Path) -> None:
-    """Without a broker it ends with exit code 1 and one sentence that says what to do, and starts nothing."""
+    """Without a broker it ends with exit code 1 and one sentence on what to do, and starts no process."""
     with pytest.raises(AssertionError, match="exit code 1\n(.|\n)*no Kafka broker answers at 127.0.0.1:1;"):
         run(tmp_path, "--log", "kafka://127.0.0.1:1")
     assert not list(tmp_path.glob("*.log"))

@@ -1,4 +1,4 @@
-"""Would the flights example notice a wrong total? Its parts, each by itself and without any workflow."""
+"""Parts of the flights example, each without a workflow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OUTCOME = Outcome(
 
 
 def plain_outcome(flight: Flight) -> Outcome:
-    """What must become of a flight, told without a workflow."""
+    """Return the outcome that a flight must have, computed without a workflow."""
     plane = data.planes().get(flight.tailnum or "")
     end = FLOWN
     if needs_rebooking(flight):
@@ -58,7 +58,7 @@ def plain_outcome(flight: Flight) -> Outcome:
 
 
 def completion(offset: int, id: str, outcome: Outcome | None) -> StoredRecord:
-    """A closed run's record; without an outcome, the run failed."""
+    """Return the record of a closed run; without an outcome, of a failed one."""
     closed = WorkflowClosed(
         workflow_id=id,
         run_id=f"run-{id}",
@@ -74,7 +74,7 @@ def completion(offset: int, id: str, outcome: Outcome | None) -> StoredRecord:
 
 
 def totals_of(days: int) -> dict[str, Row]:
-    """Totals by carrier, by adding up flight after flight."""
+    """Add up the totals by carrier, flight after flight."""
     found: dict[str, Counter[str]] = {}
     for flight in data.flights(days):
         outcome = plain_outcome(flight)
@@ -83,26 +83,26 @@ def totals_of(days: int) -> dict[str, Row]:
 
 
 def test_rules_agree_for_the_whole_year() -> None:
-    """Adding up every flight of the year by the workflow's rules gives what pandas computes from the tables."""
+    """The totals of the year by the workflow's rules are those that pandas computes from the tables."""
     year = totals_of(data.DAYS_MAX)
     assert year == expected.totals(data.DAYS_MAX)
     assert sum(row["flights"] for row in year.values()) == 336_776
 
 
 def test_every_branch_on_the_first_day() -> None:
-    """The 842 flights of day 1 hold every end a flight can take, so that its test reaches each branch."""
+    """The 842 flights of day 1 include every possible end, so that their test reaches each branch."""
     ends = Counter(plain_outcome(flight).end for flight in data.flights(1))
     assert ends == {FLOWN: 830, REBOOKED: 10, STRANDED: 1, DENIED: 1}
 
 
-def test_names_tell_flights_apart() -> None:
-    """No two flights of the year have the same name, since the name is the workflow's id."""
+def test_names_are_unique() -> None:
+    """No two flights of the year have the same name, which is part of the workflow's id."""
     names = [flight.name for flight in data.flights(data.DAYS_MAX)]
     assert len(names) == len(set(names))
 
 
 def test_counted_once(tmp_path: Path) -> None:
-    """A completion that is delivered twice counts once: the offset is written with the totals."""
+    """A completion that is delivered twice counts once, since the offset is written with the totals."""
     totals = Totals(tmp_path / "totals.sqlite3", {PARTITION: 0})
     records = [completion(0, "run1-a", OUTCOME), completion(1, "run1-b", OUTCOME)]
     assert totals.add(records, "run1-") == {PARTITION: 2}
@@ -117,7 +117,7 @@ def test_counted_once(tmp_path: Path) -> None:
 
 
 def test_others_do_not_count(tmp_path: Path) -> None:
-    """Runs of another program's prefix are passed over, and their offsets are not read again."""
+    """Runs with another program's prefix are skipped, and their offsets are not read again."""
     totals = Totals(tmp_path / "totals.sqlite3", {PARTITION: 0})
     assert totals.add([completion(0, "run2-a", OUTCOME)], "run1-") == {PARTITION: 1}
     assert totals.closed() == 0
@@ -125,9 +125,9 @@ def test_others_do_not_count(tmp_path: Path) -> None:
 
 
 def test_nothing_half_written(tmp_path: Path) -> None:
-    """A batch that cannot be read leaves neither totals nor offsets behind."""
+    """A batch that cannot be decoded changes neither totals nor offsets."""
     totals = Totals(tmp_path / "totals.sqlite3", {PARTITION: 0})
-    broken = StoredRecord(*PARTITION, 1, b"run1-b", b"no record of ours")
+    broken = StoredRecord(*PARTITION, 1, b"run1-b", b"not a record")
     with pytest.raises(Exception, match="record"):
         totals.add([completion(0, "run1-a", OUTCOME), broken], "run1-")
     assert totals.closed() == 0
@@ -142,33 +142,33 @@ def verdict(wanted: dict[str, Row], counted: dict[str, Row], unfinished: list[tu
     return code, console.file.getvalue()
 
 
-def test_difference_is_told() -> None:
-    """One wrong number among all totals gives exit code 1, and the line says which it is."""
+def test_difference_is_reported() -> None:
+    """One wrong number among all totals gives exit code 1 and a line that names it."""
     wanted = expected.totals(1)
     counted = {carrier: dict(row) for carrier, row in wanted.items()}
     assert verdict(wanted, counted, [])[0] == 0
     counted["B6"]["stranded"] += 1
-    code, said = verdict(wanted, counted, [])
+    code, output = verdict(wanted, counted, [])
     assert code == 1
-    assert "B6 stranded: 2 were counted, it must be 1" in said
+    assert "B6 stranded: counted 2, expected 1" in output
 
 
-def test_missing_airline_is_told() -> None:
-    """An airline without any total is a difference, not an absence of differences."""
+def test_missing_airline_is_reported() -> None:
+    """An airline without totals is a difference."""
     wanted = expected.totals(1)
     counted = {carrier: row for carrier, row in wanted.items() if carrier != "HA"}
     assert verdict(wanted, counted, [])[0] == 1
 
 
-def test_failed_run_is_told(tmp_path: Path) -> None:
-    """A run that failed is counted as closed and makes the verdict negative, whatever the totals are."""
+def test_failed_run_is_reported(tmp_path: Path) -> None:
+    """A failed run counts as closed and makes the verdict negative, whatever the totals are."""
     totals = Totals(tmp_path / "totals.sqlite3", {PARTITION: 0})
     totals.add([completion(0, "run1-a", None)], "run1-")
     assert totals.closed() == 1
-    code, said = verdict({}, {}, totals.unfinished())
+    code, output = verdict({}, {}, totals.unfinished())
     totals.close()
     assert code == 1
-    assert "run1-a failed: broken" in said
+    assert "run1-a failed: broken" in output
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,4 +1,4 @@
-"""Does the README's example do what it says: approved, declined, rejected?"""
+"""The README's example: orders that are approved, declined and rejected."""
 
 from __future__ import annotations
 
@@ -29,50 +29,50 @@ HOSTED: list[Any] = [
 ]
 
 
-def on_an_engine(story: Callable[[Client], Awaitable[None]]) -> None:
-    """Run the story with a processor and a worker in this process, on a log in memory."""
+def on_an_engine(scenario: Callable[[Client], Awaitable[None]]) -> None:
+    """Run the scenario with a processor and a worker in this process, on a log in memory."""
 
     async def run() -> None:
         async with Engine(HOSTED, "embedded::memory:") as engine, asyncio.timeout(2 * WAIT_S):
-            await story(engine.client)
+            await scenario(engine.client)
 
     asyncio.run(run())
 
 
 def activities(history: list[dict[str, Any]]) -> list[str]:
-    """Names of the activities in the order in which the workflow asked for them."""
+    """Return the names of the activities in the order in which the workflow requested them."""
     return [event["activity"] for event in history if event["event"] == "ActivityScheduled"]
 
 
 def test_small_order() -> None:
-    """A small order is reserved, charged, and shipped by a child workflow, with nobody asked."""
+    """A small order is reserved, charged, and shipped by a child workflow, without approval."""
 
-    async def story(client: Client) -> None:
+    async def scenario(client: Client) -> None:
         small = Order(id="o-1", total=12.5, items=["apple", "pear"], rest="10ms")
         run = await client.start(fulfil(small), id="o-1")
         assert await run.result(timeout=WAIT_S) == "TRACK-O-1"
         assert activities(await run.history()) == ["reserve", "reserve", "charge"]
         assert await client.result("ship-o-1", timeout=WAIT_S) == "TRACK-O-1"
 
-    on_an_engine(story)
+    on_an_engine(scenario)
 
 
 def test_approved() -> None:
-    """A large order waits for its approval and then goes through; an approval that came early counts."""
+    """A large order waits for its approval and then completes; an early approval counts."""
 
-    async def story(client: Client) -> None:
+    async def scenario(client: Client) -> None:
         large = Order(id="o-2", total=1_250, items=["lamp"], rest="10ms")
         run = await client.start(fulfil(large), id="o-2")
         await run.signal(approval, Approval(ok=True, by="ann"))
         assert await run.result(timeout=WAIT_S) == "TRACK-O-2"
 
-    on_an_engine(story)
+    on_an_engine(scenario)
 
 
 def test_rejected() -> None:
-    """A rejected order says who rejected it; what was reserved is released, and no card is charged."""
+    """A rejected order fails with who rejected it; its items are released, and no card is charged."""
 
-    async def story(client: Client) -> None:
+    async def scenario(client: Client) -> None:
         large = Order(id="o-3", total=1_250, items=["lamp", "desk"], rest="10ms")
         run = await client.start(fulfil(large), id="o-3")
         await run.signal(approval, Approval(ok=False, by="bob"))
@@ -80,13 +80,13 @@ def test_rejected() -> None:
             await run.result(timeout=WAIT_S)
         assert activities(await run.history()) == ["reserve", "reserve", "release", "release"]
 
-    on_an_engine(story)
+    on_an_engine(scenario)
 
 
 def test_declined() -> None:
-    """A declined card is tried once; then the charge is refunded and the items released, in reverse order."""
+    """A declined card is tried once; then the charge is refunded and the items are released, in reverse order."""
 
-    async def story(client: Client) -> None:
+    async def scenario(client: Client) -> None:
         huge = Order(id="o-4", total=200_000, items=["lamp", "desk"], rest="10ms")
         run = await client.start(fulfil(huge), id="o-4")
         await run.signal(approval, Approval(ok=True, by="ann"))
@@ -100,11 +100,11 @@ def test_declined() -> None:
         released = [event["input"]["sku"] for event in history if event.get("activity") == "release"]
         assert released == ["desk", "lamp"]
 
-    on_an_engine(story)
+    on_an_engine(scenario)
 
 
 def test_the_program_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The program may be run again: it approves a new run of its order each time, and prints the tracking number."""
+    """Each time the program is run it approves a new run of its order, and prints the tracking number."""
     monkeypatch.setenv("PENSTOCK_LOG", f"embedded:{tmp_path / 'log'}")
 
     async def twice() -> list[str]:
@@ -116,13 +116,13 @@ def test_the_program_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
             return [before["run_id"], (await first.describe())["run_id"]]
 
     runs = asyncio.run(twice())
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("TRACK")]  # among the log
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("TRACK")]  # besides log lines
     assert printed == ["TRACK-ORDER-2"] * 2
     assert runs[0] != runs[1]
 
 
-def test_the_program_alone(tmp_path: Path) -> None:
-    """Without a processor the program ends with one sentence that says what to start, and no traceback."""
+def test_the_program_without_a_processor(tmp_path: Path) -> None:
+    """Without a processor the program ends with one sentence that names what to start, and no traceback."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
     ended = subprocess.run(
         [sys.executable, str(Path(order.__file__))],

@@ -1,4 +1,4 @@
-"""What do the tests of workers share? A log with its topics, tasks in it, and a look at results and commits."""
+"""Bench for the tests of workers: a log with its topics, tasks to run, and access to results and commits."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TASK_PARTITIONS = 2
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
-    """The condition's first true value; fails, saying what was waited for, after `timeout_s`."""
+    """Return the condition's first true value; fail after `timeout_s`, naming `what`."""
     deadline_s = time.monotonic() + timeout_s
     while not (value := condition()):
-        assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s in vain for {what}"
+        assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s for {what}"
         time.sleep(0.01)
     return value
 
 
 class Bench:
-    """A log with the topics that workers need, in a namespace of its own."""
+    """A log with the topics that workers need, in its own namespace."""
 
     def __init__(self, log: SpyLog, namespace: str = "default", queues: Sequence[str] = ("default",)) -> None:
         self.log = log
@@ -47,14 +47,14 @@ class Bench:
         self._read: dict[str, list[StoredRecord]] = {}
 
     def worker(self, *definitions: AnyActivity, **options: Any) -> Worker:
-        """A started worker; `close` stops it."""
+        """Start a worker; `close` stops it."""
         worker = Worker(self.log, self.topics, {definition.name: definition for definition in definitions}, **options)
         worker.start()
         self.workers.append(worker)
         return worker
 
     def task(self, definition: AnyActivity, *args: Any, **fields: Any) -> ActivityTask:
-        """A task for the activity, with a sequence of its own."""
+        """Make a task for the activity, with its own sequence."""
         self._sequence += 1
         given = {
             "workflow_id": f"order-{self._sequence}",
@@ -77,7 +77,7 @@ class Bench:
         self._publisher.flush(20)
 
     def read(self, topic: str, partitions: int = 1) -> list[StoredRecord]:
-        """Everything on the topic so far."""
+        """Return all records on the topic so far."""
         if topic not in self._readers:
             self._readers[topic] = self.log.reader({(topic, partition): 0 for partition in range(partitions)})
             self._read[topic] = []
@@ -86,25 +86,25 @@ class Bench:
         return self._read[topic]
 
     def results(self) -> list[Result]:
-        """Every result published so far."""
+        """Return every result published so far."""
         return [decode(record.value or b"") for record in self.read(self.topics.results, SHARDS)]
 
     def values(self) -> list[bytes]:
-        """The values of the results that are completions."""
+        """Return the values of the results that are completions."""
         return [result.result for result in self.results() if isinstance(result, TaskCompleted)]
 
     def await_results(self, count: int) -> list[Result]:
-        """The results, once there are `count`."""
+        """Wait for `count` results and return all."""
         until(lambda: len(self.results()) >= count, f"{count} results")
         return self.results()
 
     def committed(self, partition: int = 0, queue: str = "default") -> Progress:
-        """What a successor would be told of a partition now, by the last commit seen."""
+        """Return the progress that a new owner of the partition would read from the last commit."""
         commits = self.log.commits.get((self.topics.tasks(queue), partition))
         return Progress(commits[-1].offset, commits[-1].metadata) if commits else Progress(0)
 
     def close(self) -> None:
-        """Stop what is still running."""
+        """Stop the workers and close the log."""
         for worker in self.workers:
             worker.stop()
         self._publisher.close()
@@ -112,7 +112,7 @@ class Bench:
 
 
 class SpyLog:
-    """A log that remembers what its members commit, and whose commits and sends can be made to fail."""
+    """A log that records its members' commits, and whose commits and sends can be made to fail."""
 
     def __init__(self, log: Log, on_commit: Callable[[TopicPartition, CommittedOffset], None] | None = None) -> None:
         self._log = log

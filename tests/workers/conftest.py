@@ -1,4 +1,4 @@
-"""What do the tests of workers share? A registry and a bench of their own."""
+"""Fixtures of the tests of workers: an own registry and a bench."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.topics.embedded import EmbeddedLog
-from penstock.workers.activity import decorator as registry
+from penstock.workers.activity import decorator
+from penstock.workers.activity.registry import Registry
 from tests.workers.bench import Bench, SpyLog
 
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test declares its activities in a registry of its own."""
-    monkeypatch.setattr(registry, "_places", {})
+    """Give each test its own registry of activities."""
+    monkeypatch.setattr(decorator, "_registry", Registry())
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """The embedded log in memory, with the topics of two queues."""
+    """Bench on the embedded log in memory, with the topics of two queues."""
     bench = Bench(SpyLog(EmbeddedLog(":memory:")), queues=("default", "payments"))
     yield bench
     bench.close()

@@ -1,4 +1,4 @@
-"""Does a worker keep its promises on a real Kafka? (workers/*.py with topics/kafka)"""
+"""Crashes and rebalances of workers on a real Kafka."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 from penstock.topics.connect import connect
 from penstock.workers.activity.decorator import activity
 from tests.workers.bench import Bench, SpyLog, until
-from tests.workers.half_done import tell, tell_of_what_was_taken_along
+from tests.workers.crash import kill_with_claimed_tasks, kill_with_half_done
 
 
 def test_the_finished_half_is_not_run_again_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
     """A worker killed with 100 tasks of one partition half done: the finished half is not run again."""
-    tell(f"kafka://{kafka_bootstrap}", tmp_path, seed=20261122)
+    kill_with_half_done(f"kafka://{kafka_bootstrap}", tmp_path, seed=20261122)
 
 
-def test_what_a_killed_worker_had_taken_along_is_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
-    """Tasks that went on at their worker when their partition moved are run by the new owner once that is killed."""
-    tell_of_what_was_taken_along(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", tmp_path)
+def test_claimed_tasks_of_a_killed_worker_are_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """Tasks claimed by a worker when their partition moved are run by the new owner once that worker is killed."""
+    kill_with_claimed_tasks(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", tmp_path)
 
 
 def test_a_rebalance_runs_nothing_twice(kafka_bootstrap: str) -> None:
-    """When a second worker joins, what runs goes on where it runs, and is started nowhere else."""
+    """When a second worker joins, running tasks go on at their worker and are not started by the other."""
     release = threading.Event()
     ran: dict[str, Counter[int]] = {"a": Counter(), "b": Counter()}
 

@@ -1,4 +1,4 @@
-"""What happens to tasks whose partition moves? (workers/consumer.py, on the embedded log in memory)"""
+"""Tasks whose partition moves between workers, on the embedded log in memory."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from penstock.topics.log import TopicPartition
-from penstock.workers.activity import decorator as registry
+from penstock.workers.activity import decorator
 from penstock.workers.activity.decorator import activity
-from penstock.workers.intake.claims import from_text
+from penstock.workers.intake.claims import decode_claims
 from tests.workers.bench import Bench, until
 
 
 def await_move(bench: Bench) -> None:
-    """Wait until partition 1, where something runs, was given up: its last commit marks what runs on."""
+    """Wait until partition 1, where a task runs, is released: its last commit contains a claim."""
     commits = bench.log.commits
-    until(lambda: any(from_text(one.offset, one.metadata) for one in commits.get(at(bench), [])), "partition 1 to move")
+    until(
+        lambda: any(decode_claims(one.offset, one.metadata) for one in commits.get(at(bench), [])),
+        "partition 1 to move",
+    )
 
 
 def at(bench: Bench) -> TopicPartition:
@@ -26,7 +29,7 @@ def at(bench: Bench) -> TopicPartition:
 
 
 def test_partitions_are_shared_and_taken_over(bench: Bench) -> None:
-    """A second worker takes its share of the partitions, and all of them when the first stops; nothing runs twice."""
+    """A second worker gets its share of the partitions, and all of them when the first stops; no task runs twice."""
     ran: Counter[int] = Counter()
     by: dict[str, set[int]] = {"a": set(), "b": set()}
 
@@ -39,7 +42,7 @@ def test_partitions_are_shared_and_taken_over(bench: Bench) -> None:
 
         return activity(name="work")(work)
 
-    registry._places.clear()
+    decorator._registry.clear()
     first, second = work_as("a"), work_as("b")
     one = bench.worker(first, concurrency=2, name="a")
     for number in range(100):
@@ -56,7 +59,7 @@ def test_partitions_are_shared_and_taken_over(bench: Bench) -> None:
 
 
 def test_a_task_running_while_its_partition_moves_is_left_to_its_worker(bench: Bench) -> None:
-    """A rebalance neither cancels what runs nor drops its result; the new owner waits for it and runs it no more."""
+    """A rebalance does not cancel a running task or drop its result; the new owner waits and does not run it."""
     release = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     ran: list[str] = []
@@ -78,13 +81,13 @@ def test_a_task_running_while_its_partition_moves_is_left_to_its_worker(bench: B
     until(lambda: ran == ["slow", "slow"], "the new owner to run what came later")
     until(lambda: len(bench.committed(1).done()) == 1, "the commit of that")
     loops[0].call_soon_threadsafe(release.set)
-    until(lambda: bench.committed(1).watermark == 2, "the new owner to hear of the result")
+    until(lambda: bench.committed(1).watermark == 2, "the new owner to see the result")
     assert sorted(result.worker for result in bench.results()) == ["a", "b"]
     assert ran == ["slow", "slow"]
 
 
 def test_a_task_still_running_when_its_partition_returns_is_not_started_again(bench: Bench) -> None:
-    """A worker that gets a partition back goes on with what it was running, and its end is committed there."""
+    """A worker that is granted a partition again goes on with its running task, and commits the end of it."""
     release = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     ran: list[str] = []
@@ -119,8 +122,8 @@ def test_a_task_still_running_when_its_partition_returns_is_not_started_again(be
     assert sorted(bench.values()) == [b'"a"', b'"quick"', b'"quick"']
 
 
-def test_a_task_whose_worker_went_without_a_result_is_run_by_the_new_owner(bench: Bench) -> None:
-    """What a worker took along and gave up when it stopped is not lost: the partition's owner runs it."""
+def test_a_task_whose_worker_left_without_a_result_is_run_by_the_new_owner(bench: Bench) -> None:
+    """A claimed task that its worker abandoned when it stopped is run by the partition's owner."""
     ran: list[str] = []
 
     def slow_as(name: str) -> Any:
@@ -149,7 +152,7 @@ def test_a_task_whose_worker_went_without_a_result_is_run_by_the_new_owner(bench
 def test_a_task_that_ended_while_its_partition_was_away_is_not_run_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rebalance that takes everything and gives it back, as Kafka's do, runs nothing twice."""
+    """A rebalance that revokes all partitions and grants them again, as Kafka's do, runs no task twice."""
     release = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     ran: Counter[int] = Counter()
@@ -165,25 +168,25 @@ def test_a_task_that_ended_while_its_partition_was_away_is_not_run_again(
     bench.put(*[bench.task(work, number) for number in range(20)])
     running = bench.worker(work)
     until(lambda: len(bench.values()) == 10, "the quick half")
-    (only,) = running._crew._consumers  # type: ignore[union-attr]
+    (only,) = running._runtime._consumers  # type: ignore[union-attr]
     original = only._round
     moved: list[int] = []
 
-    def take_and_give() -> None:
+    def revoke_and_grant() -> None:
         monkeypatch.setattr(only, "_round", original)
         held = list(only._partitions)
         only.released(held, lost=False)
         loops[0].call_soon_threadsafe(release.set)
-        until(lambda: len(only._settled) == 10, "the slow half to end in between")
-        moved.append(only._held)
+        until(lambda: len(only._acknowledged) == 10, "the slow half to end in between")
+        moved.append(only._capacity.tasks)
         only.granted(held)
 
-    monkeypatch.setattr(only, "_round", take_and_give)
+    monkeypatch.setattr(only, "_round", revoke_and_grant)
     until(lambda: bench.committed().watermark == 20, "the commit of everything")
     assert moved == [0]
     assert ran == Counter(dict.fromkeys(range(20), 1))
-    assert only._held == only._held_bytes == 0
-    assert not any(only._leftovers.values())
+    assert only._capacity.tasks == only._capacity.size_bytes == 0
+    assert len(only._retained) == 0
 
 
 def test_waiting_tasks_of_a_lost_partition_are_not_started(bench: Bench) -> None:

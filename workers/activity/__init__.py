@@ -1,1 +1,1 @@
-"""Declaration of activities, and what their code may ask for."""
+"""Declaration of activities, and the information available to their code."""

@@ -1,4 +1,4 @@
-"""What does a running activity know about itself? `activity_info()` answers, inside of one."""
+"""Information about the running activity, available to its code through `activity_info()`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from penstock.schemas.records.tasks import ActivityTask
 class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one activity.
 
-    `attempt` counts from 1. `idempotency_key` is the same for every attempt of the activity: hand it to the service
-    you call, so that a repeated attempt has its effect once. `deadline` (aware, UTC) is when the attempt times out,
-    None without a timeout.
+    `attempt` counts from 1. `idempotency_key` (`workflow id/seed/sequence`) is the same for every attempt of the
+    activity; pass it to the service you call, so that repeated attempts take effect once. `deadline` (aware, UTC) is
+    when the attempt times out, None without a timeout. `headers`: those of the run.
     """
 
     workflow_id: str
@@ -26,13 +26,14 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     idempotency_key: str
     deadline: datetime | None
+    headers: dict[str, str]
 
 
 def activity_info() -> ActivityInfo:
-    """About the activity that runs here. Raises NotInActivity anywhere else."""
+    """Return information about the running activity. Raises NotInActivity outside of one."""
     running = _running.get()
     if running is None:
-        raise NotInActivity("activity_info() was called where no worker runs an activity: call it inside of one.")
+        raise NotInActivity("activity_info() was called outside of an activity run by a worker: call it inside one.")
     task, started_s = running
     deadline = datetime.fromtimestamp(started_s + task.timeout_ms / 1_000, UTC) if task.timeout_ms else None
     return ActivityInfo(
@@ -41,15 +42,16 @@ def activity_info() -> ActivityInfo:
         activity=task.activity,
         attempt=task.attempt,
         queue=task.queue,
-        idempotency_key=f"{task.run_id}/{task.sequence}",
+        idempotency_key=task.idempotency_key,
         deadline=deadline,
+        headers=dict(task.headers),
     )
 
 
 def enter(task: ActivityTask, started_s: float) -> None:
-    """Make this context the one of `task`, started at `started_s` (epoch)."""
+    """Set the current context to `task`, started at `started_s` (epoch, seconds)."""
     _running.set((task, started_s))
 
 
-# The info itself is made when asked for: most activities never ask.
+# ActivityInfo is built on demand, since most activities do not use it.
 _running: ContextVar[tuple[ActivityTask, float] | None] = ContextVar("penstock_activity", default=None)

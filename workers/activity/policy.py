@@ -1,4 +1,4 @@
-"""How often, and after which delays, is an activity tried again? From the decorator's words to a RetryPolicy."""
+"""Conversion of `retries=`, `backoff=` and `timeout=` into a RetryPolicy and milliseconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT = RetryPolicy()
 
 
 def retry_policy(retries: int | None, backoff: float | Sequence[Duration] | None) -> RetryPolicy:
-    """The policy that `retries=` and `backoff=` describe; None stands for what Penstock does by itself.
+    """Return the policy that `retries=` and `backoff=` describe; None means the default.
 
     Raises BadInput, BadDuration."""
     return changed_policy(DEFAULT, retries, UNSET if backoff is None else backoff)
@@ -28,7 +28,7 @@ def retry_policy(retries: int | None, backoff: float | Sequence[Duration] | None
 def changed_policy(
     policy: RetryPolicy, retries: int | Unset | None, backoff: float | Sequence[Duration] | Unset
 ) -> RetryPolicy:
-    """`policy` with what is set changed. `retries=None`: without end. Raises BadInput, BadDuration."""
+    """Return `policy` with the given options replaced; `retries=None` means unlimited. Raises BadInput, BadDuration."""
     if not isinstance(retries, msgspec.UnsetType):
         policy = msgspec.structs.replace(policy, retries_max=_retries_max(retries))
     if isinstance(backoff, msgspec.UnsetType):
@@ -39,12 +39,12 @@ def changed_policy(
 
 
 def timeout_ms_of(timeout: Duration | None) -> int:
-    """One attempt's time in ms, 0 for None. Raises BadDuration when it is unreadable or no time at all."""
+    """Return the timeout in ms, 0 for None. Raises BadDuration if it is unreadable or below 1 ms."""
     if timeout is None:
         return 0
     timeout_ms = duration_ms(timeout)
     if timeout_ms <= 0:
-        raise BadDuration(f"A timeout of {timeout!r} leaves no time to run: give at least 1 ms, or None for none.")
+        raise BadDuration(f"timeout={timeout!r} is too short: give at least 1 ms, or None for no timeout.")
     return timeout_ms
 
 
@@ -52,25 +52,25 @@ def _retries_max(retries: int | None) -> int:
     if retries is None:
         return -1
     if type(retries) is not int or retries < 0:
-        raise BadInput(f"retries={retries!r} has no meaning: give 0 or more, or None to retry without end.")
+        raise BadInput(f"retries={retries!r} is invalid: give 0 or more, or None for unlimited retries.")
     return retries
 
 
 def _with_factor(policy: RetryPolicy, factor: float) -> RetryPolicy:
     if not 1.0 <= factor < math.inf:
-        raise BadInput(f"backoff={factor!r} has no meaning: give a factor of at least 1.0, or a list of delays.")
+        raise BadInput(f"backoff={factor!r} is invalid: give a factor of at least 1.0, or a list of delays.")
     return msgspec.structs.replace(
         policy, delays_ms=DEFAULT.delays_ms, factor=factor, delay_ms_max=DEFAULT.delay_ms_max
     )
 
 
 def _with_delays(policy: RetryPolicy, delays: object) -> RetryPolicy:
-    """Explicit delays; the last is repeated (factor 1), and the upper bound is no shorter than the longest of them."""
+    """Replace the delays; the last is repeated (factor 1), and the upper bound is at least the longest of them."""
     if isinstance(delays, str) or not isinstance(delays, Sequence) or not delays:
-        raise BadInput(f'backoff={delays!r} has no meaning: give a factor like 2.0, or delays like ["1s", "10s"].')
+        raise BadInput(f'backoff={delays!r} is invalid: give a factor like 2.0, or delays like ["1s", "10s"].')
     delays_ms = tuple(duration_ms(delay) for delay in delays)
     if min(delays_ms) < 0:
-        raise BadDuration(f"backoff={delays!r} holds a delay below zero.")
+        raise BadDuration(f"backoff={delays!r} contains a negative delay: give delays of 0 or more.")
     return msgspec.structs.replace(
         policy, delays_ms=delays_ms, factor=1.0, delay_ms_max=max(DEFAULT.delay_ms_max, *delays_ms)
     )

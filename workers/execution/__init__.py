@@ -1,1 +1,1 @@
-"""Execution of attempts and publishing of results."""
+"""Execution of tasks and publication of their results."""

@@ -1,4 +1,4 @@
-"""How does an exception become a worker's Failure? As everywhere, with an attempt and within bounds of its own."""
+"""Conversion of exceptions into failures, within the bounds of a result record."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BOUNDS = Bounds(
 
 
 def failure_of(error: BaseException, *, attempt: int, non_retryable: bool) -> Failure:
-    """The failure that `error` stands for; the worker's own frames are left out of its traceback."""
+    """Return the failure for `error`; its traceback omits the worker's own frames."""
     return failure.failure_of(error, non_retryable=non_retryable, attempts=attempt, bounds=_BOUNDS)
 
 
 def message_of(error: BaseException) -> str:
-    """The exception's text, even when its `__str__` fails."""
+    """Return the exception's text, or a substitute if its `__str__` fails."""
     return failure.message_of(error, MESSAGE_CHARACTERS_MAX)

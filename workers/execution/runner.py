@@ -1,4 +1,4 @@
-"""Which task starts next, and where does its result go? Everything here happens in the loop's thread."""
+"""Scheduling of waiting tasks within the worker's concurrency, and publication of their results."""
 
 from __future__ import annotations
 
@@ -6,21 +6,41 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import PayloadTooLarge
-from penstock.schemas.records.tasks import Result
+from penstock.schemas.records.tasks import ActivityTask, Result
 from penstock.topics.log import Record
 from penstock.workers.execution.executor import Executor
 from penstock.workers.execution.failures import failure_of
 from penstock.workers.execution.outbox import Outbox
-from penstock.workers.intake.delivery import Delivery
 
 IDLE_CHECK_S = 0.01
 
 
+class PendingTask(Protocol):
+    """A task that waits for its start, as the intake hands it over."""
+
+    @property
+    def task(self) -> ActivityTask: ...
+
+    @property
+    def released(self) -> bool:
+        """Whether another worker owns the task by now."""
+        ...
+
+    def start(self) -> bool:
+        """Mark the task as started. Returns False if it was released, and must not run here."""
+        ...
+
+    def acknowledged(self) -> None:
+        """Record that the log has acknowledged the task's result. Called from any thread."""
+        ...
+
+
 class Runner:
-    """Keeps at most `concurrency` attempts running, queue after queue in turn."""
+    """Runs at most `concurrency` attempts at once, taking from the queues in turn. Used in the event loop's thread."""
 
     def __init__(self, executor: Executor, outbox: Outbox, results_topic: str, concurrency: int) -> None:
         self._executor = executor
@@ -33,35 +53,35 @@ class Runner:
         self._closed = False
         self._busy = False
 
-    def accept(self, queue: str, deliveries: Sequence[Delivery]) -> None:
-        """Take over these tasks, delivered from `queue`."""
+    def accept(self, queue: str, tasks: Sequence[PendingTask]) -> None:
+        """Add tasks of `queue`, and start as many as fit."""
         if self._closed:
             return
         definitions = self._executor.definitions
-        for delivery in deliveries:
-            definition = definitions.get(delivery.task.activity)
-            self._lane(queue, is_async=definition is None or definition.is_async).waiting.append(delivery)
+        for pending in tasks:
+            definition = definitions.get(pending.task.activity)
+            self._lane(queue, is_async=definition is None or definition.is_async).waiting.append(pending)
         self._fill()
 
     def drop_released(self) -> None:
-        """Forget the waiting tasks of partitions that somebody else has now."""
+        """Remove the waiting tasks of released partitions."""
         for lane in self._lanes:
-            lane.waiting = deque(delivery for delivery in lane.waiting if not delivery.partition.released)
-        self._note_busy()
+            lane.waiting = deque(pending for pending in lane.waiting if not pending.released)
+        self._update_busy()
 
     def close(self) -> None:
-        """Start nothing any more; what waits stays unfinished."""
+        """Start no more tasks, and remove those that wait."""
         self._closed = True
         for lane in self._lanes:
             lane.waiting.clear()
-        self._note_busy()
+        self._update_busy()
 
-    def when_idle(self, tell: Callable[[bool], None], timeout_s: float) -> None:
-        """Tell True once nothing runs, False when the time is up before that."""
+    def when_idle(self, callback: Callable[[bool], None], timeout_s: float) -> None:
+        """Call `callback(True)` once no attempt runs, or `callback(False)` after `timeout_s`."""
         if not self._executor.running or timeout_s <= 0:
-            return tell(not self._executor.running)
+            return callback(not self._executor.running)
         wait_s = min(IDLE_CHECK_S, timeout_s)
-        asyncio.get_running_loop().call_later(wait_s, self.when_idle, tell, timeout_s - wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self.when_idle, callback, timeout_s - wait_s)
         return None
 
     def _lane(self, queue: str, *, is_async: bool) -> _Lane:
@@ -72,56 +92,58 @@ class Runner:
         return lane
 
     def _fill(self) -> None:
+        """Start waiting tasks while there is room."""
         if self._filling or self._closed:
-            return  # an attempt that ended at once, below: the loop there goes on
+            return  # an attempt ended inside of the loop below, which continues
         self._filling = True
         try:
-            while self._executor.running < self._concurrency and (delivery := self._next()) is not None:
-                self._executor.start(delivery.task, partial(self._report, delivery), self._fill)
+            while self._executor.running < self._concurrency and (pending := self._next()) is not None:
+                self._executor.start(pending.task, partial(self._publish, pending), self._fill)
         finally:
             self._filling = False
-        self._note_busy()
+        self._update_busy()
 
-    def _note_busy(self) -> None:
-        """While tasks wait, nobody gains by a result that leaves milliseconds earlier. Once none does, all leave."""
+    def _update_busy(self) -> None:
+        """Batch results while tasks wait, since sending each at once would gain nothing; send the batch after that."""
         before, self._busy = self._busy, any(lane.waiting for lane in self._lanes)
         if before and not self._busy:
-            self._outbox.send_waiting()
+            self._outbox.send_batch()
 
-    def _next(self) -> Delivery | None:
-        """The next task of the next lane that has one and could run it."""
+    def _next(self) -> PendingTask | None:
+        """Take the next startable task, from the lanes in turn."""
         for _ in range(len(self._lanes)):
             lane = self._lanes[0]
             self._lanes.rotate(-1)
             while lane.waiting and (lane.is_async or self._executor.threads.free > 0):
-                delivery = lane.waiting.popleft()
-                if delivery.partition.start(delivery):
-                    return delivery
+                pending = lane.waiting.popleft()
+                if pending.start():
+                    return pending
         return None
 
-    def _report(self, delivery: Delivery, result: Result) -> None:
-        task = delivery.task
+    def _publish(self, pending: PendingTask, result: Result) -> None:
+        """Send the result to the shard of the task's run."""
+        task = pending.task
         record = Record(self._results_topic, task.shard, task.workflow_id.encode(), encode(result))
-        too_large = partial(self._report_too_large, delivery, len(record.value or b""))
-        send = self._outbox.send_soon if self._busy else self._outbox.send
-        send(record, partial(delivery.consumer.settled, delivery), too_large)
+        too_large = partial(self._publish_too_large, pending, len(record.value or b""))
+        send = self._outbox.send_batched if self._busy else self._outbox.send
+        send(record, pending.acknowledged, too_large)
 
-    def _report_too_large(self, delivery: Delivery, size_bytes: int) -> None:
-        """The log takes less than the limit checked before: say that instead of the result."""
-        task = delivery.task
+    def _publish_too_large(self, pending: PendingTask, size_bytes: int) -> None:
+        """Publish a failure instead of a result that the topic refuses, though it is within the worker's limit."""
+        task = pending.task
         error = PayloadTooLarge(
             f"Activity {task.activity} returned a result of {size_bytes:,} bytes, more than topic "
             f"{self._results_topic} takes: store the value elsewhere and return where it is."
         )
         failure = failure_of(error, attempt=task.attempt, non_retryable=True)
-        self._report(delivery, task.failed(failure, self._executor.worker))
+        self._publish(pending, task.failed(failure, self._executor.worker))
 
 
 class _Lane:
-    """Tasks of one queue and one sort (sync ones also need a free thread), first in, first out."""
+    """Waiting tasks of one queue, either async or sync (which also need a free thread), first in, first out."""
 
     __slots__ = ("is_async", "waiting")
 
     def __init__(self, *, is_async: bool) -> None:
         self.is_async = is_async
-        self.waiting: deque[Delivery] = deque()
+        self.waiting: deque[PendingTask] = deque()

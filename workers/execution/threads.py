@@ -1,7 +1,7 @@
-"""Where do sync activities run? In a bounded set of daemon threads.
+"""Bounded pool of daemon threads for sync activities.
 
-Not a ThreadPoolExecutor: the interpreter joins its threads at exit, so one stuck activity would keep a worker that
-was told to stop from ever ending. These are left behind; what they were doing is redelivered.
+A ThreadPoolExecutor does not fit: the interpreter joins its threads at exit, so one stuck activity would keep a
+stopped worker's process alive. Daemon threads end with the process, and their tasks are delivered again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop
 
 
 class Threads:
-    """At most `count` threads, each started when first needed. `run` is called in an event loop's thread."""
+    """At most `count` threads, each started when first needed. Used in the event loop's thread."""
 
     def __init__(self, count: int, name: str) -> None:
         self.count = count
@@ -27,11 +27,11 @@ class Threads:
 
     @property
     def free(self) -> int:
-        """How many more jobs can start at once; a job counts until it has really ended."""
+        """Number of jobs that can start now; a job occupies its thread until its function returns."""
         return self.count - self._busy
 
     def run(self, job: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Run `job` in a thread; cancelling the future does not stop it."""
+        """Run `job` in a thread. Cancelling the future does not stop the job."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._busy += 1
@@ -42,7 +42,7 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """Let idle threads end, and busy ones once they are done."""
+        """End idle threads now, and busy ones after their current job."""
         for _ in range(self._started):
             self._jobs.put(None)
 
@@ -52,12 +52,12 @@ class Threads:
             value, error = None, None
             try:
                 value = function()
-            except BaseException as raised:  # SystemExit too: it ends the attempt, not the worker
+            except BaseException as raised:  # including SystemExit, which fails the attempt only
                 error = raised
             try:
                 loop.call_soon_threadsafe(self._ended, future, value, error)
             except RuntimeError:
-                return  # the loop was closed without waiting for this thread
+                return  # the loop was closed while the job ran
             del job, function, future, value, error
 
     def _ended(self, future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
@@ -67,7 +67,7 @@ class Threads:
         if error is None:
             future.set_result(value)
         else:
-            # A future refuses StopIteration, which an activity may well raise by accident.
+            # A future refuses StopIteration, which an activity may raise by mistake.
             future.set_exception(error if not isinstance(error, StopIteration) else _wrapped(error))
 
 

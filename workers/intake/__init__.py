@@ -1,1 +1,1 @@
-"""Reading of task topics and committing of offsets."""
+"""Intake of tasks: consumption, progress, commits, and handover of moving partitions."""

@@ -1,7 +1,8 @@
-"""Which tasks of a partition run somewhere else? Marks that a worker leaves with its last commit (handover.py).
+"""Claims: the tasks of a released partition that go on running at their worker (handover.py).
 
-In the commit's metadata they follow what is done (progress.py), each behind a space:
-`holder,shard:offset/shard:offset,offsets`, where `offsets` are written as what is done is.
+A worker that releases a partition appends its claims to its last commit's metadata, behind the finished offsets
+(progress.py). Each claim begins with a space: `holder,shard:offset/shard:offset,offsets`, with `offsets` encoded as
+the finished ones are.
 """
 
 from __future__ import annotations
@@ -12,40 +13,43 @@ import msgspec
 
 from penstock.workers.intake.progress import from_metadata, to_metadata
 
-MARKS_CHARACTERS_MAX = 2_048  # half of a commit's metadata; what is not told is only run again
+CLAIMS_CHARACTERS_MAX = 2_048
+"""Half of a commit's metadata. A task whose claim does not fit is run again by the next owner."""
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """Tasks that a worker took along. `holder`: its name in the group. `results`: from which offset on their results
-    lie, by shard. `offsets`: where the tasks lie in their partition."""
+class Claim(msgspec.Struct, frozen=True):
+    """Tasks that a worker keeps running. `holder`: its name in the group. `results_start`: the first offset at which
+    their results can be, by shard. `offsets`: the tasks' offsets in their partition."""
 
     holder: str
-    results: Mapping[int, int]
+    results_start: Mapping[int, int]
     offsets: tuple[int, ...]
 
 
-def to_text(watermark: int, marks: Iterable[Mark]) -> str:
-    """The marks for a commit at that watermark: empty, or with a space before each; at most MARKS_CHARACTERS_MAX."""
+def encode_claims(watermark: int, claims: Iterable[Claim]) -> str:
+    """Encode claims for a commit at `watermark`: empty, or each behind a space; at most CLAIMS_CHARACTERS_MAX."""
     text = ""
-    for mark in marks:
-        head = f" {mark.holder},{'/'.join(f'{shard}:{offset}' for shard, offset in mark.results.items())},"
-        room = MARKS_CHARACTERS_MAX - len(text) - len(head)
-        ranges = [(offset, offset + 1) for offset in sorted(mark.offsets) if offset >= watermark]
-        if ranges and room > 0 and (told := to_metadata(watermark, ranges, room)):
-            text += head + told
+    for claim in claims:
+        head = f" {claim.holder},{'/'.join(f'{shard}:{offset}' for shard, offset in claim.results_start.items())},"
+        room = CLAIMS_CHARACTERS_MAX - len(text) - len(head)
+        ranges = [(offset, offset + 1) for offset in sorted(claim.offsets) if offset >= watermark]
+        if ranges and room > 0 and (offsets := to_metadata(watermark, ranges, room)):
+            text += head + offsets
     return text
 
 
-def from_text(watermark: int, metadata: str) -> list[Mark]:
-    """The marks in a commit's metadata; unreadable ones are left out."""
-    return [mark for text in metadata.split(" ")[1:] if (mark := _mark(watermark, text)) is not None]
+def decode_claims(watermark: int, metadata: str) -> list[Claim]:
+    """Return the claims in a commit's metadata, without the unreadable ones."""
+    return [claim for text in metadata.split(" ")[1:] if (claim := _decode_claim(watermark, text)) is not None]
 
 
-def _mark(watermark: int, text: str) -> Mark | None:
+def _decode_claim(watermark: int, text: str) -> Claim | None:
     try:
-        holder, results, offsets = text.split(",", 2)
-        starts = {int(shard): int(offset) for shard, _, offset in (one.partition(":") for one in results.split("/"))}
+        holder, starts, encoded = text.split(",", 2)
+        results_start = {
+            int(shard): int(start) for shard, _, start in (one.partition(":") for one in starts.split("/"))
+        }
     except ValueError:
         return None
-    told = tuple(offset for first, stop in from_metadata(watermark, offsets) for offset in range(first, stop))
-    return Mark(holder, starts, told)
+    ranges = from_metadata(watermark, encoded)
+    return Claim(holder, results_start, tuple(offset for start, stop in ranges for offset in range(start, stop)))

@@ -1,8 +1,7 @@
-"""How do tasks of one queue come in, and how is what is done remembered? One thread, one member of the queue's group.
+"""Consumption of one task queue: one thread, one member of the queue's consumer group.
 
-Round: begin what was granted, note what was acknowledged, commit when due, poll, hand over. A task is done when the
-log has acknowledged its result; only then does the next commit tell of it. A commit comes at once after something is
-done, but not within COMMIT_EVERY_S of the one before, so that little is run again after a crash.
+Each round continues the granted partitions, notes acknowledged results, commits when due, polls, and dispatches. A
+task is done once the log has acknowledged its result; only then does the next commit include it.
 """
 
 from __future__ import annotations
@@ -21,24 +20,23 @@ from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.log import CommittedOffset, Log, Member, Record, StoredRecord, TopicPartition
 from penstock.workers.execution.outbox import Outbox
-from penstock.workers.intake.claims import Mark, from_text, to_text
-from penstock.workers.intake.delivery import Delivery, Partition
+from penstock.workers.intake.capacity import Capacity
+from penstock.workers.intake.commits import CommitTimer, claim_of, offset_to_commit, partition_from
 from penstock.workers.intake.handover import Handover
-from penstock.workers.intake.progress import METADATA_BYTES_MAX, Progress
+from penstock.workers.intake.partition import HeldTask, Partition
+from penstock.workers.intake.retained import RetainedTasks
 
-COMMIT_EVERY_S = 0.15
 POLL_BUSY_S = 0.01
 POLL_IDLE_S = 0.2
 FULL_WAIT_S = 0.1
 RETRY_DELAY_S = 0.5
 COMMITTED_TIMEOUT_S = 10.0
 RELEASE_FLUSH_S = 2.0
-HELD_BYTES_MAX = 64_000_000
 POLL_RECORDS_MAX = 1_000
 
 
-class Setup(msgspec.Struct, frozen=True):
-    """What a consumer is told. It holds at most `held_max` tasks and fetches again at `held_low`."""
+class ConsumerSettings(msgspec.Struct, frozen=True):
+    """Names and bounds of a consumer. It holds at most `held_max` tasks and fetches again at `held_low`."""
 
     queue: str
     group: str
@@ -51,46 +49,48 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class QueueConsumer:
-    """Feeds a worker from one task queue. `run` is the body of its thread; the other public methods suit any thread.
+    """Feeds a worker from one task queue.
 
-    `hand_over` gets each batch, `dropped` is called when waiting tasks became somebody else's."""
+    `run` is the body of its thread; `granted` and `released` are called in it, the other public methods from any
+    thread. `dispatch` receives the queue and each batch of tasks to run. `on_released` is called when partitions were
+    released, so that their waiting tasks are dropped.
+    """
 
     def __init__(
         self,
         log: Log,
-        setup: Setup,
+        settings: ConsumerSettings,
         outbox: Outbox,
         logger: FilteringBoundLogger,
         *,
-        hand_over: Callable[[str, list[Delivery]], None],
-        dropped: Callable[[], None],
+        dispatch: Callable[[str, list[HeldTask]], None],
+        on_released: Callable[[], None],
     ) -> None:
-        self._log, self._setup, self._outbox = log, setup, outbox
+        self._log, self._settings, self._outbox = log, settings, outbox
         self._logger = logger
-        self._hand_over, self._dropped = hand_over, dropped
+        self._dispatch, self._on_released = dispatch, on_released
         self._member: Member
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._to_begin: set[TopicPartition] = set()
-        self._leftovers: dict[TopicPartition, dict[int, Delivery]] = {}
-        self._handover = Handover(log, setup.group, setup.results_topic, lambda: self._member.name)
-        self._settled: deque[Delivery] = deque()
-        self._held = self._held_bytes = 0
+        self._granted: set[TopicPartition] = set()
+        self._retained = RetainedTasks()
+        self._handover = Handover(log, settings.group, settings.results_topic, lambda: self._member.name)
+        self._acknowledged: deque[HeldTask] = deque()
+        self._capacity = Capacity(settings.held_max, settings.held_low)
         self._paused = False
-        self._commit_due_s: float | None = None
-        self._committed_s = 0.0
+        self._commit_timer = CommitTimer()
         self._draining = Event()
         self._finishing = Event()
 
     @property
     def queue(self) -> str:
-        """Whose tasks these are."""
-        return self._setup.queue
+        """Name of the task queue."""
+        return self._settings.queue
 
-    # Told from other threads.
+    # Called from other threads.
 
-    def settled(self, delivery: Delivery) -> None:
-        """The delivery's result is acknowledged."""
-        self._settled.append(delivery)
+    def acknowledged(self, held: HeldTask) -> None:
+        """Note that the log has acknowledged the task's result."""
+        self._acknowledged.append(held)
 
     def drain(self) -> None:
         """Take no more tasks; stay in the group and go on committing."""
@@ -101,11 +101,11 @@ class QueueConsumer:
         self._draining.set()
         self._finishing.set()
 
-    # The thread.
+    # The polling thread.
 
     def run(self) -> None:
-        """Consume until `finish`. Raises what cannot be waited out."""
-        self._member = self._log.join(self._setup.group, [self._setup.tasks_topic], self)
+        """Consume until `finish`. Raises errors that a retry cannot resolve."""
+        self._member = self._log.join(self._settings.group, [self._settings.tasks_topic], self)
         try:
             while not self._finishing.is_set():
                 try:
@@ -113,18 +113,18 @@ class QueueConsumer:
                 except OffsetOutOfRange as error:
                     self._skip_expired(error)
                 except LogError as error:
-                    self._logger.warning("log not usable, trying again", error=str(error))
+                    self._logger.warning("log unavailable, trying again", error=str(error))
                     self._finishing.wait(RETRY_DELAY_S)
         finally:
             self._member.close()
 
     def granted(self, partitions: Sequence[TopicPartition]) -> None:
-        """Begun in the next round: the group's offsets are better asked for outside of the log's callback."""
-        self._to_begin.update(partitions)
+        """Continue these in the next round, since committed offsets are not read inside the log's callback."""
+        self._granted.update(partitions)
 
     def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
-        """Start nothing more of these, commit what is done; what runs goes on, and its result still counts."""
-        self._to_begin.difference_update(partitions)
+        """Start no more tasks of these and commit those that are done. Running ones go on, and are claimed."""
+        self._granted.difference_update(partitions)
         leaving = [self._partitions[at] for at in partitions if at in self._partitions]
         for partition in leaving:
             partition.release()
@@ -133,72 +133,42 @@ class QueueConsumer:
         for partition in leaving:
             self._handover.drop(partition)
         for partition in leaving:
-            self._leave(partition)
-        self._dropped()
-
-    def _leave(self, partition: Partition) -> None:
-        """Give the partition up, remembering what runs: Kafka takes all away at each rebalance, only to give most of
-        it back, and what runs here meanwhile need not be run a second time."""
-        del self._partitions[partition.topic_partition]
-        for delivery in partition.open.values():
-            self._held -= 1
-            self._held_bytes -= delivery.size_bytes
-        running = {offset: delivery for offset, delivery in partition.open.items() if delivery.started}
-        self._leftovers.setdefault(partition.topic_partition, {}).update(running)
+            self._remove(partition)
+        self._on_released()
 
     def _round(self) -> None:
-        if self._to_begin:
-            self._begin_granted()
-        self._settle()
-        self._look_elsewhere()
+        if self._granted:
+            self._continue_granted()
+        self._finish_acknowledged()
+        self._check_handover()
         self._commit_when_due()
-        records = self._member.poll(self._room(), self._patience_s())
+        records = self._member.poll(self._make_room(), self._poll_timeout_s())
         if records:
             self._take(records)
 
-    def _begin_granted(self) -> None:
-        """Start each partition at its watermark, knowing what is done above it."""
-        partitions = sorted(self._to_begin)
-        committed = self._member.committed(partitions, COMMITTED_TIMEOUT_S)
-        ends = self._log.ends(partitions)
-        begun = {at: self._begun(at, committed.get(at), *ends[at]) for at in partitions}
-        self._member.start({at: partition.progress.next_offset for at, partition in begun.items()})
-        self._partitions.update(begun)
-        self._to_begin.difference_update(partitions)
+    # Partitions.
+
+    def _continue_granted(self) -> None:
+        """Start each granted partition at its watermark, with the finished offsets above it."""
+        granted = sorted(self._granted)
+        committed = self._member.committed(granted, COMMITTED_TIMEOUT_S)
+        ends = self._log.ends(granted)
+        partitions = {at: partition_from(at, committed.get(at), *ends[at], self._logger) for at in granted}
+        self._member.start({at: partition.progress.next_offset for at, partition in partitions.items()})
+        self._partitions.update(partitions)
+        self._granted.difference_update(granted)
         if self._paused:
-            self._member.pause(partitions)
-        self._forget_leftovers()
+            self._member.pause(granted)
+        self._retained.prune(self._partitions)
 
-    def _forget_leftovers(self) -> None:
-        """Of partitions that did not come back, only what still runs is worth remembering."""
-        for at in list(self._leftovers):
-            if at in self._partitions:
-                first = self._partitions[at].progress.next_offset
-                kept = {offset: delivery for offset, delivery in self._leftovers[at].items() if offset >= first}
-            else:
-                kept = {offset: delivery for offset, delivery in self._leftovers[at].items() if not delivery.done}
-            self._leftovers[at] = kept
-            if not kept:
-                del self._leftovers[at]
-
-    def _begun(self, at: TopicPartition, committed: CommittedOffset | None, first: int, end: int) -> Partition:
-        marks = from_text(committed.offset, committed.metadata) if committed is not None else []
-        elsewhere = {offset: mark for mark in marks for offset in mark.offsets}
-        return Partition(at, self._progress(at, committed, first, end), elsewhere)
-
-    def _progress(self, at: TopicPartition, committed: CommittedOffset | None, first: int, end: int) -> Progress:
-        if committed is None or committed.offset > end:
-            if committed is not None:
-                self._logger.warning("committed offset is beyond the log's end; starting over", partition=at, end=end)
-            return Progress(first)
-        progress = Progress(committed.offset, committed.metadata)
-        if first > committed.offset:
-            self._logger.warning("tasks expired before they were run", partition=at, to_offset=first)
-            progress.skip_to(first)
-        return progress
+    def _remove(self, partition: Partition) -> None:
+        del self._partitions[partition.topic_partition]
+        for held in partition.held.values():
+            self._capacity.remove(held)
+        self._retained.retain(partition)
 
     def _skip_expired(self, error: OffsetOutOfRange) -> None:
-        """What a partition has not delivered was deleted meanwhile: go on with what is left."""
+        """Continue behind the tasks that were deleted before they were delivered."""
         self._logger.warning("tasks expired before they were run", error=str(error))
         ends = self._log.ends(list(self._partitions))
         for at, partition in self._partitions.items():
@@ -208,27 +178,21 @@ class QueueConsumer:
         if self._paused:
             self._member.pause(list(self._partitions))
 
-    # What is held, and how much more may come.
+    # Capacity.
 
-    def _room(self) -> int:
-        """How many records to ask for. Full is first waited out, since a pause throws fetched records away."""
-        full = self._full()
-        if full and not self._paused and not self._draining.is_set():
+    def _make_room(self) -> int:
+        """Pause or resume fetching, and return how many records to poll.
+
+        A full consumer first waits a little, since a pause discards the records that were fetched already."""
+        if self._capacity.full and not self._paused and not self._draining.is_set():
             self._wait_for_room()
-            full = self._full()
-        if self._draining.is_set():
+        if self._draining.is_set() or self._capacity.full:
             self._pause()
             return 1
-        if full:
-            self._pause()
-            return 1
-        if self._paused and self._held <= self._setup.held_low and self._held_bytes <= HELD_BYTES_MAX // 2:
+        if self._paused and self._capacity.low:
             self._member.resume(list(self._partitions))
             self._paused = False
-        return max(1, min(POLL_RECORDS_MAX, self._setup.held_max - self._held))
-
-    def _full(self) -> bool:
-        return self._held >= self._setup.held_max or self._held_bytes >= HELD_BYTES_MAX
+        return max(1, min(POLL_RECORDS_MAX, self._capacity.room))
 
     def _pause(self) -> None:
         if not self._paused:
@@ -236,86 +200,69 @@ class QueueConsumer:
             self._paused = True
 
     def _wait_for_room(self) -> None:
-        """Wait a little until there is room for a good batch."""
+        """Wait up to FULL_WAIT_S until there is room for a good batch."""
         deadline_s = time.monotonic() + FULL_WAIT_S
         while time.monotonic() < deadline_s and not self._draining.is_set():
             time.sleep(0.001)
-            self._settle()
+            self._finish_acknowledged()
             self._commit_when_due()
-            if self._held <= self._setup.held_low and self._held_bytes <= HELD_BYTES_MAX // 2:
+            if self._capacity.low:
                 return
 
-    def _patience_s(self) -> float:
-        """How long to wait for records: not long while results may be acknowledged, for they want to be committed."""
-        return POLL_BUSY_S if self._held or self._commit_due_s is not None or self._draining.is_set() else POLL_IDLE_S
+    def _poll_timeout_s(self) -> float:
+        """Return how long to wait for records: briefly while acknowledgements may arrive that are to be committed."""
+        busy = self._capacity.tasks or self._commit_timer.pending or self._draining.is_set()
+        return POLL_BUSY_S if busy else POLL_IDLE_S
 
     # Tasks.
 
     def _take(self, records: Sequence[StoredRecord]) -> None:
-        deliveries = [delivery for record in records if (delivery := self._taken(record)) is not None]
-        if deliveries:
-            self._hand_over(self._setup.queue, deliveries)
+        """Dispatch the tasks that are to be run here."""
+        tasks = [held for record in records if (held := self._accept(record)) is not None]
+        if tasks:
+            self._dispatch(self._settings.queue, tasks)
 
-    def _taken(self, record: StoredRecord) -> Delivery | None:
-        """What is to be started for the record; None for what is done, runs (here or elsewhere) or is no task."""
+    def _accept(self, record: StoredRecord) -> HeldTask | None:
+        """Return the task to run; None for a record that is done, runs here or elsewhere, or is not a task."""
         partition = self._partitions.get((record.topic, record.partition))
         if partition is None:
             return None
-        leftovers = self._leftovers.get(partition.topic_partition)
-        leftover = leftovers.pop(record.offset, None) if leftovers else None
+        retained = self._retained.take(partition.topic_partition, record.offset)
         if not partition.progress.delivered(record.offset):
-            self._soil(partition)
+            self._mark_dirty(partition)
             return None
-        if leftover is not None:
-            partition.elsewhere.pop(record.offset, None)
-            self._adopt(leftover, partition)
+        if retained is not None:
+            self._adopt(retained, partition)
             return None
         try:
             task = _decode(record)
         except Undecodable as error:
             self._bury(record, partition, error)
             return None
-        delivery = self._hold(partition, record, task)
-        mark = partition.elsewhere.get(record.offset)
-        if mark is None:
-            return delivery
-        self._handover.add(delivery, mark)
+        held = self._hold(partition, record, task)
+        claim = partition.claimed.get(record.offset)
+        if claim is None:
+            return held
+        self._handover.add(held, claim)
         return None
 
-    def _hold(self, partition: Partition, record: StoredRecord, task: ActivityTask) -> Delivery:
-        size_bytes = len(record.value or b"")
-        delivery = Delivery(self, partition, record.offset, size_bytes, task)
-        partition.open[record.offset] = delivery
-        self._held += 1
-        self._held_bytes += size_bytes
-        return delivery
+    def _hold(self, partition: Partition, record: StoredRecord, task: ActivityTask) -> HeldTask:
+        held = HeldTask(partition, record.offset, len(record.value or b""), task, self.acknowledged)
+        partition.held[record.offset] = held
+        self._capacity.add(held)
+        return held
 
-    def _look_elsewhere(self) -> None:
-        """Note what earlier owners finished; run what they cannot finish any more."""
-        try:
-            done, ours = self._handover.look()
-        except LogError as error:  # no reason to stop working meanwhile
-            self._logger.warning("cannot look for what an earlier worker runs, trying again", error=str(error))
-            return
-        for delivery in (*done, *ours):
-            delivery.partition.elsewhere.pop(delivery.offset, None)
-        for delivery in done:
-            self._finish(delivery)
-        if ours:
-            self._logger.info("running what a worker that is gone had begun", tasks=len(ours))
-            self._hand_over(self._setup.queue, ours)
-
-    def _adopt(self, delivery: Delivery, partition: Partition) -> None:
-        """The task was started here before its partition went and came back: it is running, or done, already."""
-        delivery.partition = partition
-        partition.open[delivery.offset] = delivery
-        self._held += 1
-        self._held_bytes += delivery.size_bytes
-        if delivery.done:
-            self._finish(delivery)
+    def _adopt(self, held: HeldTask, partition: Partition) -> None:
+        """Hold a retained task again; it is running or done."""
+        partition.claimed.pop(held.offset, None)
+        held.partition = partition
+        partition.held[held.offset] = held
+        self._capacity.add(held)
+        if held.done:
+            self._finish(held)
 
     def _bury(self, record: StoredRecord, partition: Partition, error: Undecodable) -> None:
-        """Keep what nobody can read as a dead letter; once it lies there, the record is done."""
+        """Send an undecodable record to the dead letters; it is done once that is acknowledged."""
         self._logger.warning("undecodable task", error=str(error))
         letter = DeadLetter(
             topic=record.topic,
@@ -327,49 +274,60 @@ class QueueConsumer:
             message=str(error),
             at_ms=int(time.time() * 1_000),
         )
-        target = record.partition % self._setup.dead_letters_partitions
-        delivery = self._hold(partition, record, _NOBODY)
-        delivery.started = True
-        dead = Record(self._setup.dead_letters_topic, target, record.key, encode(letter))
-        self._outbox.send(dead, lambda: self.settled(delivery))
+        target = record.partition % self._settings.dead_letters_partitions
+        held = self._hold(partition, record, _NO_TASK)
+        held.started = True
+        dead = Record(self._settings.dead_letters_topic, target, record.key, encode(letter))
+        self._outbox.send(dead, held.acknowledged)
 
-    def _settle(self) -> None:
-        """Note what was acknowledged since."""
-        while self._settled:
-            delivery = self._settled.popleft()
-            delivery.done = True
-            partition = delivery.partition
+    def _check_handover(self) -> None:
+        """Finish the claimed tasks that their holders finished, and run those that are orphaned."""
+        try:
+            done, orphaned = self._handover.check()
+        except LogError as error:  # other tasks go on meanwhile
+            self._logger.warning("claimed tasks not checked, trying again", error=str(error))
+            return
+        for held in (*done, *orphaned):
+            held.partition.claimed.pop(held.offset, None)
+        for held in done:
+            self._finish(held)
+        if orphaned:
+            self._logger.info("running tasks of a worker that left the group", tasks=len(orphaned))
+            self._dispatch(self._settings.queue, orphaned)
+
+    def _finish_acknowledged(self) -> None:
+        """Finish the tasks whose results were acknowledged since the last call."""
+        while self._acknowledged:
+            held = self._acknowledged.popleft()
+            held.done = True
+            partition = held.partition
             if self._partitions.get(partition.topic_partition) is partition:
-                self._finish(delivery)
+                self._finish(held)
 
-    def _finish(self, delivery: Delivery) -> None:
-        partition = delivery.partition
-        del partition.open[delivery.offset]
-        partition.progress.finished(delivery.offset)
-        self._held -= 1
-        self._held_bytes -= delivery.size_bytes
-        self._soil(partition)
+    def _finish(self, held: HeldTask) -> None:
+        partition = held.partition
+        del partition.held[held.offset]
+        partition.progress.finished(held.offset)
+        self._capacity.remove(held)
+        self._mark_dirty(partition)
 
     # Commits.
 
-    def _soil(self, partition: Partition) -> None:
+    def _mark_dirty(self, partition: Partition) -> None:
         partition.dirty = True
-        if self._commit_due_s is None:
-            self._commit_due_s = self._committed_s + COMMIT_EVERY_S
+        self._commit_timer.request()
 
     def _commit_when_due(self) -> None:
-        if self._commit_due_s is None or time.monotonic() < self._commit_due_s:
+        if not self._commit_timer.due:
             return
-        self._commit([partition for partition in self._partitions.values() if partition.dirty])
-        self._commit_due_s, self._committed_s = None, time.monotonic()
-
-    def _commit(self, partitions: Sequence[Partition]) -> None:
-        if self._committed({partition.topic_partition: _to_commit(partition) for partition in partitions}):
-            for partition in partitions:
+        dirty = [partition for partition in self._partitions.values() if partition.dirty]
+        if self._commit({partition.topic_partition: offset_to_commit(partition) for partition in dirty}):
+            for partition in dirty:
                 partition.dirty = False
+        self._commit_timer.made()
 
-    def _committed(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> bool:
-        """Commit these; False when the group went on without this member: the next poll says which are gone."""
+    def _commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> bool:
+        """Commit. Returns False if this member was fenced; the next poll then reports the lost partitions."""
         try:
             if offsets:
                 self._member.commit(offsets)
@@ -379,67 +337,49 @@ class QueueConsumer:
         return True
 
     def _commit_last(self, leaving: Sequence[Partition]) -> None:
-        """Commit what is done of these, results under way included if they are acknowledged soon, and mark what runs
-        on here."""
-        results: Mapping[int, int] = {}
+        """Commit what is done of released partitions, and claim what goes on running.
+
+        Waits up to RELEASE_FLUSH_S for the acknowledgement of results that were sent."""
+        ends: Mapping[int, int] = {}
         try:
-            results = self._results_ends(leaving)  # before the results that are acknowledged from now on
+            ends = self._results_ends(leaving)  # read before any claimed task can publish its result
             self._outbox.flush(RELEASE_FLUSH_S)
         except LogError as error:
             self._logger.warning("results not acknowledged in time; their tasks will run again", error=str(error))
-        self._settle()
-        offsets = {
-            partition.topic_partition: _to_commit(partition, mark)
-            for partition in leaving
-            if (mark := self._own_mark(partition, results)) is not None or partition.dirty
-        }
+        self._finish_acknowledged()
+        offsets = {}
+        for partition in leaving:
+            claim = claim_of(self._running(partition), self._member.name, ends)
+            if claim is not None or partition.dirty:
+                offsets[partition.topic_partition] = offset_to_commit(partition, claim)
         try:
-            self._committed(offsets)
+            self._commit(offsets)
         except LogError as error:
-            self._logger.warning("last commit failed; tasks done lately will run again", error=str(error))
+            self._logger.warning("last commit failed; tasks finished since the one before run again", error=str(error))
 
-    def _running(self, partition: Partition) -> list[Delivery]:
-        """What goes on here without the partition, unless this worker is about to leave."""
+    def _running(self, partition: Partition) -> list[HeldTask]:
+        """Return the tasks that go on without the partition; none if this worker is about to leave the group."""
         if self._finishing.is_set():
             return []
-        return [delivery for delivery in partition.open.values() if delivery.started and delivery.task is not _NOBODY]
-
-    def _own_mark(self, partition: Partition, results: Mapping[int, int]) -> Mark | None:
-        """What this worker takes along of the partition, with where its results will lie."""
-        running = self._running(partition)
-        shards = sorted({delivery.task.shard for delivery in running})
-        if not running or not results:
-            return None
-        starts = {shard: results[shard] for shard in shards}
-        return Mark(self._member.name, starts, tuple(delivery.offset for delivery in running))
+        return [held for held in partition.held.values() if held.started and held.task is not _NO_TASK]
 
     def _results_ends(self, leaving: Sequence[Partition]) -> Mapping[int, int]:
-        """Where the results of what runs will lie at the earliest, by shard."""
-        shards = {delivery.task.shard for partition in leaving for delivery in self._running(partition)}
-        found = self._log.ends([(self._setup.results_topic, shard) for shard in sorted(shards)]) if shards else {}
+        """Return the next offset of the results, for each shard for which a task runs."""
+        shards = {held.task.shard for partition in leaving for held in self._running(partition)}
+        found = self._log.ends([(self._settings.results_topic, shard) for shard in sorted(shards)]) if shards else {}
         return {shard: end for (_, shard), (_, end) in found.items()}
 
 
-_NOBODY = ActivityTask(workflow_id="", run_id="", sequence=0, attempt=0, activity="", input=b"", queue="", shard=0)
+_NO_TASK = ActivityTask(workflow_id="", run_id="", sequence=0, attempt=0, activity="", input=b"", queue="", shard=0)
+"""Stands for the task of an undecodable record."""
 
 
 def _decode(record: StoredRecord) -> ActivityTask:
-    """The task in this record. Raises Undecodable, naming where it lies."""
+    """Decode a record of a task queue. Raises Undecodable with the record's position."""
     try:
         task = decode(record.value or b"")
         if not isinstance(task, ActivityTask):
-            raise Undecodable(f"A {type(task).__name__} is no task.")
+            raise Undecodable(f"The record is a {type(task).__name__}, not an ActivityTask.")
     except Undecodable as error:
         raise Undecodable(error.detail, topic=record.topic, partition=record.partition, offset=record.offset) from error
     return task
-
-
-def _to_commit(partition: Partition, own: Mark | None = None) -> CommittedOffset:
-    """The partition's offset, with what is done above it, what still runs elsewhere, and what goes on running here."""
-    by_mark: dict[int, tuple[Mark, list[int]]] = {}
-    for offset, mark in partition.elsewhere.items():
-        by_mark.setdefault(id(mark), (mark, []))[1].append(offset)
-    marks = [msgspec.structs.replace(mark, offsets=tuple(offsets)) for mark, offsets in by_mark.values()]
-    progress = partition.progress
-    text = to_text(progress.watermark, [*marks, own] if own is not None else marks)
-    return CommittedOffset(progress.watermark, progress.metadata(METADATA_BYTES_MAX - len(text)) + text)

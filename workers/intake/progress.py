@@ -1,15 +1,15 @@
-"""Which tasks of a partition are done? All below a watermark, and some above it: both survive in a committed offset.
+"""Progress within a partition: a low watermark, and the finished offsets above it, both kept in the committed offset.
 
-Tasks of one partition finish in any order, and a Kafka group remembers one offset. So the offset is the low watermark
-(the first delivered task that is not done), and its metadata lists what is done above it. Whoever gets the partition
-next starts at the watermark and skips those.
+Tasks of one partition finish in any order, and a Kafka group commits one offset. That offset is the low watermark (the
+first delivered task that is not done), and its metadata lists the finished offsets above it. The partition's next
+owner starts at the watermark and skips those.
 
-Offsets may have gaps (transaction markers, aborted records). What lies between two records that were delivered one
-after the other will never be delivered, so it counts as done: that keeps the list short.
+Offsets may have gaps (transaction markers, aborted records). Offsets between two records that were delivered one
+after the other will never be delivered, so they count as done, which keeps the list short.
 
-Metadata: one letter for the form, then base 85. `r`: lengths of runs from the watermark on, open and done in turn,
-as LEB128 varints. `b`: a bitmap from the watermark on, lowest bit first, 1 for done. The form that tells more of
-what is done is taken; both drop the highest offsets where the limit is hit, and what is dropped is only run again.
+Metadata: one letter for the form, then base 85. `r`: lengths of ranges from the watermark on, open and done in turn,
+as LEB128 varints. `b`: a bitmap from the watermark on, lowest bit first, 1 for done. The form that holds more finished
+offsets is used. Both omit the highest offsets beyond the size limit; those tasks are run again.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Range = tuple[int, int]
 
 
 class Progress:
-    """What is known of one granted partition. Used by one thread."""
+    """Progress of one granted partition. Used by one thread."""
 
     __slots__ = ("_next", "_open", "_skip", "_skip_at")
 
     def __init__(self, offset: int, metadata: str = "") -> None:
-        """Go on where `offset` and `metadata`, as committed, say; unreadable metadata counts as none."""
+        """Continue from a committed offset and its metadata; unreadable metadata counts as empty."""
         self._next = offset
-        self._open: dict[int, None] = {}  # delivered, not done; in the order of offsets
-        self._skip = from_metadata(offset, metadata)  # done by a predecessor, not delivered yet
-        self._skip_at = 0  # _skip[:_skip_at] lies below _next
+        self._open: dict[int, None] = {}  # delivered and not done, in offset order
+        self._skip = from_metadata(offset, metadata)  # finished by an earlier owner, not delivered yet
+        self._skip_at = 0  # _skip[:_skip_at] is below _next
 
     def delivered(self, offset: int) -> bool:
-        """Whether the record at `offset`, delivered just now, is to be run."""
+        """Note the delivery of a record. Returns whether it is to be run."""
         if offset < self._next:
-            return False  # delivered before: running or done
+            return False  # delivered before, so it is running or done
         self._next = offset + 1
         while self._skip_at < len(self._skip) and self._skip[self._skip_at][1] <= offset:
             self._skip_at += 1
@@ -48,34 +48,34 @@ class Progress:
         return True
 
     def finished(self, offset: int) -> None:
-        """The task at `offset` is done and its result acknowledged; twice is as good as once."""
+        """Note that the task at `offset` is done and its result acknowledged. Idempotent."""
         self._open.pop(offset, None)
 
     @property
     def watermark(self) -> int:
-        """The offset to commit: every delivered task below it is done."""
+        """Offset to commit; every delivered task below it is done."""
         return next(iter(self._open), self._next)
 
     def skip_to(self, offset: int) -> None:
-        """What lies below `offset` and was not delivered yet never will be: it was deleted."""
+        """Skip the undelivered offsets below `offset`, which were deleted."""
         self._next = max(self._next, offset)
 
     @property
     def next_offset(self) -> int:
-        """Where delivery goes on."""
+        """Offset of the next delivery."""
         return self._next
 
     @property
     def open_count(self) -> int:
-        """How many delivered tasks are not done."""
+        """Number of delivered tasks that are not done."""
         return len(self._open)
 
     def metadata(self, characters_max: int = METADATA_BYTES_MAX) -> str:
-        """What is done above the watermark, for the commit; empty when nothing is, at most so many characters."""
+        """Encode the finished offsets above the watermark for a commit; empty if there are none."""
         return to_metadata(self.watermark, self.done(), characters_max)
 
     def done(self) -> list[Range]:
-        """What is done at or above the watermark: disjoint ranges in order."""
+        """Return the finished offsets at or above the watermark as disjoint ranges in order."""
         ranges: list[Range] = []
         at = self.watermark
         for offset in self._open:
@@ -90,23 +90,24 @@ class Progress:
 
 
 def to_metadata(watermark: int, done: Iterable[Range], characters_max: int = METADATA_BYTES_MAX) -> str:
-    """`done`, disjoint ranges in order and not below the watermark, as text of at most `characters_max`."""
+    """Encode disjoint ranges in order, none below the watermark, as text of at most `characters_max`."""
     ranges = list(done)
     if not ranges:
         return ""
     bytes_max = (characters_max - 1) * 4 // 5  # base 85: five characters for four bytes
-    runs, told_by_runs = _runs(watermark, ranges, bytes_max)
-    if told_by_runs == ranges[-1][1]:
+    runs, runs_end = _runs(watermark, ranges, bytes_max)
+    if runs_end == ranges[-1][1]:
         return "r" + base64.b85encode(runs).decode()
     covered = watermark + bytes_max * 8
-    if _count(ranges, covered) > _count(ranges, told_by_runs):
+    if _count(ranges, covered) > _count(ranges, runs_end):
         return "b" + base64.b85encode(_bitmap(watermark, ranges, covered)).decode()
     return "r" + base64.b85encode(runs).decode() if runs else ""
 
 
 def from_metadata(watermark: int, metadata: str) -> list[Range]:
-    """The ranges that `to_metadata` was given, or fewer; none where the text is not ours. What follows a space is not
-    for us (handover.py)."""
+    """Decode the ranges that `to_metadata` encoded; none if the text is unreadable.
+
+    Ignores the text behind the first space, which holds claims (claims.py)."""
     metadata = metadata.partition(" ")[0]
     try:
         data = base64.b85decode(metadata[1:])
@@ -120,7 +121,7 @@ def from_metadata(watermark: int, metadata: str) -> list[Range]:
 
 
 def _runs(watermark: int, ranges: list[Range], bytes_max: int) -> tuple[bytes, int]:
-    """As many whole ranges as fit, and the offset at which they end."""
+    """Encode as many whole ranges as fit; returns them and the offset at which they end."""
     data = bytearray()
     at = watermark
     for start, stop in ranges:
@@ -152,7 +153,7 @@ def _bitmap(watermark: int, ranges: list[Range], covered: int) -> bytes:
 
 
 def _read_bitmap(watermark: int, data: bytes) -> Iterator[Range]:
-    """The runs of ones, found by the lowest set and the lowest clear bit in turn."""
+    """Yield the runs of ones, found by the lowest set and the lowest clear bit in turn."""
     bits, at = int.from_bytes(data, "little"), watermark
     while bits:
         open_length = (bits & -bits).bit_length() - 1
@@ -164,12 +165,12 @@ def _read_bitmap(watermark: int, data: bytes) -> Iterator[Range]:
 
 
 def _count(ranges: list[Range], stop: int) -> int:
-    """How many offsets below `stop` are in the ranges."""
+    """Count the offsets below `stop` in the ranges."""
     return sum(max(0, min(end, stop) - start) for start, end in ranges)
 
 
 def _joined(ranges: list[Range]) -> list[Range]:
-    """The same offsets in as few ranges as can be."""
+    """Join adjacent ranges."""
     joined: list[Range] = []
     for start, stop in ranges:
         if joined and joined[-1][1] == start:
@@ -180,7 +181,7 @@ def _joined(ranges: list[Range]) -> list[Range]:
 
 
 def _varint(value: int) -> bytes:
-    """Unsigned LEB128: seven bits a byte, lowest first, the high bit set while more follow."""
+    """Encode as unsigned LEB128: seven bits a byte, lowest first, the high bit set while more follow."""
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Do type checkers see through `@activity`? (workers/activity.py)"""
+"""Types of activities as mypy and pyright infer them (workers/activity/decorator.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRAM = Path(__file__).with_name("typed_activities.py")
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_calls_are_typed_and_wrong_calls_are_errors(checker: str, tmp_path: Path) -> None:
-    """Both checkers infer `ActivityCall[R]` for sync and async, bare and parameterised; mypy also refuses misuse."""
+    """Both checkers infer `ActivityCall[R]` for sync and async, with and without options; mypy also refuses misuse."""
     arguments = {
         "mypy": ["--strict", "--follow-imports=silent", f"--cache-dir={tmp_path}", str(PROGRAM)],
         "pyright": [str(PROGRAM)],

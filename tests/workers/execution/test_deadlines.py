@@ -1,4 +1,4 @@
-"""Whose time is up? (workers/deadlines.py)"""
+"""Timeouts of running attempts (workers/execution/deadlines.py)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import partial
 from penstock.workers.execution.deadlines import Deadlines
 
 
-def test_what_is_not_removed_is_called_in_order_of_its_time() -> None:
-    """Each is called once, the shorter timeouts first, those of one timeout in the order of their start."""
+def test_callbacks_are_called_in_order_of_their_time() -> None:
+    """Each callback is called once, shorter timeouts first, those of one timeout in the order of their start."""
     called: list[str] = []
 
     async def main() -> None:
@@ -22,8 +22,8 @@ def test_what_is_not_removed_is_called_in_order_of_its_time() -> None:
     assert called == ["a", "b", "c", "slow"]
 
 
-def test_what_is_removed_is_never_called() -> None:
-    """Removing before the time is up means silence; removing twice, or what was never added, is no error."""
+def test_a_removed_callback_is_never_called() -> None:
+    """A removed callback is not called; removing it twice, or one that was never added, is no error."""
     called: list[str] = []
 
     async def main() -> None:
@@ -40,8 +40,8 @@ def test_what_is_removed_is_never_called() -> None:
     assert called == ["kept"]
 
 
-def test_a_timeout_is_watched_again_after_all_of_it_ended() -> None:
-    """After a quiet time, a timeout used again works as it did the first time, and nothing is called early."""
+def test_a_timeout_can_be_used_again_after_all_its_callbacks_ended() -> None:
+    """A timeout that is used again after all its callbacks ended is not called early, and is called."""
     called: list[float] = []
 
     async def main() -> None:
@@ -62,8 +62,8 @@ def test_a_timeout_is_watched_again_after_all_of_it_ended() -> None:
     assert called[1:] == [0.0]
 
 
-def test_a_call_may_add_another() -> None:
-    """What is called may start the next attempt with the same timeout."""
+def test_a_callback_may_add_another() -> None:
+    """A callback may add the next one with the same timeout."""
     called: list[int] = []
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""When do results leave a worker? At once while it is idle, together while it is busy, and all when asked."""
+"""Sending of records, at once or in batches (workers/execution/outbox.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from penstock.topics.log import Record
-from penstock.workers.execution.outbox import TOGETHER_MAX, TOGETHER_S, Outbox
+from penstock.workers.execution.outbox import BATCH_RECORDS_MAX, LINGER_S, Outbox
 
 
 class Publisher:
@@ -29,64 +29,64 @@ def record(number):
 
 def run(scene):
     async def play():
-        publisher, told = Publisher(), []
+        publisher, acknowledged = Publisher(), []
         outbox = Outbox(publisher, asyncio.get_running_loop(), structlog.get_logger())
-        await scene(publisher, outbox, told)
+        await scene(publisher, outbox, acknowledged)
 
     asyncio.run(play())
 
 
-def soon(outbox, told, number):
-    outbox.send_soon(record(number), lambda: told.append(number), lambda: told.append("too large"))
+def send_batched(outbox, acknowledged, number):
+    outbox.send_batched(record(number), lambda: acknowledged.append(number), lambda: acknowledged.append("too large"))
 
 
-def test_what_may_wait_leaves_together():
-    """Records sent soon stay until the time is up, then leave in their order and are acknowledged once each."""
+def test_batched_records_are_sent_together():
+    """Batched records are sent in order after the linger time, and are acknowledged once each."""
 
-    async def scene(publisher, outbox, told):
+    async def scene(publisher, outbox, acknowledged):
         for number in range(3):
-            soon(outbox, told, number)
+            send_batched(outbox, acknowledged, number)
         assert publisher.sent == []
         deadline = asyncio.get_running_loop().time() + 10
-        while len(told) < 3 and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(TOGETHER_S)
+        while len(acknowledged) < 3 and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(LINGER_S)
         assert [sent.value for sent in publisher.sent] == [b"0", b"1", b"2"]
-        assert told == [0, 1, 2]
+        assert acknowledged == [0, 1, 2]
 
     run(scene)
 
 
-def test_a_full_outbox_does_not_wait():
-    """As many records as may travel together leave without waiting for the clock."""
+def test_a_full_batch_does_not_wait():
+    """A full batch is sent without waiting for the linger time."""
 
-    async def scene(publisher, outbox, told):
-        for number in range(TOGETHER_MAX):
-            soon(outbox, told, number)
-        assert len(publisher.sent) == TOGETHER_MAX
+    async def scene(publisher, outbox, acknowledged):
+        for number in range(BATCH_RECORDS_MAX):
+            send_batched(outbox, acknowledged, number)
+        assert len(publisher.sent) == BATCH_RECORDS_MAX
 
     run(scene)
 
 
-def test_a_flush_sends_what_waits():
-    """A flush covers records that were waiting for company."""
+def test_a_flush_sends_the_batch():
+    """A flush includes the records of the batch."""
 
-    async def scene(publisher, outbox, told):
-        soon(outbox, told, 1)
+    async def scene(publisher, outbox, acknowledged):
+        send_batched(outbox, acknowledged, 1)
         outbox.flush(1.0)
         assert publisher.flushed == 1
-        assert told == [1]
+        assert acknowledged == [1]
 
     run(scene)
 
 
-def test_what_cannot_wait_overtakes():
-    """A plain send leaves at once, whatever waits."""
+def test_a_plain_send_overtakes_the_batch():
+    """A plain send is made at once, before the batch."""
 
-    async def scene(publisher, outbox, told):
-        soon(outbox, told, 1)
-        outbox.send(record(2), lambda: told.append(2))
+    async def scene(publisher, outbox, acknowledged):
+        send_batched(outbox, acknowledged, 1)
+        outbox.send(record(2), lambda: acknowledged.append(2))
         assert [sent.value for sent in publisher.sent] == [b"2"]
-        outbox.send_waiting()
+        outbox.send_batch()
         assert [sent.value for sent in publisher.sent] == [b"2", b"1"]
 
     run(scene)

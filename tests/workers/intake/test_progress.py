@@ -1,4 +1,4 @@
-"""Which tasks of a partition are done? (workers/progress.py)"""
+"""Progress within a partition, and its encoding (workers/intake/progress.py)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def offsets_of(ranges: list[tuple[int, int]]) -> set[int]:
 
 @st.composite
 def ranges_above(draw: Any) -> tuple[int, list[tuple[int, int]]]:
-    """A watermark, and disjoint ranges in order above it with something open between them."""
+    """Draw a watermark, and disjoint ranges in order above it with open offsets between them."""
     watermark = draw(st.integers(0, 2**40))
     pairs = draw(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=60))
     ranges, at = [], watermark
@@ -28,7 +28,7 @@ def ranges_above(draw: Any) -> tuple[int, list[tuple[int, int]]]:
 
 
 def test_nothing_delivered_means_the_watermark_stays() -> None:
-    """A partition that delivered nothing commits where it began, with nothing above."""
+    """A partition without deliveries commits its first offset, with empty metadata."""
     progress = Progress(7)
     assert (progress.watermark, progress.metadata()) == (7, "")
 
@@ -44,8 +44,8 @@ def test_finishing_in_order_moves_the_watermark() -> None:
     assert progress.watermark == 3
 
 
-def test_finishing_out_of_order_is_told_in_the_metadata() -> None:
-    """What is done above the watermark survives in the metadata and is not delivered to the successor's tasks."""
+def test_finishing_out_of_order_is_kept_in_the_metadata() -> None:
+    """Offsets finished above the watermark are kept in the metadata, and the next owner does not run them."""
     progress = Progress(0)
     for offset in range(6):
         progress.delivered(offset)
@@ -70,7 +70,7 @@ def test_gaps_between_delivered_offsets_count_as_done() -> None:
 
 
 def test_one_stuck_task_costs_a_few_bytes() -> None:
-    """A million tasks done over a single open one are told in less than 16 characters."""
+    """A million finished tasks above one open task take less than 16 characters."""
     progress = Progress(0)
     for offset in range(0, 2_000_000, 2):
         progress.delivered(offset)
@@ -81,8 +81,8 @@ def test_one_stuck_task_costs_a_few_bytes() -> None:
     assert 0 < len(progress.metadata()) < 16
 
 
-def test_what_a_predecessor_did_is_remembered_until_it_is_delivered() -> None:
-    """A successor that dies before it was delivered everything passes on what its predecessor told."""
+def test_offsets_finished_by_an_earlier_owner_are_kept_until_delivered() -> None:
+    """An owner that dies before all was delivered to it passes on what the owner before it had finished."""
     first = Progress(0)
     for offset in range(10):
         first.delivered(offset)
@@ -95,7 +95,7 @@ def test_what_a_predecessor_did_is_remembered_until_it_is_delivered() -> None:
 
 
 def test_a_record_delivered_again_is_not_run_again() -> None:
-    """An offset below the next one was delivered before: running or done."""
+    """An offset below the next one is not run again, since its task is running or done."""
     progress = Progress(0)
     assert progress.delivered(0)
     assert not progress.delivered(0)
@@ -105,8 +105,8 @@ def test_a_record_delivered_again_is_not_run_again() -> None:
     assert progress.watermark == 1
 
 
-def test_expired_offsets_are_left_behind() -> None:
-    """Skipping to the first kept offset moves the watermark once nothing delivered is open."""
+def test_expired_offsets_are_skipped() -> None:
+    """Skipping to the first kept offset moves the watermark once no delivered task is open."""
     progress = Progress(5)
     progress.delivered(5)
     progress.skip_to(100)
@@ -117,14 +117,14 @@ def test_expired_offsets_are_left_behind() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "r", "r!", "z0000", "r~", "b\u00e9", "r0", "rzzzzz", "not ours"])
 def test_foreign_metadata_counts_as_none(text: str) -> None:
-    """Metadata that is not ours, or cut off, never raises and never hides an offset for good."""
+    """Foreign or truncated metadata raises no error and yields no empty range."""
     assert all(stop > start for start, stop in from_metadata(0, text))
 
 
 @settings(deadline=None)
 @given(ranges_above())
 def test_ranges_survive_metadata(case: tuple[int, list[tuple[int, int]]]) -> None:
-    """Ranges that fit come back exactly, at any watermark."""
+    """Ranges that fit are decoded exactly, at any watermark."""
     watermark, ranges = case
     text = to_metadata(watermark, ranges)
     assert len(text.encode()) <= METADATA_BYTES_MAX
@@ -133,20 +133,20 @@ def test_ranges_survive_metadata(case: tuple[int, list[tuple[int, int]]]) -> Non
 
 @settings(deadline=None)
 @given(ranges_above(), st.integers(2, 60))
-def test_metadata_that_does_not_fit_tells_the_lowest_offsets(
+def test_metadata_that_does_not_fit_keeps_the_lowest_offsets(
     case: tuple[int, list[tuple[int, int]]], characters_max: int
 ) -> None:
-    """Cut metadata stays within its limit and tells a prefix of the truth: never an offset that is not done."""
+    """Truncated metadata stays within its limit and holds the lowest finished offsets only, never an open one."""
     watermark, ranges = case
     text = to_metadata(watermark, ranges, characters_max)
     assert len(text) <= characters_max
-    told = offsets_of(from_metadata(watermark, text))
+    kept = offsets_of(from_metadata(watermark, text))
     done = offsets_of(ranges)
-    assert told == {offset for offset in done if offset <= max(told, default=-1)}
+    assert kept == {offset for offset in done if offset <= max(kept, default=-1)}
 
 
 def test_a_dense_pattern_falls_back_to_a_bitmap() -> None:
-    """Every second task of 20,000 done fits, which it would not as runs."""
+    """Every second of 20,000 tasks fits as a bitmap, which it would not as ranges."""
     ranges = [(offset, offset + 1) for offset in range(1, 20_000, 2)]
     text = to_metadata(0, ranges)
     assert text.startswith("b")
@@ -155,13 +155,13 @@ def test_a_dense_pattern_falls_back_to_a_bitmap() -> None:
 
 
 def test_a_dense_pattern_beyond_the_limit_is_cut() -> None:
-    """Of a pattern that fits in no form, the lowest 26,000 offsets or so are told."""
+    """Of a pattern that fits in no form, about the lowest 26,000 offsets are kept."""
     ranges = [(offset, offset + 1) for offset in range(1, 100_000, 2)]
     text = to_metadata(0, ranges)
-    told = from_metadata(0, text)
+    kept = from_metadata(0, text)
     assert len(text) <= METADATA_BYTES_MAX
-    assert told == ranges[: len(told)]
-    assert len(told) > 13_000
+    assert kept == ranges[: len(kept)]
+    assert len(kept) > 13_000
 
 
 Step = tuple[str, int]
@@ -176,7 +176,7 @@ Step = tuple[str, int]
 def test_any_history_of_crashes_runs_everything_and_nothing_committed_twice(
     gaps: list[int], steps: list[Step], start: int
 ) -> None:
-    """Whatever is delivered, finished and crashed in any order: no task is lost, none that was committed runs again."""
+    """In any order of deliveries, ends and crashes no task is lost, and no committed one runs again."""
     log = [start + sum(gaps[: index + 1]) for index in range(len(gaps))]
     progress, position = Progress(start), 0
     running: list[int] = []

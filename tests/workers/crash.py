@@ -1,8 +1,8 @@
-"""What becomes of tasks whose worker is killed? Two stories, told on either log.
+"""Two scenarios of a killed worker, for either log.
 
-As a program: a worker process that runs the stories' activity until it is killed.
+As a program: a worker process that runs the scenarios' activity until it is killed.
 
-    python -m tests.workers.half_done URL NAMESPACE FOLDER NAME FINISHING…
+    python -m tests.workers.crash URL NAMESPACE FOLDER NAME FINISHING…
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ TASKS = 100
 PER_TRANSACTION = 7
 
 
-def tell(url: str, folder: Path, seed: int) -> None:
-    """100 tasks of one partition, a random 50 done and committed, SIGKILL: the next worker runs the other 50 only."""
+def kill_with_half_done(url: str, folder: Path, seed: int) -> None:
+    """Kill a worker after a random 50 of 100 tasks are done and committed: the next one runs the other 50 only."""
     print(f"seed {seed}")
     half = sorted(random.Random(seed).sample(range(TASKS), TASKS // 2))
     namespace = f"half-done-{uuid.uuid4().hex[:8]}"
@@ -59,11 +59,11 @@ def tell(url: str, folder: Path, seed: int) -> None:
         bench.close()
 
 
-def tell_of_what_was_taken_along(url: str, folder: Path) -> None:
-    """Tasks that run when their partition moves are left to their worker, and run by the new owner once that is killed.
+def kill_with_claimed_tasks(url: str, folder: Path) -> None:
+    """Kill a worker that claimed tasks when their partition moved: the new owner runs them then, and not before.
 
-    Of two partitions one moves when the second worker joins; which one is the log's choice."""
-    namespace = f"taken-along-{uuid.uuid4().hex[:8]}"
+    One of two partitions moves when the second worker joins; the log chooses which."""
+    namespace = f"claimed-{uuid.uuid4().hex[:8]}"
     bench = Bench(SpyLog(connect(url)), namespace)
     for number in range(10):
         bench.put(bench.task(work, number), partition=number % 2)
@@ -83,7 +83,7 @@ def tell_of_what_was_taken_along(url: str, folder: Path) -> None:
         assert min(seen) >= 10
         first.send_signal(signal.SIGKILL)
         first.wait(10)
-        until(lambda: set(range(10)) <= set(_ran(folder / "second.ran")), "what the first one had begun", 60)
+        until(lambda: set(range(10)) <= set(_ran(folder / "second.ran")), "the claimed tasks", 60)
         until(lambda: len(bench.values()) == quick[0], "all results")
         assert max(Counter(_ran(folder / "first.ran") + _ran(folder / "second.ran")).values()) == 1
     finally:
@@ -94,7 +94,7 @@ def tell_of_what_was_taken_along(url: str, folder: Path) -> None:
 
 
 def _put(bench: Bench, log: Log) -> list[int]:
-    """The tasks in several transactions, whose markers leave gaps on Kafka; returns their offsets."""
+    """Write the tasks in several transactions, whose markers leave gaps on Kafka; returns their offsets."""
     topic = bench.topics.tasks("default")
     transactor = log.transactor(f"{bench.topics.namespace}-writer")
     transactor.recover(30)
@@ -115,7 +115,7 @@ def _record(topic: str, task: ActivityTask) -> Record:
 def _start(
     url: str, namespace: str, folder: Path, name: str, finishing: list[int], processes: list[subprocess.Popen[bytes]]
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.workers.half_done", url, namespace, str(folder), name]
+    command = [sys.executable, "-m", "tests.workers.crash", url, namespace, str(folder), name]
     with (folder / f"{name}.out").open("wb") as output:
         process = subprocess.Popen(
             [*command, *map(str, finishing)],
@@ -128,7 +128,7 @@ def _start(
 
 
 def _left(commits: Path, offsets: list[int]) -> int | None:
-    """How many of the tasks a successor would run, by the last whole line of a worker's commits."""
+    """Count the tasks that a new owner would run, by the last whole line of a worker's commits."""
     lines = commits.read_text().splitlines(keepends=True) if commits.exists() else []
     whole = [line for line in lines if line.endswith("\n")]
     if not whole:
@@ -150,7 +150,7 @@ _ran_file = -1
 
 @activity(name="half-done")
 async def work(number: int) -> int:
-    """End if told so, otherwise never; every end is on record before the result is."""
+    """End if the number is to finish, otherwise never; the end is written to a file before the result is published."""
     if number not in _finishing:
         await asyncio.sleep(3_600)
     os.write(_ran_file, f"{number}\n".encode())
