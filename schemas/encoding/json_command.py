@@ -1,9 +1,9 @@
-"""How may a person with `kcat` write a command? As a JSON object, one line.
+"""Commands as JSON objects, one line each, as written with tools such as `kcat`.
 
     {"type": "fulfil", "id": "order-7", "input": {"total": 12.5}}
     {"command": "SignalWorkflow", "id": "order-7", "signal": "approval", "input": {"ok": true}}
 
-`command` is StartWorkflow unless told. `input` is any JSON and stays as it was written; without it, it is `null`.
+`command` is StartWorkflow by default. `input` is any JSON value and is kept byte for byte; it is `null` by default.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REPLY_TO_MAX = 2**31 - 1
 
 
 class _Key(NamedTuple):
-    """One key of the JSON object: the command's field, what may stand there, and whether it must be there."""
+    """Key of the JSON object: the command's field, its allowed values, and whether it is required."""
 
     field: str
     type: Any
@@ -40,7 +40,7 @@ class _Key(NamedTuple):
 
 
 _TEXT = "a text"
-_NAME = "a text that is not empty"
+_NAME = "a non-empty text"
 _COMMON = {
     "id": _Key("workflow_id", str, "the workflow id, a text of 1 to 255 bytes", required=True),
     "message_id": _Key("message_id", str, _TEXT),
@@ -68,14 +68,14 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse(data: bytes) -> Command:
-    """The command that a JSON object writes down. Raises Undecodable; `check` looks at the values."""
+    """Parse a command; `check` validates its values. Raises Undecodable."""
     try:
-        raw = _object.decode(data.decode())  # as text, since raw values are not looked at: all of it must be UTF-8
+        raw = _object.decode(data.decode())  # as text: raw values are not parsed, but must be UTF-8
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Undecodable(f"The record begins like JSON but is none: {error}.") from error
+        raise Undecodable(f"The record begins like JSON but is not valid: {error}.") from error
     name = _value("The command", "command", _COMMAND_KEY, raw.pop("command", msgspec.Raw(b'"StartWorkflow"')))
     if name not in _COMMANDS:
-        raise Undecodable(f"The command `{_short(name)}` is not known; allowed are {', '.join(_COMMANDS)}.")
+        raise Undecodable(f"The command `{_short(name)}` is unknown; allowed are {', '.join(_COMMANDS)}.")
     record, keys = _COMMANDS[name]
     fields = {keys[key].field: _value(name, key, keys[key], value) for key, value in _known(name, keys, raw).items()}
     if "input" in keys:
@@ -87,7 +87,7 @@ _COMMAND_KEY = _Key("command", str, f"one of {', '.join(_COMMANDS)}")
 
 
 def _known(name: str, keys: Mapping[str, _Key], raw: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """The object's keys, all of them allowed and none missing."""
+    """Check that all keys of the object are allowed and none is missing."""
     for key in raw:
         if key not in keys:
             raise Undecodable(f"{name} has no key `{_short(key)}`; allowed are command, {', '.join(keys)}.")
@@ -110,7 +110,7 @@ def _value(name: str, key: str, rule: _Key, raw: msgspec.Raw) -> Any:
 
 
 def check(command: Command) -> None:
-    """Look at the values that a command of either encoding may get wrong. Raises Undecodable."""
+    """Validate values of a command of either encoding. Raises Undecodable."""
     name = type(command).__name__
     try:
         check_workflow_id(command.workflow_id)

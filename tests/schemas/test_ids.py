@@ -21,10 +21,10 @@ def test_good_workflow_ids(text):
     ("text", "sentence"),
     [
         ("", "is empty; give 1 to 255 bytes"),
-        ("a\0b", "holds a NUL character; leave it out"),
+        ("a\0b", "contains a NUL character; remove it"),
         ("x" * 256, "is 256 bytes long; at most 255 are allowed"),
         ("é" * 128, "is 256 bytes long"),
-        ("\ud800", "cannot be written as UTF-8"),
+        ("\ud800", "cannot be encoded as UTF-8"),
     ],
 )
 def test_bad_workflow_ids(text, sentence):

@@ -14,7 +14,7 @@ from penstock.topics.admin import (
     Configure,
     Create,
     Mismatch,
-    TooFewCopies,
+    TooFewReplicas,
     apply,
     declare_namespace,
     declared_shards,
@@ -88,8 +88,8 @@ def test_too_few_copies_cannot_be_mended(log: Log, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(log, "describe", lambda _: found)
     planned = plan(log, specs(TOPICS, 1, replication=3))
     assert planned.mismatches == list(planned.changes)
-    assert planned.changes[0] == TooFewCopies(TOPICS.commands, 1, 3)
-    with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 1 copy of each partition and must have 3"):
+    assert planned.changes[0] == TooFewReplicas(TOPICS.commands, 1, 3)
+    with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 1 replica of each partition and must have 3"):
         apply(log, planned)
     assert plan(log, specs(TOPICS, 1)).changes == ()
 
@@ -125,7 +125,7 @@ def test_another_number_of_shards_is_refused(log: Log) -> None:
     """A namespace made with two shards cannot be declared with four, before or after it was declared with two."""
     apply(log, plan(log, specs(TOPICS, 2)))
     for _ in range(2):
-        with pytest.raises(TopicMismatch, match="made with 2 shards, not 4"):
+        with pytest.raises(TopicMismatch, match="created with 2 shards, not 4"):
             declare_namespace(log, TOPICS, 4)
         declare_namespace(log, TOPICS, 2)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, UnknownTopic
+from penstock.topics.catalogue import creation_advice
 from penstock.topics.embedded.database import MEMORY, Database
 from penstock.topics.embedded.group import EmbeddedMember, member_names
 from penstock.topics.embedded.presence import Presence
@@ -16,7 +17,7 @@ from penstock.topics.embedded.publisher import EmbeddedPublisher
 from penstock.topics.embedded.records import Catalogue, Positions, ends, fetch, require_in_range
 from penstock.topics.embedded.transactor import EmbeddedTransactor
 from penstock.topics.embedded.upkeep import Upkeep, trim
-from penstock.topics.log import Listener, Member, StoredRecord, TopicFacts, TopicPartition, TopicSpec
+from penstock.topics.log import Listener, Member, StoredRecord, TopicDescription, TopicPartition, TopicSpec
 
 __all__ = ["MEMORY", "EmbeddedLog"]
 
@@ -42,7 +43,7 @@ class EmbeddedLog:
         self._upkeep = Upkeep(self._database, self._catalogue, self._leases, self._presence.is_gone)
         self._closed = False
 
-    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
         """The topics that exist (all, or of those named), with the settings they were given."""
         return {name: facts for name, facts in self._catalogue.facts().items() if topics is None or name in topics}
 
@@ -69,7 +70,7 @@ class EmbeddedLog:
         with self._database.write() as connection:
             row = connection.execute("SELECT config FROM topics WHERE name = ?", (topic,)).fetchone()
             if row is None:
-                raise UnknownTopic(f"topic {topic} does not exist: create it first (penstock topics apply)")
+                raise UnknownTopic(f"topic {topic} does not exist: {creation_advice(topic)}")
             changed = json.dumps({**json.loads(row[0]), **config})
             connection.execute("UPDATE topics SET config = ? WHERE name = ?", (changed, topic))
         self._catalogue.reload()

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from penstock.schemas.errors import OffsetOutOfRange, RecordTooLarge, UnknownTopic
+from penstock.topics.catalogue import creation_advice
 from penstock.topics.embedded.database import OFFSET_BITS, Database
-from penstock.topics.log import Record, StoredRecord, TopicFacts, TopicPartition
+from penstock.topics.log import Record, StoredRecord, TopicDescription, TopicPartition
 
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 ROWS_AT_ONCE = 128
@@ -151,11 +152,11 @@ class Catalogue:
         self._read_s = 0.0
         self._lock = threading.Lock()
 
-    def facts(self) -> dict[str, TopicFacts]:
+    def facts(self) -> dict[str, TopicDescription]:
         """All topics, read now."""
         with self._database.read() as connection:
             rows = connection.execute("SELECT name, partitions, config FROM topics").fetchall()
-        return {name: TopicFacts(name, partitions, json.loads(config)) for name, partitions, config in rows}
+        return {name: TopicDescription(name, partitions, json.loads(config)) for name, partitions, config in rows}
 
     def require_accepted(self, records: Iterable[Record]) -> None:
         """Raises UnknownTopic or RecordTooLarge for the first record that no topic takes."""
@@ -187,5 +188,5 @@ class Catalogue:
     def _limits_of(self, topic: str) -> tuple[int, int]:
         self.reload()
         if topic not in self._limits:
-            raise UnknownTopic(f"topic {topic} does not exist: create it first (penstock topics apply)")
+            raise UnknownTopic(f"topic {topic} does not exist: {creation_advice(topic)}")
         return self._limits[topic]

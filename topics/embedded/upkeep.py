@@ -12,7 +12,7 @@ from penstock.schemas.errors import LogError
 from penstock.topics.embedded.database import OFFSET_BITS, Database
 from penstock.topics.embedded.group import beat
 from penstock.topics.embedded.records import OFFSET_MASK, Catalogue
-from penstock.topics.log import TopicFacts
+from penstock.topics.log import TopicDescription
 
 BEAT_S = 0.75
 EXPIRE_S, EXPIRE_S_FIRST = 60.0, 10.0
@@ -126,7 +126,7 @@ def _expire_partition(database: Database, topic: str, number: int, before_ms: in
         trim(database, topic, number, keep_from)
 
 
-def _compact_partition(database: Database, facts: TopicFacts, number: int, now_ms: int) -> None:
+def _compact_partition(database: Database, facts: TopicDescription, number: int, now_ms: int) -> None:
     """Worth its while only when as much was written since the last time as was left then."""
     tombstones_before_ms = now_ms - int(facts.config.get("delete.retention.ms", TOMBSTONE_MS))
     with database.read() as connection:

@@ -28,8 +28,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not
 )
 
 from penstock.schemas.errors import LogUnavailable, RecordTooLarge, UnknownTopic
+from penstock.topics.catalogue import creation_advice
 from penstock.topics.kafka import faults, settings
-from penstock.topics.log import Record, TopicFacts, TopicPartition, TopicSpec
+from penstock.topics.log import Record, TopicDescription, TopicPartition, TopicSpec
 
 ANSWER_TIMEOUT_S = 5.0
 WORK_TIMEOUT_S = 30.0
@@ -72,7 +73,7 @@ class Admin:
         """How many partitions a topic has, asked anew. Raises UnknownTopic, LogUnavailable."""
         count = self._counts().get(topic)
         if count is None:
-            raise UnknownTopic(f"topic {topic} does not exist at {self._bootstrap}: create it first")
+            raise UnknownTopic(f"topic {topic} does not exist at {self._bootstrap}: {creation_advice(topic)}")
         return count
 
     def _learn(self, topic: str) -> tuple[int, int]:
@@ -81,14 +82,14 @@ class Admin:
         self._known[topic] = (partitions, int(limit) - RECORD_OVERHEAD_BYTES)
         return self._known[topic]
 
-    def describe(self, topics: Sequence[str] | None) -> Mapping[str, TopicFacts]:
+    def describe(self, topics: Sequence[str] | None) -> Mapping[str, TopicDescription]:
         """The topics that exist, all but Kafka's own, or of those named."""
         found = self._found()
         names = [name for name in found if not name.startswith("__")] if topics is None else topics
         present = [name for name in names if name in found]
         configs = self._configs(present)
         return {
-            name: TopicFacts(
+            name: TopicDescription(
                 name,
                 len(found[name]),
                 configs.get(name, {}),
@@ -154,7 +155,7 @@ class Admin:
                 continue
             counts = self._counts() if counts is None else counts
             if not 0 <= number < counts.get(topic, 0):
-                raise UnknownTopic(f"{topic}[{number}] does not exist at {self._bootstrap}: create the topic first")
+                raise UnknownTopic(f"{topic}[{number}] does not exist at {self._bootstrap}: {creation_advice(topic)}")
 
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
         began = time.monotonic()

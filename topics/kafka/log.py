@@ -15,7 +15,7 @@ from penstock.topics.kafka.member import KafkaMember
 from penstock.topics.kafka.publisher import KafkaPublisher
 from penstock.topics.kafka.reading import KafkaReader, read_to_end
 from penstock.topics.kafka.transactor import KafkaTransactor
-from penstock.topics.log import Listener, Record, StoredRecord, TopicFacts, TopicPartition, TopicSpec
+from penstock.topics.log import Listener, Record, StoredRecord, TopicDescription, TopicPartition, TopicSpec
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
@@ -31,7 +31,7 @@ class KafkaLog:
         self._options = dict(options)
         self._opened: Admin | None = None
 
-    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
         """The topics that exist (all but Kafka's own, or of those named). Raises LogUnavailable."""
         return self._admin.describe(topics)
 

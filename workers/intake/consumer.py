@@ -15,11 +15,11 @@ from threading import Event
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import Fenced, LogError, OffsetOutOfRange, Undecodable
-from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.tasks import ActivityTask
-from penstock.topics.log import CommittedOffset, Log, Member, Record, StoredRecord, TopicPartition
+from penstock.topics.dead_letters import dead_letter
+from penstock.topics.log import CommittedOffset, Log, Member, StoredRecord, TopicPartition
 from penstock.workers.execution.outbox import Outbox
 from penstock.workers.intake.claims import Mark, from_text, to_text
 from penstock.workers.intake.delivery import Delivery, Partition
@@ -317,21 +317,17 @@ class QueueConsumer:
     def _bury(self, record: StoredRecord, partition: Partition, error: Undecodable) -> None:
         """Keep what nobody can read as a dead letter; once it lies there, the record is done."""
         self._logger.warning("undecodable task", error=str(error))
-        letter = DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key or b"",
-            value=record.value or b"",
-            reason="undecodable",
-            message=str(error),
-            at_ms=int(time.time() * 1_000),
+        letter = dead_letter(
+            record,
+            "undecodable",
+            str(error),
+            int(time.time() * 1_000),
+            topic=self._setup.dead_letters_topic,
+            partitions=self._setup.dead_letters_partitions,
         )
-        target = record.partition % self._setup.dead_letters_partitions
         delivery = self._hold(partition, record, _NOBODY)
         delivery.started = True
-        dead = Record(self._setup.dead_letters_topic, target, record.key, encode(letter))
-        self._outbox.send(dead, lambda: self.settled(delivery))
+        self._outbox.send(letter, lambda: self.settled(delivery))
 
     def _settle(self) -> None:
         """Note what was acknowledged since."""

@@ -99,19 +99,19 @@ def test_any_json_is_an_input(value):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ({"id": "w"}, "StartWorkflow needs the key `type`: the workflow type, a text that is not empty."),
+        ({"id": "w"}, "StartWorkflow needs the key `type`: the workflow type, a non-empty text."),
         ({"type": "t"}, "StartWorkflow needs the key `id`: the workflow id, a text of 1 to 255 bytes."),
         ({"type": "t", "id": ""}, "StartWorkflow: `id` is empty; it must be the workflow id"),
         ({"type": "", "id": "w"}, "StartWorkflow: `type` is empty; it must be the workflow type"),
         ({"type": "t", "id": 7}, "StartWorkflow: `id` must be the workflow id, a text of 1 to 255 bytes, not 7."),
         (
             {"type": ["t"], "id": "w"},
-            'StartWorkflow: `type` must be the workflow type, a text that is not empty, not ["t"].',
+            'StartWorkflow: `type` must be the workflow type, a non-empty text, not ["t"].',
         ),
-        ({"type": None, "id": "w"}, "`type` must be the workflow type, a text that is not empty, not null."),
-        ({**START, "id": "a\0b"}, "holds a NUL character"),
+        ({"type": None, "id": "w"}, "`type` must be the workflow type, a non-empty text, not null."),
+        ({**START, "id": "a\0b"}, "contains a NUL character"),
         ({**START, "id": "é" * 128}, "is 256 bytes long; at most 255 are allowed."),
-        ({**START, "message_id": "a\0b"}, "The message id 'a\\x00b' holds a NUL character"),
+        ({**START, "message_id": "a\0b"}, "The message id 'a\\x00b' contains a NUL character"),
         (
             {**START, "typ": "x"},
             "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, on_existing, input.",
@@ -129,11 +129,11 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is not known; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
+                "The command `Start` is unknown; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
                 "TerminateWorkflow, RetryWorkflow, AwaitResult."
             ),
         ),
-        ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is not known"),
+        ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is unknown"),
         ({"command": 7, "id": "w"}, "`command` must be one of StartWorkflow"),
         ({"command": "SignalWorkflow", "id": "w"}, "SignalWorkflow needs the key `signal`: the signal's name"),
         ({"command": "SignalWorkflow", "id": "w", "signal": ""}, "SignalWorkflow: `signal` is empty"),
@@ -164,7 +164,7 @@ def test_mistakes(line, sentence):
 )
 def test_what_is_no_json(data):
     """What begins like JSON and is none, or is nested beyond reading, is undecodable and says that it is no JSON."""
-    with pytest.raises(Undecodable, match="begins like JSON but is none"):
+    with pytest.raises(Undecodable, match="begins like JSON but is not valid"):
         decode_command(data)
 
 
@@ -188,7 +188,7 @@ def test_any_object(line):
     ("change", "sentence"),
     [
         ({"workflow_id": ""}, "The workflow id is empty"),
-        ({"workflow_id": "a\0"}, "holds a NUL"),
+        ({"workflow_id": "a\0"}, "contains a NUL"),
         ({"workflow_id": "x" * 256}, "at most 255"),
         ({"message_id": "x" * 256}, "at most 255"),
         ({"on_existing": "replace"}, "`on_existing` must be one of"),

@@ -222,8 +222,8 @@ def test_many_problems_are_counted():
         (object(), "A value of type object has no JSON form: use plain values, dataclasses"),
         (Order, "A value of type ModelMetaclass has no JSON form"),
         ([1j], "A value of type complex has no JSON form"),
-        ("\ud800", "cannot be written as JSON: 'utf-8' codec can't encode"),
-        ({(1, 2): 3}, "{(1, 2): 3} cannot be written as JSON: a key must be a text or a number, not a tuple."),
+        ("\ud800", "cannot be encoded as JSON: 'utf-8' codec can't encode"),
+        ({(1, 2): 3}, "{(1, 2): 3} cannot be encoded as JSON: a key must be a text or a number, not a tuple."),
     ],
 )
 def test_what_has_no_json(value, sentence):
@@ -250,14 +250,14 @@ def test_a_value_that_holds_itself():
     """A list that holds itself is refused and not followed for ever."""
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(BadInput, match="cannot be written as JSON"):
+    with pytest.raises(BadInput, match="cannot be encoded as JSON"):
         adapter_for(Any).encode(value)
 
 
 @pytest.mark.parametrize("kind", [json, Card | Point])
 def test_types_that_cannot_travel(kind):
     """A type that neither msgspec nor pydantic reads is named, with the reason."""
-    with pytest.raises(BadInput, match="cannot travel as JSON: ") as raised:
+    with pytest.raises(BadInput, match="cannot be encoded as JSON: ") as raised:
         adapter_for(kind).decode(b"1")
     assert "\n" not in str(raised.value)
 
@@ -424,7 +424,7 @@ def test_results():
 @pytest.mark.parametrize("fn", [lambda *a: a, lambda **a: a, lambda *, a: a])
 def test_parameters_that_cannot_travel(fn):
     """Parameters without a place and a name are refused at once, when the function is decorated."""
-    with pytest.raises(BadInput, match="cannot travel; give it a place and a name"):
+    with pytest.raises(BadInput, match="is not supported; make it positional"):
         Signature.of(fn)
 
 
