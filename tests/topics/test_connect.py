@@ -82,6 +82,6 @@ def test_a_file_that_is_no_log_is_explained(tmp_path: Path) -> None:
     """Neither a text file nor somebody else's database is touched."""
     text = tmp_path / "text.sqlite3"
     text.write_text("something else entirely, and long enough to be looked at " * 20)
-    with pytest.raises(LogUnavailable, match="name another file"):
+    with pytest.raises(LogUnavailable, match="use another file"):
         connect(f"embedded:{text}")
     assert text.read_text().startswith("something else")

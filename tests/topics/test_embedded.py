@@ -368,7 +368,7 @@ def test_a_file_of_another_version_is_refused(path: str) -> None:
     with sqlite3.connect(path) as foreign:
         foreign.execute("CREATE TABLE theirs (x)")
     foreign.close()
-    with pytest.raises(LogUnavailable, match="name another file"):
+    with pytest.raises(LogUnavailable, match="use another file"):
         EmbeddedLog(path)
 
 
