@@ -123,7 +123,7 @@ def test_an_unknown_topic_is_refused_before_anything_is_sent(kafka: KafkaLog) ->
     topic = make_topic(kafka)
     transactor = recovered(kafka)
     transactor.begin()
-    with pytest.raises(UnknownTopic, match="create it first"):
+    with pytest.raises(UnknownTopic, match="does not exist at .*run `penstock topics apply`"):
         transactor.produce([Record(topic, 0, None, b"good"), Record(unique("absent"), 0, None, b"bad")])
     transactor.abort()
     transactor.close()
@@ -229,7 +229,7 @@ def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, mo
     transactor = KafkaTransactor(open_producer, lambda record: None, slot, kafka_bootstrap)
     transactor.recover(WAIT_S)
     begin_with(transactor, topic, b"hung")
-    with pytest.raises(OutcomeUnknown, match="recover before going on"):
+    with pytest.raises(OutcomeUnknown, match="recover before continuing"):
         transactor.commit()
     monkeypatch.undo()
     transactor.recover(WAIT_S)
