@@ -1,4 +1,4 @@
-"""Which texts may be ids?"""
+"""Tests of ids."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_good_workflow_ids(text):
     ],
 )
 def test_bad_workflow_ids(text, sentence):
-    """Anything else is refused by a sentence that says what is wrong."""
+    """Any other text is refused with a message that says what is wrong."""
     with pytest.raises(BadName, match=sentence):
         check_workflow_id(text)
 
 
 def test_a_message_id_may_be_empty():
-    """A message id may be missing, for one is made then; otherwise it obeys the same rules."""
+    """A message id may be empty, since one is generated then; otherwise the same rules apply."""
     assert check_message_id("") == ""
     with pytest.raises(BadName, match="The message id"):
         check_message_id("x" * 256)

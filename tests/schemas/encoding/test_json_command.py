@@ -1,4 +1,4 @@
-"""Can a person with `kcat` start and signal, and is each mistake answered in one sentence?"""
+"""Tests of commands in JSON, and of messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ START = {"type": "fulfil", "id": "order-7"}
     ],
 )
 def test_the_documented_lines(line, command):
-    """The two lines that the documentation shows for `kcat` mean what it says."""
+    """The two documented lines decode to the documented commands."""
     assert decode_command(line) == command
     assert decode_command(line + b"\n") == command
 
@@ -77,7 +77,7 @@ def test_the_documented_lines(line, command):
     ],
 )
 def test_every_command_in_json(line, command):
-    """Each command that a person may give has a JSON form; what is left out is as in Avro, and no input is `null`."""
+    """Each public command has a JSON form; defaults are those of Avro, and a missing input is `null`."""
     assert decode_command(json.dumps(line).encode()) == command
 
 
@@ -141,7 +141,7 @@ def test_any_json_is_an_input(value):
     ],
 )
 def test_mistakes(line, sentence):
-    """Each mistake is answered by a sentence that names the key and what is allowed there."""
+    """Each mistake gives a message that names the key and its allowed values."""
     with pytest.raises(Undecodable) as raised:
         decode_command(json.dumps(line).encode())
     assert sentence in raised.value.detail
@@ -163,7 +163,7 @@ def test_mistakes(line, sentence):
     ids=range(9),
 )
 def test_what_is_no_json(data):
-    """What begins like JSON and is none, or is nested beyond reading, is undecodable and says that it is no JSON."""
+    """Malformed or too deeply nested JSON is undecodable, and the message says so."""
     with pytest.raises(Undecodable, match="begins like JSON but is not valid"):
         decode_command(data)
 
@@ -176,7 +176,7 @@ def test_what_is_no_json(data):
     )
 )
 def test_any_object(line):
-    """Any JSON object is a command or undecodable, and a command is one that Avro can carry on."""
+    """Any JSON object is a command or undecodable, and a command can be encoded as Avro."""
     try:
         command = decode_command(json.dumps(line).encode())
     except Undecodable:
@@ -196,7 +196,7 @@ def test_any_object(line):
     ],
 )
 def test_avro_commands_obey_the_same_rules(change, sentence):
-    """A command in Avro with an id or a choice that breaks the rules is undecodable too."""
+    """A command in Avro with an invalid id or choice is undecodable too."""
     command = StartWorkflow(workflow_id="w", workflow_type="t", input=b"null")
     assert decode_command(encode(command)) == command
     with pytest.raises(Undecodable, match=sentence):
@@ -204,7 +204,7 @@ def test_avro_commands_obey_the_same_rules(change, sentence):
 
 
 def test_an_avro_signal_needs_a_name():
-    """A signal in Avro without a name is undecodable, as it is in JSON; one whose name is endless too."""
+    """A signal in Avro with an empty or too long name is undecodable, as in JSON."""
     for name, fault in (("", "The signal's name is empty"), ("x" * 256, "is 256 bytes long")):
         command = SignalWorkflow(workflow_id="w", signal=name, input=b"null")
         with pytest.raises(Undecodable, match=f"SignalWorkflow: .*{fault}"):
@@ -212,7 +212,7 @@ def test_an_avro_signal_needs_a_name():
 
 
 def test_resolve_child_comes_in_avro():
-    """What shards tell each other about children is a command, in Avro."""
+    """ResolveChild, sent between shards, is a command in Avro."""
     command = ResolveChild(
         workflow_id="w", run_id="r", sequence=1, child_workflow_id="c", child_run_id="cr", status="completed"
     )

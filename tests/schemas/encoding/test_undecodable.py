@@ -1,4 +1,4 @@
-"""Does every broken record say in one sentence what is wrong with it?"""
+"""Tests of malformed records and their messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RUN_CLOSED = codec.encode(RunClosed(message_id="m", workflow_id="w", run_id="r",
     ],
 )
 def test_the_sentence(data, sentence):
-    """Each way of being broken has its own sentence."""
+    """Each kind of malformed record has its own message."""
     with pytest.raises(Undecodable) as raised:
         codec.decode(data)
     assert sentence in raised.value.detail
@@ -55,7 +55,7 @@ def test_the_sentence(data, sentence):
 
 @pytest.mark.parametrize("whole", SAMPLES, ids=list(codec.RECORDS))
 def test_cut_off_anywhere(whole):
-    """No beginning of a record passes for a record."""
+    """No truncated record decodes."""
     for size in range(len(whole)):
         with pytest.raises(Undecodable):
             codec.decode(whole[:size])
@@ -69,7 +69,7 @@ def test_cut_off_within_a_fraction():
 
 
 def test_lengths_beyond_memory_cost_nothing():
-    """A length or a count near 2**63 is undecodable at once, without being believed."""
+    """A length or a count near 2**63 is undecodable at once, without allocating memory."""
     huge = b"\xfe" + b"\xff" * 8 + b"\x01"
     for header in HEADERS:
         with pytest.raises(Undecodable):
@@ -89,14 +89,14 @@ def test_any_bytes(data):
 @SEEDED
 @given(st.sampled_from(HEADERS), st.binary(max_size=80))
 def test_any_bytes_behind_a_known_fingerprint(header, body):
-    """A true header in front of anything at all changes nothing about that."""
+    """The same holds for any bytes after a valid header."""
     survives(header + body)
 
 
 @SEEDED
 @given(st.sampled_from(SAMPLES), st.data())
 def test_flipped_bytes(whole, data):
-    """Nor does damage to a few bytes of a true record."""
+    """The same holds for a valid record with a few damaged bytes."""
     damaged = bytearray(whole)
     for at in data.draw(st.lists(st.integers(10, len(whole) - 1), min_size=1, max_size=3)):
         damaged[at] = data.draw(st.integers(0, 255))
@@ -104,14 +104,14 @@ def test_flipped_bytes(whole, data):
 
 
 def test_undecodable_names_the_place():
-    """Whoever knows where a record lay can say so in the same sentence."""
+    """The place of a record can be included in the message."""
     error = Undecodable("The record is empty.", topic="penstock.default.commands", partition=3, offset=17)
     assert str(error) == "penstock.default.commands[3]@17: The record is empty."
     assert (error.topic, error.partition, error.offset) == ("penstock.default.commands", 3, 17)
 
 
 def test_a_record_that_is_no_command():
-    """A true record of another kind is refused on the topic of commands."""
+    """A valid record of another kind is refused on the topic of commands."""
     letter = DeadLetter(
         topic="t", partition=0, offset=0, key=b"", value=b"", reason="undecodable", message="m", at_ms=0
     )
