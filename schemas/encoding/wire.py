@@ -25,7 +25,7 @@ HEADER_BYTES = 10
 """Single-object encoding: C3 01, then the schema's fingerprint in 8 bytes."""
 
 LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
-_LONGS_KEPT_MAX = 16_384
+_LONGS_CACHED_MAX = 16_384
 _RECORDS_CACHED_MAX = 1_024
 _CACHED_RECORDS = frozenset({"RetryPolicy"})  # frozen, and constant for each activity
 _UNCACHED_LONGS = frozenset({"decision", "offset"})  # fields whose values rarely repeat: caching them would cost more
@@ -81,12 +81,12 @@ class _Source:
         if isinstance(schema, list):
             return [self._written_optional(schema, value)]
         kind = schema["type"] if isinstance(schema, dict) else schema
-        kept = self._name()
+        name = self._name()
         match kind:
             case "string":
-                return [f"longs[len({kept} := {value}.encode())]", kept]
+                return [f"longs[len({name} := {value}.encode())]", name]
             case "bytes":
-                return [f"longs[len({kept} := {value})]", kept]
+                return [f"longs[len({name} := {value})]", name]
             case "long":
                 return [f"longs[{value}]"]
             case "boolean":
@@ -94,18 +94,18 @@ class _Source:
             case "double":
                 return [f"pack_double({value})"]
             case "array":
-                return self._written_array(schema, value, kept)
+                return self._written_array(schema, value, name)
             case "record" if schema["name"] in _CACHED_RECORDS:
-                body = _joining(self._written_record({**schema, "type": "record"}, "value", kept))
+                body = _joining(self._written_record({**schema, "type": "record"}, "value", name))
                 write = _compiled(body, f"write nested {schema['name']}", {})["write"]
                 self.caches[schema["name"]] = _RecordCache(write)
                 return [f"{schema['name']}[{value}]"]
             case _:
-                return self._written_record(schema, value, kept)
+                return self._written_record(schema, value, name)
 
-    def _written_record(self, schema: Schema, value: str, kept: str) -> list[str]:
+    def _written_record(self, schema: Schema, value: str, name: str) -> list[str]:
         fields = self._record(schema)["fields"]
-        values = [f"({kept} := {value}).{fields[0]['name']}", *(f"{kept}.{field['name']}" for field in fields[1:])]
+        values = [f"({name} := {value}).{fields[0]['name']}", *(f"{name}.{field['name']}" for field in fields[1:])]
         return [
             part
             for field, expression in zip(fields, values, strict=True)
@@ -117,46 +117,46 @@ class _Source:
             return [f"uncached_long({expression})"]
         return self.written(field["type"], expression)
 
-    def _written_array(self, schema: Schema, value: str, kept: str) -> list[str]:
+    def _written_array(self, schema: Schema, value: str, name: str) -> list[str]:
         item = self._name()
         if schema["items"] == "bytes":  # the events of a decision: without a join for each event
             part = self._name()
-            items = f"join([{part} for {item} in {kept} for {part} in (longs[len({item})], {item})])"
+            items = f"join([{part} for {item} in {name} for {part} in (longs[len({item})], {item})])"
         else:
-            items = f"join([join(({', '.join(self.written(schema['items'], item))},)) for {item} in {kept}])"
-        return [f'(longs[len({kept})] if ({kept} := {value}) else b"")', items, "END"]
+            items = f"join([join(({', '.join(self.written(schema['items'], item))},)) for {item} in {name}])"
+        return [f'(longs[len({name})] if ({name} := {value}) else b"")', items, "END"]
 
     def _written_optional(self, schema: Schema, value: str) -> str:
-        kept = self._name()
-        parts = ", ".join(self.written(_present(schema), kept))
-        return f"(NULL if ({kept} := {value}) is None else join((PRESENT, {parts})))"
+        name = self._name()
+        parts = ", ".join(self.written(_present(schema), name))
+        return f"(NULL if ({name} := {value}) is None else join((PRESENT, {parts})))"
 
     def read(self, schema: Schema) -> tuple[list[str], str]:
         """Statements that read a value from `data` and advance `position`, and the expression of that value."""
         if isinstance(schema, list):
             return self._read_optional(schema)
         kind = schema["type"] if isinstance(schema, dict) else schema
-        kept = self._name()
+        name = self._name()
         match kind:
             case "string":
-                return [*self._read_span(kept), f"{kept} = data[position:end].decode(); position = end"], kept
+                return [*self._read_span(name), f"{name} = data[position:end].decode(); position = end"], name
             case "bytes":
-                return [*self._read_span(kept), f"{kept} = data[position:end]; position = end"], kept
+                return [*self._read_span(name), f"{name} = data[position:end]; position = end"], name
             case "long":
-                return [*_read_long(kept), f"{kept} = ({kept} >> 1) ^ -({kept} & 1)"], kept
+                return [*_read_long(name), f"{name} = ({name} >> 1) ^ -({name} & 1)"], name
             case "boolean":
-                return [f"{kept} = boolean(data[position]); position += 1"], kept
+                return [f"{name} = boolean(data[position]); position += 1"], name
             case "double":
-                return [f"{kept} = unpack_double(data, position)[0]; position += 8"], kept
+                return [f"{name} = unpack_double(data, position)[0]; position += 8"], name
             case "array":
-                return self._read_array(schema, kept)
+                return self._read_array(schema, name)
             case _:
                 return self._read_record(schema)
 
-    def _read_span(self, kept: str) -> Iterator[str]:
-        yield from _read_long(kept)
-        yield f"if {kept} & 1: negative()"
-        yield f"end = position + ({kept} >> 1)"
+    def _read_span(self, name: str) -> Iterator[str]:
+        yield from _read_long(name)
+        yield f"if {name} & 1: negative()"
+        yield f"end = position + ({name} >> 1)"
 
     def _read_record(self, schema: Schema) -> tuple[list[str], str]:
         record = self._record(schema)
@@ -167,32 +167,32 @@ class _Source:
             arguments.append(f"{field['name']}={expression}")
         return lines, f"{record['name']}({', '.join(arguments)})"
 
-    def _read_array(self, schema: Schema, kept: str) -> tuple[list[str], str]:
+    def _read_array(self, schema: Schema, name: str) -> tuple[list[str], str]:
         # An array is a series of blocks, each with its count; a negative count is followed by the block's byte size.
         size = self._name()
         statements, expression = self.read(schema["items"])
         return [
-            f"{kept} = []",
+            f"{name} = []",
             "while True:",
             *_indented(_read_long(size)),
             f"    if not {size}: break",
             f"    if {size} & 1: position = long(data, position + 1)[1] if data[position] > 127 else position + 1",
             f"    for _ in range(({size} + 1) >> 1):",
             *_indented(_indented(statements)),
-            f"        {kept}.append({expression})",
-        ], f"tuple({kept})"
+            f"        {name}.append({expression})",
+        ], f"tuple({name})"
 
     def _read_optional(self, schema: Schema) -> tuple[list[str], str]:
-        kept = self._name()
+        name = self._name()
         statements, expression = self.read(_present(schema))
         return [
-            f"{kept} = None",
+            f"{name} = None",
             "if boolean_branch(data[position]):",
             "    position += 1",
             *_indented(statements),
-            f"    {kept} = {expression}",
+            f"    {name} = {expression}",
             "else: position += 1",
-        ], kept
+        ], name
 
     def _record(self, schema: Schema) -> Schema:
         """The record's definition, which may be given earlier in the same schema."""
@@ -215,10 +215,10 @@ def _indented(lines: Iterator[str] | list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _read_long(kept: str) -> Iterator[str]:
+def _read_long(name: str) -> Iterator[str]:
     """Statements that read a number; most numbers fit into 7 bits and need no call."""
-    yield f"{kept} = data[position]; position += 1"
-    yield f"if {kept} > 127: {kept}, position = long(data, position)"
+    yield f"{name} = data[position]; position += 1"
+    yield f"if {name} > 127: {name}, position = long(data, position)"
 
 
 # Functions called by generated code.
@@ -231,11 +231,11 @@ class _Longs(dict[int, bytes]):
     def __missing__(self, number: int) -> bytes:
         if not LONG_MIN <= number <= LONG_MAX:
             raise OverflowError(f"{number} does not fit into 64 bits")
-        kept = _varint((number << 1) ^ (number >> 63))
-        if len(self) >= _LONGS_KEPT_MAX:
+        encoded = _varint((number << 1) ^ (number >> 63))
+        if len(self) >= _LONGS_CACHED_MAX:
             self.clear()
-        self[number] = kept
-        return kept
+        self[number] = encoded
+        return encoded
 
 
 class _RecordCache(dict[Any, bytes]):

@@ -98,7 +98,7 @@ def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str)
         **_client(bootstrap, watch),
         **_FETCH,
         "session.timeout.ms": SESSION_TIMEOUT_MS,
-        # Members hear of a rebalance in the answer to a heartbeat: this is the time that a hand-over takes.
+        # The answer to a heartbeat announces a rebalance, so this bounds how long a rebalance takes to begin.
         "heartbeat.interval.ms": 300,
         "max.poll.interval.ms": 300_000,
         **options,
