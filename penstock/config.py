@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from penstock.schemas.errors import SettingsError
-from penstock.topics.connect import FILE_NAME, embedded_path, kafka_address
+from penstock.topics.connect import FILE_NAME, check_url, embedded_path, kafka_address
 
 MEMORY = ":memory:"
 NAME = r"^[A-Za-z0-9_-]+$"
@@ -100,14 +100,6 @@ def fields() -> list[tuple[str, str, str, object]]:
         (field.name, environment_name(field.name), get_args(hints[field.name])[-1].description, field.default)
         for field in msgspec.structs.fields(Settings)
     ]
-
-
-def check_url(url: str) -> None:
-    """Raises SettingsError unless the URL names a log; opens nothing."""
-    kind = url.partition(":")[0]
-    if kind not in ("embedded", "kafka"):
-        raise SettingsError(f"{url!r} names no log: write embedded:PATH or kafka://HOST:PORT,HOST:PORT")
-    _ = embedded_path(url) if kind == "embedded" else kafka_address(url)
 
 
 def environment_name(setting: str) -> str:

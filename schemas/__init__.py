@@ -1,1 +1,1 @@
-"""What is said? The records that parts of Penstock say to each other: a leaf, without input or output."""
+"""Records, values, encodings and errors shared by all parts of Penstock; performs no I/O."""

@@ -1,108 +1,106 @@
-"""Which errors does Penstock raise? One tree.
+"""Exceptions raised by Penstock.
 
 PenstockError
-├── UserError                      something the caller can mend; one sentence says how
+├── UserError                      mistake of the caller; the message says how to correct it
 │   ├── BadDuration · BadName · BadInput · PayloadTooLarge
-│   ├── CallNotAwaited             a Call or a wait was made and dropped; names the line
-│   ├── NotInWorkflow              a workflow was awaited, or workflow API used, outside of one
-│   ├── NotInActivity              activity API used where no worker runs an activity
-│   ├── NonDeterministicCall       workflow code asked the real clock, chance, files or network
-│   ├── EndlessWorkflow            workflow code went on and on without waiting
+│   ├── CallNotAwaited             a call or wait was created but never awaited; names the line
+│   ├── NotInWorkflow              workflow API used outside of a workflow
+│   ├── NotInActivity              activity API used outside of an activity
+│   ├── NonDeterministicCall       workflow code used the real clock, random numbers, files or the network
+│   ├── EndlessWorkflow            workflow code ran too long without waiting
 │   ├── ModuleNotLoaded            a module named on the command line cannot be imported
-│   ├── SettingsError              a setting has no meaning
+│   ├── SettingsError              invalid setting
 │   ├── NotAnswered · StillRunning a processor, or a run, took longer than the caller waits (both TimeoutError)
-│   └── CommandRejected            a processor refused a command
+│   └── CommandRejected            a processor rejected a command
 │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
 │       └── UnknownWorkflowType
-├── WorkflowError                  what workflow code and result() see
-│   ├── WorkflowFailed             raised by workflow code to fail its run; by result() when a run failed
-│   ├── WorkflowCancelled · WorkflowTerminated      (from result())
-│   ├── ActivityFailed             an activity failed for good: .type .message .attempts .is_(T)
+├── WorkflowError                  raised to workflow code and by result()
+│   ├── WorkflowFailed             raised by workflow code to fail its run; by result() if a run failed
+│   ├── WorkflowCancelled · WorkflowTerminated      (by result())
+│   ├── ActivityFailed             an activity failed permanently: .type .message .attempts .is_(T)
 │   └── ChildWorkflowFailed        a child workflow did not complete
-├── LogError                       the log (Kafka or embedded)
-│   ├── LogUnavailable             nobody answers there
+├── LogError                       error of the log (Kafka or embedded)
+│   ├── LogUnavailable             the log cannot be reached
 │   ├── UnknownTopic · RecordTooLarge · OffsetOutOfRange · TopicMismatch
-│   ├── TransactionAborted         nothing of it is visible; it may be tried again
-│   ├── OutcomeUnknown             it may or may not have committed; recover before going on
-│   └── Fenced                     somebody newer owns this: stop
-├── StoreError
+│   ├── TransactionAborted         no part of the transaction is visible; it can be repeated
+│   ├── OutcomeUnknown             the transaction may or may not have been committed; recover before continuing
+│   └── Fenced                     a newer owner has taken over; stop
+├── StoreError                     error of the local store
 │   ├── StoreLocked · StoreCorrupt
-│   └── StoreAheadOfLog            the log lost what the store has seen
-├── NonDeterminism                 replay asked for something else than history holds
-└── Undecodable                    bytes that are no known record; names topic, partition, offset
+│   └── StoreAheadOfLog            the store contains records that the log has lost
+├── NonDeterminism                 a replay requested something other than its history contains
+└── Undecodable                    bytes that are not a known record; names topic, partition, offset
 """
 
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from penstock.schemas.values.failure import Cause, Failure
+from penstock.schemas.values.failure import Cause, Failure
 
 
 class PenstockError(Exception):
-    """The root of every error that Penstock raises."""
+    """Base of all errors that Penstock raises."""
 
 
 class UserError(PenstockError):
-    """Something the caller can mend; the message is one sentence that says how."""
+    """Mistake of the caller; the message says how to correct it."""
 
 
 class BadDuration(UserError, ValueError):
-    """A duration or moment that cannot be read."""
+    """Invalid duration or moment."""
 
 
 class BadName(UserError, ValueError):
-    """A workflow id, queue, signal or type name that breaks the rules."""
+    """Invalid workflow id, queue, signal or type name."""
 
 
 class BadInput(UserError, ValueError):
-    """A value that does not fit the declared type."""
+    """Value that does not fit the declared type."""
 
 
 class PayloadTooLarge(UserError, ValueError):
-    """An encoded value beyond the limit; names size, limit and call."""
+    """Encoded value beyond the limit; names size, limit and call."""
 
 
 class CallNotAwaited(UserError):
-    """A Call, or a wait such as `sleep`, that was made but never awaited, started or handed over; names its line."""
+    """A call, or a wait such as `sleep`, was created but never awaited, started or passed on; names the line."""
 
 
 class NotInWorkflow(UserError):
-    """A workflow was awaited, or workflow API used, outside of a workflow."""
+    """A workflow was awaited, or workflow API was used, outside of a workflow."""
 
 
 class NotInActivity(UserError):
-    """Activity API was used where no worker runs an activity."""
+    """Activity API was used outside of an activity."""
 
 
 class NonDeterministicCall(UserError):
-    """Workflow code asked the real clock, chance, a file or the network; names the replacement."""
+    """Workflow code used the real clock, random numbers, a file or the network; names the replacement."""
 
 
 class EndlessWorkflow(UserError):
-    """Workflow code went on and on without waiting for anything."""
+    """Workflow code ran too long without waiting."""
 
 
 class ModuleNotLoaded(UserError):
-    """A module or file that cannot be imported."""
+    """A module or file cannot be imported."""
 
 
 class SettingsError(UserError):
-    """A setting that has no meaning."""
+    """Invalid setting."""
 
 
 class NotAnswered(UserError, TimeoutError):
-    """No processor answered in time. A command that was published stands in the log and is carried out all the same."""
+    """No processor answered in time. A published command remains in the log and will still be processed."""
 
 
 class StillRunning(UserError, TimeoutError):
-    """The run did not close within the time that `result()` was told to wait; it goes on."""
+    """The run did not close within the timeout of `result()`; it continues."""
 
 
 class CommandRejected(UserError):
-    """A processor refused a command. `reason` is the fixed word of `Rejected`, `run_id` the run concerned, if any."""
+    """A processor rejected a command. `reason` is the fixed word of `Rejected`, `run_id` the run concerned, if any."""
 
     def __init__(self, message: str, *, reason: str = "", run_id: str = "") -> None:
         super().__init__(message)
@@ -111,27 +109,27 @@ class CommandRejected(UserError):
 
 
 class WorkflowAlreadyExists(CommandRejected):
-    """The id is taken and the start asked to be refused then."""
+    """The workflow id is in use, and the start was to be rejected in that case."""
 
 
 class WorkflowNotFound(CommandRejected):
-    """No run has that id."""
+    """No run has this workflow id."""
 
 
 class WorkflowAlreadyClosed(CommandRejected):
-    """The run has ended."""
+    """The run is closed."""
 
 
 class UnknownWorkflowType(CommandRejected):
-    """No processor hosts that workflow type."""
+    """No processor hosts this workflow type."""
 
 
 class WorkflowError(PenstockError):
-    """What workflow code and `result()` see."""
+    """Base of errors raised to workflow code and by `result()`."""
 
 
 class _FromFailure(WorkflowError):
-    """Shared by the errors that carry a Failure: readable text, and the same facts as attributes."""
+    """Base of errors that carry a Failure: a readable message, and the failure's fields as attributes."""
 
     def __init__(self, message: str = "", *, failure: Failure | None = None) -> None:
         super().__init__(message or (failure.message if failure else ""))
@@ -139,7 +137,7 @@ class _FromFailure(WorkflowError):
 
     @property
     def type(self) -> str:
-        """The original exception's qualified name, empty when raised by hand."""
+        """The original exception's qualified name; empty if there is none."""
         return self.failure.type if self.failure else ""
 
     @property
@@ -154,69 +152,69 @@ class _FromFailure(WorkflowError):
 
     @property
     def attempts(self) -> int:
-        """How many attempts were made."""
+        """The number of attempts made."""
         return self.failure.attempts if self.failure else 0
 
     @property
     def causes(self) -> tuple[Cause, ...]:
-        """The chain of causes, nearest first."""
+        """The chain of causes, the closest one first."""
         return self.failure.causes if self.failure else ()
 
     def is_(self, error: builtins.type[BaseException]) -> bool:
-        """Whether the original exception was of that very class (by qualified name)."""
+        """Whether the original exception was of exactly this class (compared by qualified name)."""
         return self.type in (f"{error.__module__}.{error.__qualname__}", error.__qualname__)
 
 
 class WorkflowFailed(_FromFailure):
-    """Raised by workflow code to fail its run with a readable cause, and by `result()` for a run that failed."""
+    """Raised by workflow code to fail its run, and by `result()` for a failed run."""
 
 
 class WorkflowCancelled(_FromFailure):
-    """Raised by `result()`: the run was cancelled."""
+    """Raised by `result()` for a cancelled run."""
 
 
 class WorkflowTerminated(_FromFailure):
-    """Raised by `result()`: the run was terminated."""
+    """Raised by `result()` for a terminated run."""
 
 
 class ActivityFailed(_FromFailure):
-    """An activity failed for good; `type`, `message`, `traceback`, `attempts`, `is_(SomeError)` say how."""
+    """An activity failed permanently; see `type`, `message`, `traceback`, `attempts`, `is_(SomeError)`."""
 
 
 class ChildWorkflowFailed(_FromFailure):
-    """A child workflow failed, was cancelled or terminated, or could not start."""
+    """A child workflow failed, was cancelled or terminated, or could not be started."""
 
 
 class LogError(PenstockError):
-    """The log, Kafka or embedded, could not do what was asked."""
+    """Error of the log (Kafka or embedded)."""
 
 
 class LogUnavailable(LogError):
-    """Nobody answers at the log's address."""
+    """The log cannot be reached."""
 
 
 class UnknownTopic(LogError):
-    """A topic that does not exist."""
+    """A topic does not exist."""
 
 
 class TopicMismatch(LogError):
-    """A topic whose partitions or settings are not what they must be."""
+    """A topic's partitions or settings differ from the required ones."""
 
 
 class RecordTooLarge(LogError):
-    """A record beyond the topic's limit."""
+    """A record exceeds the topic's limit."""
 
 
 class OffsetOutOfRange(LogError):
-    """The offset to read from is no longer, or not yet, in the log."""
+    """The offset to read from is below the first offset kept or beyond the end."""
 
 
 class TransactionAborted(LogError):
-    """Nothing of the transaction is visible; the same work may be tried again."""
+    """No part of the transaction is visible; it can be repeated."""
 
 
 class OutcomeUnknown(LogError):
-    """The transaction may or may not have committed: recover before going on."""
+    """The transaction may or may not have been committed; recover before continuing."""
 
 
 class Fenced(LogError):
@@ -224,11 +222,11 @@ class Fenced(LogError):
 
 
 class StoreError(PenstockError):
-    """The local store could not do what was asked."""
+    """Error of the local store."""
 
 
 class StoreLocked(StoreError):
-    """Another process has the store open."""
+    """The store is open in another process."""
 
 
 class StoreCorrupt(StoreError):
@@ -236,15 +234,15 @@ class StoreCorrupt(StoreError):
 
 
 class StoreAheadOfLog(StoreError):
-    """The store has seen what the log no longer holds."""
+    """The store contains records that the log has lost."""
 
 
 class NonDeterminism(PenstockError):
-    """Replay asked for something else than the history holds."""
+    """A replay requested something other than its history contains."""
 
 
 class Undecodable(PenstockError):
-    """Bytes that are no known record."""
+    """Bytes that are not a known record."""
 
     def __init__(self, detail: str, *, topic: str = "", partition: int = -1, offset: int = -1) -> None:
         where = f"{topic}[{partition}]@{offset}: " if topic else ""

@@ -34,7 +34,7 @@ IMPURE = {"time", "os", "socket", "secrets", "threading", "subprocess", "ssl"}
 IMPURE_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "uuid.uuid1", "uuid.uuid4"}
 MAY_BE_IMPURE: dict[str, str] = {}
 MAY_SAY_NOT_IMPLEMENTED = {
-    "schemas/values/payload.py:_write_model": "msgspec's enc_hook says so that it does not know a type",
+    "schemas/values/json_hooks.py:_write_model": "msgspec's enc_hook says so that it does not know a type",
 }
 SKIPPING = {f"pytest.{how}" for how in ("skip", "importorskip", "mark.skip", "mark.skipif", "mark.xfail")}
 SPEAKS = ("penstock/cli", "penstock/__main__")

@@ -1,1 +1,1 @@
-"""Where is it said? The log: its topics, and the two adapters behind one contract."""
+"""The log: its topics, and two adapters (Kafka, embedded) behind one contract."""

@@ -1,7 +1,7 @@
-"""Are the topics what they must be, and what would make them so?
+"""Administration of topics: compare with the catalogue, create, configure, verify, declare the namespace.
 
-`plan` compares, `apply` carries out, `verify` tells. Partitions are never changed: keys would land elsewhere than
-the state that knows them.
+`plan` compares and `apply` carries out what it found; `verify` reports problems. Partitions are never changed, because
+keys would move away from the state that belongs to them.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.errors import TopicMismatch, Undecodable
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.errors import TopicMismatch
 from penstock.schemas.records.registry import NamespaceDeclared
-from penstock.topics.catalogue import Topics, what_makes
-from penstock.topics.log import Log, Record, StoredRecord, TopicFacts, TopicSpec
+from penstock.topics.catalogue import Topics, creation_advice
+from penstock.topics.log import Log, Record, TopicDescription, TopicSpec
 from penstock.topics.publishing import publish
+from penstock.topics.registry import NAMESPACE_KEY, read_registry
 
-NAMESPACE_KEY = b"namespace"
 WAIT_S_MAX = 30.0
 
 
 class Create(msgspec.Struct, frozen=True, tag=True):
-    """The topic does not exist yet."""
+    """A topic that does not exist."""
 
     spec: TopicSpec
 
@@ -31,7 +31,7 @@ class Create(msgspec.Struct, frozen=True, tag=True):
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
-    """A setting of the topic differs."""
+    """A topic's setting that differs from the required value. `actual` is None if the setting is not set."""
 
     topic: str
     key: str
@@ -43,7 +43,7 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
 
 
 class Mismatch(msgspec.Struct, frozen=True, tag=True):
-    """The topic has another number of partitions, which nothing here can change."""
+    """A topic with a wrong number of partitions, which cannot be changed."""
 
     topic: str
     actual: int
@@ -52,47 +52,47 @@ class Mismatch(msgspec.Struct, frozen=True, tag=True):
     def __str__(self) -> str:
         return (
             f"{self.topic} has {_partitions(self.actual)} and must have {self.required}, which cannot be changed: "
-            "set the number of shards that the namespace was made with, or use another namespace"
+            "set the number of shards that the namespace was created with, or use another namespace"
         )
 
 
-class TooFewCopies(msgspec.Struct, frozen=True, tag=True):
-    """The topic is replicated less than it must be, which only Kafka's own tools can change."""
+class TooFewReplicas(msgspec.Struct, frozen=True, tag=True):
+    """A topic with fewer replicas than required, which only Kafka's own tools can change."""
 
     topic: str
     actual: int
     required: int
 
     def __str__(self) -> str:
-        copies = f"{self.actual} {'copy' if self.actual == 1 else 'copies'}"
+        replicas = f"{self.actual} {'replica' if self.actual == 1 else 'replicas'}"
         return (
-            f"{self.topic} has {copies} of each partition and must have {self.required}: "
-            "let kafka-reassign-partitions make more, or leave the setting replication out"
+            f"{self.topic} has {replicas} of each partition and must have {self.required}: "
+            "add replicas with kafka-reassign-partitions, or remove the setting replication"
         )
 
 
-Change = Create | Configure | Mismatch | TooFewCopies
+Change = Create | Configure | Mismatch | TooFewReplicas
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What would make the topics as they must be; empty when they are."""
+    """Changes that bring the topics into their required state; empty if they are in it."""
 
     changes: tuple[Change, ...]
 
     @property
-    def mismatches(self) -> list[Mismatch | TooFewCopies]:
-        """What the plan cannot mend."""
-        return [change for change in self.changes if isinstance(change, Mismatch | TooFewCopies)]
+    def mismatches(self) -> list[Mismatch | TooFewReplicas]:
+        """Differences that `apply` cannot remove."""
+        return [change for change in self.changes if isinstance(change, Mismatch | TooFewReplicas)]
 
 
 def plan(log: Log, specs: Sequence[TopicSpec]) -> Plan:
-    """Compare the topics with what they must be. Changes nothing. Raises LogUnavailable."""
+    """Compare the topics with their specifications. Changes nothing. Raises LogUnavailable."""
     existing = log.describe([spec.name for spec in specs])
     return Plan(tuple(change for spec in specs for change in _changes(spec, existing.get(spec.name))))
 
 
 def apply(log: Log, planned: Plan) -> None:
-    """Carry the plan out. Raises TopicMismatch, before anything is changed, when it holds what cannot be mended."""
+    """Carry out the plan. Raises TopicMismatch, before any change, if the plan has mismatches."""
     if planned.mismatches:
         raise TopicMismatch("; ".join(str(mismatch) for mismatch in planned.mismatches))
     created = [change.spec for change in planned.changes if isinstance(change, Create)]
@@ -107,39 +107,33 @@ def apply(log: Log, planned: Plan) -> None:
 
 
 def verify(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
-    """What is wrong with the topics, one sentence each; empty when nothing is. Raises LogUnavailable."""
+    """Problems of the topics, one sentence each; empty if there are none. Raises LogUnavailable."""
     return [_problem(change) for change in plan(log, specs).changes]
 
 
 def declared_shards(log: Log, topics: Topics) -> int | None:
-    """How many shards the namespace was made with, None when it was not made yet.
+    """The number of shards that the namespace was created with, None if it was not created yet.
 
-    Raises LogUnavailable, Undecodable."""
-    if topics.registry not in log.describe([topics.registry]):
-        return None
-    where = (topics.registry, 0)
-    start, _ = log.ends([where])[where]
-    shards = None
-    for batch in log.read_to_end(*where, start, WAIT_S_MAX):
-        for record in batch:
-            if record.key == NAMESPACE_KEY and record.value is not None:
-                shards = _declaration(record).shards
-    return shards
+    Raises LogUnavailable, and Undecodable if its entry in the registry cannot be read."""
+    registry = read_registry(log, topics, WAIT_S_MAX)
+    if NAMESPACE_KEY in registry.undecodable:
+        raise registry.undecodable[NAMESPACE_KEY]
+    return registry.namespace.shards if registry.namespace is not None else None
 
 
 def declare_namespace(log: Log, topics: Topics, shards: int) -> None:
-    """Write down how many shards the namespace has, once its topics are made; said again, it changes nothing.
+    """Record the namespace's number of shards in the registry, once its topics exist. Idempotent.
 
-    Raises TopicMismatch when it was made with another number, LogUnavailable."""
-    facts = log.describe([topics.commands]).get(topics.commands)
-    if facts is None:
-        raise TopicMismatch(f"{topics.commands} does not exist: run {what_makes(topics.commands)}")
+    Raises TopicMismatch if the namespace was created with another number, LogUnavailable."""
+    commands = log.describe([topics.commands]).get(topics.commands)
+    if commands is None:
+        raise TopicMismatch(f"{topics.commands} does not exist: {creation_advice(topics.commands)}")
     declared = declared_shards(log, topics)
-    # Making the topics is what decides between two who begin at once with different numbers.
-    for actual in (facts.partitions, declared):
+    # The creation of the topics decides between two processes that start at once with different numbers.
+    for actual in (commands.partitions, declared):
         if actual is not None and actual != shards:
             raise TopicMismatch(
-                f"namespace {topics.namespace} was made with {actual} shards, not {shards}: "
+                f"namespace {topics.namespace} was created with {actual} shards, not {shards}: "
                 f"set shards to {actual}, or use another namespace"
             )
     if declared is None:
@@ -147,38 +141,27 @@ def declare_namespace(log: Log, topics: Topics, shards: int) -> None:
         publish(log, [Record(topics.registry, 0, NAMESPACE_KEY, entry)], WAIT_S_MAX)
 
 
-def _declaration(record: StoredRecord) -> NamespaceDeclared:
-    assert record.value is not None
-    try:
-        entry = decode(record.value)
-        if not isinstance(entry, NamespaceDeclared):
-            raise Undecodable(f"a {type(entry).__name__} declares no namespace")
-    except Undecodable as error:
-        raise Undecodable(error.detail, topic=record.topic, partition=record.partition, offset=record.offset) from error
-    return entry
-
-
-def _changes(spec: TopicSpec, facts: TopicFacts | None) -> list[Change]:
-    if facts is None:
+def _changes(spec: TopicSpec, actual: TopicDescription | None) -> list[Change]:
+    if actual is None:
         return [Create(spec)]
-    if facts.partitions != spec.partitions:
-        return [Mismatch(spec.name, facts.partitions, spec.partitions)]
-    if 0 < facts.replication < spec.replication:
-        return [TooFewCopies(spec.name, facts.replication, spec.replication)]
+    if actual.partitions != spec.partitions:
+        return [Mismatch(spec.name, actual.partitions, spec.partitions)]
+    if 0 < actual.replication < spec.replication:
+        return [TooFewReplicas(spec.name, actual.replication, spec.replication)]
     return [
-        Configure(spec.name, key, facts.config.get(key), required)
+        Configure(spec.name, key, actual.config.get(key), required)
         for key, required in sorted(spec.config.items())
-        if facts.config.get(key) != required
+        if actual.config.get(key) != required
     ]
 
 
 def _problem(change: Change) -> str:
     match change:
         case Create(spec):
-            return f"{spec.name} does not exist: run {what_makes(spec.name)}"
+            return f"{spec.name} does not exist: {creation_advice(spec.name)}"
         case Configure(topic, key, actual, required):
-            return f"{key} of {topic} is {actual or 'not set'} and must be {required}: run {what_makes(topic)}"
-        case Mismatch() | TooFewCopies():
+            return f"{key} of {topic} is {actual or 'not set'} and must be {required}: {creation_advice(topic)}"
+        case Mismatch() | TooFewReplicas():
             return str(change)
 
 

@@ -1,6 +1,7 @@
-"""Which topics are there, and what is promised about each? As data: `plan`, `apply` and the reference page read it.
+"""Catalogue of topics: names, keys, partitions, settings and records, as data.
 
-Names, keys, partitions and retention are public API: other programs produce to these topics and consume them.
+`topics/admin.py` and the reference page read it. Names, keys, partitions and retention are public API, because other
+programs produce to these topics and consume them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ SHARDS_EMBEDDED = 1
 TASK_PARTITIONS_PER_SHARD = 4
 REPLIES_PARTITIONS = 4
 
-# Kafka's own default, said out loud so that no broker's setting changes what fits.
+# Kafka's default, set explicitly so that it does not depend on a broker's setting.
 MESSAGE_BYTES_MAX = 1_048_588
-# A dead letter holds a whole record of another topic, with the reason around it.
+# A dead letter contains a whole record of another topic.
 DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + 65_536
-# Key and value of any record that Penstock itself writes, encoded. What is left up to MESSAGE_BYTES_MAX is for
-# Kafka's headers, for ids and for the wrapping of one record in another (an event in its decision).
+# Encoded key and value of any record that Penstock writes. The rest up to MESSAGE_BYTES_MAX is for Kafka's headers, ids
+# and records within records (an event in its decision).
 RECORD_BYTES_MAX = 1_000_000
 COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -37,16 +38,18 @@ _TOPIC_BYTES_MAX = 249
 
 
 def specs(topics: Topics, shards: int, queues: Iterable[str] = (), replication: int = -1) -> list[TopicSpec]:
-    """Every topic of a namespace as it must be, with one task topic for each queue. Raises BadName.
+    """Specifications of all topics of a namespace, with one task topic for each queue. Raises BadName.
 
-    `replication`: copies of each partition on Kafka, -1 for the broker's default."""
+    `replication`: replicas of each partition on Kafka, -1 for the broker's default."""
     named = [(topics.name(kind.name), kind) for kind in KINDS]
     named += [(topics.tasks(queue), TASKS) for queue in sorted(set(queues))]
     return [TopicSpec(name, kind.partitions(shards), _config(kind, replication), replication) for name, kind in named]
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic's promise. Partitions: `per_shard` for each shard plus `fixed`; `retention_ms` -1 is for ever."""
+    """Description of a topic. It has `per_shard` partitions for each shard, plus `fixed`.
+
+    A `retention_ms` of -1 keeps records for ever."""
 
     name: str
     purpose: str
@@ -61,16 +64,16 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int = MESSAGE_BYTES_MAX
 
     def partitions(self, shards: int) -> int:
-        """How many partitions the topic has in a namespace of that many shards."""
+        """The number of partitions in a namespace with `shards` shards."""
         return self.per_shard * shards + self.fixed
 
 
 COMMANDS = Kind(
     name="commands",
-    purpose="What is asked of workflows.",
+    purpose="Commands to workflows.",
     writers="clients, processors (to other shards), any foreign producer",
     key="workflow id",
-    kept="until processed, then for the audit window: trimmed by the processors, never by time",
+    kept="until processed, then for the audit window; trimmed by the processors, not by time",
     records=(
         "StartWorkflow",
         "SignalWorkflow",
@@ -84,16 +87,16 @@ COMMANDS = Kind(
 )
 RESULTS = Kind(
     name="results",
-    purpose="What became of the attempts of activities.",
+    purpose="Outcomes of activity attempts.",
     writers="workers",
     key="workflow id",
-    kept="until processed, then for the audit window: trimmed by the processors, never by time",
+    kept="until processed, then for the audit window; trimmed by the processors, not by time",
     records=("TaskCompleted", "TaskFailed"),
     per_shard=1,
 )
 EVENTS = Kind(
     name="events",
-    purpose="What happened, in the order of truth: one record for each decision about a run.",
+    purpose="History of all runs: one record for each decision about a run, in the order of decisions.",
     writers="processors",
     key="workflow id",
     kept="for ever",
@@ -112,7 +115,7 @@ COMPLETIONS = Kind(
 )
 REPLIES = Kind(
     name="replies",
-    purpose="Answers to commands that asked for one, on the partition that the command named.",
+    purpose="Replies to commands, on the partition that the command's `reply_to` names.",
     writers="processors",
     key="message id of the command",
     kept="1 hour",
@@ -122,9 +125,9 @@ REPLIES = Kind(
 )
 STATE_CHANGELOG = Kind(
     name="state-changelog",
-    purpose="The writes of the processors' stores, from which a store is rebuilt.",
+    purpose="Writes of the processors' stores, from which a store can be restored.",
     writers="processors",
-    key="key in the store; the partition is the shard, whatever the key",
+    key="key in the store; the partition is the shard, regardless of the key",
     kept="the last record of each key",
     records=("rows of the store",),
     per_shard=1,
@@ -132,7 +135,7 @@ STATE_CHANGELOG = Kind(
 )
 DEAD_LETTERS = Kind(
     name="dead-letters",
-    purpose="Records that nobody could use, whole, with where they lay and why.",
+    purpose="Records that could not be processed, unchanged, with their place and the reason.",
     writers="processors, workers",
     key="key of the record",
     kept="28 days",
@@ -143,7 +146,7 @@ DEAD_LETTERS = Kind(
 )
 REGISTRY = Kind(
     name="registry",
-    purpose="The number of shards, who has them and where, which workflow types are hosted. It decides nothing.",
+    purpose="Number of shards, their owners and addresses, hosted workflow types. Informational: it grants nothing.",
     writers="processors, the command line",
     key="`namespace`, `shard/<n>`, `workflow/<type>`",
     kept="the last record of each key",
@@ -167,7 +170,7 @@ KINDS = (COMMANDS, RESULTS, EVENTS, COMPLETIONS, REPLIES, STATE_CHANGELOG, DEAD_
 
 
 class Topics:
-    """The names of a namespace's topics: `<prefix>.<namespace>.<name>`. Raises BadName."""
+    """Names of a namespace's topics: `<prefix>.<namespace>.<name>`. Raises BadName."""
 
     def __init__(self, namespace: str = "default", prefix: str = "penstock") -> None:
         self.namespace = _checked("namespace", namespace)
@@ -182,37 +185,45 @@ class Topics:
         self.registry = self.name(REGISTRY.name)
 
     def name(self, kind: str) -> str:
-        """The topic of that short name. Raises BadName when Kafka would refuse it."""
+        """The full name of a topic. Raises BadName if it is longer than Kafka allows."""
         name = f"{self.prefix}.{self.namespace}.{kind}"
         if len(name) > _TOPIC_BYTES_MAX:
-            raise BadName(f"topic {name} has {len(name)} characters, {_TOPIC_BYTES_MAX} is the most: shorten its parts")
+            raise BadName(f"topic {name} has {len(name)} characters, more than {_TOPIC_BYTES_MAX}: shorten its parts")
         return name
 
     def tasks(self, queue: str) -> str:
-        """The topic of a task queue. Raises BadName."""
+        """The name of a task queue's topic. Raises BadName."""
         return self.name(f"{TASKS_PREFIX}{_checked('task queue', queue, _QUEUE)}")
 
     def queue_of(self, topic: str) -> str | None:
-        """The task queue of a topic, None if it is no task topic of this namespace."""
+        """The task queue of a topic, None if it is not a task topic of this namespace."""
         beginning = f"{self.prefix}.{self.namespace}.{TASKS_PREFIX}"
         return topic.removeprefix(beginning) if topic.startswith(beginning) else None
 
 
-def what_makes(topic: str) -> str:
-    """The command that makes a topic, for sentences. A task queue is known from its activities' module."""
+def creation_advice(topic: str = "") -> str:
+    """What to do if `topic`, or the namespace, does not exist: a clause for error messages.
+
+    A task queue is created from the module of its activities, so the command then names one."""
+    return f"run {_creation_command(topic)}"
+
+
+def _creation_command(topic: str) -> str:
+    """The command that creates a topic, quoted."""
     module = " MODULE` (the module of its activities)" if f".{TASKS_PREFIX}" in topic else "`"
     return f"`penstock topics apply{module}"
 
 
 def task_partitions_of(shard: int, shards: int, partitions: int) -> list[int]:
-    """The partitions of a task topic that the shard's owner writes to: those congruent to it, so that a frozen
-    processor's open transaction stalls no other shard's tasks."""
+    """The partitions of a task topic that the shard's owner writes to: those congruent to the shard.
+
+    An open transaction of a stalled processor therefore blocks tasks of its own shards only."""
     return list(range(shard, partitions, shards))
 
 
 def _checked(what: str, name: str, pattern: re.Pattern[str] = _NAME) -> str:
     if not pattern.fullmatch(name):
-        raise BadName(f"{name!r} is no name for a {what}: use letters, digits, - and _")
+        raise BadName(f"{name!r} is not a valid {what}: use letters, digits, - and _")
     return name
 
 
@@ -222,10 +233,10 @@ def _config(kind: Kind, replication: int) -> dict[str, str]:
         "max.message.bytes": str(kind.bytes_max),
     }
     if replication > 1:
-        # Two copies in sync where there are three: losing one broker neither stops writes nor loses any.
+        # With three replicas, two in sync: the loss of one broker neither stops writes nor loses records.
         config["min.insync.replicas"] = str(replication - 1)
     if kind.compacted:
-        # Kafka compacts closed segments only: small ones keep a restore short.
+        # Kafka compacts closed segments only; small ones keep a restore short.
         config["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
     else:
         config["retention.ms"] = str(kind.retention_ms)

@@ -1,4 +1,4 @@
-"""What does a stored record say? Its value decoded, or an error that names where it lies."""
+"""Decoding of stored records, with errors that name topic, partition and offset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def decoded(record: StoredRecord) -> Any:
 
 
 def decoded_command(record: StoredRecord) -> Any:
-    """As `decoded`, for the topic `commands`: JSON is taken too. Raises Undecodable."""
+    """As `decoded`, for the topic `commands`, where JSON is accepted too. Raises Undecodable."""
     return _read(record, decode_command)
 
 

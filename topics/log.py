@@ -1,15 +1,16 @@
-"""What must a log do? The contract that Kafka and the embedded log share; nothing outside `topics` knows which runs.
+"""Contract of a log, implemented by the Kafka and the embedded adapter.
 
-Contract, held by both adapters (tests/contract/test_log.py, test_log_groups.py):
+Code outside of `topics` depends on these protocols only. Contract (tests/contract/test_log.py, test_log_groups.py):
 
 1. A record published with an explicit partition gets the next offset there; offsets only grow (gaps are allowed:
-   Kafka's control records take one each).
+   each control record of Kafka takes an offset).
 2. A transaction's records and offsets become visible together or not at all.
 3. A transaction by a member that no longer owns the partitions of its offsets raises Fenced and leaves nothing.
-4. `Transactor.recover` aborts what an earlier holder of the same transactional id left open, and fences it.
-5. A committed read never shows records of an open or aborted transaction, nor anything behind an open one.
-6. Of one group's members no two are granted the same partition at once, and a member gets `commands-i` and
-   `results-i` together. `released` is called before anybody else is granted what was released, unless `lost`.
+4. `Transactor.recover` aborts transactions that an earlier holder of the same transactional id left open, and fences
+   that holder.
+5. A committed read never returns records of an open or aborted transaction, nor records behind an open one.
+6. No two members of a group are granted the same partition at once, and a member gets `commands-i` and `results-i`
+   together. `released` is called before another member is granted the released partitions, unless they are `lost`.
 7. Every wait is bounded by a timeout that the caller gives.
 """
 
@@ -24,7 +25,7 @@ TopicPartition = tuple[str, int]
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """A record to append. `partition` is always explicit: Penstock chooses it itself (partitioner.py)."""
+    """A record to append. `partition` is always explicit (see partitioner.py)."""
 
     topic: str
     partition: int
@@ -33,7 +34,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record as it lies in the log. `timestamp_ms` is the producer's or broker's word and never decides anything."""
+    """A record of the log. `timestamp_ms` is set by the producer or broker; no decision depends on it."""
 
     topic: str
     partition: int
@@ -44,16 +45,16 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommittedOffset(msgspec.Struct, frozen=True, gc=False):
-    """The next offset a group wants, with up to 4,096 bytes of the group's own metadata."""
+    """The next offset that a group reads, with up to 4,096 bytes of the group's own metadata."""
 
     offset: int
     metadata: str = ""
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """A topic as it must be. `config` holds Kafka's topic settings (the embedded log keeps and reports them).
+    """Required state of a topic. `config` holds Kafka's topic settings (the embedded log stores and reports them).
 
-    `replication`: copies of each partition, -1 for the broker's default; only Kafka has any, and only `create` asks."""
+    `replication`: replicas of each partition, -1 for the broker's default; used by `create`, and only on Kafka."""
 
     name: str
     partitions: int
@@ -61,8 +62,8 @@ class TopicSpec(msgspec.Struct, frozen=True):
     replication: int = -1
 
 
-class TopicFacts(msgspec.Struct, frozen=True):
-    """A topic as it is. `replication`: how many copies its partitions have at least; 0 where there is no such thing."""
+class TopicDescription(msgspec.Struct, frozen=True):
+    """Actual state of a topic. `replication`: least number of replicas of a partition; 0 without replication."""
 
     name: str
     partitions: int
@@ -71,23 +72,25 @@ class TopicFacts(msgspec.Struct, frozen=True):
 
 
 class Listener(Protocol):
-    """Told, inside `Member.poll` and `Member.close` and in their thread, what the member has."""
+    """Callbacks of a member, called within `Member.poll` and `Member.close`, in their thread."""
 
     def granted(self, partitions: Sequence[TopicPartition]) -> None:
-        """These are the member's now. Nothing is delivered from them before `Member.start` names where to begin."""
+        """The member now owns these partitions. Nothing is delivered from them before `Member.start` sets offsets."""
         ...
 
     def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
-        """These are no longer the member's on return. `lost`: they already belong to somebody else; commit nothing."""
+        """The member's ownership of these partitions ends on return.
+
+        `lost`: they may already belong to another member, so nothing can be committed for them."""
         ...
 
 
 class Member(Protocol):
-    """One member of a consumer group. Used by one thread."""
+    """Member of a consumer group. Used by one thread."""
 
     @property
     def name(self) -> str:
-        """What `Log.members` calls it, from the first grant on; another one after it lost its place and joined anew."""
+        """The member's name in `Log.members`, set from the first grant on; it changes when the member has to rejoin."""
         ...
 
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
@@ -97,112 +100,115 @@ class Member(Protocol):
         ...
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Deliver these granted partitions from these offsets on: the first time, or again (a seek)."""
+        """Deliver these granted partitions from these offsets on, also as a later seek."""
         ...
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Deliver nothing from these for now."""
+        """Deliver nothing from these partitions until `resume`."""
         ...
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """Go on where `pause` stopped."""
+        """Continue delivery where `pause` stopped it."""
         ...
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> Mapping[TopicPartition, CommittedOffset]:
-        """The group's committed offsets; a partition without one is absent. Waits for open transactions' offsets."""
+        """The group's committed offsets, without partitions that have none. Waits for offsets of open transactions."""
         ...
 
     def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        """Commit outside of any transaction (workers, consumers). Raises Fenced, LogUnavailable."""
+        """Commit outside of transactions. Raises Fenced, LogUnavailable."""
         ...
 
     def close(self) -> None:
-        """Leave the group at once, calling `released` first."""
+        """Call `released`, then leave the group at once."""
         ...
 
 
 class Publisher(Protocol):
-    """Appends records outside of transactions, each acknowledged by every in-sync replica."""
+    """Publisher of records outside of transactions, each acknowledged by every in-sync replica."""
 
     def send(self, record: Record, on_done: Callable[[Exception | None], None] | None = None) -> None:
         """Queue the record; `on_done(None | error)` is called once, from another thread or inside `flush`."""
         ...
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all that was sent is acknowledged. Raises LogUnavailable when that takes longer."""
+        """Wait until all sent records are acknowledged. Raises LogUnavailable after `timeout_s`."""
         ...
 
     def close(self) -> None:
-        """Flush, within a bound, and let go."""
+        """Flush within a bounded time and release resources."""
         ...
 
 
 class Transactor(Protocol):
-    """Appends records and a member's offsets in one transaction. Its steps come in this order, on one thread at a
-    time: `begin`, `produce`, `offsets`, then `commit` or `abort`."""
+    """Transactions of records and a member's offsets.
+
+    The steps of a transaction are `begin`, `produce`, `offsets`, then `commit` or `abort`, on one thread at a time."""
 
     def recover(self, timeout_s: float) -> None:
-        """Fence elder holders of this transactional id and settle what they left open. Needed first, and again after
-        OutcomeUnknown."""
+        """Fence earlier holders of this transactional id and settle the transactions they left open.
+
+        Required before the first transaction, and again after OutcomeUnknown. Raises LogUnavailable."""
         ...
 
     def begin(self) -> None: ...
 
     def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
-        """Append. For the partitions in `track`, `commit` tells where the last record landed.
+        """Append records. `commit` returns the end offsets of the partitions in `track`.
 
         Raises TransactionAborted (call `abort`), RecordTooLarge, UnknownTopic."""
         ...
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
-        """Commit these next offsets in the transaction, fenced by the member's present generation. Never empty.
-        They may reach the log ahead of the records: `committed` waits for either.
+        """Commit these next offsets in the transaction, fenced by the member's current generation. Never empty.
+
+        They may reach the log before the records; `Member.committed` waits for open transactions in either case.
 
         Raises Fenced, TransactionAborted."""
         ...
 
     def commit(self) -> Mapping[TopicPartition, int]:
-        """Make all of it visible; returns offset + 1 of the last record for each tracked partition.
+        """Make the transaction visible; returns offset + 1 of the last record for each tracked partition.
 
         Raises TransactionAborted, Fenced, OutcomeUnknown."""
         ...
 
     def abort(self) -> None:
-        """Make nothing of it visible. Raises OutcomeUnknown when that cannot be known: then `recover`."""
+        """Discard the transaction. Raises OutcomeUnknown if its outcome cannot be determined; call `recover` then."""
         ...
 
     def close(self) -> None: ...
 
 
 class Reader(Protocol):
-    """Reads partitions by hand, in no group. Used by one thread."""
+    """Reader of partitions without a group. Used by one thread."""
 
     def read(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
-        """Committed records as they come, waiting at most `timeout_s` for the first."""
+        """Up to `records_max` committed records, waiting at most `timeout_s` for the first."""
         ...
 
     def close(self) -> None: ...
 
 
 class Log(Protocol):
-    """A durable, partitioned log."""
+    """Durable, partitioned log."""
 
-    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
-        """The topics that exist (all, or of those named). Raises LogUnavailable."""
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
+        """The existing topics by name, all or those of `topics`. Raises LogUnavailable."""
         ...
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
-        """Make these topics; one that exists already is left as it is."""
+        """Create these topics; existing ones are left unchanged."""
         ...
 
     def configure(self, topic: str, config: Mapping[str, str]) -> None:
-        """Change these of a topic's settings, leaving the others."""
+        """Change these settings of a topic; others keep their values."""
         ...
 
     def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """First offset kept and next offset (counting uncommitted records) of each partition."""
+        """First offset kept and next offset (including uncommitted records) of each partition."""
         ...
 
     def trim(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -210,24 +216,25 @@ class Log(Protocol):
         ...
 
     def read_to_end(self, topic: str, partition: int, start: int, timeout_s: float) -> Iterator[list[StoredRecord]]:
-        """Every committed record from `start` to the end as it is now, in batches; then stop.
+        """Every committed record from `start` to the end at the time of the call, in batches.
 
-        The end counts records of open transactions: reading waits for those to be settled. Raises OffsetOutOfRange
-        (start is below what is kept, or beyond the end), LogUnavailable (longer than `timeout_s` without progress)."""
+        The end includes records of open transactions; reading waits until those are settled. Raises OffsetOutOfRange
+        if `start` is below the first offset kept or beyond the end, LogUnavailable after `timeout_s` without
+        progress."""
         ...
 
     def reader(self, positions: Mapping[TopicPartition, int]) -> Reader:
-        """Read from these offsets on; -1 means from the end as it is now."""
+        """A reader from these offsets on; -1 means the end at the time of the call."""
         ...
 
     def publisher(self) -> Publisher: ...
 
     def join(self, group: str, topics: Sequence[str], listener: Listener) -> Member:
-        """Become a member of a group over these topics, which have equally many partitions."""
+        """Join a consumer group over these topics, which must have equal numbers of partitions."""
         ...
 
     def members(self, group: str) -> frozenset[str]:
-        """The names of the group's present members; one that died is among them until its session is over.
+        """Names of the group's current members, including dead ones until their session expires.
 
         Raises LogUnavailable."""
         ...

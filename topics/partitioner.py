@@ -1,7 +1,7 @@
-"""On which partition does a key belong? Kafka's murmur2, so that every client in every language can agree.
+"""Partition of a key: Kafka's murmur2, so that clients in every language agree.
 
 Source: `org.apache.kafka.common.utils.Utils.murmur2` and `BuiltInPartitioner.partitionForKey`. librdkafka partitions
-with CRC32 unless told (`partitioner=murmur2_random`); Penstock always names the partition itself.
+with CRC32 by default (`partitioner=murmur2_random` changes that); Penstock always sets the partition explicitly.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _MASK = 0xFFFFFFFF
 
 
 def partition_of(key: bytes | str, partitions: int) -> int:
-    """The partition of a key (text is taken as UTF-8) in a topic of that many partitions."""
+    """The partition of a key (text is encoded as UTF-8) in a topic with `partitions` partitions."""
     return (_murmur2_unsigned(key.encode() if isinstance(key, str) else key) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(data: bytes) -> int:
-    """The 32-bit hash as Java shows it: signed."""
+    """The 32-bit hash as a signed number, as in Java."""
     value = _murmur2_unsigned(data)
     return value - 0x100000000 if value & 0x80000000 else value
 
@@ -28,7 +28,7 @@ def _murmur2_unsigned(data: bytes) -> int:
     length = len(data)
     whole = length & ~3
     value = _SEED ^ length
-    # One unpack for all words: several times as fast as slicing four bytes at a time.
+    # One unpack for all words is several times as fast as slicing four bytes at a time.
     for word in struct.unpack_from(f"<{whole >> 2}I", data):
         word = (word * _MULTIPLIER) & _MASK
         value = ((value * _MULTIPLIER) & _MASK) ^ ((word ^ (word >> 24)) * _MULTIPLIER & _MASK)

@@ -1,4 +1,4 @@
-"""How does a handful of records get into the log, outside of any transaction? Sent, acknowledged, or an error."""
+"""Publishing of a few records outside of transactions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from penstock.topics.log import Log, Record
 
 
 def publish(log: Log, records: Iterable[Record], timeout_s: float) -> None:
-    """Append the records and wait until all are acknowledged; those before one that is refused may have been written.
+    """Append the records and wait until all are acknowledged.
 
-    Raises what the log says of the first that it refuses (UnknownTopic, RecordTooLarge, another LogError), and
-    LogUnavailable."""
+    Raises the error of the first record that the log refuses (UnknownTopic, RecordTooLarge, another LogError), and
+    LogUnavailable. Other records may have been written then."""
     refusals: list[Exception] = []
     publisher = log.publisher()
     try:

@@ -19,7 +19,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from penstock.schemas.errors import LogError, SettingsError, UnknownTopic
-from penstock.topics.catalogue import Topics, what_makes
+from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log, Publisher
 from penstock.workers.activity.checks import check_queue
 from penstock.workers.activity.decorator import AnyActivity
@@ -149,7 +149,7 @@ class Worker:
         found = self._log.describe(needed)
         missing = [topic for topic in needed if topic not in found]
         if missing:
-            raise UnknownTopic(f"There is no topic {' or '.join(missing)}: run {what_makes(missing[0])} first.")
+            raise UnknownTopic(f"There is no topic {' or '.join(missing)}: {creation_advice(missing[0])} first.")
         return found[self._topics.dead_letters].partitions
 
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from penstock.engine.authoring.context import current
 from penstock.engine.execution.loop import WorkflowLoop
-from penstock.schemas.values.call import Lazy
 from penstock.schemas.values.durations import Moment, due_ms
+from penstock.schemas.values.lazy import Lazy
 
 R = TypeVar("R")
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 from penstock.schemas.errors import EndlessWorkflow, NonDeterministicCall
-from penstock.schemas.values.call import Call, Lazy
+from penstock.schemas.values.call import Call
+from penstock.schemas.values.lazy import Lazy
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -40,8 +40,9 @@ from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
 from penstock.schemas.records.run import WorkflowCancelled, WorkflowCompleted, WorkflowStarted
 from penstock.schemas.records.run import WorkflowFailed as WorkflowFailedEvent
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
-from penstock.schemas.values.call import Call, Lazy
+from penstock.schemas.values.call import Call
 from penstock.schemas.values.failure import Failure, failure_of
+from penstock.schemas.values.lazy import Lazy
 
 ROUNDS_MAX = 100_000
 _CIRCULAR = (

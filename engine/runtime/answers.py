@@ -10,17 +10,13 @@ from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.machines.child import rejected_start
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer
-from penstock.schemas.encoding.codec import encode
-from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.replies import Rejected
 from penstock.schemas.records.run import StartWorkflow
-from penstock.topics.catalogue import RECORD_BYTES_MAX
-from penstock.topics.log import Record, StoredRecord
+from penstock.topics.dead_letters import dead_letter
+from penstock.topics.log import StoredRecord
 
 logger = structlog.get_logger(__name__)
-
-DEAD_VALUE_BYTES_MAX = RECORD_BYTES_MAX - 16_384
 
 
 class Answers:
@@ -62,23 +58,8 @@ class Answers:
             reason=rejection.reason,
             message=rejection.message,
         )
-        layer.outputs.append(self._dead_letter(record, rejection, layer.now_ms))
-
-    def _dead_letter(self, record: StoredRecord, rejection: Rejection, now_ms: int) -> Record:
-        value, message = record.value or b"", rejection.message[:4_000]
-        if len(value) > DEAD_VALUE_BYTES_MAX:
-            message += f" (Only its first {DEAD_VALUE_BYTES_MAX:,} of {len(value):,} bytes are kept here.)"
-            value = value[:DEAD_VALUE_BYTES_MAX]
-        letter = DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=(record.key or b"")[:4096],
-            value=value,
-            reason=rejection.reason,
-            message=message,
-            at_ms=now_ms,
-        )
         topic = self._encoder.topics.dead_letters
         partitions = self._encoder.partitions(topic) or 1
-        return Record(topic, self._encoder.shard % partitions, record.key, encode(letter))
+        layer.outputs.append(
+            dead_letter(record, rejection.reason, rejection.message, layer.now_ms, topic=topic, partitions=partitions)
+        )

@@ -11,7 +11,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.decisions import DecisionRecorded, Listening, Trigger
 from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.records.run import WorkflowBlocked
-from penstock.topics.catalogue import RECORD_BYTES_MAX, Topics, what_makes
+from penstock.topics.catalogue import RECORD_BYTES_MAX, Topics, creation_advice
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
 
@@ -120,7 +120,9 @@ class Encoder:
                 f"This engine hosts no activity of the task queue {queue!r}, and a log in memory has no other workers; "
                 "pass the activities that the workflow calls as well."
             )
-        return f"The task queue {queue!r} has no topic {topic}; run {what_makes(topic)}, and the run goes on by itself."
+        return (
+            f"The task queue {queue!r} has no topic {topic}; {creation_advice(topic)}, and the run goes on by itself."
+        )
 
     def too_large(self, records: Sequence[Record]) -> WorkflowBlocked | None:
         """The event for a run with a record beyond the limit of the log; None if all fit."""

@@ -13,11 +13,11 @@ from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import unpack_shard
 from penstock.engine.store.changelog import restore
 from penstock.engine.store.store import Store
-from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.errors import Undecodable
+from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record
+from penstock.topics.registry import owners, shard_key
 
 logger = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class Ownership:
 
     def take(self, shard: int, now_ms: int) -> None:
         """Settle the transaction that the previous owner left open, then announce this process as the owner."""
-        owner = self._owner(shard)
+        owner = owners(self._log, self._topics, RESTORE_TIMEOUT_S).get(shard)
         if owner is not None and not owner.released and owner.transactional_id != self.transactional_id:
             logger.info("taking a shard over", shard=shard, predecessor=owner.transactional_id)
             transactor = self._log.transactor(owner.transactional_id)
@@ -67,28 +67,7 @@ class Ownership:
             released=released,
             at_ms=now_ms,
         )
-        return Record(self._topics.registry, 0, _key(shard), encode(owned))
-
-    def _owner(self, shard: int) -> ShardOwned | None:
-        first, _ = self._log.ends([(self._topics.registry, 0)])[self._topics.registry, 0]
-        found: ShardOwned | None = None
-        for batch in self._log.read_to_end(self._topics.registry, 0, first, RESTORE_TIMEOUT_S):
-            for record in batch:
-                if record.key == _key(shard) and record.value:
-                    found = _entry(record.value) or found
-        return found
-
-
-def _key(shard: int) -> bytes:
-    return b"shard/%d" % shard
-
-
-def _entry(value: bytes) -> ShardOwned | None:
-    try:
-        entry = decode(value)
-    except Undecodable:
-        return None
-    return entry if isinstance(entry, ShardOwned) else None
+        return Record(self._topics.registry, 0, shard_key(shard), encode(owned))
 
 
 def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> bool:

@@ -102,11 +102,12 @@ def verify(session: Session, modules: tuple[str, ...], queues: tuple[str, ...], 
     """Tell what is wrong with the topics. Exit code 1 if anything is."""
     from penstock.cli.output import print_json
     from penstock.topics import admin
+    from penstock.topics.catalogue import creation_advice
 
     with _wanted(session, modules, queues) as wanted:
         problems = admin.verify(wanted.log, wanted.specs)
         if admin.declared_shards(wanted.log, wanted.topics) is None:
-            problems.append(f"namespace {wanted.topics.namespace} is not declared: run `penstock topics apply`")
+            problems.append(f"namespace {wanted.topics.namespace} is not declared: {creation_advice()}")
     if output == "json":
         print_json(problems)
     elif problems:

@@ -34,7 +34,7 @@ from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
-from penstock.topics.catalogue import Topics
+from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.connect import connect
 from penstock.topics.log import Log
 
@@ -473,4 +473,4 @@ def _deadline(timeout: Duration | None) -> float | None:
 def _advice(settings: Settings) -> Advice:
     if settings.embedded:
         return Advice("start `penstock dev FILE` first.", "`penstock dev …` or `penstock processor …`")
-    return Advice("run `penstock topics apply` first.", "`penstock processor …`")
+    return Advice(f"{creation_advice()} first.", "`penstock processor …`")

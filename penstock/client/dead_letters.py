@@ -15,7 +15,7 @@ import msgspec
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import BadName, Undecodable, UnknownTopic
 from penstock.schemas.records.dead_letters import DeadLetter
-from penstock.topics.catalogue import Topics
+from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log, Record
 from penstock.topics.partitioner import partition_of
 from penstock.topics.publishing import publish
@@ -46,7 +46,7 @@ def letters(log: Log, topics: Topics) -> list[Letter]:
     """Every letter kept, in the order of the log. Raises UnknownTopic, LogUnavailable."""
     facts = log.describe([topics.dead_letters]).get(topics.dead_letters)
     if facts is None:
-        raise UnknownTopic(f"the topic {topics.dead_letters} does not exist: run `penstock topics apply` first.")
+        raise UnknownTopic(f"the topic {topics.dead_letters} does not exist: {creation_advice()} first.")
     found: dict[tuple[int, int], DeadLetter] = {}
     done: dict[tuple[int, int], str] = {}
     for partition in range(facts.partitions):

@@ -11,20 +11,18 @@ from urllib.parse import quote
 import httpx
 import structlog
 
-from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import (
     BadInput,
     LogError,
     LogUnavailable,
     NotAnswered,
     PenstockError,
-    Undecodable,
     WorkflowNotFound,
 )
-from penstock.schemas.records.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 from penstock.topics.partitioner import partition_of
+from penstock.topics.registry import owners
 
 Json = dict[str, Any]
 
@@ -131,15 +129,8 @@ class Reads:
         return self._addresses
 
     def _read_registry(self) -> dict[int, str]:
-        owners: dict[int, ShardOwned] = {}
-        facts = self._log.describe([self._topics.registry]).get(self._topics.registry)
-        for partition in range(facts.partitions if facts else 0):
-            first, _ = self._log.ends([(self._topics.registry, partition)])[self._topics.registry, partition]
-            for batch in self._log.read_to_end(self._topics.registry, partition, first, REGISTRY_TIMEOUT_S):
-                for record in batch:
-                    if (owned := _owner(record.value)) is not None:
-                        owners[owned.shard] = owned
-        return {shard: owned.address for shard, owned in owners.items() if owned.address and not owned.released}
+        owned_by_shard = owners(self._log, self._topics, REGISTRY_TIMEOUT_S)
+        return {shard: owned.address for shard, owned in owned_by_shard.items() if owned.address and not owned.released}
 
     def _nobody(self, shards: list[int]) -> NotAnswered:
         which = f"shard {shards[0]}" if len(shards) == 1 else f"{len(shards) or 'some'} shards"
@@ -152,15 +143,6 @@ class Reads:
 def quoted(workflow_id: str) -> str:
     """The id as one segment of a path: dots too, since `.` and `..` would be taken as directions."""
     return quote(workflow_id, safe="").replace(".", "%2E")
-
-
-def _owner(value: bytes | None) -> ShardOwned | None:
-    try:
-        found = decode(value) if value else None
-    except Undecodable as error:
-        _log.debug("passed over an undecodable registry record", error=str(error))
-        return None
-    return found if isinstance(found, ShardOwned) else None
 
 
 def _error(answer: httpx.Response) -> PenstockError:

@@ -26,7 +26,7 @@ from penstock.engine.runtime.processor import Processor
 from penstock.hosting import interrupts
 from penstock.schemas.errors import StoreError, TopicMismatch, UnknownTopic
 from penstock.topics import admin
-from penstock.topics.catalogue import SHARDS_EMBEDDED, SHARDS_KAFKA, Topics, specs
+from penstock.topics.catalogue import SHARDS_EMBEDDED, SHARDS_KAFKA, Topics, creation_advice, specs
 from penstock.topics.log import Log
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.worker import Worker
@@ -213,7 +213,7 @@ def check_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[
     """
     shards = admin.declared_shards(log, topics)
     if shards is None:
-        raise UnknownTopic(f"namespace {topics.namespace} has no topics yet: run `penstock topics apply` first.")
+        raise UnknownTopic(f"namespace {topics.namespace} has no topics yet: {creation_advice()} first.")
     if settings.shards and settings.shards != shards:
         raise TopicMismatch(
             f"namespace {topics.namespace} was made with {shards} shards and the setting shards says "

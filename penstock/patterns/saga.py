@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from penstock.schemas.errors import BadInput
-from penstock.schemas.values.call import Call, Lazy
+from penstock.schemas.values.call import Call
+from penstock.schemas.values.lazy import Lazy
 
 T = TypeVar("T")
 

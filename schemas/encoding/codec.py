@@ -1,9 +1,8 @@
-"""How does a record become bytes, and bytes a record?
+"""Codec between records and bytes: Avro single-object encoding.
 
-Avro single-object encoding: C3 01, the schema's CRC-64-AVRO fingerprint (little-endian), the body; see "Single-object
-encoding" and "Schema Fingerprints" in the Avro specification 1.12. The schema of record `X` is `avro/X.avsc`; what
-`X` looked like in earlier releases stays as `avro/X.1.avsc`, `avro/X.2.avsc`, … and is still read, by Avro's rules of
-schema resolution.
+An encoding is C3 01, the schema's CRC-64-AVRO fingerprint (little-endian) and the body; see "Single-object encoding"
+and "Schema Fingerprints" in the Avro specification 1.12. The schema of record `X` is `avro/X.avsc`. Schemas of earlier
+releases remain as `avro/X.1.avsc`, `avro/X.2.avsc`, … and are read by Avro's rules of schema resolution.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ AVRO = Path(__file__).parent.parent / "avro"
 
 
 def encode(value: msgspec.Struct) -> bytes:
-    """The record in single-object encoding.
+    """Encode a record.
 
-    Raises TypeError or AttributeError when a field holds something else than it declares, OverflowError for a number
-    beyond 64 bits: mistakes of the program, not of its input.
+    Raises TypeError or AttributeError if a field's value is not of its declared type, OverflowError for a number beyond
+    64 bits. These are errors of the program, not of its input.
     """
     return _writers[type(value)](value)
 
 
 def decode(data: bytes) -> Any:
-    """The record that these bytes hold. Raises Undecodable, whatever the bytes are."""
+    """Decode a record. Raises Undecodable, and no other error, for any bytes."""
     reader = _readers.get(data[:HEADER_BYTES]) or _reader_of(data)
     try:
         return reader(data)
@@ -57,28 +56,28 @@ def decode(data: bytes) -> Any:
 
 
 def decode_command(data: bytes) -> Command:
-    """The command that these bytes hold, in Avro or as a JSON object (see json_command.py).
+    """Decode a command, in Avro or as a JSON object (see json_command.py).
 
-    Raises Undecodable, also for a record that is no command and for ids that break the rules.
+    Raises Undecodable, also for other records and for invalid ids.
     """
     command = json_command.parse(data) if data[:1] == b"{" else decode(data)
     if not isinstance(command, Command):
-        raise Undecodable(f"{type(command).__name__} is no command and does not belong on this topic.")
+        raise Undecodable(f"{type(command).__name__} is not a command and does not belong on this topic.")
     json_command.check(command)
     return command
 
 
 def schema_of(record: type[msgspec.Struct]) -> dict[str, Any]:
-    """The record's current schema, as its .avsc says it. Raises KeyError for a class that is no record."""
+    """The record's current schema, from its .avsc file. Raises KeyError for a class that is not a record."""
     return _schema(AVRO / f"{RECORDS[record.__name__].__name__}.avsc")
 
 
 def fingerprint_of(schema: Schema) -> bytes:
-    """The 8 bytes that name a schema in the header: CRC-64-AVRO of its parsing canonical form, little-endian."""
+    """The fingerprint of a schema: CRC-64-AVRO of its parsing canonical form, 8 bytes, little-endian."""
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(fastavro.parse_schema(schema)), "CRC-64-AVRO"))
 
 
-# Headers and generated functions, made when first needed.
+# Headers and generated functions, created on first use.
 
 
 class _Writers(dict[type[msgspec.Struct], Writer]):
@@ -93,7 +92,7 @@ _readers: dict[bytes, Reader] = {}
 
 
 def _reader_of(data: bytes) -> Reader:
-    """The reader for these bytes, made now. Raises Undecodable when there is none."""
+    """Create the reader for these bytes. Raises Undecodable if their schema is unknown."""
     header = data[:HEADER_BYTES]
     path = _paths().get(header)
     if path is None:
@@ -108,7 +107,7 @@ def _reader_of(data: bytes) -> Reader:
 
 
 def _resolving_reader(written: Schema, current: Schema) -> Reader:
-    """Read what an earlier release wrote as the record is today: fields added since get their defaults."""
+    """A reader of an earlier schema, which fills fields added since with their defaults."""
     record = RECORDS[current["name"]]
     writer_schema, reader_schema = fastavro.parse_schema(written), fastavro.parse_schema(current)
 
@@ -117,28 +116,28 @@ def _resolving_reader(written: Schema, current: Schema) -> Reader:
         body.seek(HEADER_BYTES)
         try:
             fields = fastavro.schemaless_reader(body, writer_schema, reader_schema)
-        except Exception as error:  # whatever fastavro makes of hostile bytes
+        except Exception as error:  # any error of fastavro on malformed bytes
             raise Malformed(f"of an earlier release does not fit its schema ({error})") from error
         if body.tell() != len(data):
-            raise Malformed(f"ends at byte {body.tell()}, but {len(data)} bytes are there")
+            raise Malformed(f"ends at byte {body.tell()} of {len(data)}")
         return msgspec.convert(fields, record)
 
     return read
 
 
 class _Exactly(BytesIO):
-    """Bytes that are cut off raise EOFError: fastavro takes what it gets, and would read a shorter text."""
+    """Stream that raises EOFError on short reads, where fastavro would accept a shorter text."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         found = super().read(size)
         if size is None or size < 0 or len(found) < size:
-            raise EOFError("it is cut off")
+            raise EOFError("it is truncated")
         return found
 
 
 @cache
 def _paths() -> Mapping[bytes, Path]:
-    """The schema file for each header, earlier releases' included."""
+    """Schema files by header, including those of earlier releases."""
     return {MAGIC + fingerprint_of(_schema(path)): path for path in sorted(AVRO.glob("*.avsc"))}
 
 
@@ -156,18 +155,18 @@ def _name_of(data: bytes) -> str:
     return _record_name(_paths()[data[:HEADER_BYTES]])
 
 
-# Why bytes cannot be read, in one sentence.
+# Error messages.
 
 
 def _unknown(data: bytes) -> str:
     if not data:
         return "The record is empty: send Avro single-object encoding, or JSON on the topic of commands."
     if data[:2] == MAGIC and len(data) < HEADER_BYTES:
-        return f"The record is cut off after {len(data)} bytes, within its schema fingerprint."
+        return f"The record is truncated after {len(data)} bytes, within its schema fingerprint."
     if data[:2] == MAGIC:
         return (
-            f"No schema with fingerprint {data[2:HEADER_BYTES].hex()} is known here: "
-            "upgrade this program, or write the record with one of the schemas that it knows."
+            f"The schema fingerprint {data[2:HEADER_BYTES].hex()} is unknown: "
+            "upgrade this program, or write the record with a schema of its version."
         )
     if data[0] == 0:
         return (
@@ -175,7 +174,7 @@ def _unknown(data: bytes) -> str:
             "configured: send Avro single-object encoding, or JSON on the topic of commands."
         )
     if data[:1] == b"{":
-        return "The record begins like JSON, which is read on the topic of commands alone: send Avro here."
+        return "The record begins like JSON, which is accepted on the topic of commands only: send Avro here."
     return f"The record begins with {data[:2].hex(' ').upper()}, which is neither Avro (C3 01) nor a JSON object."
 
 
@@ -184,6 +183,6 @@ def _complaint(error: Exception) -> str:
         case Malformed():
             return str(error)
         case UnicodeDecodeError():
-            return "holds a text that is cut off or not UTF-8"
+            return "contains a text that is truncated or not UTF-8"
         case _:
-            return "is cut off"
+            return "is truncated"

@@ -1,95 +1,47 @@
-"""What does calling an activity or a workflow give? A lazy Call: nothing happens before it is awaited.
+"""Lazy calls of activities and workflows, which start when they are awaited.
 
-Awaited inside a workflow, the running loop performs it (records the order, later hands over the result). Awaited
-anywhere else, it does what its definition says: an activity runs, a workflow refuses. That is how `workers` and
-`engine` share calls without importing each other: the loop is asked, by duck type, for `perform`.
+Inside a workflow, the running loop performs the call: it records the request and later returns the result. Elsewhere,
+`run_outside` decides: an activity runs, a workflow raises. `workers` and `engine` share calls without importing each
+other, because a call finds the loop's `perform` by duck typing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import warnings
 from abc import abstractmethod
-from collections.abc import Coroutine, Generator
-from types import CodeType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from collections.abc import Generator
+from typing import Any, Protocol, TypeVar
 
-from penstock.schemas.errors import CallNotAwaited
+from penstock.schemas.values.lazy import Lazy
+from penstock.schemas.values.payload import Adapter
 from penstock.schemas.values.requests import ActivityRequest, ChildRequest
-
-if TYPE_CHECKING:
-    from penstock.schemas.values.payload import Adapter
 
 R = TypeVar("R")
 
 
 class CallHost(Protocol):
-    """A loop that performs calls durably."""
+    """Event loop that performs calls durably."""
 
     def perform(self, call: Call[Any]) -> asyncio.Future[bytes]:
-        """Record the order; the future gets the encoded result or the failure."""
+        """Record the request; the future gets the encoded result or the failure."""
         ...
 
     def dropped(self, call: Lazy[Any]) -> None:
-        """A call made under this loop was thrown away unused."""
+        """Report a call that was created under this loop and deleted unused."""
         ...
 
 
-class Lazy(Coroutine[Any, Any, R], Generic[R]):
-    """What stands for something that happens once it is awaited, and says so when it never is.
-
-    Whoever derives from it has these attributes: slots are declared there, where they are copied."""
-
-    __slots__ = ()
-
-    name: str
-    _code: CodeType
-    _instruction: int
-    _loop: asyncio.AbstractEventLoop | None
-    _used: bool
-
-    def claim(self) -> None:
-        """Mark it as used: somebody took charge of it."""
-        self._used = True
-
-    @property
-    def made_at(self) -> str:
-        """`file:line` of where it was made."""
-        line = next((line for first, stop, line in self._code.co_lines() if first <= self._instruction < stop), None)
-        return f"{self._code.co_filename}:{line or self._code.co_firstlineno}"
-
-    def __bool__(self) -> bool:
-        """Neither true nor false: `if approval.wait():` forgot its `await`. Raises CallNotAwaited."""
-        raise CallNotAwaited(
-            f"{self.name}(…) at {self.made_at} was asked whether it is true, but was never awaited; "
-            f"write `await {self.name}(…)`."
-        )
-
-    def __del__(self) -> None:
-        if getattr(self, "_used", True):
-            return
-        if self._loop is None or not hasattr(self._loop, "dropped"):
-            warnings.warn(
-                f"{self.name}(…) was called at {self.made_at} but never awaited", RuntimeWarning, stacklevel=2
-            )
-        elif asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - a late collection must not blame another run
-            self._loop.dropped(self)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} from {self.made_at}>"
-
-
 class Call(Lazy[R]):
-    """A call that has not happened yet. Await it, hand it to `asyncio.create_task`, `client.start` or `undo=`."""
+    """Call that has not started yet. Await it, or pass it to `asyncio.create_task`, `client.start` or `undo=`."""
 
     __slots__ = ("_code", "_instruction", "_iterator", "_loop", "_used", "begun", "input", "name", "returns")
 
     def __init__(self, name: str, input: bytes, returns: Adapter[R], *, depth: int = 2) -> None:
-        frame = sys._getframe(depth)  # noqa: SLF001 - the caller's line, for CallNotAwaited; the cheap way to it
-        self._code, self._instruction = frame.f_code, frame.f_lasti  # the line itself is dear to work out
+        frame = sys._getframe(depth)  # noqa: SLF001 - the caller's line, for CallNotAwaited, at little cost
+        self._code, self._instruction = frame.f_code, frame.f_lasti  # computing the line number here would be slow
         self.name, self.input, self.returns = name, input, returns
-        self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, where no loop runs
+        self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, if no loop runs
         self._used = self.begun = False
         self._iterator: Generator[Any, Any, R] | None = None
 
@@ -103,7 +55,7 @@ class Call(Lazy[R]):
 
     @abstractmethod
     async def run_outside(self) -> R:
-        """What awaiting means where no workflow runs."""
+        """Perform the call, or raise, where no workflow runs."""
 
     def __await__(self) -> Generator[Any, Any, R]:
         self._used = self.begun = True

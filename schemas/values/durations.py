@@ -1,4 +1,4 @@
-"""How long is "1h30m"? Durations and moments, as people write them, in whole milliseconds."""
+"""Durations such as "1h30m" and moments, converted to whole milliseconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Duration = str | int | float | timedelta
 """`"1d"`, `"1h30m"`, `"250ms"`, a number of seconds (`90`, or `"90"` as a text), or a timedelta."""
 
 Moment = Duration | datetime
-"""A duration from now on, or an aware datetime."""
+"""A duration from now, or an aware datetime."""
 
 UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 DURATION_MS_MAX = 365_250 * UNIT_MS["d"]
@@ -26,9 +26,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def duration_ms(value: Duration) -> int:
-    """The duration in milliseconds; what is shorter than one counts as one, other parts of one are rounded.
+    """The duration in milliseconds, rounded; a positive one is at least 1.
 
-    Raises BadDuration for anything unreadable, negative, or longer than 1,000 years.
+    Raises BadDuration if it cannot be parsed, is negative, or longer than 1,000 years.
     """
     exact = _exact_ms(value)
     if not 0 <= exact <= DURATION_MS_MAX:
@@ -37,7 +37,7 @@ def duration_ms(value: Duration) -> int:
 
 
 def due_ms(value: Moment, now_ms: int) -> int:
-    """When the moment comes, in milliseconds since the epoch; a moment that has passed stays in the past.
+    """The moment in milliseconds since the epoch; it may be in the past.
 
     Raises BadDuration as `duration_ms` does, and for a datetime without a time zone.
     """
@@ -53,24 +53,24 @@ def _exact_ms(value: Duration) -> Decimal | float:
         case str():
             return _text_ms(value)
         case float() if not math.isfinite(value):
-            raise BadDuration(f"The duration {value!r} has no end; {_HOW}.")
+            raise BadDuration(f"The duration {value!r} is not finite; {_HOW}.")
         case int() | float() if not isinstance(value, bool):
             return value * 1_000
         case timedelta():
             return value / timedelta(milliseconds=1)
-    raise BadDuration(f"The duration {_shown(value)} cannot be read; {_HOW}.")
+    raise BadDuration(f"The duration {_shown(value)} cannot be parsed; {_HOW}.")
 
 
 def _text_ms(text: str) -> Decimal:
-    """The sum of the text's parts, exactly: 1.1 s are 1,100 ms, which floats do not know. A lone number is seconds."""
+    """The sum of the text's parts, exactly (1.1 s are 1,100 ms, unlike with floats). A bare number means seconds."""
     if _SECONDS.fullmatch(text):
         return Decimal(text.strip()) * UNIT_MS["s"]
     parts = _ONE.findall(text)
     if not parts or _ONE.sub("", text).strip():
-        raise BadDuration(f"The duration {reprlib.repr(text)} cannot be read; {_HOW}.")
+        raise BadDuration(f"The duration {reprlib.repr(text)} cannot be parsed; {_HOW}.")
     return sum((Decimal(number) * UNIT_MS[unit] for number, unit in parts), Decimal(0))
 
 
 def _shown(value: object) -> str:
-    # Python refuses to write out an int of thousands of digits.
+    # Python refuses to format an int of thousands of digits.
     return "given" if isinstance(value, int) and value.bit_length() > 100 else reprlib.repr(value)

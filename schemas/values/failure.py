@@ -1,4 +1,4 @@
-"""How does a failure travel? As plain text and names, never as a pickled exception."""
+"""Failures: exceptions as plain text and names, never pickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Bounds(NamedTuple):
-    """How much of an exception a failure tells. No record, and so no Struct."""
+    """Limits on the size of a failure. Not a record, hence not a Struct."""
 
     message_chars_max: int = MESSAGE_CHARS_MAX
     traceback_chars_max: int = TRACEBACK_CHARS_MAX
@@ -52,9 +52,9 @@ def failure_of(
     attempts: int = 0,
     bounds: Bounds = Bounds(),
 ) -> Failure:
-    """The failure that `error` stands for, within the bounds and with user code's frames alone, whatever it holds.
+    """The failure of an exception, within `bounds`, with a traceback of user code's frames only.
 
-    Reads the source files its traceback names, so not within workflow code."""
+    Reads the source files of the traceback, so it must not be called within workflow code."""
     return Failure(
         type=type_name(type(error)),
         message=message_of(error, bounds.message_chars_max),
@@ -67,17 +67,17 @@ def failure_of(
 
 
 def type_name(error: type[BaseException]) -> str:
-    """The class's qualified name, built-in ones without their module: what `Failure.type` holds."""
+    """The class's qualified name as in `Failure.type`: built-in classes without their module."""
     return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
 
 
 def message_of(error: BaseException, chars_max: int = MESSAGE_CHARS_MAX) -> str:
-    """The exception's text as UTF-8 can hold it, shortened at its end, even when its `__str__` fails."""
+    """The exception's text, valid as UTF-8 and shortened to `chars_max`; a placeholder if its `__str__` fails."""
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001 - the user's own __str__, which may raise SystemExit
-        text = f"<a {type(error).__qualname__} whose text cannot be made>"
-    return _head(_writable(text), chars_max)
+        text = f"<a {type(error).__qualname__} whose __str__ failed>"
+    return _shortened(_valid_utf8(text), chars_max)
 
 
 def _causes(error: BaseException, bounds: Bounds) -> list[Cause]:
@@ -93,7 +93,7 @@ def _causes(error: BaseException, bounds: Bounds) -> list[Cause]:
 
 
 def _chain(error: BaseException, causes_max: int) -> Iterator[BaseException]:
-    """What is below `error`: its cause, or else its context, or a group's members; each once."""
+    """The exceptions below `error`, each once: its cause or else its context, and the members of a group."""
     seen, waiting = {id(error)}, _below(error)
     while waiting and len(seen) <= causes_max:
         cause = waiting.pop(0)
@@ -114,7 +114,7 @@ def _below(error: BaseException) -> list[BaseException]:
 
 
 def _failure_within(error: BaseException) -> Failure | None:
-    """What failed elsewhere, when `error` reports just that (ActivityFailed and its like)."""
+    """The failure that an error such as ActivityFailed reports, if any."""
     try:
         failure = getattr(error, "failure", None)
     except Exception:  # noqa: BLE001 - a user's property that happens to have this name
@@ -129,31 +129,31 @@ def _remote_causes(failure: Failure) -> tuple[Cause, ...]:
 def _traceback(error: BaseException, bounds: Bounds) -> str:
     chars_max = bounds.traceback_chars_max
     try:
-        told = traceback.TracebackException.from_exception(error, limit=-_FRAMES_MAX)
-        _keep_user_code(told, error, levels=bounds.causes_max)
-        text = "".join(told.format())
-    except Exception:  # noqa: BLE001 - a SyntaxError made by hand, say, whose text is no string
+        extracted = traceback.TracebackException.from_exception(error, limit=-_FRAMES_MAX)
+        _keep_user_code(extracted, error, levels=bounds.causes_max)
+        text = "".join(extracted.format())
+    except Exception:  # noqa: BLE001 - for example a SyntaxError whose text is not a string
         stack = traceback.extract_tb(error.__traceback__, limit=-_FRAMES_MAX)
         text = "".join(traceback.format_list(_user_code(stack, error)))
-    text = _writable(text)
-    # The end names the exception and the frame that raised it, so the beginning goes.
+    text = _valid_utf8(text)
+    # The end names the exception and the frame that raised it, so the beginning is cut.
     return text if len(text) <= chars_max else f"…{text[len(text) - chars_max + 1 :]}"
 
 
-def _keep_user_code(told: traceback.TracebackException, error: BaseException, levels: int) -> None:
-    """Leave other frames than user code's out of what is told of the error and of those below it."""
-    told.stack[:] = _user_code(told.stack, error)
+def _keep_user_code(extracted: traceback.TracebackException, error: BaseException, levels: int) -> None:
+    """Remove frames that are not user code's, from `error` and the exceptions below it."""
+    extracted.stack[:] = _user_code(extracted.stack, error)
     if levels:
-        for told_below, below in ((told.__cause__, error.__cause__), (told.__context__, error.__context__)):
-            if told_below is not None and below is not None:
-                _keep_user_code(told_below, below, levels - 1)
-        if told.exceptions and isinstance(error, BaseExceptionGroup):
-            for told_member, member in zip(told.exceptions, error.exceptions, strict=True):
-                _keep_user_code(told_member, member, levels - 1)
+        for part, below in ((extracted.__cause__, error.__cause__), (extracted.__context__, error.__context__)):
+            if part is not None and below is not None:
+                _keep_user_code(part, below, levels - 1)
+        if extracted.exceptions and isinstance(error, BaseExceptionGroup):
+            for part, member in zip(extracted.exceptions, error.exceptions, strict=True):
+                _keep_user_code(part, member, levels - 1)
 
 
 def _user_code(stack: list[traceback.FrameSummary], error: BaseException) -> list[traceback.FrameSummary]:
-    """The stack's frames that are neither Penstock's nor the loop's; without any, all but a worker's own."""
+    """The frames outside of Penstock and asyncio; if there are none, all frames outside of `penstock.workers`."""
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     frames = list(zip(stack, modules[-_FRAMES_MAX:], strict=False))
     kept = [frame for frame, module in frames if not module.startswith(_NOT_USER_CODE)]
@@ -165,10 +165,10 @@ _NOT_USER_CODE = ("penstock.", "asyncio.", "concurrent.")
 _WORKERS = "penstock.workers."
 
 
-def _writable(text: str) -> str:
-    """The text as UTF-8 can hold it: a lone surrogate is shown as its escape."""
+def _valid_utf8(text: str) -> str:
+    """The text with lone surrogates replaced by their escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _head(text: str, chars_max: int) -> str:
+def _shortened(text: str, chars_max: int) -> str:
     return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"

@@ -1,4 +1,4 @@
-"""Which logs does the contract suite run on? Every adapter, through its URL alone."""
+"""Logs that the contract suite runs on: every adapter, opened by its URL."""
 
 from __future__ import annotations
 

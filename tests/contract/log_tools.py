@@ -1,4 +1,4 @@
-"""What do tests of a log need? Topics with names of their own, members that note what they are told, bounded waits."""
+"""Helpers for tests of a log: unique topics, members that record their callbacks, bounded waits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def everything(log: Log, topic: str, partition: int = 0, start: int = 0) -> list
 
 
 def values(records: Iterable[StoredRecord]) -> list[bytes | None]:
-    """Only the values."""
+    """The records' values."""
     return [record.value for record in records]
 
 
@@ -64,7 +64,7 @@ def wait_for(what: str, condition: Callable[[], bool], step: Callable[[], object
 
 
 class Seat:
-    """A member of a group together with its listener: notes what it is told, in a journal that seats can share."""
+    """A member of a group and its listener, which records its callbacks in a journal that seats can share."""
 
     def __init__(self, log: Log, group: str, topics: Sequence[str], journal: list[str] | None = None) -> None:
         self.name = unique("seat")
@@ -75,13 +75,13 @@ class Seat:
         self.member: Member = log.join(group, topics, self)
 
     def granted(self, partitions: Sequence[TopicPartition]) -> None:
-        """Listener: these are mine now."""
+        """Record the grant."""
         assert not self.held & set(partitions), f"granted {partitions} twice"
         self.held |= set(partitions)
         self.journal += [f"{self.name} granted {topic} {partition}" for topic, partition in partitions]
 
     def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
-        """Listener: these are no longer mine."""
+        """Record the release."""
         assert set(partitions) <= self.held, f"released {partitions} without holding them"
         self.held -= set(partitions)
         if lost:
@@ -89,7 +89,7 @@ class Seat:
         self.journal += [f"{self.name} released {topic} {partition}" for topic, partition in partitions]
 
     def poll(self, records_max: int = 1_000, timeout_s: float = 0.05) -> list[StoredRecord]:
-        """One short poll; what came is kept in `received` too."""
+        """Poll briefly; records are added to `received` as well."""
         records = self.member.poll(records_max, timeout_s)
         self.received += records
         return records
@@ -99,7 +99,7 @@ class Seat:
         wait_for(f"{self.name} to be granted {partitions} partitions", lambda: len(self.held) == partitions, self.poll)
 
     def until_received(self, records: int) -> None:
-        """Poll until that many records came."""
+        """Poll until this many records were received."""
         wait_for(f"{self.name} to receive {records} records", lambda: len(self.received) >= records, self.poll)
 
 

@@ -1,4 +1,4 @@
-"""Does every adapter keep the contract of `topics/log.py`? The numbers are those of its clauses.
+"""Contract tests of `topics/log.py` for every adapter. The numbers are those of its clauses.
 
 Clauses 3 and 6 are in test_log_groups.py.
 """
@@ -82,7 +82,7 @@ def test_on_done_is_called_once_for_each_record(log: Log) -> None:
 
 
 def _refusal(log: Log, record: Record) -> Exception | None:
-    """What a publisher answers to one record, whether it raises or reports."""
+    """A publisher's error for one record, whether raised or reported."""
     publisher = log.publisher()
     answers: list[Exception | None] = []
     try:
@@ -217,35 +217,35 @@ def test_a_transaction_refuses_too_large_a_record(log: Log) -> None:
 # 4. `recover` settles what an earlier holder of the transactional id left open, and fences it.
 
 
-def test_recover_aborts_what_the_elder_left_open_and_fences_it(log: Log) -> None:
-    """The elder's open transaction is gone at once; its commit raises Fenced; the younger goes on."""
+def test_recover_aborts_what_the_earlier_holder_left_open_and_fences_it(log: Log) -> None:
+    """The earlier holder's open transaction is aborted at once; its commit raises Fenced; the new holder continues."""
     topic, transactional_id = make_topic(log), unique("slot")
-    elder = recovered(log, transactional_id)
-    begin_with(elder, topic, b"left open")
-    younger = recovered(log, transactional_id)
+    earlier = recovered(log, transactional_id)
+    begin_with(earlier, topic, b"left open")
+    later = recovered(log, transactional_id)
     assert everything(log, topic) == []
     with pytest.raises(Fenced):
-        elder.commit()
-    begin_with(younger, topic, b"younger")
-    younger.commit()
-    assert values(everything(log, topic)) == [b"younger"]
-    elder.close()
-    younger.close()
+        earlier.commit()
+    begin_with(later, topic, b"later")
+    later.commit()
+    assert values(everything(log, topic)) == [b"later"]
+    earlier.close()
+    later.close()
 
 
 def test_recover_keeps_what_was_committed(log: Log) -> None:
-    """A committed transaction of the elder stays; recovering again on the same transactor is allowed."""
+    """A committed transaction of the earlier holder remains; recovering again on the same transactor is allowed."""
     topic, transactional_id = make_topic(log), unique("slot")
-    elder = recovered(log, transactional_id)
-    begin_with(elder, topic, b"kept")
-    elder.commit()
-    elder.close()
-    younger = recovered(log, transactional_id)
-    younger.recover(WAIT_S)
-    begin_with(younger, topic, b"more")
-    younger.commit()
+    earlier = recovered(log, transactional_id)
+    begin_with(earlier, topic, b"kept")
+    earlier.commit()
+    earlier.close()
+    later = recovered(log, transactional_id)
+    later.recover(WAIT_S)
+    begin_with(later, topic, b"more")
+    later.commit()
     assert values(everything(log, topic)) == [b"kept", b"more"]
-    younger.close()
+    later.close()
 
 
 # 5. A committed read shows neither an open or aborted transaction nor what lies behind an open one.
@@ -277,7 +277,7 @@ def test_a_committed_read_never_skips_ahead_of_an_open_transaction(log: Log) -> 
 
 
 def test_waits_end_without_records(log: Log) -> None:
-    """`poll` and `read` on a silent topic return nothing, some time after their timeout."""
+    """`poll` and `read` on an idle topic return nothing, some time after their timeout."""
     topic = make_topic(log)
     seat = seated(log, topic)
     seat.member.start({(topic, 0): 0})
@@ -386,8 +386,8 @@ def test_reading_outside_of_the_log_is_refused(log: Log) -> None:
     assert values(everything(log, topic, start=2)) == [b"2"]
 
 
-def test_a_member_started_outside_of_the_log_is_told(log: Log) -> None:
-    """A position that was trimmed away raises OffsetOutOfRange from `poll`, never a silent jump."""
+def test_a_member_started_outside_of_the_log_raises(log: Log) -> None:
+    """A position that was trimmed away raises OffsetOutOfRange from `poll` and is never skipped silently."""
     topic = make_topic(log)
     publish(log, topic, [b"0", b"1", b"2"])
     log.trim({(topic, 0): 2})
@@ -399,7 +399,7 @@ def test_a_member_started_outside_of_the_log_is_told(log: Log) -> None:
 
 
 def test_read_to_end_stops_at_the_end_as_it_was(log: Log) -> None:
-    """What is appended while reading does not prolong it for ever: all that was there comes, in batches."""
+    """Records appended while reading do not prolong it for ever; all earlier ones are returned, in batches."""
     topic = make_topic(log)
     sent = [b"%d" % n for n in range(3_000)]
     publish(log, topic, sent)
@@ -414,7 +414,7 @@ def test_read_to_end_stops_at_the_end_as_it_was(log: Log) -> None:
 
 
 def test_a_reader_from_the_end_sees_only_what_comes(log: Log) -> None:
-    """Position -1 means from the end as it is when the reader is made."""
+    """Position -1 means the end at the creation of the reader."""
     topic = make_topic(log)
     publish(log, topic, [b"before"])
     reader = log.reader({(topic, 0): -1})

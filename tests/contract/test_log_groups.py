@@ -1,4 +1,4 @@
-"""Does every adapter share partitions out as `topics/log.py` says, and fence who lost them? Clauses 3 and 6."""
+"""Contract tests of groups for every adapter: clauses 3 and 6 of `topics/log.py`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_members_share_partitions_without_overlap_and_keep_topics_together(log: 
 
 
 def test_the_members_of_a_group_are_known_by_their_names(log: Log) -> None:
-    """A group's members are listed under the names that they know themselves by, until they leave."""
+    """A group's members are listed under the names of their `name` property, until they leave."""
     topic, group = make_topic(log, partitions=2), unique("group")
     seats = [Seat(log, group, [topic]) for _ in range(2)]
     settle("a partition each", seats, lambda: all(len(seat.held) == 1 for seat in seats))
@@ -62,7 +62,7 @@ def test_the_members_of_a_group_are_known_by_their_names(log: Log) -> None:
 
 
 def test_a_partition_is_released_before_another_member_is_granted_it(log: Log) -> None:
-    """Through joins and leaves, every grant of a partition comes after its elder holder's release."""
+    """During joins and leaves, every grant of a partition follows its previous holder's release."""
     topic, group, journal = make_topic(log, partitions=4), unique("group"), list[str]()
     first = Seat(log, group, [topic], journal)
     first.until_granted(4)
@@ -131,7 +131,7 @@ def test_members_in_threads_hand_over_without_overlap(log: Log) -> None:
 
 
 def test_nothing_is_delivered_before_start(log: Log) -> None:
-    """A granted partition is silent until `start` names where to begin, and begins exactly there."""
+    """A granted partition delivers nothing until `start` sets its offset, and then begins exactly there."""
     topic = make_topic(log, partitions=2)
     publish(log, topic, [b"0", b"1", b"2"], partition=0)
     publish(log, topic, [b"other"], partition=1)
@@ -248,23 +248,23 @@ def test_a_transaction_for_partitions_of_another_member_is_fenced(log: Log) -> N
     source, target = make_topic(log, partitions=2), make_topic(log)
     publish(log, source, [b"in"], partition=1)
     group = unique("group")
-    elder = seated(log, source, partitions=2, group=group)
-    younger = Seat(log, group, [source])
-    settle("one partition each", [elder, younger], lambda: len(elder.held) == len(younger.held) == 1)
-    (handed_over,) = younger.held
+    earlier = seated(log, source, partitions=2, group=group)
+    later = Seat(log, group, [source])
+    settle("one partition each", [earlier, later], lambda: len(earlier.held) == len(later.held) == 1)
+    (handed_over,) = later.held
     transactor = recovered(log)
     begin_with(transactor, target, b"too late")
     with pytest.raises(Fenced):
-        transactor.offsets({handed_over: 1}, elder.member)
+        transactor.offsets({handed_over: 1}, earlier.member)
         transactor.commit()
     transactor.abort()
     with pytest.raises(Fenced):
-        elder.member.commit({handed_over: CommittedOffset(1)})
+        earlier.member.commit({handed_over: CommittedOffset(1)})
     assert everything(log, target) == []
-    assert younger.member.committed([handed_over], WAIT_S) == {}
+    assert later.member.committed([handed_over], WAIT_S) == {}
     transactor.close()
-    elder.member.close()
-    younger.member.close()
+    earlier.member.close()
+    later.member.close()
 
 
 def test_a_closed_member_is_fenced(log: Log) -> None:
@@ -301,7 +301,7 @@ def _line(process: subprocess.Popen[str], what: str) -> str:
 
 
 def test_a_process_that_slept_through_its_eviction_is_fenced(shared_log_url: str) -> None:
-    """Frozen in mid-transaction until another took over, a process wakes up and can finish nothing."""
+    """A process that was stopped during a transaction, until another took over, cannot commit it."""
     log = connect(shared_log_url)
     source, target, group = make_topic(log), make_topic(log), unique("group")
     publish(log, source, [b"in"])

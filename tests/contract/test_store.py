@@ -1,4 +1,4 @@
-"""Does every store keep the contract at the top of engine/store/store.py?"""
+"""Contract tests of engine/store/store.py for every store."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_scan_not_begun_yet_shows_the_rows_of_its_call(store: Store) -> None:
 
 
 def test_a_scan_may_be_left_early(store: Store) -> None:
-    """Scans dropped at their first row, by close or by forgetting, hinder neither writes nor close."""
+    """Scans abandoned at their first row, closed or not, prevent neither writes nor close."""
     store.write({b"%03d" % row: b"v" for row in range(500)})
     for _ in range(50):
         scan = store.scan(b"", b"a")
@@ -151,7 +151,7 @@ def test_wiping_an_empty_store_is_no_error(store: Store) -> None:
 
 
 def test_a_closed_store_refuses_use(store: Store) -> None:
-    """After close every verb, and every scan still open, raises StoreError; closing again does not."""
+    """After close every method, and every scan still open, raises StoreError; closing again does not."""
     store.write({b"%04d" % row: b"v" for row in range(1000)})
     scan = store.scan(b"", b"a")
     next(scan)

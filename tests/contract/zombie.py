@@ -1,7 +1,7 @@
-"""What does a processor do that slept through its own eviction? Run as a process of its own, frozen by the test.
+"""Processor that is stopped by the test until it is evicted. Run as a process of its own.
 
 Arguments: log URL, group, input topic, output topic. It owns the input, opens a transaction, writes into it, prints
-`ready`, waits for a line on stdin, then tries to finish and prints what became of it.
+`ready`, waits for a line on stdin, then tries to commit and prints the outcome.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.contract.log_tools import WAIT_S, Seat, unique
 
 
 def main(url: str, group: str, source: str, target: str) -> None:
-    """Begin, freeze, finish."""
+    """Begin, wait, commit."""
     log = connect(url)
     seat = Seat(log, group, [source])
     seat.until_granted(1)

@@ -93,8 +93,8 @@ def test_code_that_raises(tmp_path, text, said):
     ("text", "said"),
     [
         ("@workflow\ndef f(x: int) -> int: ...", "write `async def f(…)`"),
-        ("@activity(timeout='ten seconds')\ndef f(x: int) -> int: ...", "'ten seconds' cannot be read"),
-        ("@activity(queue='a b')\ndef f(x: int) -> int: ...", "'a b' is no name for a task queue"),
+        ("@activity(timeout='ten seconds')\ndef f(x: int) -> int: ...", "'ten seconds' cannot be parsed"),
+        ("@activity(queue='a b')\ndef f(x: int) -> int: ...", "'a b' is not a valid task queue"),
     ],
 )
 def test_a_wrong_definition(tmp_path, text, said):

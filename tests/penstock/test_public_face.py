@@ -31,8 +31,12 @@ def test_every_name_is_the_one_promised():
 
 def test_every_error_is_public():
     """Whoever catches an error finds it where everything else is imported from."""
-    found = {name for name, error in vars(errors).items() if isinstance(error, type) and not name.startswith("_")}
-    assert found - {"TYPE_CHECKING"} <= set(penstock.__all__)
+    defined = {
+        name: found for name, found in vars(errors).items() if getattr(found, "__module__", "") == errors.__name__
+    }
+    public = {name for name, found in defined.items() if isinstance(found, type) and not name.startswith("_")}
+    assert public
+    assert public <= set(penstock.__all__)
 
 
 def test_a_name_that_is_not_there():

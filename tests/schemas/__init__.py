@@ -1,1 +1,1 @@
-"""Do records and payloads hold what schemas/ promises?"""
+"""Tests that mirror `schemas/`."""

@@ -1,4 +1,4 @@
-"""What could a record hold? One fixed sample of each type, and a strategy for any.
+"""Samples of records: a fixed one of each type, and strategies for arbitrary ones.
 
 python -m tests.schemas.samples      adds a golden line for each schema that has none yet
 """

@@ -1,4 +1,4 @@
-"""Which texts may be ids?"""
+"""Tests of ids."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def test_good_workflow_ids(text):
     ("text", "sentence"),
     [
         ("", "is empty; give 1 to 255 bytes"),
-        ("a\0b", "holds a NUL character; leave it out"),
+        ("a\0b", "contains a NUL character; remove it"),
         ("x" * 256, "is 256 bytes long; at most 255 are allowed"),
         ("é" * 128, "is 256 bytes long"),
-        ("\ud800", "cannot be written as UTF-8"),
+        ("\ud800", "cannot be encoded as UTF-8"),
     ],
 )
 def test_bad_workflow_ids(text, sentence):
-    """Anything else is refused by a sentence that says what is wrong."""
+    """Any other text is refused with a message that says what is wrong."""
     with pytest.raises(BadName, match=sentence):
         check_workflow_id(text)
 
 
 def test_a_message_id_may_be_empty():
-    """A message id may be missing, for one is made then; otherwise it obeys the same rules."""
+    """A message id may be empty, since one is generated then; otherwise the same rules apply."""
     assert check_message_id("") == ""
     with pytest.raises(BadName, match="The message id"):
         check_message_id("x" * 256)

@@ -18,7 +18,7 @@ from penstock.topics.log import (
     Reader,
     Record,
     StoredRecord,
-    TopicFacts,
+    TopicDescription,
     TopicPartition,
     TopicSpec,
 )
@@ -59,10 +59,10 @@ class SimLog:
         """Every member that was made here."""
         return list(self._member_ids)
 
-    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
         self.faults.at("describe")
         return {
-            name: TopicFacts(name, count, {})
+            name: TopicDescription(name, count, {})
             for name, count in self.broker.counts.items()
             if topics is None or name in topics
         }

@@ -200,9 +200,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         Shard, "committed_positions", Shard.positions, _small_window
     ),
     "deciding is left to chance": Mutation(activity_module, "retry_delay_ms", _jitter),
-    "messages are not remembered": Mutation(
-        deduplicate_module, "run_of_message", lambda *arguments: None
-    ),
+    "messages are not remembered": Mutation(deduplicate_module, "run_of_message", lambda *arguments: None),
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
     "fired timers stay in the index": Mutation(timer_module, "_on_ended", _timer_left),

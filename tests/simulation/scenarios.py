@@ -158,9 +158,7 @@ def _trip(random: Random, name: str) -> Scenario:
     moves = [Move(lambda client: client.start(workflow_type, name, places))]
     is_cancelled = random.random() < 0.4
     if is_cancelled:
-        moves.append(
-            Move(lambda client: client.ask(CancelWorkflow(workflow_id=name, reason="changed")), started(name))
-        )
+        moves.append(Move(lambda client: client.ask(CancelWorkflow(workflow_id=name, reason="changed")), started(name)))
 
     def judge(run: Run) -> str:
         scheduled = run.of(ActivityScheduled)

@@ -1,4 +1,4 @@
-"""What do other processes do with an embedded log? Run as `python -m tests.topics.embedded_process ROLE PATH …`."""
+"""Roles of other processes that use an embedded log: `python -m tests.topics.embedded_process ROLE PATH …`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock.topics.log import Record, TopicPartition
 
 
 class Note:
-    """A listener that keeps what is granted."""
+    """Listener that records granted partitions."""
 
     def __init__(self) -> None:
         self.held: set[TopicPartition] = set()
@@ -38,7 +38,7 @@ def stall_in_transaction(path: str) -> None:
 
 
 def hold(path: str) -> None:
-    """Be a member that holds all of `t`, and stay."""
+    """Join a group, hold all partitions of `t`, and wait."""
     log = EmbeddedLog(path)
     note = Note()
     member = log.join("group", ["t"], note)

@@ -1,4 +1,4 @@
-"""What does a processor leave behind that is killed in mid-transaction? Run as a process of its own.
+"""Process that is killed during a transaction.
 
 Arguments: bootstrap servers, topic, transactional id. It writes one record in a transaction that stays open, waits
 until the broker has it, prints `open` and sleeps until it is killed.
@@ -15,7 +15,7 @@ from tests.contract.log_tools import WAIT_S, wait_for
 
 
 def main(bootstrap: str, topic: str, transactional_id: str) -> None:
-    """Begin, write, sleep."""
+    """Begin a transaction, write, sleep."""
     log = KafkaLog(bootstrap)
     transactor = log.transactor(transactional_id)
     transactor.recover(WAIT_S)

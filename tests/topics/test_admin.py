@@ -1,4 +1,4 @@
-"""Do plan, apply and verify tell the truth about topics?"""
+"""Tests of plan, apply and verify."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.topics.admin import (
     Configure,
     Create,
     Mismatch,
-    TooFewCopies,
+    TooFewReplicas,
     apply,
     declare_namespace,
     declared_shards,
@@ -45,7 +45,7 @@ def test_an_empty_log_is_planned_from_nothing(log: Log) -> None:
 
 
 def test_after_apply_nothing_is_left_to_do(log: Log) -> None:
-    """Applied, the plan is empty, verify is silent, and applying the same plan again is harmless."""
+    """After apply the plan is empty, verify finds nothing, and applying the same plan again changes nothing."""
     required = specs(TOPICS, 2, ["default"])
     planned = plan(log, required)
     apply(log, planned)
@@ -70,7 +70,7 @@ def test_a_setting_that_differs_is_set_and_others_stay(log: Log) -> None:
     assert log.describe()[TOPICS.commands].config["compression.type"] == "zstd"
 
 
-def test_another_number_of_partitions_cannot_be_mended(log: Log) -> None:
+def test_another_number_of_partitions_cannot_be_corrected(log: Log) -> None:
     """A mismatch names topic and both numbers, and applying such a plan changes nothing at all."""
     apply(log, plan(log, specs(TOPICS, 2)))
     planned = plan(log, specs(TOPICS, 4, ["new"]))
@@ -81,21 +81,21 @@ def test_another_number_of_partitions_cannot_be_mended(log: Log) -> None:
     assert TOPICS.tasks("new") not in log.describe()
 
 
-def test_too_few_copies_cannot_be_mended(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A topic with fewer copies than asked for is told, and no setting that counts on them is changed."""
+def test_too_few_replicas_cannot_be_corrected(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic with too few replicas is reported, and settings that depend on them are not changed."""
     apply(log, plan(log, specs(TOPICS, 1)))
     found = {name: msgspec.structs.replace(facts, replication=1) for name, facts in log.describe().items()}
     monkeypatch.setattr(log, "describe", lambda _: found)
     planned = plan(log, specs(TOPICS, 1, replication=3))
     assert planned.mismatches == list(planned.changes)
-    assert planned.changes[0] == TooFewCopies(TOPICS.commands, 1, 3)
-    with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 1 copy of each partition and must have 3"):
+    assert planned.changes[0] == TooFewReplicas(TOPICS.commands, 1, 3)
+    with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 1 replica of each partition and must have 3"):
         apply(log, planned)
     assert plan(log, specs(TOPICS, 1)).changes == ()
 
 
 def test_every_change_reads_as_a_sentence(log: Log) -> None:
-    """What a person is shown names the topic and the numbers."""
+    """Each change's text names the topic and the numbers."""
     required = specs(TOPICS, 1)
     assert str(plan(log, required).changes[0]) == f"create {TOPICS.commands} with 1 partition"
     assert verify(log, required)[0] == f"{TOPICS.commands} does not exist: run `penstock topics apply`"
@@ -122,10 +122,10 @@ def test_the_namespace_is_declared_once(log: Log) -> None:
 
 
 def test_another_number_of_shards_is_refused(log: Log) -> None:
-    """A namespace made with two shards cannot be declared with four, before or after it was declared with two."""
+    """A namespace created with two shards cannot be declared with four, before or after it was declared with two."""
     apply(log, plan(log, specs(TOPICS, 2)))
     for _ in range(2):
-        with pytest.raises(TopicMismatch, match="made with 2 shards, not 4"):
+        with pytest.raises(TopicMismatch, match="created with 2 shards, not 4"):
             declare_namespace(log, TOPICS, 4)
         declare_namespace(log, TOPICS, 2)
 
@@ -137,7 +137,7 @@ def test_declaring_needs_the_topics(log: Log) -> None:
 
 
 def test_a_spoilt_declaration_is_named_by_its_place(log: Log) -> None:
-    """Bytes under the namespace's key that are no declaration raise Undecodable with topic, partition and offset."""
+    """Invalid bytes under the namespace's key raise Undecodable with topic, partition and offset."""
     apply(log, plan(log, specs(TOPICS, 1)))
     publish(log, [Record(TOPICS.registry, 0, b"namespace", b"nonsense")], 5.0)
     with pytest.raises(Undecodable) as caught:

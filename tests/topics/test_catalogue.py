@@ -1,4 +1,4 @@
-"""Does the catalogue say what DESIGN promises about each topic?"""
+"""Tests of the catalogue of topics."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_every_limit_is_explicit_and_leaves_headroom() -> None:
     assert MESSAGE_BYTES_MAX - RECORD_BYTES_MAX > 40_000
 
 
-def test_copies_are_asked_for_only_when_told() -> None:
-    """By default the broker's own replication holds; with three copies, two must be in sync."""
+def test_replication_is_the_brokers_by_default() -> None:
+    """By default the broker's replication applies; with three replicas, two must be in sync."""
     assert {spec.replication for spec in specs(Topics(), 1)} == {-1}
     assert not any("min.insync.replicas" in spec.config for spec in specs(Topics(), 1))
     assert {(s.replication, s.config["min.insync.replicas"]) for s in specs(Topics(), 1, replication=3)} == {(3, "2")}

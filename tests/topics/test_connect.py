@@ -1,4 +1,4 @@
-"""Does a URL lead to the log that it names, and a bad one to a sentence?"""
+"""Tests of log URLs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from penstock.topics.log import TopicSpec
     ],
 )
 def test_a_bad_url_is_explained(url: str) -> None:
-    """A URL that names no log raises SettingsError with a sentence that says what to write."""
+    """An invalid URL raises SettingsError with a message that says what to write."""
     with pytest.raises(SettingsError, match=r"write|takes"):
         connect(url)
 
@@ -79,9 +79,9 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_log_is_explained(tmp_path: Path) -> None:
-    """Neither a text file nor somebody else's database is touched."""
+    """Neither a text file nor a foreign database is modified."""
     text = tmp_path / "text.sqlite3"
     text.write_text("something else entirely, and long enough to be looked at " * 20)
-    with pytest.raises(LogUnavailable, match="name another file"):
+    with pytest.raises(LogUnavailable, match="use another file"):
         connect(f"embedded:{text}")
     assert text.read_text().startswith("something else")

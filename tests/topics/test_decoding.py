@@ -1,4 +1,4 @@
-"""Does an unreadable record say where it lies?"""
+"""Tests of decoding errors of stored records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does the embedded log promise beyond the common contract? Several processes, sudden death, bounded growth."""
+"""Tests of the embedded log beyond the common contract: several processes, killed processes, bounded growth."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def log(path: str) -> Iterator[EmbeddedLog]:
 
 @contextmanager
 def process(role: str, path: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process in that role, killed in the end; the block begins when it is ready."""
+    """Another process in this role, killed at the end; the block begins when it is ready."""
     command = [sys.executable, "-m", "tests.topics.embedded_process", role, path, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         try:
@@ -67,7 +67,7 @@ def process(role: str, path: str, *arguments: str) -> Iterator[subprocess.Popen[
 
 
 def test_killed_in_mid_transaction_a_process_leaves_nothing(path: str, log: EmbeddedLog) -> None:
-    """What it had appended is not there, and others write on at once."""
+    """Records that it appended are not visible, and other processes can write at once."""
     publish(log, "t", [b"before"])
     with process("stall", path) as other:
         other.send_signal(signal.SIGKILL)
@@ -114,12 +114,12 @@ def test_what_was_granted_is_not_waited_for(log: EmbeddedLog) -> None:
 
 
 def test_a_frozen_member_that_wakes_up_joins_again(path: str, log: EmbeddedLog) -> None:
-    """Evicted, it is told that its partitions are lost, and later gets its share anew."""
+    """After its eviction its partitions are released as lost, and later it gets its share anew."""
     sleeper = seated(log, "t", group="group")
-    log._members.clear()  # from here on nobody renews its lease
+    log._members.clear()  # its lease is no longer renewed from here on
     other = EmbeddedLog(path)
     heir = seated(other, "t", group="group")
-    wait_for("the sleeper to be told", lambda: bool(sleeper.lost), sleeper.poll)
+    wait_for("the release of the sleeper's partitions", lambda: bool(sleeper.lost), sleeper.poll)
     assert (sleeper.held, heir.held) == (set(), {("t", 0)})
     heir.member.close()
     sleeper.until_granted(1)
@@ -133,7 +133,7 @@ def test_a_takeover_between_offsets_and_commit_fences(path: str, log: EmbeddedLo
     transactor = recovered(log)
     begin_with(transactor, "t", b"too late")
     transactor.offsets({("t", 0): 1}, sleeper.member)
-    log._members.clear()  # from here on nobody renews its lease
+    log._members.clear()  # its lease is no longer renewed from here on
     other = EmbeddedLog(path)
     heir = seated(other, "t", group="group")
     with pytest.raises(Fenced):
@@ -147,7 +147,7 @@ def test_a_takeover_between_offsets_and_commit_fences(path: str, log: EmbeddedLo
 
 
 def test_a_grant_lost_and_won_again_is_another_grant(log: EmbeddedLog) -> None:
-    """A transaction begun under an earlier grant of the partition is fenced: somebody may have worked in between."""
+    """A transaction begun under an earlier grant of the partition is fenced: it may have had another owner since."""
     seat = seated(log, "t", group="group")
     transactor = recovered(log)
     transactor.begin()
@@ -163,20 +163,20 @@ def test_a_grant_lost_and_won_again_is_another_grant(log: EmbeddedLog) -> None:
     seat.member.close()
 
 
-def _nobody(_: int) -> bool:
-    """Who is known to be dead."""
+def _none_is_gone(_: int) -> bool:
+    """`is_gone` for no dead members."""
     return False
 
 
-def test_who_overslept_evicts_nobody(log: EmbeddedLog) -> None:
-    """After the whole machine stood still, the first to wake up renews its own lease and leaves the others' alone."""
+def test_a_member_that_was_late_evicts_no_other(log: EmbeddedLog) -> None:
+    """After a pause of the whole machine, the first member to continue renews its own lease and evicts no other."""
     seats = [Seat(log, "group", ["t"]) for _ in range(2)]
     long_ago_ms = monotonic_ms() - 10 * LEASE_MS
     with log._database.write() as connection:
         connection.execute("UPDATE members SET lease_until_ms = ?", (long_ago_ms,))
-        beat(connection, {seats[0].member.id: "group"}, _nobody)
+        beat(connection, {seats[0].member.id: "group"}, _none_is_gone)
         assert connection.execute("SELECT count(*) FROM members").fetchone() == (2,)
-        beat(connection, {seats[0].member.id: "group"}, _nobody)
+        beat(connection, {seats[0].member.id: "group"}, _none_is_gone)
         assert connection.execute("SELECT id FROM members").fetchall() == [(seats[0].member.id,)]
 
 
@@ -188,7 +188,7 @@ def test_a_lease_from_before_a_restart_of_the_machine_counts_for_nothing(log: Em
         connection.execute(
             "UPDATE members SET lease_until_ms = ? WHERE id = ?", (monotonic_ms() + 10_000_000, ghost.member.id)
         )
-        beat(connection, {seat.member.id: "group"}, _nobody)
+        beat(connection, {seat.member.id: "group"}, _none_is_gone)
         assert connection.execute("SELECT id FROM members").fetchall() == [(seat.member.id,)]
 
 
@@ -301,8 +301,8 @@ def test_the_file_does_not_grow_when_records_come_and_go(path: str, log: Embedde
     assert sizes[-1] < 3 * sizes[0]
 
 
-def test_a_refusal_that_nobody_asked_about_shows_in_flush(log: EmbeddedLog) -> None:
-    """A record sent without `on_done` and refused makes the next `flush` raise, once."""
+def test_a_refusal_without_on_done_is_raised_by_flush(log: EmbeddedLog) -> None:
+    """A refused record that was sent without `on_done` makes the next `flush` raise, once."""
     publisher = log.publisher()
     publisher.send(Record("absent", 0, None, b"x"))
     with pytest.raises(UnknownTopic):
@@ -327,7 +327,7 @@ def test_one_failing_on_done_silences_no_other(log: EmbeddedLog) -> None:
 
 
 def test_a_closed_log_says_so(path: str) -> None:
-    """Whatever is asked of a closed log raises LogUnavailable, also what was waiting when it was closed."""
+    """Every call on a closed log raises LogUnavailable, and so do calls that were waiting when it was closed."""
     log = EmbeddedLog(path)
     log.create([TopicSpec("t", 1, {})])
     reader = log.reader({("t", 0): 0})
@@ -352,7 +352,7 @@ def test_a_closed_log_says_so(path: str) -> None:
 
 
 def test_closing_the_log_leaves_its_groups(path: str) -> None:
-    """A member that was not closed before its log was gives way at once, without waiting for its lease."""
+    """Partitions of a member that was not closed before its log are free at once, before its lease expires."""
     first, second = EmbeddedLog(path), EmbeddedLog(path)
     first.create([TopicSpec("t", 1, {})])
     Seat(first, "group", ["t"]).until_granted(1)
@@ -364,11 +364,11 @@ def test_closing_the_log_leaves_its_groups(path: str) -> None:
 
 
 def test_a_file_of_another_version_is_refused(path: str) -> None:
-    """A database with another `user_version`, or with tables of somebody else's, is not written to."""
+    """A database with another `user_version`, or with foreign tables, is not written to."""
     with sqlite3.connect(path) as foreign:
         foreign.execute("CREATE TABLE theirs (x)")
     foreign.close()
-    with pytest.raises(LogUnavailable, match="name another file"):
+    with pytest.raises(LogUnavailable, match="use another file"):
         EmbeddedLog(path)
 
 
@@ -391,7 +391,7 @@ def test_the_log_can_be_read_with_sqlite(path: str, log: EmbeddedLog) -> None:
 
 
 def test_a_listener_that_fails_keeps_no_partition_from_others(log: EmbeddedLog) -> None:
-    """What a failing `released` was told of is granted to the other member all the same."""
+    """Partitions whose `released` callback raised are granted to the other member nevertheless."""
     log.create([TopicSpec("two", 2, {})])
 
     class Failing(Seat):
@@ -399,13 +399,13 @@ def test_a_listener_that_fails_keeps_no_partition_from_others(log: EmbeddedLog) 
             super().released(partitions, lost=lost)
             raise RuntimeError("a caller's mistake")
 
-    elder = Failing(log, "group", ["two"])
-    elder.until_granted(2)
-    younger = Seat(log, "group", ["two"])
+    earlier = Failing(log, "group", ["two"])
+    earlier.until_granted(2)
+    later = Seat(log, "group", ["two"])
     with pytest.raises(RuntimeError, match="mistake"):
-        wait_for("the listener to fail", lambda: False, elder.poll)
-    younger.until_granted(1)
+        wait_for("the listener to fail", lambda: False, earlier.poll)
+    later.until_granted(1)
     with pytest.raises(RuntimeError, match="mistake"):
-        elder.member.close()
-    younger.until_granted(2)
-    younger.member.close()
+        earlier.member.close()
+    later.until_granted(2)
+    later.member.close()

@@ -1,4 +1,4 @@
-"""Are shares dealt so that every partition has one owner, and co-partitioned topics stay together?"""
+"""Tests of range assignment: one owner for each partition, co-partitioned topics together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_shares_are_kafkas() -> None:
 
 
 def test_members_share_only_what_they_asked_for() -> None:
-    """A topic is dealt among the members that named it."""
+    """A topic is assigned among the members that subscribed to it."""
     subscribed = {1: ["a"], 2: ["a", "b"]}
     topics = {"a": 2, "b": 2}
     assert range_share(subscribed, topics, 1) == {("a", 0)}

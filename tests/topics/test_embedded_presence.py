@@ -1,4 +1,4 @@
-"""Does a dead process lose its partitions at once, and a frozen one not before its lease ends?"""
+"""Tests of the detection of dead members: at once if killed, at the end of the lease if stopped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def log(path: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedLog]:
-    """A log with a topic `t` of one partition, in a process in whose eyes leases may last two hours."""
+    """A log with a topic `t` of one partition, in a process that accepts leases of two hours."""
     monkeypatch.setattr(group, "LEASE_MS", 2 * HOUR_MS)
     opened = EmbeddedLog(path)
     opened.create([TopicSpec("t", 1, {})])
@@ -49,7 +49,7 @@ def members(log: EmbeddedLog) -> list[int]:
 
 
 def test_a_successor_of_a_killed_process_waits_for_no_lease(path: str, log: EmbeddedLog) -> None:
-    """Who joins when the only process was killed is granted its partitions, though its lease has an hour to go."""
+    """A member that joins after the only process was killed gets its partitions, an hour before its lease ends."""
     with process("hold", path) as other:
         freeze(other, log)
         other.kill()
@@ -61,19 +61,19 @@ def test_a_successor_of_a_killed_process_waits_for_no_lease(path: str, log: Embe
 
 
 def test_the_process_beside_a_killed_one_waits_for_no_lease(path: str, log: EmbeddedLog) -> None:
-    """Who was a member before is granted the partitions of one that is killed, dead or a zombie."""
+    """An existing member is granted the partitions of a killed one, whether it is a zombie process or reaped."""
     with process("hold", path) as other:
         seat = Seat(log, "group", ["t"])
         freeze(other, log)
         seat.poll()
         assert seat.held == set()
-        other.kill()  # and nobody asks for its exit code
+        other.kill()  # without waiting for its exit code
         seat.until_granted(1)
         seat.member.close()
 
 
 def test_a_frozen_process_keeps_its_partitions_while_its_lease_lasts(path: str, log: EmbeddedLog) -> None:
-    """Neither joining nor any beat strikes a stopped process off before its lease ended; then the next beat does."""
+    """Neither a join nor a beat evicts a stopped process before its lease ends; then the next beat does."""
     with process("hold", path) as other:
         (holder,) = members(log)
         freeze(other, log)
@@ -89,7 +89,7 @@ def test_a_frozen_process_keeps_its_partitions_while_its_lease_lasts(path: str, 
 
 
 def test_the_dead_of_other_groups_are_left_to_them(path: str, log: EmbeddedLog) -> None:
-    """Members judge their own group alone; the file of a dead member stays as long as its row does."""
+    """Members evict from their own groups only; a dead member's file remains as long as its row."""
     with process("hold", path) as other:
         (holder,) = members(log)
         freeze(other, log)
@@ -102,7 +102,7 @@ def test_the_dead_of_other_groups_are_left_to_them(path: str, log: EmbeddedLog) 
 
 
 def test_no_file_is_left(path: str, log: EmbeddedLog) -> None:
-    """Members that leave remove their files, and who joins those that dead processes left; then the folder goes."""
+    """Leaving members remove their files, joining ones those of dead processes; then the folder is removed."""
     folder = Path(f"{path}-members")
     with process("hold", path) as other:
         assert [file.name for file in folder.iterdir()] == [str(member) for member in members(log)]
@@ -116,7 +116,7 @@ def test_no_file_is_left(path: str, log: EmbeddedLog) -> None:
 
 
 def test_a_member_that_was_evicted_is_present_under_its_new_id(log: EmbeddedLog, path: str) -> None:
-    """Whoever joins again holds the lock of its new id, and its elder file goes with the next who joins."""
+    """A rejoining member holds the lock of its new id, and its previous file is removed at the next join."""
     sleeper = Seat(log, "group", ["t"])
     sleeper.until_granted(1)
     with log._database.write() as connection:
@@ -135,7 +135,7 @@ def test_a_member_that_was_evicted_is_present_under_its_new_id(log: EmbeddedLog,
 def test_where_no_file_can_be_made_the_lease_decides(
     path: str, log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that cannot be made keeps nobody from joining, and the dead are struck off when their lease ends."""
+    """Members join although the folder cannot be created, and dead ones are evicted when their lease ends."""
     Path(f"{path}-members").write_text("in the way")
     with process("hold", path) as other:
         other.kill()
@@ -147,7 +147,7 @@ def test_where_no_file_can_be_made_the_lease_decides(
     seat.member.close()
 
 
-def test_where_files_know_no_locks_nobody_is_taken_for_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_file_locks_no_member_is_considered_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system without locks, members are neither present nor gone."""
 
     def refused(*_: object) -> None:
@@ -160,7 +160,7 @@ def test_where_files_know_no_locks_nobody_is_taken_for_dead(tmp_path: Path, monk
 
 
 def test_presence(tmp_path: Path) -> None:
-    """A member is gone when its lock was let go of and its file is there; unknown ones, and one's own, are not."""
+    """A member is gone if its file exists and its lock is free; unknown members and the process's own are not."""
     ours, theirs = Presence(tmp_path / "members"), Presence(tmp_path / "members")
     assert not theirs.is_gone(1)
     ours.announce(1)

@@ -1,4 +1,4 @@
-"""What does Kafka answer about topics, and what when it does not answer?"""
+"""Tests of topic administration on Kafka, with and without a reachable broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.topics.kafka.faults import LibrdkafkaLog, Watch, plain_failure
 from penstock.topics.log import Record, TopicSpec
 from tests.contract.log_tools import WAIT_S, everything, make_topic, publish, unique, values, wait_for
 
-NOBODY = "127.0.0.1:1"
+NO_BROKER = "127.0.0.1:1"
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
     ],
     ids=["describe", "create", "configure", "ends", "trim", "read_to_end", "join", "send"],
 )
-def test_where_nobody_listens_every_question_says_so(ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LogUnavailable in one sentence: where nobody answers, and what to do."""
+def test_without_a_broker_every_request_is_unavailable(ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request raises LogUnavailable, which names the address and what to do."""
     monkeypatch.setattr(admin, "ANSWER_TIMEOUT_S", 0.3)
-    expected = rf"no Kafka broker answers at {NOBODY}; start one \(docker compose up -d\) or set PENSTOCK_LOG"
+    expected = rf"no Kafka broker answers at {NO_BROKER}; start one \(docker compose up -d\) or set PENSTOCK_LOG"
     with pytest.raises(LogUnavailable, match=expected):
-        ask(KafkaLog(NOBODY))
+        ask(KafkaLog(NO_BROKER))
 
 
 def test_kafkas_own_topics_are_not_described(kafka: KafkaLog) -> None:
@@ -66,20 +66,20 @@ def test_a_created_topic_can_be_used_at_once(kafka: KafkaLog) -> None:
 
 
 def test_copies_are_made_as_asked(kafka: KafkaLog) -> None:
-    """A topic gets the copies that its spec asks for, and `describe` counts them; too few brokers are told at once."""
+    """A topic gets the replicas of its spec, and `describe` counts them; too few brokers are an error at once."""
     kafka.create([TopicSpec(one := unique("copies"), 2, {}, replication=1)])
     assert kafka.describe([one])[one].replication == 1
     with pytest.raises(PenstockError, match="replica"):
         kafka.create([TopicSpec(unique("copies"), 1, {}, replication=9)])
 
 
-def test_a_raised_limit_is_seen_by_who_remembers_the_old_one(kafka: KafkaLog, kafka_bootstrap: str) -> None:
-    """A record that was too large is taken once somebody else has raised the topic's limit."""
+def test_a_raised_limit_is_noticed_despite_the_cache(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A record that was too large is accepted once another client has raised the topic's limit."""
     topic = make_topic(kafka, max_message_bytes="20000")
     other = KafkaLog(kafka_bootstrap)
     publish(other, topic, [b"small"])
     publisher = other.publisher()
-    with pytest.raises(RecordTooLarge, match="30,000 bytes does not fit"):
+    with pytest.raises(RecordTooLarge, match="30,000 bytes exceeds the limit"):
         publisher.send(Record(topic, 0, None, b"x" * 30_000))
     kafka.configure(topic, {"max.message.bytes": "40000"})
 
@@ -97,7 +97,7 @@ def test_a_raised_limit_is_seen_by_who_remembers_the_old_one(kafka: KafkaLog, ka
 
 
 def test_a_record_of_just_the_limit_is_taken(kafka: KafkaLog) -> None:
-    """What `send` lets through the broker takes as well, to the last byte of the limit."""
+    """A record that `send` accepts is accepted by the broker as well, up to the last byte of the limit."""
     topic = make_topic(kafka, max_message_bytes="20000")
     publisher = kafka.publisher()
     size = 19_910
@@ -123,7 +123,7 @@ def test_trimming_beyond_the_end_is_refused(kafka: KafkaLog) -> None:
 
 
 def test_a_failing_callback_does_not_silence_the_publisher(kafka: KafkaLog) -> None:
-    """When one `on_done` raises, the others are called all the same."""
+    """If one `on_done` raises, the others are still called."""
     topic = make_topic(kafka)
     publisher = kafka.publisher()
     done = threading.Event()
@@ -153,7 +153,7 @@ def test_an_outage_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> N
     assert watch.troubles == 5
 
 
-def test_librdkafkas_own_lines_are_kept_quiet_where_we_speak(caplog: pytest.LogCaptureFixture) -> None:
+def test_librdkafkas_lines_are_debug_where_penstock_reports(caplog: pytest.LogCaptureFixture) -> None:
     """Connection failures come at DEBUG, other lines at the level they have."""
     with caplog.at_level(logging.DEBUG, "penstock.kafka"):
         LibrdkafkaLog().log(logging.ERROR, "%s [%s] %s", "FAIL", "client", "connection refused")
@@ -171,5 +171,5 @@ def test_librdkafkas_own_lines_are_kept_quiet_where_we_speak(caplog: pytest.LogC
     ],
 )
 def test_kafkas_codes_have_our_names(code: int, expected: type[Exception]) -> None:
-    """An error outside of transactions becomes the LogError that says the same."""
-    assert type(plain_failure(KafkaError(code), NOBODY, "doing")) is expected
+    """An error outside of transactions becomes the corresponding LogError."""
+    assert type(plain_failure(KafkaError(code), NO_BROKER, "problem")) is expected

@@ -1,4 +1,4 @@
-"""Does whoever waits for librdkafka get away in time, and leave nothing behind?"""
+"""Tests of bounded calls of librdkafka."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SOON_S = 0.02
 
 @pytest.fixture
 def go_on() -> Iterator[threading.Event]:
-    """What late steps wait for; set at the end, so that no thread is left behind."""
+    """Event that late steps wait for; set at the end, so that all threads end."""
     event = threading.Event()
     yield event
     event.set()
 
 
 class _Client:
-    """What a step holds. It waits until it may go on."""
+    """Object used by a step, whose call waits for the event."""
 
     def __init__(self, go_on: threading.Event) -> None:
         self._go_on = go_on
@@ -41,7 +41,7 @@ def _is_forgotten(held: weakref.ref[_Client]) -> bool:
 
 
 def test_a_call_gives_what_its_step_gives() -> None:
-    """A step that ends in time hands on what it returns or raises."""
+    """A step that ends in time returns its result or raises its exception."""
     bounded = Bounded("test")
     assert bounded.call(lambda: 7, WAIT_S) == 7
     with pytest.raises(ZeroDivisionError):
@@ -90,7 +90,7 @@ def test_an_abandoned_step_goes_with_what_it_holds(go_on: threading.Event) -> No
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_finished_step_is_forgotten(fails: bool) -> None:
-    """What a step held is let go when the step has ended, whether it returned or raised, without a collector."""
+    """Objects of a step are freed when it has returned or raised, without the garbage collector."""
     bounded, client = Bounded("test"), _Client(threading.Event())
     held = weakref.ref(client)
 

@@ -1,4 +1,4 @@
-"""Does the tests' own broker say clearly why it cannot be had, and go when it should?"""
+"""Tests of the broker that the tests start."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.kafka_broker import Broker, BrokerError, fetch_jars
 
 
 def test_without_java_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence names what is missing and both ways out."""
+    """The message names what is missing and both remedies."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(BrokerError, match="`java` is not installed: install Java 17 and Maven, or set PENSTOCK_TEST"):
         fetch_jars()
 
 
 def test_a_broker_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When Kafka ends by itself, the error carries what it printed."""
+    """If Kafka ends by itself, the error contains its output."""
     monkeypatch.setitem(Broker.FIXED_SETTINGS, "num.io.threads", "none")
     with pytest.raises(BrokerError, match=r"num\.io\.threads"):
         Broker(data=tmp_path).start()

@@ -1,4 +1,4 @@
-"""What can go wrong in a consumer group of Kafka's that another log has not?"""
+"""Tests of group members on Kafka beyond the common contract."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kafka(kafka_bootstrap: str) -> Iterator[KafkaLog]:
 
 
 def test_no_stale_record_is_delivered_after_a_seek(kafka: KafkaLog) -> None:
-    """Whatever was fetched before, the first record after `start` is the one asked for, and the rest follow on."""
+    """After `start`, delivery begins at the offset set, whatever was fetched before, and continues in order."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -71,7 +71,7 @@ def test_no_stale_record_is_delivered_after_a_seek(kafka: KafkaLog) -> None:
 
 
 def test_a_paused_partition_stays_paused_when_another_starts(kafka: KafkaLog) -> None:
-    """`start` of one partition neither wakes a paused one nor moves it."""
+    """`start` of one partition neither resumes nor moves a paused one."""
     topic = make_topic(kafka, partitions=2)
     publish(kafka, topic, [b"a0", b"a1"], 0)
     publish(kafka, topic, [b"b0"], 1)
@@ -124,7 +124,7 @@ def test_a_member_may_commit_inside_of_its_listener(kafka: KafkaLog) -> None:
 
 
 def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap: str) -> None:
-    """Thrown out for its silence, it is told `lost`, and neither its commits nor its transactions count any more."""
+    """After the poll timeout its partitions are released as lost, and its commits and transactions are fenced."""
     log = KafkaLog(kafka_bootstrap, {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000"})
     topic, group = make_topic(log), unique("group")
     silent = seated(log, topic, group=group)
@@ -138,7 +138,7 @@ def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap:
         transactor.offsets({(topic, 0): 1}, silent.member)
     transactor.abort()
     assert silent.lost == set()
-    wait_for("the silent member to be told", lambda: bool(silent.lost), silent.poll)
+    wait_for("the release of the silent member's partitions", lambda: bool(silent.lost), silent.poll)
     assert heir.member.committed([(topic, 0)], WAIT_S) == {}
     heir.member.close()
     silent.member.close()
@@ -146,7 +146,7 @@ def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap:
 
 
 def test_a_position_outside_of_the_log_is_named(kafka: KafkaLog) -> None:
-    """OffsetOutOfRange names topic, partition and offset, after what came before it was delivered."""
+    """OffsetOutOfRange names topic, partition and offset, and is raised after earlier records were delivered."""
     topic = make_topic(kafka, partitions=2)
     publish(kafka, topic, [b"good"], 0)
     seat = seated(kafka, topic, partitions=2)
@@ -154,14 +154,14 @@ def test_a_position_outside_of_the_log_is_named(kafka: KafkaLog) -> None:
     with pytest.raises(OffsetOutOfRange, match=rf"{topic}\[1\]@17"):
         wait_for("OffsetOutOfRange", lambda: False, seat.poll)
     seat.member.start({(topic, 1): 0})
-    publish(kafka, topic, [b"mended"], 1)
+    publish(kafka, topic, [b"valid"], 1)
     seat.until_received(2)
-    assert sorted(value or b"" for value in values(seat.received)) == [b"good", b"mended"]
+    assert sorted(value or b"" for value in values(seat.received)) == [b"good", b"valid"]
     seat.member.close()
 
 
 def test_joining_wants_topics_that_exist_and_match(kafka: KafkaLog) -> None:
-    """A missing topic is UnknownTopic and unequal partitions are TopicMismatch, before anybody joins."""
+    """A missing topic is UnknownTopic and unequal partitions are TopicMismatch, before the group is joined."""
     small, large = make_topic(kafka, partitions=1), make_topic(kafka, partitions=2)
     with pytest.raises(UnknownTopic):
         Seat(kafka, unique("group"), [small, unique("absent")])
@@ -170,7 +170,7 @@ def test_joining_wants_topics_that_exist_and_match(kafka: KafkaLog) -> None:
 
 
 def test_only_partitions_held_can_be_started_and_committed(kafka: KafkaLog) -> None:
-    """What the member does not hold is refused as Fenced without asking the broker."""
+    """Partitions that the member does not hold are refused as Fenced, without a request to the broker."""
     topic = make_topic(kafka)
     seat = Seat(kafka, unique("group"), [topic])
     with pytest.raises(Fenced):
@@ -182,7 +182,7 @@ def test_only_partitions_held_can_be_started_and_committed(kafka: KafkaLog) -> N
 
 
 def test_a_record_wakes_a_waiting_poll_though_more_were_asked_for(kafka: KafkaLog) -> None:
-    """One record ends a poll for thousands: the rest of the time is not waited out."""
+    """One record ends a poll for thousands before its timeout."""
     topic = make_topic(kafka)
     seat = seated(kafka, topic)
     seat.member.start({(topic, 0): 0})

@@ -1,6 +1,6 @@
-"""What happens when the broker stalls, dies and comes back? On a broker of these tests' own.
+"""Tests of a broker that stalls, dies and restarts, on a broker of their own.
 
-Everything here waits for real time-outs, so that it is slow; what it needs to claim is in few tests.
+These tests wait for real timeouts and are slow, so there are few of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.kafka_broker import Broker
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    """A broker that may be harmed."""
+    """A broker for these tests only."""
     with Broker() as started:
         yield started
 
@@ -44,7 +44,7 @@ def kafka(broker: Broker) -> Iterator[KafkaLog]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits whose bounds the caller does not choose end after a second."""
+    """Timeouts that the caller does not choose, shortened to a second."""
     monkeypatch.setattr(admin, "ANSWER_TIMEOUT_S", 1.0)
     monkeypatch.setattr(member, "COMMIT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(member, "CLOSE_TIMEOUT_S", 1.0)
@@ -81,7 +81,7 @@ def test_nothing_waits_for_ever_while_the_broker_stalls(broker: Broker, kafka: K
             with pytest.raises(LogUnavailable):
                 wait()
         assert seat.poll(timeout_s=0.2) == []
-        seat.member.start({(topic, 0): 1})  # told to the consumer once the commit is through
+        seat.member.start({(topic, 0): 1})  # assigned once the commit has ended
         leaving.member.close()
         assert leaving.held == set()
     finally:
@@ -110,7 +110,7 @@ def test_a_commit_through_a_stall_is_whole(broker: Broker, kafka: KafkaLog) -> N
 
 
 def test_a_broker_killed_in_mid_transaction_leaves_all_or_nothing(broker: Broker, kafka: KafkaLog) -> None:
-    """Whatever `commit` says of a broker that died and came back, after `recover` both partitions say the same."""
+    """Whatever `commit` raised at the broker's restart, after `recover` both partitions have the record or neither."""
     topic = make_topic(kafka, partitions=2)
     transactor = recovered(kafka)
     begin_with(transactor, topic, b"first", partitions=2)
@@ -161,7 +161,7 @@ def test_a_publisher_outlives_its_broker_without_loss_or_repetition(broker: Brok
 
 
 def test_a_member_outlives_its_broker(broker: Broker, kafka: KafkaLog) -> None:
-    """After a restart a member holds its partitions again and reads on from where it is told."""
+    """After a restart a member holds its partitions again and continues from its start offsets."""
     topic = make_topic(kafka)
 
     seat = _Reader(kafka, unique("group"), [topic])
@@ -178,7 +178,7 @@ def test_a_member_outlives_its_broker(broker: Broker, kafka: KafkaLog) -> None:
 
 
 def test_topics_can_be_asked_and_trimmed_after_a_restart(broker: Broker, kafka: KafkaLog) -> None:
-    """A restart gives every partition's leader a new epoch; who remembers the old one learns of it by itself."""
+    """After a restart every partition's leader has a new epoch; clients with the previous one refresh it."""
     topic = make_topic(kafka)
     publish(kafka, topic, [b"0", b"1"])
     assert kafka.ends([(topic, 0)]) == {(topic, 0): (0, 2)}

@@ -1,4 +1,4 @@
-"""What do Kafka's transactions do that no other log shows? Fencing, dead holders, time-outs, replaced producers."""
+"""Tests of Kafka's transactions beyond the common contract: fencing, timeouts, replaced producers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_zombie_stays_fenced(kafka: KafkaLog) -> None:
 
 @pytest.mark.parametrize("count", [1, 50, 2_000])
 def test_a_transactor_fenced_before_it_begins_says_so(kafka: KafkaLog, count: int) -> None:
-    """Whatever reports come in on the way, steps of a fenced transactor raise errors of the log, and it recovers."""
+    """Steps of a fenced transactor raise errors of the log, whatever reports arrive in between, and it recovers."""
     topic, slot = make_topic(kafka), unique("slot")
     seat = seated(kafka, topic)
     for _ in range(3):
@@ -100,14 +100,14 @@ def test_recovery_settles_at_once_what_a_killed_process_left_open(kafka: KafkaLo
 
 
 def test_a_transaction_that_timed_out_is_settled_and_recovery_goes_on(kafka_bootstrap: str) -> None:
-    """The commit of a transaction that the broker gave up raises, nothing of it is visible, and `recover` mends it."""
+    """The commit of a transaction that timed out on the broker raises, it is not visible, and `recover` succeeds."""
     short = ("transaction.timeout.ms", "message.timeout.ms", "socket.timeout.ms")
     log = KafkaLog(kafka_bootstrap, dict.fromkeys(short, "1000"))
     topic = make_topic(log)
     transactor = recovered(log)
     begin_with(transactor, topic, b"too late")
     wait_for("the record to arrive", lambda: log.ends([(topic, 0)])[topic, 0][1] > 0, lambda: time.sleep(0.02))
-    # A reader gets past it only when the broker has looked for such transactions: by default every 10 s.
+    # A reader gets past it only after the broker's check for such transactions, by default every 10 s.
     assert everything(log, topic) == []
     with pytest.raises((Fenced, TransactionAborted, OutcomeUnknown)):
         transactor.commit()
@@ -119,11 +119,11 @@ def test_a_transaction_that_timed_out_is_settled_and_recovery_goes_on(kafka_boot
 
 
 def test_an_unknown_topic_is_refused_before_anything_is_sent(kafka: KafkaLog) -> None:
-    """The whole batch is looked at first: nothing of it reaches the broker, not even as an aborted record."""
+    """The whole batch is checked first: nothing of it reaches the broker, not even as an aborted record."""
     topic = make_topic(kafka)
     transactor = recovered(kafka)
     transactor.begin()
-    with pytest.raises(UnknownTopic, match="create it first"):
+    with pytest.raises(UnknownTopic, match="does not exist at .*run `penstock topics apply`"):
         transactor.produce([Record(topic, 0, None, b"good"), Record(unique("absent"), 0, None, b"bad")])
     transactor.abort()
     transactor.close()
@@ -160,7 +160,7 @@ def test_a_transaction_larger_than_the_queue_goes_through(kafka_bootstrap: str) 
 
 
 class _Counted:
-    """A transactor whose producers are counted and whose watches can be told of trouble."""
+    """Transactor whose producers are counted and whose watches can be given errors."""
 
     def __init__(self, bootstrap: str) -> None:
         self.watches: list[Watch] = []
@@ -194,7 +194,7 @@ def test_the_producer_is_replaced_after_a_doubtful_commit(kafka: KafkaLog, kafka
 
 
 class _Hung:
-    """A producer whose commits wait for a coordinator that the client library forgot."""
+    """Producer whose commits wait for ever, as for a lost coordinator."""
 
     def __init__(self, producer: Producer, go_on: threading.Event) -> None:
         self._producer, self._go_on = producer, go_on
@@ -214,7 +214,7 @@ class _Hung:
 
 
 def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that does not return is OutcomeUnknown; after `recover` it can do nothing more when it wakes up."""
+    """A commit that does not return is OutcomeUnknown; after `recover` it has no effect when it continues."""
     monkeypatch.setattr(transactor_module, "STEP_TIMEOUT_S", 0.2)
     topic, slot, go_on = make_topic(kafka), unique("hung"), threading.Event()
     hung: list[_Hung] = []
@@ -229,7 +229,7 @@ def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, mo
     transactor = KafkaTransactor(open_producer, lambda record: None, slot, kafka_bootstrap)
     transactor.recover(WAIT_S)
     begin_with(transactor, topic, b"hung")
-    with pytest.raises(OutcomeUnknown, match="recover before going on"):
+    with pytest.raises(OutcomeUnknown, match="recover before continuing"):
         transactor.commit()
     monkeypatch.undo()
     transactor.recover(WAIT_S)
@@ -254,7 +254,7 @@ def test_without_recovery_there_is_no_transaction(kafka: KafkaLog) -> None:
 
 
 def test_recovery_is_bounded() -> None:
-    """Where nobody listens, `recover` raises LogUnavailable after its time, and says how to get a broker."""
+    """Without a broker, `recover` raises LogUnavailable after its timeout, and says how to get a broker."""
     began = time.monotonic()
     with pytest.raises(LogUnavailable, match="no Kafka broker answers at 127.0.0.1:1; start one"):
         KafkaLog("127.0.0.1:1").transactor("slot").recover(1.0)

@@ -1,4 +1,4 @@
-"""Does the partitioner agree with Kafka's?"""
+"""Tests of the partitioner against Kafka's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_text_is_utf8() -> None:
 
 
 def _by_the_book(data: bytes) -> int:
-    """Utils.murmur2, statement by statement."""
+    """Utils.murmur2, transcribed statement by statement."""
     mask = 0xFFFFFFFF
     h = 0x9747B28C ^ len(data)
     for start in range(0, len(data) - len(data) % 4, 4):

@@ -1,7 +1,7 @@
-"""Does a Java producer put every key where Penstock expects it?
+"""Comparison of the partitioner with Kafka's Java client.
 
-The answers of Kafka's own client lie in tests/golden/murmur2.json. Where Java is installed they are asked for again;
-`python -m tests.topics.test_partitioner_java` writes the file anew.
+Results of Kafka's own client are in tests/golden/murmur2.json. Where Java is installed they are computed again;
+`python -m tests.topics.test_partitioner_java` rewrites the file.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_partitioner_agrees_with_javas_answers() -> None:
 
 
 def test_the_golden_answers_are_javas() -> None:
-    """The file holds the keys of this test, and, where Java is installed, exactly what it answers today."""
+    """The file contains the keys of this test and, where Java is installed, exactly Java's current results."""
     keys = _keys()
     golden = json.loads(GOLDEN.read_text())
     assert [entry["key"] for entry in golden] == [key.hex() for key in keys]

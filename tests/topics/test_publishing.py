@@ -1,4 +1,4 @@
-"""Does a handful of records lie in the log once `publish` returns, and is a refusal raised?"""
+"""Tests of `publish`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_what_was_published_lies_in_the_log(log: Log) -> None:
 
 
 def test_a_refusal_is_raised(log: Log) -> None:
-    """A record that the log refuses raises what the log says of it."""
+    """A record that the log refuses raises the log's error."""
     with pytest.raises(UnknownTopic, match="absent"):
         publish(log, [Record("t", 0, None, b"x"), Record("absent", 0, None, b"x")], WAIT_S)
 
 
 def test_every_refusal_is_a_log_error(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an adapter reports in its own words is raised as LogError, the first of several."""
+    """Other exceptions of an adapter are raised as LogError, the first of several."""
 
     class Refusing:
         def send(self, record, on_done) -> None:

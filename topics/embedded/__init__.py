@@ -1,4 +1,4 @@
-"""How does Penstock run without a broker? The same log on one SQLite file, shared by all processes of one machine."""
+"""Embedded log: one SQLite file, shared by all processes of one machine; no broker."""
 
 from penstock.topics.embedded.log import MEMORY, EmbeddedLog
 

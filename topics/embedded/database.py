@@ -1,7 +1,7 @@
-"""How do threads and processes share one SQLite file? Short transactions, bounded waits, and a bell that rings.
+"""SQLite file shared by threads and processes: schema, connections, transactions with bounded waits.
 
-One writing connection a process, used in turn; reading connections from a pool (WAL: readers and the writer do not
-wait for each other). A log in memory has a single connection that everything takes turns on.
+A process has one writing connection, which its threads use in turn, and a pool of reading connections (with WAL,
+readers and the writer do not wait for each other). A log in memory has a single connection for both.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, PenstockError
+from penstock.topics.embedded.changes import Changes
 
 MEMORY = ":memory:"
 SCHEMA_VERSION = 1
 WAIT_S_MAX = 10.0
 RETRY_S_FIRST, RETRY_S_MAX = 0.0005, 0.005
-IDLE_SHARE, LOOK_S_MIN, LOOK_S_MAX = 0.1, 0.001, 0.02
 
-# A record's place is its partition's id and its offset in one integer, so that a partition is one run of the table's
-# own B-tree: appending and reading need no second index.
+# A record's place is its partition's id and its offset in one integer, so that a partition is a contiguous range of the
+# table's own B-tree: appending and reading need no second index.
 OFFSET_BITS = 40
 
 _SCHEMA = f"""
@@ -46,7 +46,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 class Database:
-    """The file, or the memory of one object. Raises LogUnavailable when it cannot be opened or stays busy."""
+    """Database of a log, in a file or in memory. Raises LogUnavailable if it cannot be opened or stays busy."""
 
     def __init__(self, path: str, wait_s: float = WAIT_S_MAX) -> None:
         self._path = path
@@ -57,19 +57,19 @@ class Database:
         self._closed = False
         if not self._in_memory:
             _make_folder(Path(path).parent)
-        with self._explained():
+        with self._translated_errors():
             self._writer = self._open()
             self._prepare()
             self.changes = Changes(None if self._in_memory else self._open())
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One durable transaction: committed on leaving the block, rolled back when it raises.
+        """A durable transaction, committed at the end of the block and rolled back if the block raises.
 
-        Raises LogUnavailable (nothing was written) or OutcomeUnknown (the disk failed in the commit itself)."""
-        self._take_turn()
+        Raises LogUnavailable if nothing was written, OutcomeUnknown if the disk failed during the commit."""
+        self._acquire_writer()
         try:
-            with self._explained():
+            with self._translated_errors():
                 self._begin()
                 try:
                     yield self._writer
@@ -83,17 +83,17 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of what is committed. Raises LogUnavailable."""
+        """A consistent view of the committed data. Raises LogUnavailable."""
         if self._in_memory:
-            self._take_turn()
+            self._acquire_writer()
             try:
-                with self._explained():
+                with self._translated_errors():
                     yield self._writer
             finally:
                 self._writing.release()
             return
-        with self._explained():
-            self._refuse_when_closed()
+        with self._translated_errors():
+            self._require_open()
             connection = self._from_pool()
             try:
                 connection.execute("BEGIN")
@@ -102,11 +102,11 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-            self._give_back(connection)
+            self._return_to_pool(connection)
 
     def close(self) -> None:
-        """Let go of the file. A block that is under way ends first."""
-        self._take_turn(closing=True)
+        """Close the file, after the current `write` block has ended."""
+        self._acquire_writer(closing=True)
         try:
             self._closed = True
             self._writer.close()
@@ -117,17 +117,17 @@ class Database:
             self._writing.release()
 
     def checkpoint(self) -> None:
-        """Move what the write-ahead file holds into the main file and empty it, if nobody is reading right now."""
+        """Move the write-ahead file's contents into the main file and truncate it, if there are no readers."""
         if not self._in_memory:
-            self._take_turn()
+            self._acquire_writer()
             try:
-                with self._explained():
+                with self._translated_errors():
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self._writing.release()
 
     def _open(self) -> sqlite3.Connection:
-        # Threads hand connections to each other, never share one at the same time.
+        # Threads pass connections on, but never use one at the same time.
         connection = sqlite3.connect(
             self._path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -137,18 +137,10 @@ class Database:
 
     def _prepare(self) -> None:
         connection = self._writer
-        # Our own retry below is quicker than SQLite's, whose sleeps grow to 100 ms.
-        deadline = time.monotonic() + self._wait_s
         if not self._in_memory:
-            while True:
-                try:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    break
-                except sqlite3.OperationalError as error:
-                    if not _busy(error) or time.monotonic() > deadline:
-                        raise
-                    time.sleep(RETRY_S_MAX)
+            self._execute_when_free("PRAGMA journal_mode = WAL", RETRY_S_MAX)
             connection.execute("PRAGMA journal_size_limit = 67108864")
+        # The retries of `_execute_when_free` are faster than SQLite's, whose sleeps grow to 100 ms.
         connection.execute("PRAGMA busy_timeout = 0")
         self._begin()
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -158,18 +150,18 @@ class Database:
         elif version != SCHEMA_VERSION:
             self._rollback()
             raise LogUnavailable(
-                f"{self._path} is not a log of this version of Penstock: name another file, or move this one away"
+                f"{self._path} is not a log of this version of Penstock: use another file, or move this one away"
             )
         connection.execute("COMMIT")
 
-    def _take_turn(self, *, closing: bool = False) -> None:
+    def _acquire_writer(self, *, closing: bool = False) -> None:
         if not self._writing.acquire(timeout=self._wait_s):
             raise LogUnavailable(f"the log {self._path} was busy for {self._wait_s:g} s in this process: try again")
         if self._closed and not closing:
             self._writing.release()
-            self._refuse_when_closed()
+            self._require_open()
 
-    def _refuse_when_closed(self) -> None:
+    def _require_open(self) -> None:
         if self._closed:
             raise LogUnavailable(f"the log {self._path} was closed: open it again")
 
@@ -179,18 +171,21 @@ class Database:
         except IndexError:
             return self._open()
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _return_to_pool(self, connection: sqlite3.Connection) -> None:
         if self._closed:
             connection.close()
         else:
             self._pool.append(connection)
 
     def _begin(self) -> None:
+        self._execute_when_free("BEGIN IMMEDIATE", RETRY_S_FIRST)
+
+    def _execute_when_free(self, statement: str, pause_s: float) -> None:
+        """Execute the statement, again while other processes have the file locked."""
         deadline = time.monotonic() + self._wait_s
-        pause_s = RETRY_S_FIRST
         while True:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
+                self._writer.execute(statement)
                 return
             except sqlite3.OperationalError as error:
                 if not _busy(error) or time.monotonic() > deadline:
@@ -204,7 +199,7 @@ class Database:
         except sqlite3.Error as error:
             self._rollback()
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
-                raise OutcomeUnknown(f"the disk under {self._path} failed in mid-commit ({error})") from error
+                raise OutcomeUnknown(f"the disk of {self._path} failed during a commit ({error})") from error
             raise
 
     def _rollback(self) -> None:
@@ -212,84 +207,27 @@ class Database:
             self._writer.execute("ROLLBACK")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except PenstockError:
             raise
         except sqlite3.Error as error:
-            raise LogUnavailable(self._explanation(error)) from error
+            raise LogUnavailable(self._message(error)) from error
 
-    def _explanation(self, error: sqlite3.Error) -> str:
+    def _message(self, error: sqlite3.Error) -> str:
         if _busy(error):
             return f"the log {self._path} was busy in another process for {self._wait_s:g} s: try again"
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         remedies = {
-            sqlite3.SQLITE_CANTOPEN: "cannot be opened: choose another path or mend its permissions",
-            sqlite3.SQLITE_READONLY: "cannot be written: mend its permissions",
-            sqlite3.SQLITE_PERM: "cannot be opened: mend its permissions",
-            sqlite3.SQLITE_NOTADB: "is not a Penstock log: name another file, or move this one away",
+            sqlite3.SQLITE_CANTOPEN: "cannot be opened: choose another path or correct its permissions",
+            sqlite3.SQLITE_READONLY: "cannot be written: correct its permissions",
+            sqlite3.SQLITE_PERM: "cannot be opened: correct its permissions",
+            sqlite3.SQLITE_NOTADB: "is not a Penstock log: use another file, or move this one away",
             sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup, or move it away",
-            sqlite3.SQLITE_FULL: "cannot grow, the disk is full: free some space",
+            sqlite3.SQLITE_FULL: "cannot grow because the disk is full: free some space",
         }
         return f"the log {self._path} {remedies.get(code, f'cannot be used: {error}')}"
-
-
-class Changes:
-    """Rings when something was committed: at once within this process, within 1 to 20 ms from other processes.
-
-    A waiter notes `count` before it looks at the log and waits for another count, so no change slips between."""
-
-    def __init__(self, watcher: sqlite3.Connection | None) -> None:
-        self.count = 0
-        self._watcher = watcher
-        self._version = -1
-        self._changed_s = time.monotonic()
-        self._condition = threading.Condition()
-
-    def announce(self) -> None:
-        """This process committed something."""
-        with self._condition:
-            self._look()  # takes note of our own commit, so that it is not mistaken for another process's later
-            self._ring()
-
-    def wait(self, seen: int, timeout_s: float) -> None:
-        """Return when `count` is no longer `seen`, or after the timeout."""
-        deadline = time.monotonic() + timeout_s
-        with self._condition:
-            while self.count == seen:
-                now = time.monotonic()
-                if now >= deadline:
-                    return
-                self._condition.wait(min(deadline - now, self._pause_s(now)))
-                if self.count == seen and self._look():
-                    self._ring()
-
-    def close(self) -> None:
-        """Wake everybody and look no more."""
-        with self._condition:
-            if self._watcher is not None:
-                self._watcher.close()
-                self._watcher = None
-            self._ring()
-
-    def _pause_s(self, now: float) -> float:
-        # Looks often while other processes are busy, and ever more rarely as the log falls silent.
-        if self._watcher is None:
-            return 3600.0
-        return min(max((now - self._changed_s) * IDLE_SHARE, LOOK_S_MIN), LOOK_S_MAX)
-
-    def _look(self) -> bool:
-        if self._watcher is None:
-            return False
-        version = int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
-        changed, self._version = version != self._version, version
-        return changed
-
-    def _ring(self) -> None:
-        self.count += 1
-        self._changed_s = time.monotonic()
-        self._condition.notify_all()
 
 
 def _make_folder(folder: Path) -> None:
@@ -297,7 +235,8 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LogUnavailable(
-            f"the log's folder {folder} cannot be made ({error.strerror}): choose another path or mend its permissions"
+            f"the log's folder {folder} cannot be created ({error.strerror}): "
+            "choose another path or correct its permissions"
         ) from error
 
 

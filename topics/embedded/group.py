@@ -1,9 +1,9 @@
-"""Which member of a group has which partitions? Rows in the file: members with leases, grants with generations.
+"""Consumer groups of the embedded log: rows of members with leases, and of grants with generations.
 
-Each member works out the same shares from the same rows, gives up what is no longer its own, and takes what is its own
-and free. A partition is free when its elder holder gave it up, or was evicted: at once when its process is known to be
-dead (presence.py), else when its lease ran out, as that of a frozen process does. Whoever was evicted finds its grants
-gone, in the same transaction that would have used them.
+Each member computes the same shares from the same rows, releases partitions that are no longer in its share, and takes
+those of its share that are free. A partition is free when its previous holder released it or was evicted: at once if
+its process is known to be dead (presence.py), otherwise when its lease expires, as for a stopped process. An evicted
+member is fenced, because each transaction checks the member's grants.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEASE_MS = 3_000
 
 
 class EmbeddedMember:
-    """A member of a group; `Member` of the log's contract."""
+    """Member of a consumer group; `Member` of the log's contract."""
 
     def __init__(
         self, database: Database, presence: Presence, group: str, topics: Sequence[str], listener: Listener
@@ -53,7 +53,7 @@ class EmbeddedMember:
                 before = set(self._generations)
                 self._rebalance(version)
                 if set(self._generations) - before:
-                    return []  # what was granted has to be started before waiting for it makes sense
+                    return []  # granted partitions must be started before there can be records to wait for
                 continue
             remaining_s = deadline - time.monotonic()
             if records or remaining_s <= 0:
@@ -62,7 +62,7 @@ class EmbeddedMember:
 
     @property
     def name(self) -> str:
-        """Its number."""
+        """The member's id as text."""
         return str(self.id)
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -71,19 +71,19 @@ class EmbeddedMember:
         self._positions.start(positions)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Deliver nothing from these for now."""
+        """Deliver nothing from these partitions until `resume`."""
         self._positions.pause(partitions)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """Go on where `pause` stopped."""
+        """Continue delivery where `pause` stopped it."""
         self._positions.resume(partitions)
 
     def committed(
         self,
         partitions: Sequence[TopicPartition],
-        timeout_s: float,  # noqa: ARG002 - nothing is ever pending here
+        timeout_s: float,  # noqa: ARG002 - offsets are never pending here
     ) -> Mapping[TopicPartition, CommittedOffset]:
-        """The group's committed offsets; a partition without one is absent."""
+        """The group's committed offsets, without partitions that have none."""
         found: dict[TopicPartition, CommittedOffset] = {}
         query = "SELECT next, metadata FROM offsets WHERE consumer_group = ? AND topic = ? AND number = ?"
         with self._database.read() as connection:
@@ -94,14 +94,14 @@ class EmbeddedMember:
         return found
 
     def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        """Commit outside of any transaction. Raises Fenced, LogUnavailable."""
+        """Commit outside of transactions. Raises Fenced, LogUnavailable."""
         claim = self.claim(offsets)
         with self._database.write() as connection:
             claim.verify(connection)
             claim.store(connection, offsets)
 
     def close(self) -> None:
-        """Leave the group at once, calling `released` first."""
+        """Call `released`, then leave the group at once."""
         if self.closed:
             return
         with self._database.read() as connection:
@@ -112,7 +112,7 @@ class EmbeddedMember:
             self.leave()
 
     def leave(self) -> None:
-        """Leave without telling the listener: the log is being closed under the member."""
+        """Leave without calling the listener, because the log is being closed."""
         if self.closed:
             return
         self.closed = True
@@ -124,7 +124,7 @@ class EmbeddedMember:
             self._presence.release(self.id)
 
     def claim(self, partitions: Iterable[TopicPartition]) -> Claim:
-        """What a transaction needs in order to be fenced by this member's present grants. Raises Fenced."""
+        """A claim to these partitions, by which a transaction is fenced. Raises Fenced."""
         self._require_held(partitions)
         return Claim(self.group, self.id, {where: self._generations[where] for where in partitions})
 
@@ -134,7 +134,7 @@ class EmbeddedMember:
                 raise Fenced(f"{topic}[{number}] is not granted to this member of group {self.group}")
 
     def _enrol(self) -> int:
-        """Become a member, under an id that nobody had before, and strike off those of the group that are dead."""
+        """Add a member with a new id, and evict dead members of the group."""
         with self._database.write() as connection:
             for topic in self._topics:
                 ends(connection, (topic, 0))
@@ -146,12 +146,12 @@ class EmbeddedMember:
             )
             _bump(connection, self.group)
             assert cursor.lastrowid is not None
-            self._presence.announce(cursor.lastrowid)  # before anybody can see the row
+            self._presence.announce(cursor.lastrowid)  # before the row becomes visible
             self._presence.sweep({member for (member,) in connection.execute("SELECT id FROM members")})
             return cursor.lastrowid
 
     def _rebalance(self, version: int) -> None:
-        """Give up what is no longer this member's, take what now is; look again when the group changes next."""
+        """Release partitions outside of this member's share and take free ones inside; repeated for each version."""
         with self._database.read() as connection:
             evicted = self.id not in _members(connection, self.group)
             share = set() if evicted else _share(connection, self.group, self.id)
@@ -160,18 +160,18 @@ class EmbeddedMember:
             self._presence.release(self.id)
             self.id = self._enrol()
             return
-        self._give_up(sorted(set(self._generations) - share))
+        self._return_grants(sorted(set(self._generations) - share))
         if share - set(self._generations):
             self._take_free()
         self._version_seen = version
 
-    def _give_up(self, partitions: Sequence[TopicPartition]) -> None:
+    def _return_grants(self, partitions: Sequence[TopicPartition]) -> None:
         if not partitions:
             return
         try:
             self._release(partitions, lost=False)
         finally:
-            # Also when the listener failed: what nobody tends must not stay granted.
+            # Also if the listener raised: a partition must not stay granted to a member that does not process it.
             with self._database.write() as connection:
                 connection.executemany(
                     "DELETE FROM grants WHERE consumer_group = ? AND topic = ? AND number = ? AND member = ?",
@@ -206,7 +206,7 @@ class EmbeddedMember:
 
 
 class Claim:
-    """A member's word that it has these partitions, to be checked inside the transaction that relies on it."""
+    """A member's grants of some partitions, verified inside the transaction that depends on them."""
 
     def __init__(self, group: str, member: int, generations: Mapping[TopicPartition, int]) -> None:
         self._group = group
@@ -214,7 +214,7 @@ class Claim:
         self._generations = generations
 
     def verify(self, connection: sqlite3.Connection) -> None:
-        """Raises Fenced unless every partition is still granted as it was."""
+        """Raise Fenced unless all grants are unchanged."""
         query = "SELECT member, generation FROM grants WHERE consumer_group = ? AND topic = ? AND number = ?"
         for (topic, number), generation in self._generations.items():
             if connection.execute(query, (self._group, topic, number)).fetchone() != (self._member, generation):
@@ -231,10 +231,10 @@ class Claim:
 def range_share(
     members: Mapping[int, Sequence[str]], partitions: Mapping[str, int], member: int
 ) -> set[TopicPartition]:
-    """A member's share, as Kafka's range assignor deals it: for each topic, runs of partitions in order of member.
+    """A member's share by Kafka's range assignment: for each topic, ranges of partitions in the order of members.
 
-    Topics with equally many partitions and the same members are dealt alike, so their partitions stay together.
-    `members`: topics by member; `partitions`: how many by topic."""
+    Topics with equal numbers of partitions and the same members are assigned alike, so their partitions stay together.
+    `members`: topics by member; `partitions`: number of partitions by topic."""
     share: set[TopicPartition] = set()
     for topic in members[member]:
         interested = sorted(other for other, topics in members.items() if topic in topics)
@@ -246,22 +246,24 @@ def range_share(
 
 
 def beat(connection: sqlite3.Connection, members: Mapping[int, str], is_gone: Callable[[int], bool]) -> None:
-    """Renew the leases of this process's members (groups by member) and evict those of their groups whose process is
-    gone or who let their lease run out."""
+    """Renew the leases of this process's members, and evict members of their groups that are dead or expired.
+
+    `members`: groups by member; `is_gone`: whether a member's process is known to be dead."""
     now_ms = monotonic_ms()
     for member, group in members.items():
         leases = dict(
             connection.execute("SELECT id, lease_until_ms FROM members WHERE consumer_group = ?", (group,)).fetchall()
         )
         connection.execute("UPDATE members SET lease_until_ms = ? WHERE id = ?", (now_ms + LEASE_MS, member))
-        # Who overslept (a busy machine, a stalled disk) judges no lease before the others had time to wake up too.
-        awake = member in leases and not _lapsed(leases.pop(member), now_ms)
-        dead = [other for other, lease in leases.items() if is_gone(other) or (awake and _lapsed(lease, now_ms))]
+        # A member whose own lease expired (busy machine, stalled disk) evicts no others for an expired lease: they may
+        # have been stalled as well and get time to renew.
+        was_on_time = member in leases and not _expired(leases.pop(member), now_ms)
+        dead = [other for other, lease in leases.items() if is_gone(other) or (was_on_time and _expired(lease, now_ms))]
         evict(connection, group, dead)
 
 
 def evict(connection: sqlite3.Connection, group: str, members: Sequence[int]) -> None:
-    """Strike members off, with all they have."""
+    """Remove members and their grants."""
     for member in members:
         connection.execute("DELETE FROM grants WHERE consumer_group = ? AND member = ?", (group, member))
         connection.execute("DELETE FROM members WHERE id = ?", (member,))
@@ -270,12 +272,12 @@ def evict(connection: sqlite3.Connection, group: str, members: Sequence[int]) ->
 
 
 def monotonic_ms() -> int:
-    """The machine's time since start, the same in all its processes and untouched by changes of the wall clock."""
+    """Time since the machine's start, equal in all its processes and independent of the wall clock."""
     return time.monotonic_ns() // 1_000_000
 
 
-def _lapsed(lease_until_ms: int, now_ms: int) -> bool:
-    # A lease further ahead than leases are long was written before the machine was last started.
+def _expired(lease_until_ms: int, now_ms: int) -> bool:
+    # A lease that ends later than now + LEASE_MS was written before the machine's last start.
     return not now_ms <= lease_until_ms <= now_ms + LEASE_MS
 
 
@@ -286,7 +288,7 @@ def _share(connection: sqlite3.Connection, group: str, member: int) -> set[Topic
 
 
 def member_names(database: Database, group: str) -> frozenset[str]:
-    """The names of the group's present members."""
+    """Names of the group's current members."""
     with database.read() as connection:
         return frozenset(map(str, _members(connection, group)))
 

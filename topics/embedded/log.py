@@ -1,4 +1,4 @@
-"""How is the log's contract kept on one SQLite file? By short SQL transactions, several processes, no broker."""
+"""The log's contract on one SQLite file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, UnknownTopic
+from penstock.topics.catalogue import creation_advice
 from penstock.topics.embedded.database import MEMORY, Database
 from penstock.topics.embedded.group import EmbeddedMember, member_names
 from penstock.topics.embedded.presence import Presence
@@ -16,7 +17,7 @@ from penstock.topics.embedded.publisher import EmbeddedPublisher
 from penstock.topics.embedded.records import Catalogue, Positions, ends, fetch, require_in_range
 from penstock.topics.embedded.transactor import EmbeddedTransactor
 from penstock.topics.embedded.upkeep import Upkeep, trim
-from penstock.topics.log import Listener, Member, StoredRecord, TopicFacts, TopicPartition, TopicSpec
+from penstock.topics.log import Listener, Member, StoredRecord, TopicDescription, TopicPartition, TopicSpec
 
 __all__ = ["MEMORY", "EmbeddedLog"]
 
@@ -24,14 +25,14 @@ READ_RECORDS_MAX = 2_000
 
 
 class EmbeddedLog:
-    """`Log` on SQLite. `path` is a file, shared by any number of processes of one machine, or `":memory:"`: then the
-    log lives in this object alone, for any number of threads. Raises LogUnavailable when it cannot be opened.
+    """`Log` on SQLite. Raises LogUnavailable if it cannot be opened.
 
-    A committed record is on disk (WAL, `synchronous=FULL`). Nothing uncommitted is ever in the file. Beside it lies a
-    folder `…-members` while groups have members.
+    `path` is a file, shared by any number of processes of one machine, or `":memory:"` for a log that exists in this
+    object only, for any number of threads. A committed record is on disk (WAL, `synchronous=FULL`), and uncommitted
+    records are never in the file. A folder `…-members` exists beside it while groups have members.
 
-    Limits: the file must lie on a local disk (WAL shares memory between processes), and a process frozen by SIGSTOP
-    in the middle of one of its milliseconds of writing stops all other writers, who say so after 10 s."""
+    Limits: the file must be on a local disk (WAL shares memory between processes). A process that is stopped by SIGSTOP
+    during a write blocks all other writers, which raise LogUnavailable after 10 s."""
 
     def __init__(self, path: str = MEMORY) -> None:
         self._database = Database(path)
@@ -42,13 +43,14 @@ class EmbeddedLog:
         self._upkeep = Upkeep(self._database, self._catalogue, self._leases, self._presence.is_gone)
         self._closed = False
 
-    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
-        """The topics that exist (all, or of those named), with the settings they were given."""
-        return {name: facts for name, facts in self._catalogue.facts().items() if topics is None or name in topics}
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
+        """The existing topics by name, all or those of `topics`."""
+        existing = self._catalogue.read()
+        return existing if topics is None else {name: found for name, found in existing.items() if name in topics}
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
-        """Make these topics; one that exists already is left as it is."""
-        existing = self._catalogue.facts()
+        """Create these topics; existing ones are left unchanged."""
+        existing = self._catalogue.read()
         if all(spec.name in existing for spec in specs):
             return
         with self._database.write() as connection:
@@ -65,11 +67,11 @@ class EmbeddedLog:
         self._catalogue.reload()
 
     def configure(self, topic: str, config: Mapping[str, str]) -> None:
-        """Change these of a topic's settings, leaving the others. Raises UnknownTopic."""
+        """Change these settings of a topic; others keep their values. Raises UnknownTopic."""
         with self._database.write() as connection:
             row = connection.execute("SELECT config FROM topics WHERE name = ?", (topic,)).fetchone()
             if row is None:
-                raise UnknownTopic(f"topic {topic} does not exist: create it first (penstock topics apply)")
+                raise UnknownTopic(f"topic {topic} does not exist: {creation_advice(topic)}")
             changed = json.dumps({**json.loads(row[0]), **config})
             connection.execute("UPDATE topics SET config = ? WHERE name = ?", (changed, topic))
         self._catalogue.reload()
@@ -92,9 +94,9 @@ class EmbeddedLog:
         topic: str,
         partition: int,
         start: int,
-        timeout_s: float,  # noqa: ARG002 - nothing is ever open here
+        timeout_s: float,  # noqa: ARG002 - no transaction is ever open here
     ) -> Iterator[list[StoredRecord]]:
-        """Every committed record from `start` to the end as it is now, in batches.
+        """Every committed record from `start` to the end at the time of the call, in batches.
 
         Raises OffsetOutOfRange, UnknownTopic, LogUnavailable."""
         where = (topic, partition)
@@ -104,36 +106,36 @@ class EmbeddedLog:
         return self._batches(where, known, start, end)
 
     def reader(self, positions: Mapping[TopicPartition, int]) -> EmbeddedReader:
-        """Read from these offsets on; -1 means from the end as it is now. Raises UnknownTopic."""
+        """A reader from these offsets on; -1 means the end at the time of the call. Raises UnknownTopic."""
         known = self.ends(list(positions))
         starts = {where: known[where][1] if offset == -1 else offset for where, offset in positions.items()}
         return EmbeddedReader(self._database, starts)
 
     def publisher(self) -> EmbeddedPublisher:
-        """Appends outside of transactions."""
+        """A publisher of records outside of transactions."""
         publisher = EmbeddedPublisher(self._database, self._catalogue)
         self._publishers.add(publisher)
         self._upkeep.begin()
         return publisher
 
     def join(self, group: str, topics: Sequence[str], listener: Listener) -> Member:
-        """Become a member of a group over these topics. Raises UnknownTopic."""
+        """Join a consumer group over these topics. Raises UnknownTopic."""
         member = EmbeddedMember(self._database, self._presence, group, topics, listener)
         self._members.add(member)
         self._upkeep.begin()
         return member
 
     def members(self, group: str) -> frozenset[str]:
-        """The names of the group's present members."""
+        """Names of the group's current members."""
         return member_names(self._database, group)
 
     def transactor(self, transactional_id: str) -> EmbeddedTransactor:
-        """Appends in transactions, fenced by that id."""
+        """A transactor with this transactional id."""
         self._upkeep.begin()
         return EmbeddedTransactor(self._database, self._catalogue, transactional_id)
 
     def close(self) -> None:
-        """Write what publishers still hold, leave all groups, let go of the file."""
+        """Flush all publishers, leave all groups, close the file."""
         if self._closed:
             return
         self._closed = True
@@ -167,9 +169,9 @@ class EmbeddedReader:
         self._closed = False
 
     def read(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
-        """Records as they come, waiting at most `timeout_s` for the first. Raises OffsetOutOfRange."""
+        """Up to `records_max` records, waiting at most `timeout_s` for the first. Raises OffsetOutOfRange."""
         if self._closed:
-            raise LogUnavailable("this reader was closed: make another")
+            raise LogUnavailable("this reader was closed: create another")
         deadline = time.monotonic() + timeout_s
         changes = self._database.changes
         while True:
@@ -182,5 +184,5 @@ class EmbeddedReader:
             changes.wait(seen, remaining_s)
 
     def close(self) -> None:
-        """Read no more."""
+        """Refuse further reads."""
         self._closed = True

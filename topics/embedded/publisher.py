@@ -1,4 +1,4 @@
-"""How are many small sends made fast? A thread writes all that queued up in the meantime as one SQL transaction."""
+"""Publisher of the embedded log: a thread writes all queued records as one SQL transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock.topics.embedded.database import WAIT_S_MAX, Database
 from penstock.topics.embedded.records import Catalogue, append
 from penstock.topics.log import Record
 
-# Bytes as counted here include what a record itself costs, so that they bound the number of records too.
+# Counted bytes include RECORD_BYTES for each record, so that they bound the number of records too.
 QUEUED_BYTES_MAX = 64 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 RECORD_BYTES = 200
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 class EmbeddedPublisher:
-    """`Publisher` of the log's contract. A refused record that nobody asked about makes the next `flush` raise."""
+    """`Publisher` of the log's contract. `flush` raises the error of a record that was sent without `on_done`."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
@@ -41,7 +41,7 @@ class EmbeddedPublisher:
     def send(self, record: Record, on_done: OnDone | None = None) -> None:
         """Queue the record; `on_done(None | error)` is called once, from the publisher's thread.
 
-        Waits while the queue is full; raises LogUnavailable when that lasts, or after `close`."""
+        Waits while the queue is full; raises LogUnavailable if that takes longer than 10 s, or after `close`."""
         refusal: LogError | None = None
         try:
             self._catalogue.require_accepted((record,))
@@ -57,7 +57,7 @@ class EmbeddedPublisher:
                 self._condition.notify_all()
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all that was sent is acknowledged. Raises LogUnavailable when that takes longer."""
+        """Wait until all sent records are acknowledged. Raises LogUnavailable after `timeout_s`."""
         with self._condition:
             if not self._condition.wait_for(lambda: self._unsettled == 0, timeout_s):
                 raise LogUnavailable(f"{self._unsettled} records were not written within {timeout_s:g} s: try again")
@@ -66,7 +66,7 @@ class EmbeddedPublisher:
             raise refusal
 
     def close(self) -> None:
-        """Write what is queued, within 10 s, and end the thread."""
+        """Write the queued records, within 10 s, and end the thread."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
@@ -79,9 +79,9 @@ class EmbeddedPublisher:
             return self._queued_bytes < QUEUED_BYTES_MAX or self._closed
 
         if not room() and not self._condition.wait_for(room, WAIT_S_MAX):
-            raise LogUnavailable(f"the records sent before were not written within {WAIT_S_MAX:g} s: try again")
+            raise LogUnavailable(f"records sent earlier were not written within {WAIT_S_MAX:g} s: try again")
         if self._closed:
-            raise LogUnavailable("this publisher was closed: make another")
+            raise LogUnavailable("this publisher was closed: create another")
 
     def _start_thread(self) -> None:
         if self._thread is None:
@@ -92,7 +92,7 @@ class EmbeddedPublisher:
         while batch := self._next_batch():
             error = self._write([record for record, _, refusal in batch if refusal is None])
             for _, on_done, refusal in batch:
-                self._tell(on_done, refusal or error)
+                self._report(on_done, refusal or error)
             with self._condition:
                 self._unsettled -= len(batch)
                 self._condition.notify_all()
@@ -119,15 +119,15 @@ class EmbeddedPublisher:
             return error
         return None
 
-    def _tell(self, on_done: OnDone | None, error: Exception | None) -> None:
+    def _report(self, on_done: OnDone | None, error: Exception | None) -> None:
         if on_done is None:
             self._refusal = self._refusal or error
             return
         try:
             on_done(error)
         except Exception:
-            # One caller's mistake must not silence the others' answers.
-            _logger.exception("a publisher's on_done raised")
+            # An error in one callback must not prevent the others.
+            _logger.exception("on_done callback failed")
 
 
 def _size(record: Record) -> int:

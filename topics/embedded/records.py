@@ -1,4 +1,4 @@
-"""How do records lie in the file? Appending to partitions, reading from them, deleting below an offset."""
+"""Records in the file: appending to partitions, and reading from them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from penstock.schemas.errors import OffsetOutOfRange, RecordTooLarge, UnknownTopic
+from penstock.topics.catalogue import creation_advice
 from penstock.topics.embedded.database import OFFSET_BITS, Database
-from penstock.topics.log import Record, StoredRecord, TopicFacts, TopicPartition
+from penstock.topics.log import Record, StoredRecord, TopicDescription, TopicPartition
 
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 ROWS_AT_ONCE = 128
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 MESSAGE_BYTES_DEFAULT = 1_048_588
-# What Kafka adds to a lone record: a batch header of 61 bytes and some lengths. Counted here too, so that a record
-# accepted by one log is accepted by the other.
+# What Kafka adds to a single record: a batch header of 61 bytes and some lengths. Counted here too, so that both logs
+# accept the same records.
 OVERHEAD_BYTES = 90
-FACTS_S_MAX = 1.0
+CATALOGUE_AGE_S_MAX = 1.0
 
 
 def append(connection: sqlite3.Connection, records: Sequence[Record]) -> dict[TopicPartition, int]:
-    """Append in the order given; tells the next offset of each partition touched. Raises UnknownTopic."""
+    """Append the records; returns the next offset of each partition appended to. Raises UnknownTopic."""
     now_ms = time.time_ns() // 1_000_000
     places: dict[TopicPartition, int] = {}
     rows = []
@@ -43,7 +44,7 @@ def append(connection: sqlite3.Connection, records: Sequence[Record]) -> dict[To
 def fetch(
     connection: sqlite3.Connection, where: TopicPartition, offsets: range, *, partition: int, records_max: int
 ) -> list[StoredRecord]:
-    """Up to `records_max` records (and not much more than 16 MiB) at these offsets of the partition with that id."""
+    """Up to `records_max` records (and about 16 MiB at most) at these offsets; `partition` is the partition's id."""
     base = partition << OFFSET_BITS
     topic, number = where
     found: list[StoredRecord] = []
@@ -63,12 +64,12 @@ def ends(connection: sqlite3.Connection, where: TopicPartition) -> tuple[int, in
     """The partition's id, first offset kept and next offset. Raises UnknownTopic."""
     row = connection.execute("SELECT id, first, next FROM partitions WHERE topic = ? AND number = ?", where).fetchone()
     if row is None:
-        raise UnknownTopic(f"topic {where[0]} has no partition {where[1]}: create the topic first")
+        raise UnknownTopic(f"topic {where[0]} has no partition {where[1]}: {creation_advice(where[0])}")
     return int(row[0]), int(row[1]), int(row[2])
 
 
 def require_in_range(where: TopicPartition, offset: int, first: int, following: int) -> None:
-    """Raises OffsetOutOfRange unless something can be read, now or later, from that offset on."""
+    """Raise OffsetOutOfRange unless reading can start at the offset."""
     if not first <= offset <= following:
         raise OffsetOutOfRange(
             f"{where[0]}[{where[1]}] has offsets {first} to {following}, so it cannot be read from {offset} on"
@@ -81,7 +82,7 @@ def _next_place(connection: sqlite3.Connection, where: TopicPartition) -> int:
 
 
 class Positions:
-    """Where somebody reads: offsets by partition, taken from in turn so that no partition starves another."""
+    """Next offsets of a reader by partition. Partitions take turns, so that none blocks the others."""
 
     def __init__(self) -> None:
         self._offsets: dict[TopicPartition, int] = {}
@@ -90,25 +91,25 @@ class Positions:
         self._turn = 0
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read these from there on."""
+        """Read these partitions from these offsets on."""
         self._offsets.update(positions)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Skip these for now."""
+        """Skip these partitions until `resume`."""
         self._paused.update(partitions)
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Skip these no longer."""
+        """Read these partitions again."""
         self._paused.difference_update(partitions)
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        """Read these no more."""
+        """Stop reading these partitions."""
         for where in partitions:
             self._offsets.pop(where, None)
             self._paused.discard(where)
 
     def take(self, connection: sqlite3.Connection, records_max: int) -> list[StoredRecord]:
-        """What lies ahead, and move past it. Raises OffsetOutOfRange, UnknownTopic."""
+        """Up to `records_max` next records; advances the offsets. Raises OffsetOutOfRange, UnknownTopic."""
         taken: list[StoredRecord] = []
         for where in self._in_turn():
             offset = self._offsets[where]
@@ -143,7 +144,7 @@ class Positions:
 
 
 class Catalogue:
-    """The topics that exist, remembered for up to a second: partitions never change, settings rarely."""
+    """Existing topics, with limits cached for up to a second: partitions never change, settings rarely."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -151,15 +152,15 @@ class Catalogue:
         self._read_s = 0.0
         self._lock = threading.Lock()
 
-    def facts(self) -> dict[str, TopicFacts]:
-        """All topics, read now."""
+    def read(self) -> dict[str, TopicDescription]:
+        """All topics by name, uncached."""
         with self._database.read() as connection:
             rows = connection.execute("SELECT name, partitions, config FROM topics").fetchall()
-        return {name: TopicFacts(name, partitions, json.loads(config)) for name, partitions, config in rows}
+        return {name: TopicDescription(name, partitions, json.loads(config)) for name, partitions, config in rows}
 
     def require_accepted(self, records: Iterable[Record]) -> None:
-        """Raises UnknownTopic or RecordTooLarge for the first record that no topic takes."""
-        if time.monotonic() - self._read_s > FACTS_S_MAX:
+        """Raise UnknownTopic or RecordTooLarge for the first record that its topic does not accept."""
+        if time.monotonic() - self._read_s > CATALOGUE_AGE_S_MAX:
             self.reload()
         limits = self._limits
         for record in records:
@@ -167,25 +168,25 @@ class Catalogue:
             partitions, bytes_max = limits.get(record.topic) or self._limits_of(record.topic)
             if not 0 <= record.partition < partitions:
                 raise UnknownTopic(
-                    f"topic {record.topic} has partitions 0 to {partitions - 1}, so no partition {record.partition}"
+                    f"topic {record.topic} has partitions 0 to {partitions - 1}, but no partition {record.partition}"
                 )
             if size > bytes_max:
                 raise RecordTooLarge(
-                    f"a record of {size} bytes exceeds the {bytes_max} bytes that topic {record.topic} takes "
-                    "(max.message.bytes): make it smaller"
+                    f"a record of {size:,} bytes exceeds the limit of topic {record.topic}, {bytes_max:,}: "
+                    "make it smaller or raise the topic's max.message.bytes"
                 )
 
     def reload(self) -> None:
         """Read all topics again."""
         with self._lock:
             self._limits = {
-                facts.name: (facts.partitions, int(facts.config.get("max.message.bytes", MESSAGE_BYTES_DEFAULT)))
-                for facts in self.facts().values()
+                name: (topic.partitions, int(topic.config.get("max.message.bytes", MESSAGE_BYTES_DEFAULT)))
+                for name, topic in self.read().items()
             }
             self._read_s = time.monotonic()
 
     def _limits_of(self, topic: str) -> tuple[int, int]:
         self.reload()
         if topic not in self._limits:
-            raise UnknownTopic(f"topic {topic} does not exist: create it first (penstock topics apply)")
+            raise UnknownTopic(f"topic {topic} does not exist: {creation_advice(topic)}")
         return self._limits[topic]

@@ -1,4 +1,4 @@
-"""How is a batch of records and offsets appended at once? Kept in memory until commit, then one SQL transaction."""
+"""Transactions of the embedded log: kept in memory until commit, then written as one SQL transaction."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from penstock.topics.log import CommittedOffset, Member, Record, TopicPartition
 
 
 class EmbeddedTransactor:
-    """`Transactor` of the log's contract. An elder holder of the id left nothing open that anybody could see: what it
-    kept in memory is forgotten with it, and a higher epoch fences it."""
+    """`Transactor` of the log's contract.
+
+    An open transaction exists in memory only, so an earlier holder of the id leaves nothing behind; a higher epoch
+    fences it."""
 
     def __init__(self, database: Database, catalogue: Catalogue, transactional_id: str) -> None:
         self._database = database
@@ -22,10 +24,10 @@ class EmbeddedTransactor:
         self._id = transactional_id
         self._epoch = 0
         self._open = False
-        self._forget()
+        self._clear()
 
-    def recover(self, timeout_s: float) -> None:  # noqa: ARG002 - nothing is ever open here
-        """Fence elder holders of this transactional id. Raises LogUnavailable."""
+    def recover(self, timeout_s: float) -> None:  # noqa: ARG002 - there is no open transaction to wait for
+        """Fence earlier holders of this transactional id. Raises LogUnavailable."""
         with self._database.write() as connection:
             row = connection.execute(
                 "INSERT INTO transactors VALUES (?, 1) ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
@@ -33,38 +35,38 @@ class EmbeddedTransactor:
             ).fetchone()
             epoch = int(row[0])
         self._epoch = epoch
-        self._forget()
+        self._clear()
 
     def begin(self) -> None:
-        """Open a transaction, in memory."""
-        assert self._epoch, "recover comes before begin"
-        assert not self._open, "the transaction before was neither committed nor aborted"
+        """Begin a transaction, in memory."""
+        assert self._epoch, "recover must be called before begin"
+        assert not self._open, "the previous transaction was neither committed nor aborted"
         self._open = True
 
     def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
-        """Keep for the commit, which tells where the last record of the partitions in `track` landed.
+        """Add records. `commit` returns the end offsets of the partitions in `track`.
 
         Raises RecordTooLarge, UnknownTopic, LogUnavailable."""
-        assert self._open, "begin comes before produce"
+        assert self._open, "begin must be called before produce"
         self._catalogue.require_accepted(records)
         self._records += records
         self._tracked |= track
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
-        """Keep these next offsets for the commit, fenced by what the member holds now. Raises Fenced."""
-        assert self._open, "begin comes before offsets"
-        assert offsets, "a transaction without offsets is fenced by nobody"
-        assert isinstance(member, EmbeddedMember), "the member is of another log"
+        """Add next offsets, fenced by the member's current grants. Raises Fenced."""
+        assert self._open, "begin must be called before offsets"
+        assert offsets, "a transaction without offsets is not fenced"
+        assert isinstance(member, EmbeddedMember), "the member belongs to another log"
         claim = member.claim(offsets)
         with self._database.read() as connection:
             claim.verify(connection)
         self._claims.append((claim, {where: CommittedOffset(offset) for where, offset in offsets.items()}))
 
     def commit(self) -> Mapping[TopicPartition, int]:
-        """Write all of it; returns offset + 1 of the last record for each tracked partition that got one.
+        """Write the transaction; returns offset + 1 of the last record for each tracked partition that got one.
 
-        Raises Fenced, TransactionAborted (the file stayed busy), OutcomeUnknown (the disk failed in the commit)."""
-        assert self._open, "begin comes before commit"
+        Raises Fenced, TransactionAborted (the file stayed busy), OutcomeUnknown (the disk failed during the commit)."""
+        assert self._open, "begin must be called before commit"
         try:
             with self._database.write() as connection:
                 self._require_epoch(connection)
@@ -75,23 +77,23 @@ class EmbeddedTransactor:
         except LogUnavailable as error:
             raise TransactionAborted(f"nothing was written: {error}") from error
         landed = {where: end for where, end in ends.items() if where in self._tracked}
-        self._forget()
+        self._clear()
         return landed
 
     def abort(self) -> None:
-        """Forget it."""
-        self._forget()
+        """Discard the transaction."""
+        self._clear()
 
     def close(self) -> None:
-        """Forget what is open."""
-        self._forget()
+        """Discard the open transaction, if any."""
+        self._clear()
 
     def _require_epoch(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT epoch FROM transactors WHERE id = ?", (self._id,)).fetchone()
         if row is None or row[0] != self._epoch:
             raise Fenced(f"a newer holder of the transactional id {self._id} has taken over")
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._open = False
         self._records: list[Record] = []
         self._tracked: frozenset[TopicPartition] = frozenset()

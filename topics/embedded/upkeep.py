@@ -1,4 +1,4 @@
-"""What must be done now and then? Leases renewed each second; each minute old records expired and topics compacted."""
+"""Periodic work on the embedded log: renewal of leases, expiry of old records, compaction of topics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock.schemas.errors import LogError
 from penstock.topics.embedded.database import OFFSET_BITS, Database
 from penstock.topics.embedded.group import beat
 from penstock.topics.embedded.records import OFFSET_MASK, Catalogue
-from penstock.topics.log import TopicFacts
+from penstock.topics.log import TopicDescription
 
 BEAT_S = 0.75
 EXPIRE_S, EXPIRE_S_FIRST = 60.0, 10.0
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """A thread of the log that runs once there is something to keep up."""
+    """Thread that renews the leases of `members` every 0.75 s and expires records once a minute."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class Upkeep:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Run from now on; said again, it changes nothing."""
+        """Start the thread. Idempotent."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="penstock-upkeep", daemon=True)
                 self._thread.start()
 
     def end(self) -> None:
-        """Stop, waiting for what is under way."""
+        """Stop the thread and wait for it."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(10.0)
@@ -63,13 +63,13 @@ class Upkeep:
                         beat(connection, members, self._is_gone)
                 if time.monotonic() > expire_s:
                     expire_s = time.monotonic() + EXPIRE_S
-                    self._expire_in_turn()
+                    self._expire_if_due()
             except LogError:
-                # The next beat tries again; a lease that ran out meanwhile shows in `Member.poll`.
-                _logger.warning("upkeep of the embedded log was put off", exc_info=True)
+                # Tried again at the next beat; `Member.poll` detects a lease that expired in between.
+                _logger.warning("upkeep of the embedded log failed, trying again", exc_info=True)
 
-    def _expire_in_turn(self) -> None:
-        """Of all the processes on the file, one does it."""
+    def _expire_if_due(self) -> None:
+        """Expire records unless another process has done so recently."""
         now_ms = time.time_ns() // 1_000_000
         with self._database.write() as connection:
             row = connection.execute("SELECT at_ms FROM upkeep WHERE name = 'expire'").fetchone()
@@ -81,21 +81,22 @@ class Upkeep:
 
 
 def expire(database: Database, catalogue: Catalogue, now_ms: int) -> None:
-    """Delete records older than their topic's `retention.ms` and, where `cleanup.policy` is compact, those that a
-    later record of the same key superseded."""
-    for facts in catalogue.facts().values():
-        policies = facts.config.get("cleanup.policy", "delete").split(",")
-        retention_ms = int(facts.config.get("retention.ms", "604800000"))
-        for number in range(facts.partitions):
+    """Delete records by their topic's `cleanup.policy`.
+
+    `delete`: those older than `retention.ms`; `compact`: those superseded by a later record of the same key."""
+    for topic in catalogue.read().values():
+        policies = topic.config.get("cleanup.policy", "delete").split(",")
+        retention_ms = int(topic.config.get("retention.ms", "604800000"))
+        for number in range(topic.partitions):
             if "delete" in policies and retention_ms >= 0:
-                _expire_partition(database, facts.name, number, now_ms - retention_ms)
+                _expire_partition(database, topic.name, number, now_ms - retention_ms)
             if "compact" in policies:
-                _compact_partition(database, facts, number, now_ms)
+                _compact_partition(database, topic, number, now_ms)
     database.checkpoint()
 
 
 def trim(database: Database, topic: str, number: int, offset: int) -> None:
-    """Delete a partition's records below the offset, in bites that leave others room to write."""
+    """Delete a partition's records below the offset, in portions so that other writers are not blocked for long."""
     with database.write() as connection:
         connection.execute(
             "UPDATE partitions SET first = max(first, min(next, ?)) WHERE topic = ? AND number = ?",
@@ -103,14 +104,14 @@ def trim(database: Database, topic: str, number: int, offset: int) -> None:
         )
         base, _, _ = _bounds(connection, topic, number)
     below = base + offset
-    bite = (
+    portion = (
         "DELETE FROM records WHERE place IN "
         "(SELECT place FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT ?)"
     )
     deleted = DELETED_AT_ONCE
     while deleted == DELETED_AT_ONCE:
         with database.write() as connection:
-            deleted = connection.execute(bite, (base, below, DELETED_AT_ONCE)).rowcount
+            deleted = connection.execute(portion, (base, below, DELETED_AT_ONCE)).rowcount
 
 
 def _expire_partition(database: Database, topic: str, number: int, before_ms: int) -> None:
@@ -126,32 +127,37 @@ def _expire_partition(database: Database, topic: str, number: int, before_ms: in
         trim(database, topic, number, keep_from)
 
 
-def _compact_partition(database: Database, facts: TopicFacts, number: int, now_ms: int) -> None:
-    """Worth its while only when as much was written since the last time as was left then."""
-    tombstones_before_ms = now_ms - int(facts.config.get("delete.retention.ms", TOMBSTONE_MS))
+def _compact_partition(database: Database, topic: TopicDescription, number: int, now_ms: int) -> None:
+    """Delete superseded records, once as many were written as the last compaction kept."""
     with database.read() as connection:
-        base, first, following = _bounds(connection, facts.name, number)
+        base, first, following = _bounds(connection, topic.name, number)
         compacted, kept = connection.execute(
-            "SELECT compacted, kept FROM partitions WHERE topic = ? AND number = ?", (facts.name, number)
+            "SELECT compacted, kept FROM partitions WHERE topic = ? AND number = ?", (topic.name, number)
         ).fetchone()
         if following - compacted < max(COMPACT_RECORDS_MIN, kept):
             return
-        superseded = connection.execute(
-            "SELECT place FROM (SELECT place, value, at_ms, row_number() OVER (PARTITION BY key ORDER BY place DESC)"
-            " AS age FROM records WHERE place >= ? AND place < ? AND key IS NOT NULL)"
-            " WHERE age > 1 OR (value IS NULL AND at_ms < ?)",
-            (base + first, base + following, tombstones_before_ms),
-        ).fetchall()
+        tombstones_before_ms = now_ms - int(topic.config.get("delete.retention.ms", TOMBSTONE_MS))
+        superseded = _superseded(connection, base + first, base + following, tombstones_before_ms)
     for start in range(0, len(superseded), DELETED_AT_ONCE):
         with database.write() as connection:
-            bite = superseded[start : start + DELETED_AT_ONCE]
-            connection.executemany("DELETE FROM records WHERE place = ?", bite)
+            portion = superseded[start : start + DELETED_AT_ONCE]
+            connection.executemany("DELETE FROM records WHERE place = ?", portion)
     with database.write() as connection:
         connection.execute(
             "UPDATE partitions SET compacted = ?, kept = (SELECT count(*) FROM records WHERE place >= ? AND place < ?)"
             " WHERE topic = ? AND number = ?",
-            (following, base + first, base + following, facts.name, number),
+            (following, base + first, base + following, topic.name, number),
         )
+
+
+def _superseded(connection: sqlite3.Connection, start: int, stop: int, tombstones_before_ms: int) -> list[tuple[int]]:
+    """Places of records that have a later record of the same key, and of tombstones older than the given time."""
+    return connection.execute(
+        "SELECT place FROM (SELECT place, value, at_ms, row_number() OVER (PARTITION BY key ORDER BY place DESC)"
+        " AS age FROM records WHERE place >= ? AND place < ? AND key IS NOT NULL)"
+        " WHERE age > 1 OR (value IS NULL AND at_ms < ?)",
+        (start, stop, tombstones_before_ms),
+    ).fetchall()
 
 
 def _bounds(connection: sqlite3.Connection, topic: str, number: int) -> tuple[int, int, int]:

@@ -1,14 +1,14 @@
-"""How is the log kept in Kafka? Through confluent-kafka, behind the contract of `topics/log.py`.
+"""The log's contract on Kafka, by way of confluent-kafka.
 
-log.py         KafkaLog: opens everything below
-settings.py    every librdkafka setting that differs from its default, with the reason
-admin.py       topics: what exists, making, configuring, trimming, ends
-member.py      one member of a consumer group
-reading.py     partitions read by hand; messages into records
-transactor.py  transactions, and what may be believed after an error
+log.py         KafkaLog, which creates the clients below
+settings.py    settings of librdkafka clients
+admin.py       topics: description, creation, configuration, trimming, ends
+member.py      member of a consumer group
+reading.py     reading of assigned partitions; conversion of messages
+transactor.py  transactions, and their state after an error
 publisher.py   records outside of transactions
-faults.py      Kafka's errors into Penstock's
-bounded.py     a thread that waits where librdkafka would wait for ever
+faults.py      translation of Kafka's errors
+bounded.py     thread for calls of librdkafka that have no timeout
 """
 
 from penstock.topics.kafka.log import KafkaLog

@@ -1,7 +1,7 @@
-"""Which topics exist, how are they set, and where do their partitions begin and end?
+"""Administration of topics in Kafka: description, creation, configuration, trimming, ends of partitions.
 
-An answer of `check` comes from memory: producing to a topic that does not exist would otherwise fail only after
-seconds, and take its whole transaction along.
+`check` validates records against cached partitions and limits, because producing to a topic that does not exist fails
+only after seconds, and with it the whole transaction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from confluent_kafka import (
     KafkaException,
 )
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not say what it exports
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not declare its exports
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -28,67 +28,70 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not
 )
 
 from penstock.schemas.errors import LogUnavailable, RecordTooLarge, UnknownTopic
+from penstock.topics.catalogue import creation_advice
 from penstock.topics.kafka import faults, settings
-from penstock.topics.log import Record, TopicFacts, TopicPartition, TopicSpec
+from penstock.topics.log import Record, TopicDescription, TopicPartition, TopicSpec
 
 ANSWER_TIMEOUT_S = 5.0
 WORK_TIMEOUT_S = 30.0
 LEADER_PAUSE_S = 0.05
-# What Kafka adds to a record that lies alone in its batch: 61 bytes, and at most 30 of lengths.
+# What Kafka adds to a record that is alone in its batch: 61 bytes, and at most 30 of lengths.
 RECORD_OVERHEAD_BYTES = 100
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 
 
 class Admin:
-    """Asks and changes what the cluster knows of topics. May be used by several threads."""
+    """Client for the administration of topics. May be used by several threads."""
 
     def __init__(self, bootstrap: str, options: Mapping[str, str]) -> None:
         self._bootstrap = bootstrap
         self._client = AdminClient(settings.administering(bootstrap, options))
-        # topic -> (partitions, most bytes of key and value together)
-        self._known: dict[str, tuple[int, int]] = {}
+        # topic -> (partitions, limit in bytes for key and value together)
+        self._limits: dict[str, tuple[int, int]] = {}
 
     def check(self, records: Iterable[Record]) -> None:
-        """Raises UnknownTopic or RecordTooLarge if one of the records cannot be appended; LogUnavailable."""
-        known, nothing = self._known, (0, 0)
+        """Raise UnknownTopic or RecordTooLarge if one of the records cannot be appended. Raises LogUnavailable."""
+        limits, unknown = self._limits, (0, 0)
         for record in records:
-            partitions, size_max = known.get(record.topic, nothing)
+            partitions, bytes_max = limits.get(record.topic, unknown)
             size = len(record.key or b"") + len(record.value or b"")
-            if not 0 <= record.partition < partitions or size > size_max:
-                self._check_anew(record, size)
+            if not 0 <= record.partition < partitions or size > bytes_max:
+                self._check_uncached(record, size)
 
-    def _check_anew(self, record: Record, size: int) -> None:
-        # What is remembered may be outdated: a topic can be made, grow, and have its limit raised at any time.
-        partitions, size_max = self._learn(record.topic)
+    def _check_uncached(self, record: Record, size: int) -> None:
+        # The cache may be outdated: a topic can be created, grow, and have its limit raised at any time.
+        partitions, bytes_max = self._read_limits(record.topic)
         if not 0 <= record.partition < partitions:
-            raise UnknownTopic(f"topic {record.topic} has no partition {record.partition}, only {partitions}")
-        if size > size_max:
+            raise UnknownTopic(
+                f"topic {record.topic} has partitions 0 to {partitions - 1}, but no partition {record.partition}"
+            )
+        if size > bytes_max:
             raise RecordTooLarge(
-                f"a record of {size:,} bytes does not fit topic {record.topic}, which takes {size_max:,}: "
+                f"a record of {size:,} bytes exceeds the limit of topic {record.topic}, {bytes_max:,}: "
                 "make it smaller or raise the topic's max.message.bytes"
             )
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has, asked anew. Raises UnknownTopic, LogUnavailable."""
+        """The number of a topic's partitions, uncached. Raises UnknownTopic, LogUnavailable."""
         count = self._counts().get(topic)
         if count is None:
-            raise UnknownTopic(f"topic {topic} does not exist at {self._bootstrap}: create it first")
+            raise UnknownTopic(f"topic {topic} does not exist at {self._bootstrap}: {creation_advice(topic)}")
         return count
 
-    def _learn(self, topic: str) -> tuple[int, int]:
+    def _read_limits(self, topic: str) -> tuple[int, int]:
         partitions = self.partitions(topic)
         limit = self._configs([topic]).get(topic, {}).get("max.message.bytes", str(DEFAULT_MAX_MESSAGE_BYTES))
-        self._known[topic] = (partitions, int(limit) - RECORD_OVERHEAD_BYTES)
-        return self._known[topic]
+        self._limits[topic] = (partitions, int(limit) - RECORD_OVERHEAD_BYTES)
+        return self._limits[topic]
 
-    def describe(self, topics: Sequence[str] | None) -> Mapping[str, TopicFacts]:
-        """The topics that exist, all but Kafka's own, or of those named."""
+    def describe(self, topics: Sequence[str] | None) -> Mapping[str, TopicDescription]:
+        """The existing topics by name: all except Kafka's internal ones, or those of `topics`."""
         found = self._found()
         names = [name for name in found if not name.startswith("__")] if topics is None else topics
         present = [name for name in names if name in found]
         configs = self._configs(present)
         return {
-            name: TopicFacts(
+            name: TopicDescription(
                 name,
                 len(found[name]),
                 configs.get(name, {}),
@@ -98,9 +101,9 @@ class Admin:
         }
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
-        """Make these topics and wait until they can be seen; those that exist stay as they are."""
+        """Create these topics and wait until they are visible; existing ones are left unchanged."""
         existing = self._counts()
-        # A replication factor of -1 is the broker's own default (KIP-464).
+        # A replication factor of -1 is the broker's default (KIP-464).
         missing = [
             NewTopic(spec.name, spec.partitions, spec.replication, config=dict(spec.config))
             for spec in specs
@@ -109,7 +112,7 @@ class Admin:
         if not missing:
             return
         for name, future in self._client.create_topics(missing, request_timeout=WORK_TIMEOUT_S).items():
-            self._result(future, f"topic {name} could not be made", unless=(KafkaError.TOPIC_ALREADY_EXISTS,))
+            self._result(future, f"topic {name} could not be created", ignore=(KafkaError.TOPIC_ALREADY_EXISTS,))
         self._await_visible([spec.name for spec in specs])
 
     def configure(self, topic: str, config: Mapping[str, str]) -> None:
@@ -122,10 +125,10 @@ class Admin:
         futures = self._client.incremental_alter_configs([resource], request_timeout=WORK_TIMEOUT_S)
         for future in futures.values():
             self._result(future, f"topic {topic} could not be configured")
-        self._known.pop(topic, None)
+        self._limits.pop(topic, None)
 
     def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """First offset kept and next offset of each partition, uncommitted records counted."""
+        """First offset kept and next offset (including uncommitted records) of each partition."""
         self._require(partitions)
         first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         following = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -150,44 +153,44 @@ class Admin:
     def _require(self, partitions: Iterable[TopicPartition]) -> None:
         counts: Mapping[str, int] | None = None
         for topic, number in partitions:
-            if 0 <= number < self._known.get(topic, (0, 0))[0]:
+            if 0 <= number < self._limits.get(topic, (0, 0))[0]:
                 continue
             counts = self._counts() if counts is None else counts
             if not 0 <= number < counts.get(topic, 0):
-                raise UnknownTopic(f"{topic}[{number}] does not exist at {self._bootstrap}: create the topic first")
+                raise UnknownTopic(f"{topic}[{number}] does not exist at {self._bootstrap}: {creation_advice(topic)}")
 
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
         began = time.monotonic()
         while partitions:
-            found = self._ask_offsets(partitions, spec, patient=time.monotonic() - began < WORK_TIMEOUT_S)
+            found = self._list_offsets(partitions, spec, retry=time.monotonic() - began < WORK_TIMEOUT_S)
             if len(found) == len(partitions):
                 if min(found.values()) >= 0:
                     return found
-                # Unanswered requests come without an error, as offset -1001.
+                # Unanswered requests return offset -1001 without an error.
                 if time.monotonic() - began >= ANSWER_TIMEOUT_S:
-                    raise LogUnavailable(f"offsets cannot be listed: {faults.nobody_answers(self._bootstrap)}")
+                    raise LogUnavailable(f"offsets cannot be listed: {faults.no_broker(self._bootstrap)}")
             time.sleep(LEADER_PAUSE_S)
-            self._counts()  # the client keeps an outdated leader epoch until it is made to ask
+            self._counts()  # makes the client refresh its metadata, and so the leader epoch
         return {}
 
-    def _ask_offsets(
-        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, *, patient: bool
+    def _list_offsets(
+        self, partitions: Sequence[TopicPartition], spec: OffsetSpec, *, retry: bool
     ) -> dict[TopicPartition, int]:
-        """Without those partitions whose leader is just changing, if `patient`; else that is an error.
+        """Offsets of the partitions. With `retry`, those whose leader is changing are left out instead of an error.
 
-        A topic made a moment ago has its leader in the metadata before that leader knows of it."""
-        # Not `get_watermark_offsets`: under read_committed it would hide the records of open transactions.
+        A new topic's leader is in the metadata before the leader itself knows about the topic."""
+        # Not `get_watermark_offsets`: under read_committed it excludes records of open transactions.
         futures = self._client.list_offsets(
             {KafkaPartition(topic, number): spec for topic, number in partitions},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=ANSWER_TIMEOUT_S,
         )
-        unless = faults.LEADER_MOVES if patient else ()
-        results = {at: self._result(future, "offsets could not be listed", unless) for at, future in futures.items()}
+        ignore = faults.LEADER_MOVES if retry else ()
+        results = {at: self._result(future, "offsets could not be listed", ignore) for at, future in futures.items()}
         return {(at.topic, at.partition): result.offset for at, result in results.items() if result is not None}
 
     def _counts(self, *, led: bool = False) -> dict[str, int]:
-        """How many partitions every topic has; with `led`, only those whose partitions all have a leader by now."""
+        """Numbers of partitions by topic. With `led`, only topics whose partitions all have a leader."""
         return {
             name: len(partitions)
             for name, partitions in self._found().items()
@@ -195,7 +198,7 @@ class Admin:
         }
 
     def _found(self) -> dict[str, Mapping[int, Any]]:
-        """The partitions of every topic. All are asked for: asking for one by name may create it (KIP-361)."""
+        """Partitions of all topics. A request for a single topic could create it (KIP-361)."""
         try:
             found = self._client.list_topics(timeout=ANSWER_TIMEOUT_S)
         except KafkaException as error:
@@ -208,11 +211,11 @@ class Admin:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
         configs: dict[str, dict[str, str]] = {}
         for resource, future in self._client.describe_configs(resources, request_timeout=WORK_TIMEOUT_S).items():
-            # A principal may be allowed to write but not to see settings; a topic may vanish between two questions.
+            # A principal may have no permission to read settings; a topic may be deleted between two requests.
             entries = self._result(
                 future,
                 f"topic {resource.name} cannot be described",
-                unless=(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART),
+                ignore=(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART),
             )
             if entries is not None:
                 configs[resource.name] = {name: entry.value or "" for name, entry in entries.items()}
@@ -222,15 +225,17 @@ class Admin:
         deadline = time.monotonic() + WORK_TIMEOUT_S
         while not set(topics) <= self._counts(led=True).keys():
             if time.monotonic() > deadline:
-                raise LogUnavailable(f"topics {', '.join(topics)} were made but not seen for {WORK_TIMEOUT_S:g} s")
+                raise LogUnavailable(
+                    f"topics {', '.join(topics)} were created but did not become visible within {WORK_TIMEOUT_S:g} s"
+                )
             time.sleep(0.01)
 
-    def _result(self, future: Future[Any], doing: str, unless: Collection[int] = ()) -> Any:
-        """What the future holds; None when it failed with one of the codes in `unless`."""
+    def _result(self, future: Future[Any], problem: str, ignore: Collection[int] = ()) -> Any:
+        """The future's result; None if it failed with one of the codes of `ignore`."""
         try:
             return future.result(WORK_TIMEOUT_S + ANSWER_TIMEOUT_S)
         except KafkaException as raised:
             error = faults.error_of(raised)
-            if error.code() in unless:
+            if error.code() in ignore:
                 return None
-            raise faults.plain_failure(error, self._bootstrap, doing) from raised
+            raise faults.plain_failure(error, self._bootstrap, problem) from raised

@@ -1,12 +1,11 @@
-"""How is a wait bounded that librdkafka does not bound? A thread waits; the caller gives up in time.
+"""Thread for calls of librdkafka that have no timeout, so that the caller waits for a bounded time.
 
-`Consumer.commit` waits for the group's coordinator as long as it takes, and a consumer may not be destroyed meanwhile.
-So a member's commits and its close go through one thread, in their order: what comes late still comes in turn. While
-one is late, every other call on that consumer would wait for it too (the client library lets one at a time in), so its
-owner asks `is_free` first.
+`Consumer.commit` waits for the group's coordinator without a limit, and a consumer must not be destroyed during the
+call. A member's commits and its close therefore run in one thread, in order. While a call is late, other calls on the
+same consumer would wait as well (the client library serializes them), so the member checks `is_free` first.
 
-The steps of a transaction wait likewise. A transactor does not await a late one: it abandons the thread, and with it
-the producer that the step holds, which then goes when the step ends.
+Steps of a transaction have no timeout either. A transactor does not wait for a late step: it abandons the thread,
+together with the producer, which is destroyed when the step ends.
 """
 
 from __future__ import annotations
@@ -22,30 +21,31 @@ _T = TypeVar("_T")
 
 
 class Bounded:
-    """Calls, one after the other, in a thread that dies with the process. Used by one thread."""
+    """Executor of calls, one after the other, in a daemon thread. Used by one thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._orders: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._late: Future[Any] | None = None
 
     def call(self, step: Callable[[], _T], timeout_s: float) -> _T:
-        """What `step` returns or raises. Raises TimeoutError when it takes longer: it then goes on by itself, or was
-        not even begun because an earlier one is late."""
+        """The result of `step`, or its exception. Raises TimeoutError after `timeout_s`.
+
+        The step then continues in the thread, or was not started because an earlier one is late."""
         began = time.monotonic()
         if not self.is_free(timeout_s):
             raise TimeoutError
-        answer = self._order(step)
+        answer = self._submit(step)
         try:
             return answer.result(max(0.0, timeout_s - (time.monotonic() - began)))
         finally:
             if not answer.done():
                 self._late = answer
-            del answer, step  # an error's traceback leads here, and must not keep what the step holds
+            del answer, step  # an error's traceback refers to this frame, and must not keep the step's objects alive
 
     def is_free(self, timeout_s: float) -> bool:
-        """Whether nothing is late any more; waits so long for it."""
+        """Whether no call is late, after waiting up to `timeout_s` for a late one."""
         if self._late is not None:
             try:
                 self._late.exception(timeout_s)
@@ -55,28 +55,28 @@ class Bounded:
         return True
 
     def end(self, step: Callable[[], object], timeout_s: float) -> None:
-        """The last call, made even when an earlier one is late. Raises what it raises, and TimeoutError."""
-        answer = self._order(step)
+        """Make the last call, even if an earlier one is late. Raises the step's exception, TimeoutError."""
+        answer = self._submit(step)
         self.abandon()
         answer.result(timeout_s)
 
     def abandon(self) -> None:
-        """Make no call any more; the thread ends after what it was given, and keeps nothing."""
-        self._orders.put(None)
+        """Accept no more calls; the thread ends after those already submitted."""
+        self._calls.put(None)
 
-    def _order(self, step: Callable[[], _T]) -> Future[_T]:
+    def _submit(self, step: Callable[[], _T]) -> Future[_T]:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         answer: Future[_T] = Future()
-        self._orders.put((answer, step))
+        self._calls.put((answer, step))
         return answer
 
     def _work(self) -> None:
-        while (order := self._orders.get()) is not None:
-            answer, step = order
+        while (call := self._calls.get()) is not None:
+            answer, step = call
             try:
                 answer.set_result(step())
-            except BaseException as error:  # noqa: BLE001 (it is raised again where the answer is waited for)
+            except BaseException as error:  # noqa: BLE001 (raised again by the caller's wait)
                 answer.set_exception(error)
-            del order, answer, step  # what a step holds must not outlive it
+            del call, answer, step  # objects of a step must not outlive it

@@ -1,4 +1,4 @@
-"""What does an error of Kafka's mean to Penstock? And how is a silent broker reported once instead of every second?"""
+"""Translation of Kafka's errors into Penstock's, and logging of lost connections once for each outage."""
 
 # ruff: noqa: SLF001 (an underscore marks librdkafka's own error codes, not private ones)
 from __future__ import annotations
@@ -18,8 +18,8 @@ from penstock.schemas.errors import (
     UnknownTopic,
 )
 
-# A newer holder of the transactional id, or a newer generation of the group. A producer whose transaction the broker
-# timed out gets the same codes (KIP-588 is not in librdkafka): both ways it has to be recovered.
+# A newer holder of the transactional id, or a newer generation of the group. A producer whose transaction timed out on
+# the broker gets the same codes (KIP-588 is not in librdkafka) and has to be recovered as well.
 FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -32,12 +32,12 @@ FENCED = frozenset(
         KafkaError.UNKNOWN_MEMBER_ID,
     }
 )
-# A member that has begun to join the next generation may no longer commit for the last one.
+# A member that has begun to join the next generation can no longer commit for the previous one.
 FENCED_COMMIT = FENCED | {KafkaError.REBALANCE_IN_PROGRESS}
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 OUT_OF_RANGE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
-# The metadata name a leader that is not, or not yet, one: it passes.
+# The metadata's leader is not, or not yet, the leader. This is temporary.
 LEADER_MOVES = frozenset(
     {
         KafkaError.FENCED_LEADER_EPOCH,
@@ -77,44 +77,46 @@ logger = logging.getLogger("penstock.kafka")
 
 
 def error_of(raised: KafkaException) -> KafkaError:
-    """The KafkaError inside of a KafkaException."""
+    """The KafkaError of a KafkaException."""
     inner = raised.args[0]
-    assert isinstance(inner, KafkaError), f"a KafkaException without its error: {raised!r}"
+    assert isinstance(inner, KafkaError), f"KafkaException without a KafkaError: {raised!r}"
     return inner
 
 
-def plain_failure(error: KafkaError, bootstrap: str, doing: str) -> LogError:
-    """What an error outside of transactions means."""
+def plain_failure(error: KafkaError, bootstrap: str, problem: str) -> LogError:
+    """Translate an error outside of transactions. `problem` begins the message."""
     code = error.code()
     if code in FENCED_COMMIT:
-        return Fenced(f"{doing}: a newer owner has taken over ({error.str()})")
+        return Fenced(f"{problem}: a newer owner has taken over ({error.str()})")
     if code in UNKNOWN_TOPIC:
-        return UnknownTopic(f"{doing}: {error.str()}")
+        return UnknownTopic(f"{problem}: {error.str()}")
     if code in TOO_LARGE:
-        return RecordTooLarge(f"{doing}: {error.str()}")
+        return RecordTooLarge(f"{problem}: {error.str()}")
     if code in OUT_OF_RANGE:
-        return OffsetOutOfRange(f"{doing}: {error.str()}")
+        return OffsetOutOfRange(f"{problem}: {error.str()}")
     if code in AWAY:
-        return LogUnavailable(f"{doing}: {nobody_answers(bootstrap)} ({error.str()})")
-    return LogError(f"{doing}: {error.str()} ({error.name()})")
+        return LogUnavailable(f"{problem}: {no_broker(bootstrap)} ({error.str()})")
+    return LogError(f"{problem}: {error.str()} ({error.name()})")
 
 
-def transaction_failure(error: KafkaError, doing: str) -> LogError:
-    """What an error of a transaction's step means: may it be tried again, has somebody taken over, or is it unknown?"""
+def transaction_failure(error: KafkaError, step: str) -> LogError:
+    """Translate an error of a transaction's step: Fenced, TransactionAborted (repeatable) or OutcomeUnknown."""
     if error.code() in FENCED:
-        return Fenced(f"{doing}: a newer owner has taken over, or the transaction timed out ({error.str()})")
+        return Fenced(f"{step}: a newer owner has taken over, or the transaction timed out ({error.str()})")
     if error.txn_requires_abort():
-        return TransactionAborted(f"{doing}: {error.str()} ({error.name()})")
-    return OutcomeUnknown(f"{doing}: {error.str()} ({error.name()}); recover before going on")
+        return TransactionAborted(f"{step}: {error.str()} ({error.name()})")
+    return OutcomeUnknown(f"{step}: {error.str()} ({error.name()}); recover before continuing")
 
 
-def nobody_answers(bootstrap: str) -> str:
-    """The sentence for a broker that is not there."""
+def no_broker(bootstrap: str) -> str:
+    """The message for a broker that cannot be reached."""
     return f"no Kafka broker answers at {bootstrap}; start one (docker compose up -d) or set PENSTOCK_LOG"
 
 
 class Watch:
-    """What one client hears of its connections between requests. librdkafka calls it from the client's own polls."""
+    """Receiver of a client's connection errors, called by librdkafka within the client's polls.
+
+    `troubles` counts the errors, `fatal` is the last fatal one."""
 
     def __init__(self, bootstrap: str) -> None:
         self.troubles = 0
@@ -123,29 +125,29 @@ class Watch:
         self._away = False
 
     def on_error(self, error: KafkaError) -> None:
-        """librdkafka's error_cb: count, keep what is fatal, and say once that the broker is away."""
+        """librdkafka's error_cb: count errors, keep a fatal one, and log once that no broker answers."""
         self.troubles += 1
         if error.fatal():
             self.fatal = error
         if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._away:
             self._away = True
-            logger.warning("%s; trying again", nobody_answers(self._bootstrap))
+            logger.warning("%s; trying again", no_broker(self._bootstrap))
 
     def note_answer(self) -> None:
-        """A broker has answered: the next outage is worth a line again."""
+        """Record that a broker has answered, so that the next outage is logged again."""
         if self._away:
             self._away = False
             logger.warning("the Kafka broker at %s answers again", self._bootstrap)
 
 
 class LibrdkafkaLog:
-    """librdkafka's own log lines, as a client's `logger`.
+    """Logger of a librdkafka client.
 
-    Failed connections are the Watch's to report, failed transactions and fencing are raised, and options of a consumer
-    given to a producer are no mistake here."""
+    Lines about failed connections (logged by Watch), failed transactions and fencing (raised) and consumer options
+    given to a producer (harmless) are logged as debug."""
 
     QUIET = frozenset({"CONFWARN", "ERROR", "FAIL", "FATAL", "GETPID", "TXNERR"})
 
     def log(self, level: int, template: str, facility: str, client: str, text: str) -> None:
-        """What confluent-kafka calls for each line."""
+        """Log a line; called by confluent-kafka."""
         logger.log(logging.DEBUG if facility in self.QUIET else level, template, facility, client, text)

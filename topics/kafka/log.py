@@ -1,4 +1,4 @@
-"""How is Kafka opened as a log? One object that hands out clients; each of them keeps its own connections."""
+"""The log's contract on a Kafka cluster."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from penstock.topics.kafka.member import KafkaMember
 from penstock.topics.kafka.publisher import KafkaPublisher
 from penstock.topics.kafka.reading import KafkaReader, read_to_end
 from penstock.topics.kafka.transactor import KafkaTransactor
-from penstock.topics.log import Listener, Record, StoredRecord, TopicFacts, TopicPartition, TopicSpec
+from penstock.topics.log import Listener, Record, StoredRecord, TopicDescription, TopicPartition, TopicSpec
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 class KafkaLog:
-    """A Kafka cluster as a log.
+    """`Log` on Kafka. Each client that it returns has its own connections.
 
     `bootstrap` is `host:port[,host:port…]`; `options` are librdkafka settings for every client (security, tuning).
-    Nobody is asked before the first call; then LogUnavailable comes within about 5 s when nobody answers."""
+    Connects at the first call, which raises LogUnavailable after about 5 s if no broker answers."""
 
     def __init__(self, bootstrap: str, options: Mapping[str, str] = _NO_OPTIONS) -> None:
         self._bootstrap = bootstrap
         self._options = dict(options)
         self._opened: Admin | None = None
 
-    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicFacts]:
-        """The topics that exist (all but Kafka's own, or of those named). Raises LogUnavailable."""
+    def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
+        """The existing topics: all except Kafka's internal ones, or those of `topics`. Raises LogUnavailable."""
         return self._admin.describe(topics)
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
-        """Make these topics, replicated as the broker's default says, and wait until they can be seen."""
+        """Create these topics and wait until they are visible; existing ones are left unchanged."""
         self._admin.create(specs)
 
     def configure(self, topic: str, config: Mapping[str, str]) -> None:
-        """Change these of a topic's settings. Raises UnknownTopic, LogUnavailable."""
+        """Change these settings of a topic. Raises UnknownTopic, LogUnavailable."""
         self._admin.configure(topic, config)
 
     def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
@@ -52,10 +52,14 @@ class KafkaLog:
         self._admin.trim(offsets)
 
     def read_to_end(self, topic: str, partition: int, start: int, timeout_s: float) -> Iterator[list[StoredRecord]]:
-        """Every committed record from `start` to the end as it is now. Raises OffsetOutOfRange, LogUnavailable."""
+        """Every committed record from `start` to the end at the time of the call.
+
+        Raises OffsetOutOfRange, LogUnavailable."""
         first, end = self._admin.ends([(topic, partition)])[topic, partition]
         if not first <= start <= end:
-            raise OffsetOutOfRange(f"{topic}[{partition}]@{start} is not in the log, which has {first} to {end}")
+            raise OffsetOutOfRange(
+                f"{topic}[{partition}] has offsets {first} to {end}, so it cannot be read from {start} on"
+            )
         if start == end:
             return
         watch = Watch(self._bootstrap)
@@ -66,14 +70,16 @@ class KafkaLog:
             consumer.close()
 
     def reader(self, positions: Mapping[TopicPartition, int]) -> KafkaReader:
-        """Read from these offsets on; -1 means from the end as it is now. Raises UnknownTopic, LogUnavailable."""
+        """A reader from these offsets on; -1 means the end at the time of the call.
+
+        Raises UnknownTopic, LogUnavailable."""
         ends = self._admin.ends([partition for partition, offset in positions.items() if offset < 0])
         resolved = {partition: ends[partition][1] if offset < 0 else offset for partition, offset in positions.items()}
         consumer = Consumer(settings.reading(self._bootstrap, self._options, Watch(self._bootstrap)))
         return KafkaReader(consumer, resolved, self._bootstrap)
 
     def publisher(self) -> KafkaPublisher:
-        """A producer outside of transactions."""
+        """A publisher of records outside of transactions."""
         return KafkaPublisher(
             lambda watch: Producer(settings.publishing(self._bootstrap, self._options, watch)),
             self._check,
@@ -81,10 +87,10 @@ class KafkaLog:
         )
 
     def join(self, group: str, topics: Sequence[str], listener: Listener) -> KafkaMember:
-        """Become a member of a group. Raises UnknownTopic, TopicMismatch (unequal partitions), LogUnavailable."""
+        """Join a consumer group. Raises UnknownTopic, TopicMismatch (unequal partitions), LogUnavailable."""
         counts = {topic: self._admin.partitions(topic) for topic in topics}
         if len(set(counts.values())) > 1:
-            raise TopicMismatch(f"group {group} needs topics of equally many partitions, not {counts}")
+            raise TopicMismatch(f"group {group} needs topics with equal numbers of partitions, not {counts}")
         return KafkaMember(
             lambda watch: Consumer(settings.member(self._bootstrap, self._options, watch, group)),
             topics,
@@ -93,11 +99,11 @@ class KafkaLog:
         )
 
     def members(self, group: str) -> frozenset[str]:
-        """The member ids of the group's present members. Raises LogUnavailable."""
+        """Ids of the group's current members. Raises LogUnavailable."""
         return self._admin.members(group)
 
     def transactor(self, transactional_id: str) -> KafkaTransactor:
-        """A producer of transactions; `recover` it first."""
+        """A transactor with this transactional id."""
         return KafkaTransactor(
             lambda watch: Producer(settings.transactional(self._bootstrap, self._options, watch, transactional_id)),
             self._check,
@@ -106,7 +112,7 @@ class KafkaLog:
         )
 
     def close(self) -> None:
-        """Let go of the admin client. What was handed out is closed by its owner."""
+        """Close the admin client. Other clients are closed by their owners."""
         self._opened = None
 
     @property

@@ -1,8 +1,8 @@
-"""How does a process take part in a consumer group?
+"""Member of a Kafka consumer group.
 
-Eager rebalancing: each change takes everything away and hands out anew. What is granted is not assigned to the
-consumer before `start` names an offset, and every `start` assigns all started partitions again at their positions.
-So nothing is ever delivered from an offset that nobody named, and librdkafka drops what it fetched before.
+Rebalancing is eager: each change revokes all partitions and grants them anew. Granted partitions are assigned to the
+consumer only when `start` sets their offsets, and every `start` assigns all started partitions again at their
+positions. Hence no record is delivered from an offset that was not set, and librdkafka drops records fetched earlier.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from penstock.topics.kafka.bounded import Bounded
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPartition
 
-# librdkafka hands out group metadata as bytes: this, the generation in native order, then group and member id, each
-# ended by NUL (rd_kafka_consumer_group_metadata_write).
+# Group metadata of librdkafka: a mark of 7 bytes, the generation in native byte order, then group id and member id,
+# each terminated by NUL (rd_kafka_consumer_group_metadata_write).
 _METADATA_HEAD = struct.Struct("=7si")
 COMMIT_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 10.0
 
 
 class KafkaMember:
-    """One member of a group. Used by one thread; `group_metadata` may be called from another."""
+    """Member of a consumer group. Used by one thread; `group_metadata` may be called from another."""
 
     def __init__(
         self, open_consumer: Callable[[Watch], Consumer], topics: Sequence[str], listener: Listener, bootstrap: str
@@ -38,11 +38,11 @@ class KafkaMember:
         self._held: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
-        # Grows whenever the assignment changes; what was taken from the queue before is then void.
+        # Incremented when the assignment changes; messages fetched before are then invalid.
         self._assignments = 0
         self._failure: LogError | None = None
         self._metadata = b""
-        # The assignment could not be told to the consumer because a commit was late.
+        # The assignment was not passed to the consumer yet, because a commit is late.
         self._overdue = False
         self._in_listener = False
         self._closed = False
@@ -54,13 +54,13 @@ class KafkaMember:
 
     @property
     def name(self) -> str:
-        """Its member id, as of the last grant."""
+        """The member id as of the last grant; empty before the first one."""
         return _member_id(self._metadata) if self._metadata else ""
 
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
-        """Up to so many committed records. Calls the listener. Raises OffsetOutOfRange.
+        """Up to `records_max` committed records. Calls the listener. Raises OffsetOutOfRange.
 
-        A broker that is away is no error here: it is waited for, and nothing comes meanwhile."""
+        If no broker can be reached, it waits and returns no records."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -75,24 +75,24 @@ class KafkaMember:
         if records:
             self._watch.note_answer()
         if others:
-            # What came before the error is delivered first; the error is raised by the next poll.
+            # Records before the error are delivered first; the next poll raises the error.
             self._failure = reading.first_failure(others, self._bootstrap)
         return records
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Deliver these granted partitions from these offsets on, the first time or again. Raises Fenced."""
+        """Deliver these granted partitions from these offsets on, also as a later seek. Raises Fenced."""
         self._require(positions)
         self._positions.update(positions)
         self._assign()
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Deliver nothing from these for now."""
+        """Deliver nothing from these partitions until `resume`."""
         self._paused.update(self._held.intersection(partitions))
         if self._is_reachable():
             self._consumer.pause(_named(self._paused))
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """Go on where `pause` stopped."""
+        """Continue delivery where `pause` stopped it."""
         self._paused.difference_update(partitions)
         if self._is_reachable():
             self._consumer.resume(_named(self._held.intersection(partitions)))
@@ -100,11 +100,11 @@ class KafkaMember:
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> Mapping[TopicPartition, CommittedOffset]:
-        """The group's offsets; under read_committed the broker waits for those of open transactions (KIP-447).
+        """The group's committed offsets; under read_committed the broker waits for open transactions (KIP-447).
 
         Raises LogUnavailable."""
         if not self._bounded.is_free(timeout_s):
-            raise LogUnavailable(f"committed offsets cannot be read: {faults.nobody_answers(self._bootstrap)}")
+            raise LogUnavailable(f"committed offsets cannot be read: {faults.no_broker(self._bootstrap)}")
         try:
             found = self._consumer.committed(_named(partitions), timeout=timeout_s)
         except KafkaException as error:
@@ -119,10 +119,10 @@ class KafkaMember:
         }
 
     def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        """Commit outside of any transaction. Raises Fenced, LogUnavailable (after 15 s).
+        """Commit outside of transactions. Raises Fenced, LogUnavailable (after 15 s).
 
-        Inside of the listener the call is made in the poll's own thread (another one would wait for the poll to end);
-        there librdkafka alone decides how long it takes, but its coordinator has answered a moment ago."""
+        Within the listener, the call is made in the poll's thread, since another thread would wait for the poll to end.
+        It has no timeout there, but the coordinator has answered just before."""
         self._require(offsets)
         entries = [
             KafkaPartition(topic, number, committed.offset, committed.metadata)
@@ -136,7 +136,7 @@ class KafkaMember:
             done = step() if self._in_listener else self._bounded.call(step, COMMIT_TIMEOUT_S)
         except TimeoutError:
             raise LogUnavailable(
-                f"a commit took longer than {COMMIT_TIMEOUT_S:g} s: does the Kafka broker answer?"
+                f"a commit took longer than {COMMIT_TIMEOUT_S:g} s: check that the Kafka broker answers"
             ) from None
         except KafkaException as error:
             raise self._plain(error, "offsets were not committed") from error
@@ -146,7 +146,7 @@ class KafkaMember:
         self._watch.note_answer()
 
     def close(self) -> None:
-        """Leave the group at once, calling `released` first."""
+        """Call `released`, then leave the group at once."""
         if self._closed:
             return
         self._release(lost=False, in_poll=False)
@@ -155,18 +155,17 @@ class KafkaMember:
             self._bounded.end(self._consumer.close, CLOSE_TIMEOUT_S)
         except TimeoutError:
             faults.logger.warning(
-                "a member could not leave its group within %g s: its partitions stay idle for the session timeout",
+                "member could not leave its group within %g s; its partitions stay idle until the session times out",
                 CLOSE_TIMEOUT_S,
             )
 
     def group_metadata(self, partitions: Iterable[TopicPartition]) -> bytes:
-        """What fences a transaction's offsets (KIP-447), as of the last grant. Raises Fenced.
+        """The metadata that fences a transaction's offsets (KIP-447), as of the last grant. Raises Fenced.
 
-        A new generation always comes with a new grant, so that nothing fresher is to be had; one that has become old
-        meanwhile is refused by the broker. The consumer is not asked here: the client library makes a call from
-        another thread wait for as long as polls follow each other closely (measured: for ever), and once librdkafka
-        has lost its membership, what it names are neither member nor generation, which the broker does not fence (it
-        takes them for an old client's)."""
+        A new generation always comes with a new grant, so the metadata is current unless the member was expelled; then
+        the broker refuses it. The consumer is not queried here, for two reasons: a call from another thread waits as
+        long as polls follow each other closely (measured: for ever), and after librdkafka has lost its membership, it
+        returns no member id and no generation, which the broker accepts as an old client's and does not fence."""
         self._require(partitions)
         return self._metadata
 
@@ -180,8 +179,8 @@ class KafkaMember:
         rest = self._consumer.consume(records_max - 1, 0)
         if self._assignments == assignments:
             return [first, *rest]
-        # A rebalance came in between: what was taken before it may belong to somebody else now, and what was taken
-        # after it cannot be told apart. None of it is delivered; the positions say where to fetch again.
+        # A rebalance occurred in between. Messages fetched before it may belong to another member now and cannot be
+        # distinguished from later ones, so none is delivered; they are fetched again from the positions.
         self._assign()
         return []
 
@@ -199,17 +198,17 @@ class KafkaMember:
             self._consumer.resume(_named(self._positions.keys() - paused))
 
     def _is_reachable(self) -> bool:
-        """Whether a call on the consumer returns at once; if not, the next poll that can tells it the assignment."""
+        """Whether a call on the consumer returns at once; if not, a later poll passes on the assignment."""
         self._overdue = self._overdue or not self._bounded.is_free(0.0)
         return not self._overdue
 
     def _on_assign(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        self._release(lost=True)  # only if librdkafka joined anew without asking for them back
+        self._release(lost=True)  # still held only if librdkafka rejoined without revoking them
         self._assign()
         self._metadata = self._consumer.consumer_group_metadata()
         granted = [(entry.topic, entry.partition) for entry in partitions]
         if not _is_membership(self._metadata):
-            return  # already lost again; the next join grants anew
+            return  # already lost again; the next join grants partitions anew
         self._held.update(granted)
         if granted:
             self._in_listener = True
@@ -219,7 +218,7 @@ class KafkaMember:
                 self._in_listener = False
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[KafkaPartition]) -> None:
-        # A call to assign() clears librdkafka's mark for lost partitions; its forgotten member id still shows it.
+        # A call of assign() clears librdkafka's mark for lost partitions, but the missing member id still shows them.
         try:
             if self._held:
                 self._release(lost=not _is_membership(consumer.consumer_group_metadata()))
@@ -233,7 +232,7 @@ class KafkaMember:
             consumer.unassign()
 
     def _release(self, *, lost: bool, in_poll: bool = True) -> None:
-        """Tell the listener, which may still commit in that call, and forget what was held."""
+        """Call the listener, which may still commit, then clear the state of all partitions."""
         self._assignments += 1
         released = sorted(self._held)
         self._in_listener = in_poll
@@ -250,10 +249,10 @@ class KafkaMember:
         missing = sorted(set(partitions) - self._held)
         if missing:
             topic, number = missing[0]
-            raise Fenced(f"{topic}[{number}] is not this member's")
+            raise Fenced(f"{topic}[{number}] is not granted to this member")
 
-    def _plain(self, raised: KafkaException, doing: str) -> LogError:
-        return faults.plain_failure(faults.error_of(raised), self._bootstrap, doing)
+    def _plain(self, raised: KafkaException, problem: str) -> LogError:
+        return faults.plain_failure(faults.error_of(raised), self._bootstrap, problem)
 
 
 def _is_membership(metadata: bytes) -> bool:

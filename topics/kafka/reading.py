@@ -1,4 +1,4 @@
-"""How do records come out of Kafka? Messages into records, and partitions read by hand."""
+"""Reading of assigned partitions, and conversion of Kafka's messages into records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_S = 0.1
 
 
 class KafkaReader:
-    """Partitions assigned by hand. Used by one thread."""
+    """`Reader` on Kafka. Used by one thread."""
 
     def __init__(self, consumer: Consumer, positions: Mapping[TopicPartition, int], bootstrap: str) -> None:
         self._consumer = consumer
@@ -26,13 +26,13 @@ class KafkaReader:
         consumer.assign(kafka_partitions(positions))
 
     def read(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
-        """Committed records as they come. Raises OffsetOutOfRange."""
+        """Up to `records_max` committed records, waiting at most `timeout_s` for the first. Raises OffsetOutOfRange."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
         deadline = time.monotonic() + timeout_s
         while True:
-            # An end of partition comes as a message too; it ends no wait.
+            # An end of partition is a message as well, but does not end the wait.
             records, others = split(fetch(self._consumer, records_max, max(0.0, deadline - time.monotonic())))
             failure = first_failure(others, self._bootstrap)
             if failure is not None and not records:
@@ -42,17 +42,17 @@ class KafkaReader:
                 return records
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
 
 def read_to_end(
     consumer: Consumer, partition: TopicPartition, start: int, end: int, timeout_s: float, bootstrap: str
 ) -> Iterator[list[StoredRecord]]:
-    """Batches from `start` until everything below `end` was seen.
+    """Batches of records from `start` up to `end`. Raises LogUnavailable after `timeout_s` without progress.
 
-    `Consumer.position` stops before trailing control records, so the end is taken from the partition's EOF event: it
-    fires at the last stable offset, and that reaches `end` only when every transaction below is settled (KIP-98)."""
+    `Consumer.position` stops before trailing control records, so the end is detected by the partition's EOF event. It
+    occurs at the last stable offset, which reaches `end` only when every transaction below is settled (KIP-98)."""
     consumer.assign(kafka_partitions({partition: start}))
     reached, progress = start, time.monotonic()
     while reached < end:
@@ -67,8 +67,8 @@ def read_to_end(
         elif time.monotonic() - progress > timeout_s:
             topic, number = partition
             raise LogUnavailable(
-                f"{topic}[{number}] was read to {reached} of {end} and then nothing came for {timeout_s:g} s: "
-                "the broker is away, or a transaction stays open"
+                f"{topic}[{number}] was read to {reached} of {end}, then no record arrived for {timeout_s:g} s: "
+                "the broker does not answer, or a transaction stays open"
             )
         wanted = records if not records or records[-1].offset < end else [r for r in records if r.offset < end]
         if wanted:
@@ -77,7 +77,7 @@ def read_to_end(
 
 
 def fetch(consumer: Consumer, records_max: int, timeout_s: float) -> list[Message]:
-    """Up to so many messages, waiting for the first only: `consume` alone waits for all of them or the whole time."""
+    """Up to `records_max` messages, waiting for the first only; `consume` alone would wait for all of them."""
     first = consumer.poll(timeout_s)
     if first is None:
         return []
@@ -107,20 +107,20 @@ def split(messages: Sequence[Message]) -> tuple[list[StoredRecord], list[Message
 
 
 def first_failure(others: Sequence[Message], bootstrap: str) -> LogError | None:
-    """The first error that the caller has to know; librdkafka goes on after the others by itself."""
+    """The first error that the caller must handle; librdkafka recovers from the others itself."""
     for message in others:
         error = message.error()
         assert error is not None
         where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
         if error.code() in faults.OUT_OF_RANGE:
-            return OffsetOutOfRange(f"{where} is not in the log: it was trimmed, or the log lost its end")
+            return OffsetOutOfRange(f"{where} is not in the log: it was trimmed, or the log was truncated")
         if error.fatal() or error.code() in faults.UNKNOWN_TOPIC:
             return faults.plain_failure(error, bootstrap, where)
     return None
 
 
 def kafka_partitions(positions: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
-    """Positions in Kafka's words."""
+    """Positions in the client library's type."""
     return [KafkaPartition(topic, number, offset) for (topic, number), offset in positions.items()]
 
 

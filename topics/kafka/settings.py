@@ -1,5 +1,4 @@
-"""Which librdkafka settings does each client get? All that matter are spelled out; a user's options come over the
-tunable ones, never over those that correctness hangs on.
+"""Settings of librdkafka clients. A user's options override tunable settings, but not those that ensure correctness.
 
 Names and meanings: librdkafka's CONFIGURATION.md.
 """
@@ -11,23 +10,23 @@ from typing import Any
 
 from penstock.topics.kafka.faults import LibrdkafkaLog, Watch
 
-# Bounds how long a processor that vanished can hold back the readers of its topics (the last stable offset).
+# Bounds how long the open transaction of a dead processor blocks the readers of its topics (the last stable offset).
 TRANSACTION_TIMEOUT_MS = 10_000
 SESSION_TIMEOUT_MS = 8_000
 Settings = dict[str, Any]
 
 _COMMON: Mapping[str, Any] = {
     "client.id": "penstock",
-    # The default of 100 ms is hidden in every transaction: commits retry until the last one's markers are written.
+    # The default of 100 ms would delay every transaction: commits retry until the previous markers are written.
     "retry.backoff.ms": 2,
     "retry.backoff.max.ms": 10,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1_000,
     "socket.nagle.disable": True,
     "socket.keepalive.enable": True,
-    # Not more than the transaction timeout, says librdkafka.
+    # librdkafka requires at most the transaction timeout.
     "socket.timeout.ms": 10_000,
-    # Brief: a topic made a moment ago may be unknown to the broker asked. Long: a produce to a missing one would hang.
+    # Too short: a new topic may still be unknown to a broker. Too long: producing to a missing topic blocks.
     "topic.metadata.propagation.max.ms": 5_000,
     "topic.metadata.refresh.fast.interval.ms": 10,
     "topic.metadata.refresh.interval.ms": 60_000,
@@ -37,9 +36,9 @@ _COMMON: Mapping[str, Any] = {
 _PRODUCER: Mapping[str, Any] = {
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
-    # Our own check against the topic's limit is exact and names it; this one must only not be in its way.
+    # `Admin.check` compares with the topic's limit; this limit must not be lower.
     "message.max.bytes": 64_000_000,
-    # A batch may not be larger than the topic's max.message.bytes, whose default is 1,048,588.
+    # A batch must not be larger than the topic's max.message.bytes, whose default is 1,048,588.
     "batch.size": 1_000_000,
     "compression.type": "none",
     "request.timeout.ms": 10_000,
@@ -47,10 +46,10 @@ _PRODUCER: Mapping[str, Any] = {
 _PRODUCER_FIXED: Mapping[str, Any] = {"enable.idempotence": True, "acks": "all"}
 _FETCH: Mapping[str, Any] = {
     "fetch.min.bytes": 1,
-    # A partition that is started waits for the fetch under way to come back.
+    # A partition that is started waits until the current fetch returns.
     "fetch.wait.max.ms": 100,
     "fetch.error.backoff.ms": 20,
-    # The default of 1 s would stall a reader that is catching up each time its queue was full.
+    # The default of 1 s would delay a reader that is catching up each time its queue is full.
     "fetch.queue.backoff.ms": 5,
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 32_768,
@@ -66,7 +65,7 @@ _FETCH_FIXED: Mapping[str, Any] = {
 
 
 def transactional(bootstrap: str, options: Mapping[str, str], watch: Watch, transactional_id: str) -> Settings:
-    """A producer of transactions. They are sent when whole, so that it never lingers."""
+    """Settings of a transactional producer. Its transactions are sent when complete, so it does not linger."""
     return {
         **_client(bootstrap, watch),
         **_PRODUCER,
@@ -80,7 +79,7 @@ def transactional(bootstrap: str, options: Mapping[str, str], watch: Watch, tran
 
 
 def publishing(bootstrap: str, options: Mapping[str, str], watch: Watch) -> Settings:
-    """A producer outside of transactions."""
+    """Settings of a producer outside of transactions."""
     return {
         **_client(bootstrap, watch),
         **_PRODUCER,
@@ -92,13 +91,14 @@ def publishing(bootstrap: str, options: Mapping[str, str], watch: Watch) -> Sett
 
 
 def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str) -> Settings:
-    """A member of a group: dynamic, classic protocol, range (the one assignor that keeps `commands-i` and `results-i`
-    together)."""
+    """Settings of a group member: dynamic membership, classic protocol, range assignment.
+
+    The range assignor is the only one that keeps `commands-i` and `results-i` together."""
     return {
         **_client(bootstrap, watch),
         **_FETCH,
         "session.timeout.ms": SESSION_TIMEOUT_MS,
-        # Members hear of a rebalance in the answer to a heartbeat: this is the time that a hand-over takes.
+        # The answer to a heartbeat announces a rebalance, so this bounds how long a rebalance takes to begin.
         "heartbeat.interval.ms": 300,
         "max.poll.interval.ms": 300_000,
         **options,
@@ -110,11 +110,13 @@ def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str)
 
 
 def reading(bootstrap: str, options: Mapping[str, str], watch: Watch, *, to_end: bool = False) -> Settings:
-    """A consumer in no group; librdkafka wants a group's name all the same. `to_end`: it does not stay to wait."""
+    """Settings of a consumer without a group; librdkafka requires a group name nevertheless.
+
+    `to_end`: the consumer stops at the end instead of waiting for more records."""
     return {
         **_client(bootstrap, watch),
         **_FETCH,
-        # The event of a partition's end comes with the first fetch that brings nothing.
+        # The event of a partition's end comes with the first empty fetch.
         **({"fetch.wait.max.ms": 5} if to_end else {}),
         **options,
         **_FETCH_FIXED,
@@ -124,7 +126,7 @@ def reading(bootstrap: str, options: Mapping[str, str], watch: Watch, *, to_end:
 
 
 def administering(bootstrap: str, options: Mapping[str, str]) -> Settings:
-    """An admin client. Nobody polls it, so that its log lines would pile up: it has none, its calls raise."""
+    """Settings of an admin client. It is not polled, so log lines would accumulate; they are disabled."""
     return {"bootstrap.servers": bootstrap, **_COMMON, "log_level": 0, **options}
 
 

@@ -14,11 +14,11 @@ from threading import Event
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import Fenced, LogError, OffsetOutOfRange, Undecodable
-from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.tasks import ActivityTask
-from penstock.topics.log import CommittedOffset, Log, Member, Record, StoredRecord, TopicPartition
+from penstock.topics.dead_letters import dead_letter
+from penstock.topics.log import CommittedOffset, Log, Member, StoredRecord, TopicPartition
 from penstock.workers.execution.outbox import Outbox
 from penstock.workers.intake.capacity import Capacity
 from penstock.workers.intake.commits import CommitTimer, claim_of, offset_to_commit, partition_from
@@ -264,21 +264,17 @@ class QueueConsumer:
     def _bury(self, record: StoredRecord, partition: Partition, error: Undecodable) -> None:
         """Send an undecodable record to the dead letters; it is done once that is acknowledged."""
         self._logger.warning("undecodable task", error=str(error))
-        letter = DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key or b"",
-            value=record.value or b"",
-            reason="undecodable",
-            message=str(error),
-            at_ms=int(time.time() * 1_000),
+        letter = dead_letter(
+            record,
+            "undecodable",
+            str(error),
+            int(time.time() * 1_000),
+            topic=self._settings.dead_letters_topic,
+            partitions=self._settings.dead_letters_partitions,
         )
-        target = record.partition % self._settings.dead_letters_partitions
         held = self._hold(partition, record, _NO_TASK)
         held.started = True
-        dead = Record(self._settings.dead_letters_topic, target, record.key, encode(letter))
-        self._outbox.send(dead, held.acknowledged)
+        self._outbox.send(letter, held.acknowledged)
 
     def _check_handover(self) -> None:
         """Finish the claimed tasks that their holders finished, and run those that are orphaned."""

@@ -1,4 +1,4 @@
-"""Do the .avsc files and the Struct classes say the same, and do releases understand each other?"""
+"""Tests of the .avsc files: equal to the Struct classes, and compatible between releases."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_renaming_and_retyping_are_incompatible(fields):
 
 @pytest.fixture
 def earlier(tmp_path, monkeypatch):
-    """A release whose TaskCompleted had no `worker` yet, and a field that was dropped since: its header and schema."""
+    """Header and schema of an earlier TaskCompleted, without `worker` and with a field that was removed since."""
     shutil.copytree(codec.AVRO, tmp_path / "avro")
     schema = codec.schema_of(TaskCompleted)
     fields = [field for field in schema["fields"] if field["name"] != "worker"]
@@ -113,7 +113,7 @@ def test_an_earlier_release_is_read(earlier):
 
 
 def test_broken_bytes_of_an_earlier_release_are_undecodable(earlier):
-    """Cut off, continued or replaced, an earlier release's bytes raise Undecodable and nothing else."""
+    """Truncated, extended or modified bytes of an earlier release raise Undecodable and no other error."""
     whole = earlier_bytes(earlier)
     for data in (*(whole[:size] for size in range(10, len(whole))), whole + b"\0"):
         with pytest.raises(Undecodable, match="TaskCompleted"):
@@ -131,7 +131,7 @@ def test_broken_bytes_of_an_earlier_release_are_undecodable(earlier):
 
 
 def avro_record(record: type[msgspec.Struct]) -> dict[str, object]:
-    """The schema that the Struct asks for."""
+    """The schema that corresponds to the Struct."""
     hints = typing.get_type_hints(record)
     fields = []
     for field in msgspec.structs.fields(record):

@@ -1,4 +1,4 @@
-"""Do records survive the way to bytes and back, in exactly Avro's encoding?"""
+"""Tests of the codec."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_numbers_beyond_64_bits_are_refused(number):
 
 
 def test_a_wrongly_typed_field_is_refused():
-    """A number where a text belongs does not get onto the wire."""
+    """A number in a text field raises an error when encoded."""
     with pytest.raises(AttributeError):
         codec.encode(TaskCompleted(workflow_id=7, run_id="r", sequence=1, attempt=1, result=b""))  # type: ignore[arg-type]
 
@@ -131,7 +131,7 @@ def test_arrays_may_come_in_blocks(blocks):
 
 
 def test_the_reader_is_chosen_by_the_fingerprint_alone():
-    """Two records with the same fields are told apart."""
+    """Two record types with the same fields are distinguished."""
     task = ActivityTask(
         workflow_id="w", run_id="r", sequence=1, attempt=1, activity="a", input=b"", queue="default", shard=0
     )

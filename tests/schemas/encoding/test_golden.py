@@ -1,4 +1,4 @@
-"""Is what was once released still read? tests/golden/records.json holds its bytes, and only ever grows."""
+"""Tests of released encodings. tests/golden/records.json contains their bytes; lines are only ever added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CURRENT = {codec.encode(msgspec.convert(line["value"], codec.RECORDS[line["recor
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line['record']}-{line['fingerprint'][:6]}")
 def test_released_bytes_are_read(line):
-    """Bytes that some release wrote give the record that it meant."""
+    """Bytes written by a release decode to the same record."""
     expected = msgspec.convert(line["value"], codec.RECORDS[line["record"]])
     assert codec.decode(bytes.fromhex(line["wire"])) == expected
 
@@ -25,7 +25,7 @@ def test_released_bytes_are_read(line):
     "line", [line for line in LINES if line["fingerprint"] in CURRENT], ids=lambda line: line["record"]
 )
 def test_current_bytes_are_written(line):
-    """A schema that is still current writes the very bytes that it wrote when released."""
+    """A current schema writes the same bytes as when it was released."""
     value = msgspec.convert(line["value"], codec.RECORDS[line["record"]])
     assert codec.encode(value).hex() == line["wire"]
 

@@ -1,4 +1,4 @@
-"""Can a person with `kcat` start and signal, and is each mistake answered in one sentence?"""
+"""Tests of commands in JSON, and of messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ START = {"type": "fulfil", "id": "order-7"}
     ],
 )
 def test_the_documented_lines(line, command):
-    """The two lines that the documentation shows for `kcat` mean what it says."""
+    """The two documented lines decode to the documented commands."""
     assert decode_command(line) == command
     assert decode_command(line + b"\n") == command
 
@@ -71,7 +71,7 @@ def test_the_documented_lines(line, command):
     ],
 )
 def test_every_command_in_json(line, command):
-    """Each command that a person may give has a JSON form; what is left out is as in Avro, and no input is `null`."""
+    """Each public command has a JSON form; defaults are those of Avro, and a missing input is `null`."""
     assert decode_command(json.dumps(line).encode()) == command
 
 
@@ -93,19 +93,19 @@ def test_any_json_is_an_input(value):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ({"id": "w"}, "StartWorkflow needs the key `type`: the workflow type, a text that is not empty."),
+        ({"id": "w"}, "StartWorkflow needs the key `type`: the workflow type, a non-empty text."),
         ({"type": "t"}, "StartWorkflow needs the key `id`: the workflow id, a text of 1 to 255 bytes."),
         ({"type": "t", "id": ""}, "StartWorkflow: `id` is empty; it must be the workflow id"),
         ({"type": "", "id": "w"}, "StartWorkflow: `type` is empty; it must be the workflow type"),
         ({"type": "t", "id": 7}, "StartWorkflow: `id` must be the workflow id, a text of 1 to 255 bytes, not 7."),
         (
             {"type": ["t"], "id": "w"},
-            'StartWorkflow: `type` must be the workflow type, a text that is not empty, not ["t"].',
+            'StartWorkflow: `type` must be the workflow type, a non-empty text, not ["t"].',
         ),
-        ({"type": None, "id": "w"}, "`type` must be the workflow type, a text that is not empty, not null."),
-        ({**START, "id": "a\0b"}, "holds a NUL character"),
+        ({"type": None, "id": "w"}, "`type` must be the workflow type, a non-empty text, not null."),
+        ({**START, "id": "a\0b"}, "contains a NUL character"),
         ({**START, "id": "é" * 128}, "is 256 bytes long; at most 255 are allowed."),
-        ({**START, "message_id": "a\0b"}, "The message id 'a\\x00b' holds a NUL character"),
+        ({**START, "message_id": "a\0b"}, "The message id 'a\\x00b' contains a NUL character"),
         (
             {**START, "typ": "x"},
             "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, on_existing, input.",
@@ -123,11 +123,11 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is not known; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
+                "The command `Start` is unknown; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
                 "TerminateWorkflow, RetryWorkflow, AwaitResult."
             ),
         ),
-        ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is not known"),
+        ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is unknown"),
         ({"command": 7, "id": "w"}, "`command` must be one of StartWorkflow"),
         ({"command": "SignalWorkflow", "id": "w"}, "SignalWorkflow needs the key `signal`: the signal's name"),
         ({"command": "SignalWorkflow", "id": "w", "signal": ""}, "SignalWorkflow: `signal` is empty"),
@@ -135,7 +135,7 @@ def test_any_json_is_an_input(value):
     ],
 )
 def test_mistakes(line, sentence):
-    """Each mistake is answered by a sentence that names the key and what is allowed there."""
+    """Each mistake gives a message that names the key and its allowed values."""
     with pytest.raises(Undecodable) as raised:
         decode_command(json.dumps(line).encode())
     assert sentence in raised.value.detail
@@ -157,8 +157,8 @@ def test_mistakes(line, sentence):
     ids=range(9),
 )
 def test_what_is_no_json(data):
-    """What begins like JSON and is none, or is nested beyond reading, is undecodable and says that it is no JSON."""
-    with pytest.raises(Undecodable, match="begins like JSON but is none"):
+    """Malformed or too deeply nested JSON is undecodable, and the message says so."""
+    with pytest.raises(Undecodable, match="begins like JSON but is not valid"):
         decode_command(data)
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_json(data):
     )
 )
 def test_any_object(line):
-    """Any JSON object is a command or undecodable, and a command is one that Avro can carry on."""
+    """Any JSON object is a command or undecodable, and a command can be encoded as Avro."""
     try:
         command = decode_command(json.dumps(line).encode())
     except Undecodable:
@@ -182,7 +182,7 @@ def test_any_object(line):
     ("change", "sentence"),
     [
         ({"workflow_id": ""}, "The workflow id is empty"),
-        ({"workflow_id": "a\0"}, "holds a NUL"),
+        ({"workflow_id": "a\0"}, "contains a NUL"),
         ({"workflow_id": "x" * 256}, "at most 255"),
         ({"message_id": "x" * 256}, "at most 255"),
         ({"on_existing": "replace"}, "`on_existing` must be one of"),
@@ -190,7 +190,7 @@ def test_any_object(line):
     ],
 )
 def test_avro_commands_obey_the_same_rules(change, sentence):
-    """A command in Avro with an id or a choice that breaks the rules is undecodable too."""
+    """A command in Avro with an invalid id or choice is undecodable too."""
     command = StartWorkflow(workflow_id="w", workflow_type="t", input=b"null")
     assert decode_command(encode(command)) == command
     with pytest.raises(Undecodable, match=sentence):
@@ -198,7 +198,7 @@ def test_avro_commands_obey_the_same_rules(change, sentence):
 
 
 def test_an_avro_signal_needs_a_name():
-    """A signal in Avro without a name is undecodable, as it is in JSON; one whose name is endless too."""
+    """A signal in Avro with an empty or too long name is undecodable, as in JSON."""
     for name, fault in (("", "The signal's name is empty"), ("x" * 256, "is 256 bytes long")):
         command = SignalWorkflow(workflow_id="w", signal=name, input=b"null")
         with pytest.raises(Undecodable, match=f"SignalWorkflow: .*{fault}"):
@@ -206,7 +206,7 @@ def test_an_avro_signal_needs_a_name():
 
 
 def test_resolve_child_comes_in_avro():
-    """What shards tell each other about children is a command, in Avro."""
+    """ResolveChild, sent between shards, is a command in Avro."""
     command = ResolveChild(
         workflow_id="w", run_id="r", sequence=1, child_workflow_id="c", child_run_id="cr", status="completed"
     )

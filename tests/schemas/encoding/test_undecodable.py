@@ -1,4 +1,4 @@
-"""Does every broken record say in one sentence what is wrong with it?"""
+"""Tests of malformed records and their messages."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ RUN_CLOSED = codec.encode(RunClosed(message_id="m", workflow_id="w", run_id="r",
         (b"hello", "begins with 68 65, which is neither Avro (C3 01) nor a JSON object"),
         (b"[1]", "begins with 5B 31, which is neither Avro"),
         (b"\xc3\x02abcdefgh", "begins with C3 02, which is neither Avro"),
-        (b"\xc3\x01abc", "cut off after 5 bytes, within its schema fingerprint"),
-        (b"\xc3\x01abcdefgh...", "No schema with fingerprint 6162636465666768 is known"),
+        (b"\xc3\x01abc", "truncated after 5 bytes, within its schema fingerprint"),
+        (b"\xc3\x01abcdefgh...", "The schema fingerprint 6162636465666768 is unknown"),
         (b"\x00\x00\x00\x00\x01abc", "Confluent wire format, which needs a schema registry, and none is configured"),
-        (b"{}", "begins like JSON, which is read on the topic of commands alone"),
-        (START[:10], "The StartWorkflow record is cut off"),
-        (START[:-1], "The StartWorkflow record is cut off"),
-        (START + b"\0", f"The StartWorkflow record ends at byte {len(START)}, but {len(START) + 1} bytes are there"),
-        (START[:10] + b"\x02\xff" + START[18:], "holds a text that is cut off or not UTF-8"),
-        (START[:10] + b"\x01" + START[11:], "holds a negative length"),
-        (START[:10] + b"\xff" * 12, "holds a number of more than 64 bits, up to byte 20"),
-        (OWNED[:-2] + b"\x02" + OWNED[-1:], "holds 2 where a boolean is 0 or 1"),
-        (RUN_CLOSED[:-1] + b"\x04", "chooses a branch that its union does not have"),
+        (b"{}", "begins like JSON, which is accepted on the topic of commands only"),
+        (START[:10], "The StartWorkflow record is truncated"),
+        (START[:-1], "The StartWorkflow record is truncated"),
+        (START + b"\0", f"The StartWorkflow record ends at byte {len(START)} of {len(START) + 1}"),
+        (START[:10] + b"\x02\xff" + START[18:], "contains a text that is truncated or not UTF-8"),
+        (START[:10] + b"\x01" + START[11:], "contains a negative length"),
+        (START[:10] + b"\xff" * 12, "contains a number of more than 64 bits, up to byte 20"),
+        (OWNED[:-2] + b"\x02" + OWNED[-1:], "contains 2 in place of a boolean, which is 0 or 1"),
+        (RUN_CLOSED[:-1] + b"\x04", "selects a branch that its union does not have"),
     ],
 )
 def test_the_sentence(data, sentence):
-    """Each way of being broken has its own sentence."""
+    """Each kind of malformed record has its own message."""
     with pytest.raises(Undecodable) as raised:
         codec.decode(data)
     assert sentence in raised.value.detail
@@ -56,27 +56,27 @@ def test_the_sentence(data, sentence):
 
 @pytest.mark.parametrize("whole", SAMPLES, ids=list(codec.RECORDS))
 def test_cut_off_anywhere(whole):
-    """No beginning of a record passes for a record."""
+    """No truncated record decodes."""
     for size in range(len(whole)):
         with pytest.raises(Undecodable):
             codec.decode(whole[:size])
 
 
 def test_cut_off_within_a_fraction():
-    """A double with bytes missing is cut off, like anything else."""
+    """A double with bytes missing is truncated, like any other value."""
     whole = codec.encode(RetryPolicy())
-    with pytest.raises(Undecodable, match="cut off"):
+    with pytest.raises(Undecodable, match="truncated"):
         codec.decode(whole[:16])
 
 
 def test_lengths_beyond_memory_cost_nothing():
-    """A length or a count near 2**63 is undecodable at once, without being believed."""
+    """A length or a count near 2**63 is undecodable at once, without allocating memory."""
     huge = b"\xfe" + b"\xff" * 8 + b"\x01"
     for header in HEADERS:
         with pytest.raises(Undecodable):
             codec.decode(header + huge * 12)
     empty = codec.encode(Failure(type="T", message="m"))
-    with pytest.raises(Undecodable, match="cut off"):
+    with pytest.raises(Undecodable, match="truncated"):
         codec.decode(empty[:-1] + huge)
 
 
@@ -90,14 +90,14 @@ def test_any_bytes(data):
 @SEEDED
 @given(st.sampled_from(HEADERS), st.binary(max_size=80))
 def test_any_bytes_behind_a_known_fingerprint(header, body):
-    """A true header in front of anything at all changes nothing about that."""
+    """The same holds for any bytes after a valid header."""
     survives(header + body)
 
 
 @SEEDED
 @given(st.sampled_from(SAMPLES), st.data())
 def test_flipped_bytes(whole, data):
-    """Nor does damage to a few bytes of a true record."""
+    """The same holds for a valid record with a few damaged bytes."""
     damaged = bytearray(whole)
     for at in data.draw(st.lists(st.integers(10, len(whole) - 1), min_size=1, max_size=3)):
         damaged[at] = data.draw(st.integers(0, 255))
@@ -105,19 +105,19 @@ def test_flipped_bytes(whole, data):
 
 
 def test_undecodable_names_the_place():
-    """Whoever knows where a record lay can say so in the same sentence."""
+    """The place of a record can be included in the message."""
     error = Undecodable("The record is empty.", topic="penstock.default.commands", partition=3, offset=17)
     assert str(error) == "penstock.default.commands[3]@17: The record is empty."
     assert (error.topic, error.partition, error.offset) == ("penstock.default.commands", 3, 17)
 
 
 def test_a_record_that_is_no_command():
-    """A true record of another kind is refused on the topic of commands."""
+    """A valid record of another kind is refused on the topic of commands."""
     letter = DeadLetter(
         topic="t", partition=0, offset=0, key=b"", value=b"", reason="undecodable", message="m", at_ms=0
     )
     for record in (letter, ActivityScheduled(sequence=1, activity="a", input=b"", queue="q")):
-        with pytest.raises(Undecodable, match=f"{type(record).__name__} is no command"):
+        with pytest.raises(Undecodable, match=f"{type(record).__name__} is not a command"):
             codec.decode_command(codec.encode(record))
 
 

@@ -1,4 +1,4 @@
-"""Are durations and moments read as people mean them?"""
+"""Tests of durations and moments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_durations(value, milliseconds):
 
 @pytest.mark.parametrize("value", ["0.1ms", 0.0001, timedelta(microseconds=1)])
 def test_a_short_duration_is_not_none(value):
-    """What is shorter than a millisecond lasts one: a timeout of a little is not a timeout of nothing."""
+    """A positive duration below a millisecond becomes one, so that a short timeout does not become zero."""
     assert duration_ms(value) == 1
 
 
@@ -86,7 +86,7 @@ def test_a_short_duration_is_not_none(value):
     ids=lambda value: type(value).__name__,
 )
 def test_no_durations(value):
-    """Everything else is refused by a sentence that shows how to write one."""
+    """Any other value is refused with a message that shows how to write one."""
     with pytest.raises(BadDuration, match='write it like "250ms", "90s", "1h30m"') as raised:
         duration_ms(value)
     assert len(str(raised.value)) < 250
@@ -125,12 +125,12 @@ def test_moments(moment, due):
 
 
 def test_the_last_datetime_has_a_moment():
-    """The greatest datetime, in any time zone, can be waited for."""
+    """The greatest datetime, in any time zone, is a valid moment."""
     assert due_ms(datetime.max.replace(tzinfo=UTC), 0) == 253_402_300_800_000
     assert due_ms(datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))), 0) > 253_402_300_800_000
 
 
 def test_a_naive_datetime_is_refused():
-    """A datetime without a time zone means nothing certain, and the sentence says what to add."""
+    """A datetime without a time zone is refused, and the message says what to add."""
     with pytest.raises(BadDuration, match="2026-01-02T00:00:00 has no time zone; add one"):
         due_ms(datetime(2026, 1, 2), 0)  # noqa: DTZ001 - the claim

@@ -1,4 +1,4 @@
-"""Does a failure tell all that its exception told, as text that fits a record?"""
+"""Tests of failures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_type_and_message(error, type_name):
 
 
 def test_is_recognises_the_type():
-    """ActivityFailed.is_ knows the class again from what failure_of wrote."""
+    """ActivityFailed.is_ recognizes the class from a failure made by failure_of."""
     failed = ActivityFailed(failure=failure_of(CardDeclined("no")))
     assert failed.is_(CardDeclined)
     assert not failed.is_(CardDeclined.Hard)
@@ -48,7 +48,7 @@ def test_is_recognises_the_type():
 
 
 def test_kind_and_retryability_are_the_callers():
-    """Kind and retryability are what the caller says."""
+    """Kind and retryability are set by the caller."""
     failure = failure_of(TimeoutError(), kind="timeout", non_retryable=True)
     assert (failure.kind, failure.non_retryable) == ("timeout", True)
 
@@ -60,7 +60,7 @@ def test_causes_in_order():
 
 
 def test_context_counts_unless_suppressed():
-    """What was being handled is a cause too, unless the code said `from None`."""
+    """The context is a cause too, unless suppressed by `from None`."""
 
     def fail(*, suppress):
         try:
@@ -77,20 +77,20 @@ def test_context_counts_unless_suppressed():
 
 
 def test_members_of_a_group_are_causes():
-    """What failed in a TaskGroup is named, not only that something did."""
+    """The members of an exception group are causes."""
     group = ExceptionGroup("two", [KeyError("a"), ExceptionGroup("one", [OSError("b")])])
     assert [cause.type for cause in failure_of(raised(group)).causes] == ["KeyError", "ExceptionGroup", "OSError"]
 
 
 def test_a_failure_from_elsewhere_stays_readable():
-    """An ActivityFailed that ends a run brings along what had failed on the worker."""
+    """The failure of an ActivityFailed includes the failure on the worker."""
     remote = Failure(type="shop.CardDeclined", message="no funds", causes=(Cause(type="OSError", message="down"),))
     failure = failure_of(raised(ActivityFailed(failure=remote)))
     assert failure.causes == (Cause(type="shop.CardDeclined", message="no funds"), *remote.causes)
 
 
 def test_causes_are_bounded():
-    """A long chain, or one that bites its tail, gives at most CAUSES_MAX causes."""
+    """A long or cyclic chain gives at most CAUSES_MAX causes."""
     error: BaseException = ValueError("0")
     for number in range(1, 30):
         error = raised(ValueError(str(number)), error)
@@ -134,7 +134,7 @@ def test_traceback_without_user_code_is_whole():
 
 
 def test_traceback_keeps_its_end():
-    """A traceback that is too long loses its beginning: the end says what happened."""
+    """A traceback that is too long loses its beginning, since the end names the error."""
 
     def deep(depth):
         if depth:
@@ -164,7 +164,7 @@ def test_endless_recursion_has_a_failure():
 
 
 def test_hostile_exceptions_fit_a_record():
-    """A text that cannot be made, is too long, or is no UTF-8, still gives a record."""
+    """A message that raises, is too long, or is not UTF-8 still gives a record."""
 
     class Silent(Exception):
         def __str__(self):
@@ -178,7 +178,7 @@ def test_hostile_exceptions_fit_a_record():
 
 
 def test_exceptions_that_refuse_to_be_read_have_a_failure():
-    """An exception that cannot be printed, or whose own property raises, is told by what else it says."""
+    """An exception that cannot be printed, or whose property raises, still has a failure."""
 
     class Locked(Exception):
         @property

@@ -1,4 +1,4 @@
-"""Do a user's values survive as JSON, and does a wrong one say in a sentence where it is wrong?"""
+"""Tests of payloads."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_adapters_are_made_once():
 
 
 def test_no_bytes_are_null():
-    """A foreign producer that leaves the input empty has sent null."""
+    """An empty input, as from a foreign producer, is null."""
     assert adapter_for(int | None).decode(b"") is None
 
 
@@ -211,7 +211,7 @@ def test_what_does_not_fit(kind, text, sentence):
 
 
 def test_many_problems_are_counted():
-    """Of many problems three are told and the others counted."""
+    """Three of many problems are shown and the others counted."""
     with pytest.raises(BadInput, match=r"`\[2\]`: input should be a valid string; and 7 more\.$"):
         adapter_for(Tags).decode(json.dumps(list(range(10))).encode())
 
@@ -222,19 +222,19 @@ def test_many_problems_are_counted():
         (object(), "A value of type object has no JSON form: use plain values, dataclasses"),
         (Order, "A value of type ModelMetaclass has no JSON form"),
         ([1j], "A value of type complex has no JSON form"),
-        ("\ud800", "cannot be written as JSON: 'utf-8' codec can't encode"),
-        ({(1, 2): 3}, "{(1, 2): 3} cannot be written as JSON: a key must be a text or a number, not a tuple."),
+        ("\ud800", "cannot be encoded as JSON: 'utf-8' codec can't encode"),
+        ({(1, 2): 3}, "{(1, 2): 3} cannot be encoded as JSON: a key must be a text or a number, not a tuple."),
     ],
 )
 def test_what_has_no_json(value, sentence):
-    """A value without a JSON form is refused where it is handed over."""
+    """A value without a JSON form is refused when it is encoded."""
     with pytest.raises(BadInput) as raised:
         adapter_for(Any).encode(value)
     assert sentence in str(raised.value)
 
 
 def test_a_coroutine_is_no_value():
-    """A coroutine is refused as what was not awaited, with what to write."""
+    """A coroutine is refused as not awaited, with what to write."""
 
     async def weighed() -> int:
         return 1
@@ -250,14 +250,14 @@ def test_a_value_that_holds_itself():
     """A list that holds itself is refused and not followed for ever."""
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(BadInput, match="cannot be written as JSON"):
+    with pytest.raises(BadInput, match="cannot be encoded as JSON"):
         adapter_for(Any).encode(value)
 
 
 @pytest.mark.parametrize("kind", [json, Card | Point])
-def test_types_that_cannot_travel(kind):
+def test_types_that_cannot_be_encoded(kind):
     """A type that neither msgspec nor pydantic reads is named, with the reason."""
-    with pytest.raises(BadInput, match="cannot travel as JSON: ") as raised:
+    with pytest.raises(BadInput, match="cannot be encoded as JSON: ") as raised:
         adapter_for(kind).decode(b"1")
     assert "\n" not in str(raised.value)
 
@@ -354,7 +354,7 @@ def test_arguments_and_their_json(fn, args, kwargs, text, arguments):
     ],
 )
 def test_other_ways_to_write_arguments(fn, text, arguments):
-    """A person may leave out what has a default, and write an array by position."""
+    """Parameters with defaults may be left out, and an array by position is accepted."""
     assert Signature.of(fn).decode(text.encode()) == arguments
 
 
@@ -422,9 +422,9 @@ def test_results():
 
 
 @pytest.mark.parametrize("fn", [lambda *a: a, lambda **a: a, lambda *, a: a])
-def test_parameters_that_cannot_travel(fn):
+def test_unsupported_parameters(fn):
     """Parameters without a place and a name are refused at once, when the function is decorated."""
-    with pytest.raises(BadInput, match="cannot travel; give it a place and a name"):
+    with pytest.raises(BadInput, match="is not supported; make it positional"):
         Signature.of(fn)
 
 
@@ -440,7 +440,7 @@ def test_methods():
 
 
 def test_types_of_the_function_around():
-    """Annotations may name types that exist only in the function where the function is defined."""
+    """Annotations may name local types of the enclosing function."""
 
     class Local(BaseModel):
         a: int
@@ -465,7 +465,7 @@ class DefinedLater(BaseModel):
 
 
 def test_annotations_that_cannot_be_resolved():
-    """A name that cannot be found is told with the function that asks for it."""
+    """The message about an unknown name names the function."""
 
     def lost(value: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
@@ -507,7 +507,7 @@ def test_annotations_that_cannot_be_resolved():
     ],
 )
 def test_the_sketch_of_one_parameter(kind, text):
-    """What an input of one parameter looks like is JSON of its type's kind."""
+    """The sketch of one parameter is JSON of its type's kind."""
 
     def take(value: kind): ...
 
@@ -515,13 +515,13 @@ def test_the_sketch_of_one_parameter(kind, text):
 
 
 def test_the_sketch_of_several_parameters():
-    """Several parameters look like an object, one without an annotation like anything, and none like nothing."""
+    """Several parameters give an object, one without an annotation any JSON, and none an empty sketch."""
     assert Signature.of(lambda: None).sketch == ""
     assert Signature.of(lambda value: None).sketch == "…"
     assert Signature.of(lambda one, two: None).sketch == "{…}"
 
 
 def test_errors_are_values():
-    """BadInput and PayloadTooLarge are ValueErrors too, for callers that know nothing of Penstock."""
+    """BadInput and PayloadTooLarge are ValueErrors too."""
     with pytest.raises(ValueError, match="does not fit"):
         adapter_for(int).decode(b'"a"')
