@@ -260,9 +260,9 @@ def _parent(error: type[BaseException]) -> str:
 
 def cli_page() -> Iterator[str]:
     """Every command with its arguments and options, the common flags once, the exit codes."""
-    from penstock.cli.exits import EPILOG
+    from penstock.cli.command import GLOBAL
+    from penstock.cli.exit_codes import EPILOG
     from penstock.cli.root import penstock
-    from penstock.cli.session import GLOBAL
 
     yield "# Command line"
     yield ""
@@ -380,7 +380,6 @@ INSIDE = {
     "ActivityCall.run_outside",
     "Client.reads",
     "Client.exchange",
-    "Client.ordered",
 }
 ALIASES = (
     "penstock.schemas.values.durations.Duration",
@@ -388,9 +387,9 @@ ALIASES = (
     "penstock.workers.activity.decorator.Backoff",
     "penstock.workers.activity.decorator.Errors",
     "penstock.workers.activity.decorator.Priority",
-    "penstock.client.client.OnExisting",
-    "penstock.client.client.Json",
-    "penstock.client.client.JsonList",
+    "penstock.client.checks.OnExisting",
+    "penstock.client.reads.Json",
+    "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",
 )
 SIGNATURE_WIDTH_MAX = 100
