@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from penstock.topics.catalogue import Topics
     from penstock.topics.log import Log
 
-places_argument = click.argument("places", nargs=-1, metavar="[PARTITION/OFFSET…]")
+positions_argument = click.argument("positions", nargs=-1, metavar="[PARTITION/OFFSET…]")
 all_option = click.option("--all", "all_", is_flag=True, help="All letters that were neither replayed nor discarded.")
 
 
@@ -41,7 +41,7 @@ def list_letters(invocation: Invocation, *, done: bool, output: str) -> None:
     else:
         rows = [
             (
-                letter.place,
+                letter.position,
                 letter.done or letter.letter.reason,
                 _origin(letter),
                 _text(letter.letter.key),
@@ -53,15 +53,15 @@ def list_letters(invocation: Invocation, *, done: bool, output: str) -> None:
 
 
 @verb("show")
-@click.argument("place", metavar="PARTITION/OFFSET")
+@click.argument("position", metavar="PARTITION/OFFSET")
 @output_option
-def show(invocation: Invocation, place: str, output: str) -> None:
+def show(invocation: Invocation, position: str, output: str) -> None:
     """Show one dead letter with its bytes."""
     from penstock.cli.output import print_json
     from penstock.client.dead_letters import letter_at
 
     with opened_log(invocation.settings, must_exist=True) as (log, topics):
-        letter = letter_at(log, topics, place)
+        letter = letter_at(log, topics, position)
     if output == "json":
         print_json(_as_json(letter))
         return
@@ -70,27 +70,27 @@ def show(invocation: Invocation, place: str, output: str) -> None:
 
 
 @verb("replay")
-@places_argument
+@positions_argument
 @all_option
-def replay(invocation: Invocation, places: tuple[str, ...], *, all_: bool) -> None:
+def replay(invocation: Invocation, positions: tuple[str, ...], *, all_: bool) -> None:
     """Send dead letters again to their original topic, after the cause was corrected."""
     from penstock.client.dead_letters import replay as replay_letters
 
     with opened_log(invocation.settings, must_exist=True) as (log, topics):
-        chosen = _chosen(log, topics, places, all_=all_)
+        chosen = _chosen(log, topics, positions, all_=all_)
         replay_letters(log, topics, chosen)
     click.echo(f"{len(chosen)} replayed", err=True)
 
 
 @verb("discard")
-@places_argument
+@positions_argument
 @all_option
-def discard(invocation: Invocation, places: tuple[str, ...], *, all_: bool) -> None:
+def discard(invocation: Invocation, positions: tuple[str, ...], *, all_: bool) -> None:
     """Mark dead letters as discarded; their bytes stay until the topic's retention ends."""
     from penstock.client.dead_letters import discard as discard_letters
 
     with opened_log(invocation.settings, must_exist=True) as (log, topics):
-        chosen = _chosen(log, topics, places, all_=all_)
+        chosen = _chosen(log, topics, positions, all_=all_)
         discard_letters(log, topics, chosen)
     click.echo(f"{len(chosen)} discarded", err=True)
 
@@ -99,21 +99,21 @@ for command in (list_letters, show, replay, discard):
     dead_letters.add_command(command)
 
 
-def _chosen(log: Log, topics: Topics, places: tuple[str, ...], *, all_: bool) -> list[Letter]:
+def _chosen(log: Log, topics: Topics, positions: tuple[str, ...], *, all_: bool) -> list[Letter]:
     from penstock.client.dead_letters import letter_at, letters
 
-    if all_ == bool(places):
+    if all_ == bool(positions):
         raise click.UsageError("Give the letters as PARTITION/OFFSET, or use --all.")
     if all_:
         return [letter for letter in letters(log, topics) if not letter.done]
-    return [letter_at(log, topics, place) for place in places]
+    return [letter_at(log, topics, position) for position in positions]
 
 
 def _as_json(found: Letter) -> dict[str, Any]:
     letter = found.letter
     at = datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return {
-        "letter": found.place,
+        "letter": found.position,
         "reason": letter.reason,
         "message": letter.message,
         "done": found.done,

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 modules_argument = click.argument("modules", nargs=-1, required=True, metavar="MODULE…")
 data_option = setting("--data", "Directory of the processors' state.", metavar="DIR")
 concurrency_option = click.option(
-    "--concurrency", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Maximum number of activities at once."
+    "--concurrency",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="Maximum of concurrent activities.",
 )
 
 

@@ -32,7 +32,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     done: str = ""
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         """The letter's name on the command line: `PARTITION/OFFSET`."""
         return f"{self.partition}/{self.offset}"
 
@@ -43,12 +43,12 @@ class LetterNotFound(BadName):
 
 def letters(log: Log, topics: Topics) -> list[Letter]:
     """Return every letter that is kept, in the order of the log. Raises UnknownTopic, LogUnavailable."""
-    facts = log.describe([topics.dead_letters]).get(topics.dead_letters)
-    if facts is None:
+    described = log.describe([topics.dead_letters]).get(topics.dead_letters)
+    if described is None:
         raise UnknownTopic(f"the topic {topics.dead_letters} does not exist: run `penstock topics apply` first.")
     found: dict[tuple[int, int], DeadLetter] = {}
     done: dict[tuple[int, int], str] = {}
-    for partition in range(facts.partitions):
+    for partition in range(described.partitions):
         for offset, letter in _records(log, topics, partition):
             if letter.topic == topics.dead_letters and letter.reason in (REPLAYED, DISCARDED):
                 done[letter.partition, letter.offset] = letter.reason
@@ -60,18 +60,18 @@ def letters(log: Log, topics: Topics) -> list[Letter]:
     ]
 
 
-def letter_at(log: Log, topics: Topics, place: str) -> Letter:
+def letter_at(log: Log, topics: Topics, position: str) -> Letter:
     """Return the letter at `PARTITION/OFFSET`. Raises LetterNotFound, BadName, LogError."""
-    partition, slash, offset = place.partition("/")
+    partition, slash, offset = position.partition("/")
     if not (slash and partition.isdecimal() and offset.isdecimal()):
         raise BadName(
-            f"{place!r} is no position of a dead letter: write PARTITION/OFFSET, as `penstock dead-letters list` shows."
+            f"{position!r} is no position of a dead letter: write PARTITION/OFFSET as in `penstock dead-letters list`."
         )
     wanted = (int(partition), int(offset))
     for letter in letters(log, topics):
         if (letter.partition, letter.offset) == wanted:
             return letter
-    raise LetterNotFound(f"there is no dead letter {place}; it may have expired: see `penstock dead-letters list`.")
+    raise LetterNotFound(f"there is no dead letter {position}; it may have expired: see `penstock dead-letters list`.")
 
 
 def replay(log: Log, topics: Topics, chosen: Sequence[Letter]) -> None:
@@ -79,14 +79,14 @@ def replay(log: Log, topics: Topics, chosen: Sequence[Letter]) -> None:
 
     Records with a key go to the partition of their key, since a wrong partition may be why they were refused.
     """
-    facts = log.describe(sorted({letter.letter.topic for letter in chosen}))
+    described = log.describe(sorted({letter.letter.topic for letter in chosen}))
     for letter in chosen:
-        if letter.letter.topic not in facts:
-            raise UnknownTopic(f"dead letter {letter.place} came from {letter.letter.topic}, which does not exist.")
+        if letter.letter.topic not in described:
+            raise UnknownTopic(f"dead letter {letter.position} came from {letter.letter.topic}, which does not exist.")
     records = []
     for letter in chosen:
         original = letter.letter
-        partitions = facts[original.topic].partitions
+        partitions = described[original.topic].partitions
         # Task topics are partitioned by shard, not by key: those records return to their original partition.
         keyed = bool(original.key) and original.topic in (topics.commands, topics.results)
         partition = partition_of(original.key, partitions) if keyed else original.partition % partitions

@@ -36,7 +36,7 @@ def test_numbers_from_the_environment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[tool.penstock]\nnamespac = "x"', "unknown setting 'namespac'"),
         ("[tool.penstock]\nshards = -1", "the setting shards in [tool.penstock]"),
@@ -44,16 +44,16 @@ def test_numbers_from_the_environment(tmp_path):
         ("[tool.penstock", "cannot be read as TOML"),
     ],
 )
-def test_a_bad_project_file(tmp_path, text, said):
+def test_a_bad_project_file(tmp_path, text, message):
     """The message for an invalid pyproject.toml has the mistake and the file."""
     with pytest.raises(SettingsError) as raised:
         load(directory=project(tmp_path, text))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "pyproject.toml" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("flags", "environment", "said"),
+    ("flags", "environment", "message"),
     [
         ({"log": "redis://x"}, {}, "the setting log in the arguments"),
         ({}, {"PENSTOCK_LOG": "embedded:"}, "PENSTOCK_LOG"),
@@ -63,11 +63,11 @@ def test_a_bad_project_file(tmp_path, text, said):
         ({"log_level": "loud"}, {}, "write one of debug, info, warning, error"),
     ],
 )
-def test_invalid_settings(tmp_path, flags, environment, said):
+def test_invalid_settings(tmp_path, flags, environment, message):
     """An invalid value is refused with a message that names where it was set."""
     with pytest.raises(SettingsError, match="is invalid") as raised:
         load(flags, environment, tmp_path)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_an_invalid_flag():

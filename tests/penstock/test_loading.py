@@ -48,7 +48,7 @@ def test_a_dotted_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("trial_absent.flow", "there is no module 'trial_absent'"),
         ("absent.py", "the file does not exist"),
@@ -59,19 +59,19 @@ def test_a_dotted_name(tmp_path, monkeypatch):
         ("two-words.py", "is not a valid module name"),
     ],
 )
-def test_missing_modules(tmp_path, monkeypatch, name, said):
+def test_missing_modules(tmp_path, monkeypatch, name, message):
     """The message for a missing module or file has its name."""
     (tmp_path / "folder").mkdir()
     write(tmp_path / "two-words.py", "")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModuleNotLoaded) as raised:
         load_module(name)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert name in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = 1\nraise ValueError('no luck')", "ValueError: no luck"),
         ("import trial_not_installed", "ModuleNotFoundError: No module named 'trial_not_installed'"),
@@ -79,30 +79,30 @@ def test_missing_modules(tmp_path, monkeypatch, name, said):
         ("import sys\nsys.exit(3)", "SystemExit: 3"),
     ],
 )
-def test_code_that_raises(tmp_path, text, said):
+def test_code_that_raises(tmp_path, text, message):
     """An error of the module's code is reported with file and line, not as a missing module."""
     path = write(tmp_path / "trial_broken.py", text)
     with pytest.raises(ModuleNotLoaded) as raised:
         load_module(str(path))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert f"trial_broken.py:{len(text.splitlines())}" in str(raised.value)
     assert "there is no module" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("@workflow\ndef f(x: int) -> int: ...", "write `async def f(…)`"),
         ("@activity(timeout='ten seconds')\ndef f(x: int) -> int: ...", "'ten seconds' cannot be read"),
         ("@activity(queue='a b')\ndef f(x: int) -> int: ...", "'a b' is no name for a task queue"),
     ],
 )
-def test_a_wrong_definition(tmp_path, text, said):
+def test_a_wrong_definition(tmp_path, text, message):
     """An error of a decorator is reported with the line of the user's file."""
     path = write(tmp_path / "trial_wrong.py", f"from penstock import activity, workflow\n{text}")
     with pytest.raises(ModuleNotLoaded) as raised:
         load_module(str(path))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "trial_wrong.py:2 (@" in str(raised.value)
 
 

@@ -13,7 +13,7 @@ from tests.penstock.cli.helpers import one_message
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("start", "not-hosted"), 1, "not-hosted"),
         (("start", "cli-trial", "--input", '"text"'), 1, "cli-trial"),
@@ -30,13 +30,13 @@ from tests.penstock.cli.helpers import one_message
         (("dead-letters", "show", "x"), 2, "PARTITION/OFFSET"),
     ],
 )
-def test_mistakes(run, words, code, said):
+def test_mistakes(run, words, code, message):
     """An invalid argument or an unknown name is one message and its exit code."""
-    one_message(run(*words, code=code), said)
+    one_message(run(*words, code=code), message)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("start",), "Missing argument 'TYPE'"),
         (("start", "t", "--timeout", "1s"), "--timeout needs --wait"),
@@ -49,12 +49,12 @@ def test_mistakes(run, words, code, said):
         (("show", "x", "--output", "yaml"), "yaml"),
     ],
 )
-def test_usage(namespace, words, said):
+def test_usage(namespace, words, message):
     """Invalid usage is exit code 2, with the correction."""
     arguments = ["--log", namespace, "--namespace", "cli", *words]
     ended = CliRunner().invoke(penstock, arguments)
     assert ended.exit_code == 2
-    assert said in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -77,21 +77,21 @@ def test_no_log_and_no_topics(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (LogUnavailable("no broker answers at host:9092."), 3, "no broker answers at host:9092."),
         (StoreLocked("the store is open in another process."), 3, "another process"),
         (RuntimeError("odd"), 70, "this is a bug in Penstock: RuntimeError: odd"),
     ],
 )
-def test_errors_of_log_and_store(run, monkeypatch, error, code, said):
+def test_errors_of_log_and_store(run, monkeypatch, error, code, message):
     """Errors of log and store have their exit code; others are reported as bugs; --debug shows tracebacks."""
 
     def broken(_):
         raise error
 
     monkeypatch.setattr(connection_module, "connect", broken)
-    one_message(run("list", code=code), said)
+    one_message(run("list", code=code), message)
     assert "Traceback" in run("list", "--debug", code=code).stderr
 
 
@@ -99,13 +99,13 @@ def test_errors_of_log_and_store(run, monkeypatch, error, code, said):
 def test_modules_that_cannot_be_hosted(verb, tmp_path):
     """A missing module, and one without definitions, end a host with exit code 2 before anything is created."""
     (tmp_path / "empty_module.py").write_text("")
-    for module, said in (("absent.module", "no module 'absent'"), ("empty_module.py", "decorator")):
+    for module, message in (("absent.module", "no module 'absent'"), ("empty_module.py", "decorator")):
         ended = subprocess.run(
             [sys.executable, "-m", "penstock", verb, module], cwd=tmp_path, capture_output=True,
             text=True, timeout=60, check=False,
         )  # fmt: skip
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert said in ended.stderr
+        assert message in ended.stderr
         assert ended.stderr.count("\n") == 1
     assert not (tmp_path / ".penstock").exists()
 

@@ -20,7 +20,7 @@ def test_forms_of_input(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"a": 1', "line 1, column 8"),
         ('{"a":\n 1,}', "line 2, column 4"),
@@ -29,11 +29,11 @@ def test_forms_of_input(tmp_path, monkeypatch):
         ("[" * 100_000, "too deeply"),
     ],
 )
-def test_bad_json(text, said):
+def test_bad_json(text, message):
     """The message for invalid JSON has its position."""
     with pytest.raises(BadInput) as raised:
         read_input(text)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["Ann", "order-7", "Ann Smith", "Zoë", "ann@example.com"])
@@ -67,17 +67,17 @@ def test_bytes_that_are_not_utf8(tmp_path):
 def test_lines(tmp_path):
     """Each line is one value with its id in the given field, also as an integer; empty lines are skipped."""
     (tmp_path / "orders.jsonl").write_text('{"id":"a"}\n\n  {"id": 7}\n')
-    said = f"@{tmp_path}/orders.jsonl"
-    assert is_lines(said)
+    given = f"@{tmp_path}/orders.jsonl"
+    assert is_lines(given)
     assert not is_lines("@orders.json")
-    assert read_lines(said, "id") == [(b'{"id":"a"}', "a"), (b'{"id": 7}', "7")]
-    values = read_lines(said, None)
+    assert read_lines(given, "id") == [(b'{"id":"a"}', "a"), (b'{"id": 7}', "7")]
+    values = read_lines(given, None)
     assert [value for value, _ in values] == [b'{"id":"a"}', b'{"id": 7}']
     assert len({id for _, id in values}) == 2
 
 
 @pytest.mark.parametrize(
-    ("line", "error", "said"),
+    ("line", "error", "message"),
     [
         ("{bad", BadInput, "line 2 of"),
         ('{"name":"x"}', BadInput, "--id-field"),
@@ -86,11 +86,11 @@ def test_lines(tmp_path):
         ('{"id":""}', BadName, "line 2 of"),
     ],
 )
-def test_a_bad_line(tmp_path, line, error, said):
+def test_a_bad_line(tmp_path, line, error, message):
     """The message for an invalid line has its number and says that nothing was started."""
     (tmp_path / "orders.jsonl").write_text(f'{{"id":"a"}}\n{line}\n')
     with pytest.raises(error) as raised:
         read_lines(f"@{tmp_path}/orders.jsonl", "id")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "line 2" in str(raised.value)
     assert str(raised.value).endswith("; nothing was started.")

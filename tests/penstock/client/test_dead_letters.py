@@ -35,7 +35,7 @@ def test_listing(log, topics):
     for offset in (4, 5):
         put(log, topics, offset=offset)
     found = letters(log, topics)
-    assert [(one.place, one.letter.offset, one.done) for one in found] == [("0/0", 4, ""), ("0/1", 5, "")]
+    assert [(one.position, one.letter.offset, one.done) for one in found] == [("0/0", 4, ""), ("0/1", 5, "")]
     assert letter_at(log, topics, "0/1") == found[1]
 
 
@@ -62,7 +62,7 @@ def test_discarding(log, topics):
     put(log, topics, offset=4)
     put(log, topics, offset=5)
     discard(log, topics, [letter_at(log, topics, "0/0")])
-    assert [(one.place, one.done) for one in letters(log, topics)] == [("0/0", "discarded"), ("0/1", "")]
+    assert [(one.position, one.done) for one in letters(log, topics)] == [("0/0", "discarded"), ("0/1", "")]
     assert kept(log, topics.commands, SHARDS) == []
 
 
@@ -84,12 +84,12 @@ def test_bytes_that_are_not_a_letter(log, topics):
 
 
 @pytest.mark.parametrize(
-    ("place", "error"), [("0/7", LetterNotFound), ("7", BadName), ("a/b", BadName), ("/", BadName)]
+    ("position", "error"), [("0/7", LetterNotFound), ("7", BadName), ("a/b", BadName), ("/", BadName)]
 )
-def test_a_position_without_letter(log, topics, place, error):
+def test_a_position_without_letter(log, topics, position, error):
     """A position without a letter raises an error that names the command that lists positions."""
     with pytest.raises(error, match="dead-letters list"):
-        letter_at(log, topics, place)
+        letter_at(log, topics, position)
 
 
 def test_a_namespace_without_topics(log):
