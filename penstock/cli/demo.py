@@ -47,7 +47,7 @@ async def _run_orders(settings: Settings) -> None:
     _step(1, "A processor and a worker start, and a client orders a lamp, a chair and a desk for 1,250.00.")
     async with Engine(_definitions(), settings=settings) as engine:
         await _order_and_wait_for_approval(engine, large)
-    _step(2, "They stop: no process of Penstock is left. The order waits on disk, for as long as it takes.")
+    _step(2, "They stop: nothing of Penstock is running. The order waits on disk, for as long as it takes.")
     _step(3, "A new processor and a new worker start on the same log; ann approves; the order continues.")
     async with Engine(_definitions(), settings=settings) as engine:
         tracking = await _approve(engine.client)

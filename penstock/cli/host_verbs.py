@@ -25,7 +25,7 @@ concurrency_option = click.option(
     type=click.IntRange(1, 100_000),
     default=100,
     show_default=True,
-    help="Maximum of concurrent activities.",
+    help="Maximum number of concurrent activities.",
 )
 
 
@@ -61,7 +61,7 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
 @verb("processor")
 @modules_argument
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of processes.")
-@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends, as the supervisor closes it.")
+@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
 @data_option
 def processor(invocation: Invocation, modules: tuple[str, ...], processes: int, *, supervised: bool) -> int:
     """Run processors that host the workflows of these modules."""
