@@ -1,7 +1,7 @@
-"""What may a program import? The public face: workflows, activities, clients, and all errors.
+"""Public API of Penstock: workflows, activities, clients, engines and all errors.
 
-Each name is imported when it is first asked for, so that the command line stands before the libraries are loaded (an
-interrupt then finds somebody to tell it), and workflow modules load no web server.
+Each name is imported on first access, so that the command line handles interrupts before libraries are loaded, and
+modules of workflows load no web server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.client.client import Client, Run
+    from penstock.client.client import Client
+    from penstock.client.run import Run
     from penstock.client.sync import SyncClient
     from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
     from penstock.engine.authoring.external import get_run
@@ -131,8 +132,9 @@ __all__ = [
     "workflow",
 ]
 
-_HOMES = {
-    "penstock.client.client": ("Client", "Run"),
+_MODULES = {
+    "penstock.client.client": ("Client",),
+    "penstock.client.run": ("Run",),
     "penstock.hosting.engine": ("Engine",),
     "penstock.patterns.saga": ("Saga",),
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
@@ -188,16 +190,16 @@ _HOMES = {
     "penstock.workers.activity.decorator": ("activity",),
     "penstock.workers.activity.info": ("activity_info",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one of ours
+if not TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
-        """A public name, from the module where it is at home."""
-        if name not in _HOME_OF:
+        """Import a public name from its module."""
+        if name not in _MODULE_OF:
             raise AttributeError(f"module 'penstock' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
         return value
 
 

@@ -1,4 +1,4 @@
-"""What does `penstock`, or `python -m penstock`, do? It runs the command line."""
+"""Entry point of the command line: `penstock` or `python -m penstock`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from penstock.hosting import interrupts
 
 
 def main() -> None:
-    """Run the command that was typed, and exit with its code; with 130 when it is interrupted, at any moment."""
-    interrupts.end_at_once()  # first of all, for imports take a while
+    """Run the command line and exit with its code, 130 after an interrupt at any time."""
+    interrupts.exit_immediately()  # before the slow imports
     from penstock.cli.root import penstock
 
     try:
-        interrupts.raise_them()
+        interrupts.raise_keyboard_interrupt()
         code = penstock.main(prog_name="penstock", standalone_mode=False)
-    except KeyboardInterrupt:  # another one, while the first was being told
+    except KeyboardInterrupt:  # a second one, while the first was being reported
         code = interrupts.INTERRUPTED
-    interrupts.end_at_once()
+    interrupts.exit_immediately()
     sys.exit(code)
 
 

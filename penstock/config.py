@@ -1,4 +1,4 @@
-"""With which settings does Penstock run? Flags, then the environment, then pyproject.toml, then defaults; read once."""
+"""Settings: from flags, then the environment, then pyproject.toml, then defaults; read once."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from penstock.topics.connect import FILE_NAME, check_url, embedded_path, kafka_a
 MEMORY = ":memory:"
 NAME = r"^[A-Za-z0-9_-]+$"
 DOTTED = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
-LogUrl = Annotated[
-    str, msgspec.Meta(min_length=1, description="where the log is: embedded:PATH or kafka://host:port,…")
-]
-Namespace = Annotated[str, msgspec.Meta(pattern=NAME, max_length=100, description="the deployment that is meant")]
-Prefix = Annotated[
-    str, msgspec.Meta(pattern=DOTTED, max_length=100, description="the first word of every topic's name")
-]
-Data = Annotated[str, msgspec.Meta(description="directory of the processors' state; empty: chosen after the log")]
+LogUrl = Annotated[str, msgspec.Meta(min_length=1, description="URL of the log: embedded:PATH or kafka://host:port,…")]
+Namespace = Annotated[str, msgspec.Meta(pattern=NAME, max_length=100, description="name of the deployment")]
+Prefix = Annotated[str, msgspec.Meta(pattern=DOTTED, max_length=100, description="first part of every topic's name")]
+Data = Annotated[str, msgspec.Meta(description="directory of the processors' state; empty: derived from the log")]
 Shards = Annotated[int, msgspec.Meta(ge=0, le=10_000, description="shards of new topics; 0: 4 on Kafka, 1 embedded")]
 Replication = Annotated[int, msgspec.Meta(ge=0, le=100, description="replicas of new topics; 0: the broker's default")]
 LogFormat = Annotated[
-    Literal["console", "json"], msgspec.Meta(description="how log lines look: console (for people) or json")
+    Literal["console", "json"], msgspec.Meta(description="format of log lines: console (for people) or json")
 ]
 LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"], msgspec.Meta(description="the least level that is logged")
+    Literal["debug", "info", "warning", "error"], msgspec.Meta(description="lowest level that is logged")
+]
+
+
+Build = Annotated[
+    str, msgspec.Meta(max_length=100, description="build of the application, recorded in runs that start")
 ]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set. Each field is a flag, `PENSTOCK_<FIELD>` and a key of `[tool.penstock]`."""
+    """All settings. Each field is a flag, `PENSTOCK_<FIELD>` and a key of `[tool.penstock]`."""
 
     log: LogUrl = "embedded:.penstock"
     namespace: Namespace = "default"
@@ -43,12 +44,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: Data = ""
     shards: Shards = 0
     replication: Replication = 0
+    build: Build = ""
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
 
     @property
     def state_path(self) -> Path | None:
-        """The directory of the processors' state; None keeps it in memory, as the log is."""
+        """Directory of the processors' state; None if it is in memory, like the log."""
         if self.data:
             return Path(self.data)
         if self.embedded:
@@ -59,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def log_file(self) -> Path | None:
-        """The file of an embedded log; None for one in memory and for Kafka."""
+        """File of an embedded log; None for one in memory and for Kafka."""
         path = embedded_path(self.log) if self.embedded else MEMORY
         return None if path == MEMORY else Path(path)
 
@@ -79,22 +81,22 @@ def load(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     *,
-    said_in: str = "the arguments",
+    flags_origin: str = "the arguments",
 ) -> Settings:
-    """The settings of this process.
+    """Read the settings of this process.
 
-    `flags` holds what the command line or the caller said (None: nothing said), `said_in` is what they are to a person.
-    Raises SettingsError, naming the setting and where it was set.
+    `flags`: values of the command line or the caller (None: not given); `flags_origin`: what error messages call them.
+    Raises SettingsError, which names the setting and where it was set.
     """
     chosen: dict[str, Any] = {}
     chosen |= _from_project(directory or Path())
     chosen |= _from_environment(environment or {})
     chosen |= {name: value for name, value in (flags or {}).items() if value is not None}
-    return _checked(chosen, said_in)
+    return _converted(chosen, flags_origin)
 
 
 def fields() -> list[tuple[str, str, str, object]]:
-    """Every setting as (name, environment variable, meaning, default), for the reference."""
+    """Return every setting as (name, environment variable, meaning, default), for the reference."""
     hints = get_type_hints(Settings, include_extras=True)
     return [
         (field.name, environment_name(field.name), get_args(hints[field.name])[-1].description, field.default)
@@ -103,18 +105,18 @@ def fields() -> list[tuple[str, str, str, object]]:
 
 
 def environment_name(setting: str) -> str:
-    """`log_level` is `PENSTOCK_LOG_LEVEL`."""
+    """Return the environment variable of a setting: `PENSTOCK_LOG_LEVEL` for `log_level`."""
     return f"PENSTOCK_{setting.upper()}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    said = {}
+    values = {}
     for name in Settings.__struct_fields__:
         value = environment.get(environment_name(name), "")
-        if value:  # an empty variable is how shells say "not set"
-            said[name] = value
-            _checked({name: value}, f"the environment variable {environment_name(name)}")
-    return said
+        if value:  # shells pass an empty variable for one that is not set
+            values[name] = value
+            _converted({name: value}, f"the environment variable {environment_name(name)}")
+    return values
 
 
 def _from_project(directory: Path) -> dict[str, Any]:
@@ -129,18 +131,18 @@ def _from_project(directory: Path) -> dict[str, Any]:
     table = tools.get("penstock", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise SettingsError(f"[tool.penstock] in {path} must be a table of settings, not {type(table).__name__}")
-    said = {str(name).replace("-", "_"): value for name, value in table.items()}
-    unknown = sorted(set(said) - set(Settings.__struct_fields__))
+    values = {str(name).replace("-", "_"): value for name, value in table.items()}
+    unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
         known = ", ".join(Settings.__struct_fields__)
-        raise SettingsError(f"[tool.penstock] in {path} has the unknown setting {unknown[0]!r}; known are {known}")
-    _checked(said, f"[tool.penstock] in {path}")
-    return said
+        raise SettingsError(f"[tool.penstock] in {path} has the unknown setting {unknown[0]!r}; use one of {known}")
+    _converted(values, f"[tool.penstock] in {path}")
+    return values
 
 
-def _checked(said: Mapping[str, Any], where: str) -> Settings:
+def _converted(values: Mapping[str, Any], where: str) -> Settings:
     try:
-        settings = msgspec.convert(dict(said), Settings, strict=False)
+        settings = msgspec.convert(dict(values), Settings, strict=False)
     except msgspec.ValidationError as error:
         reason, _, at = str(error).partition(" - at `$.")
         name = at.rstrip("`")
@@ -148,10 +150,10 @@ def _checked(said: Mapping[str, Any], where: str) -> Settings:
         words = get_args(get_args(hint)[0]) if hint is not None else ()
         allowed = f"; write one of {', '.join(words)}" if words else ""
         raise SettingsError(
-            f"the setting {name or 'given'} in {where} has no meaning ({said.get(name)!r}): {reason}{allowed}"
+            f"the setting {name or 'given'} in {where} is invalid ({values.get(name)!r}): {reason}{allowed}"
         ) from error
     try:
         check_url(settings.log)
     except SettingsError as error:
-        raise SettingsError(f"the setting log in {where} has no meaning: {error}") from error
+        raise SettingsError(f"the setting log in {where} is invalid: {error}") from error
     return settings

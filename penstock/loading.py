@@ -1,4 +1,4 @@
-"""How does code named on the command line come in? `orders.flow` is imported; `path/to/file.py` too, under its stem."""
+"""Import of user modules by dotted name or file path."""
 
 from __future__ import annotations
 
@@ -16,40 +16,43 @@ _NOT_USER_CODE = ("penstock.", "importlib.", "_frozen_importlib")
 
 
 def load_modules(names: Sequence[str]) -> list[ModuleType]:
-    """Import every module or file, in order; their decorators register what they define.
+    """Import every module or file in order; their decorators register workflows and activities.
 
-    Raises ModuleNotLoaded: nothing of that name exists, or its own code raised (the sentence says where).
+    Raises ModuleNotLoaded if there is no such module, or if its code raised (the message says where).
     """
     return [load_module(name) for name in names]
 
 
 def load_module(name: str) -> ModuleType:
-    """Import `orders.flow` (looked for in the working directory first) or `path/to/file.py` (its folder goes first)."""
+    """Import `orders.flow` or `path/to/file.py`; the working directory, or the file's folder, comes first on the path.
+
+    A file is imported under its stem. Raises ModuleNotLoaded.
+    """
     if name.endswith(".py") or "/" in name or "\\" in name or name.startswith("."):
         return _load_file(name)
-    _look_first_in(Path.cwd())
-    return _imported(name, name)
+    _prepend_to_path(Path.cwd())
+    return _import(name, name)
 
 
 def _load_file(name: str) -> ModuleType:
     path = Path(name).resolve()
     if not path.is_file():
-        folder = "it is a folder; name a file in it, such as flows.py, or a package by its dotted name"
+        folder = "it is a folder; give a file in it, such as flows.py, or the dotted name of a package"
         raise ModuleNotLoaded(f"cannot load {name}: {folder if path.is_dir() else 'the file does not exist'}")
     if not path.stem.isidentifier():
         raise ModuleNotLoaded(
-            f"cannot load {name}: {path.stem!r} is no Python module name; use letters, digits and underscores"
+            f"cannot load {name}: {path.stem!r} is not a valid module name; use letters, digits and underscores"
         )
-    _look_first_in(path.parent)
+    _prepend_to_path(path.parent)
     taken = sys.modules.get(path.stem)
     if taken is not None and _origin(taken) == path:
         return taken
     if taken is not None or _origin_of_name(path.stem) != path:
-        raise ModuleNotLoaded(f"cannot load {name}: another module is called {path.stem!r} already; rename the file")
-    return _imported(path.stem, name)
+        raise ModuleNotLoaded(f"cannot load {name}: another module is already called {path.stem!r}; rename the file")
+    return _import(path.stem, name)
 
 
-def _imported(module: str, shown: str) -> ModuleType:
+def _import(module: str, shown: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -57,12 +60,12 @@ def _imported(module: str, shown: str) -> ModuleType:
             raise ModuleNotLoaded(
                 f"cannot load {shown}: there is no module {error.name!r} here or among the installed packages"
             ) from error
-        raise ModuleNotLoaded(_raised(shown, error)) from error
+        raise ModuleNotLoaded(_error_message(shown, error)) from error
     except (Exception, SystemExit) as error:
-        raise ModuleNotLoaded(_raised(shown, error)) from error
+        raise ModuleNotLoaded(_error_message(shown, error)) from error
 
 
-def _raised(shown: str, error: BaseException) -> str:
+def _error_message(shown: str, error: BaseException) -> str:
     where = ""
     if isinstance(error, SyntaxError):
         where = f" in {error.filename}:{error.lineno}"
@@ -77,15 +80,15 @@ def _raised(shown: str, error: BaseException) -> str:
     if frames:
         last = frames[-1]
         where = f" in {last.filename}:{last.lineno}" + (f" ({last.line})" if last.line else "")
-    if isinstance(error, UserError):  # a sentence of ours, about the line of theirs
+    if isinstance(error, UserError):  # Penstock's own message, about the user's line
         return f"cannot load {shown}: {str(error).rstrip('.')}{where}"
     return f"cannot load {shown}: {type(error).__name__}: {error}{where}"
 
 
-def _look_first_in(folder: Path) -> None:
-    place = str(folder)
-    if place not in sys.path:
-        sys.path.insert(0, place)
+def _prepend_to_path(folder: Path) -> None:
+    entry = str(folder)
+    if entry not in sys.path:
+        sys.path.insert(0, entry)
         importlib.invalidate_caches()
 
 

@@ -199,7 +199,7 @@ def _type_name(declared: Any) -> str:
 
 
 def _json_commands() -> Iterator[str]:
-    from penstock.schemas.encoding.json_command import JSON_COMMANDS
+    from penstock.schemas.encoding.json_command import _COMMANDS
 
     yield from ("", "## Commands as JSON", "")
     yield (
@@ -208,7 +208,7 @@ def _json_commands() -> Iterator[str]:
         "[Foreign producers](../guides/foreign-producers.md) shows how to send them."
     )
     yield from ("", "| `command` | needed keys | further keys |", "|---|---|---|")
-    for name, keys in JSON_COMMANDS.items():
+    for name, (_, keys) in _COMMANDS.items():
         needed = ", ".join(f"`{key}`" for key, meaning in keys.items() if meaning.required)
         further = ", ".join(f"`{key}`" for key, meaning in keys.items() if not meaning.required)
         yield f"| `{name}` | {needed} | {further} |"
@@ -260,9 +260,9 @@ def _parent(error: type[BaseException]) -> str:
 
 def cli_page() -> Iterator[str]:
     """Every command with its arguments and options, the common flags once, the exit codes."""
-    from penstock.cli.exits import EPILOG
+    from penstock.cli.command import GLOBAL
+    from penstock.cli.exit_codes import EPILOG
     from penstock.cli.root import penstock
-    from penstock.cli.session import GLOBAL
 
     yield "# Command line"
     yield ""
@@ -380,17 +380,16 @@ INSIDE = {
     "ActivityCall.run_outside",
     "Client.reads",
     "Client.exchange",
-    "Client.ordered",
 }
 ALIASES = (
     "penstock.schemas.values.durations.Duration",
     "penstock.schemas.values.durations.Moment",
     "penstock.workers.activity.decorator.Backoff",
-    "penstock.workers.activity.checks.Errors",
-    "penstock.workers.activity.checks.Priority",
-    "penstock.client.client.OnExisting",
-    "penstock.client.client.Json",
-    "penstock.client.client.JsonList",
+    "penstock.workers.activity.decorator.Errors",
+    "penstock.workers.activity.decorator.Priority",
+    "penstock.client.checks.OnExisting",
+    "penstock.client.reads.Json",
+    "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",
 )
 SIGNATURE_WIDTH_MAX = 100

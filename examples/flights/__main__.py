@@ -32,7 +32,7 @@ from examples.flights.stage import Processes, Stage, StageError, Threads
 from examples.flights.totals import Downstream
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
-from penstock.hosting.parts import Reach, make_topics
+from penstock.hosting.namespace import Namespace, make_topics
 from penstock.observe.logs import configure
 from penstock.schemas.errors import PenstockError, SettingsError
 from penstock.topics.catalogue import Topics
@@ -86,11 +86,11 @@ def _run(
     file: Path,
 ) -> report.Counted:
     """Start processors and workers, run every flight, stop them. Returns what the downstream program counted."""
-    with _reach(settings) as reach:
-        departures = Departures(reach.log, reach.topics, reach.shards, run, data.flights(options.days))
-        downstream = Downstream(reach.log, reach.topics, run, file)
+    with _namespace(settings) as namespace:
+        departures = Departures(namespace.log, namespace.topics, namespace.shards, run, data.flights(options.days))
+        downstream = Downstream(namespace.log, namespace.topics, run, file)
         try:
-            with _stage(options, settings, reach, folder) as stage, report.progress(console, flights) as show:
+            with _stage(options, settings, namespace, folder) as stage, report.progress(console, flights) as show:
                 flow = Flow(stage, departures, downstream, show)
                 run_to_the_end(flow, flights, options.in_flight, _kills(options, flights, stage, console))
             return report.Counted(
@@ -102,20 +102,20 @@ def _run(
 
 
 @contextmanager
-def _reach(settings: Settings) -> Iterator[Reach]:
+def _namespace(settings: Settings) -> Iterator[Namespace]:
     log = connect(settings.log)
     try:
         topics = Topics(settings.namespace, settings.prefix)
-        yield Reach(log, topics, make_topics(log, topics, settings, [QUEUE]))
+        yield Namespace(log, topics, make_topics(log, topics, settings, [QUEUE]))
     finally:
         log.close()
 
 
 @contextmanager
-def _stage(options: argparse.Namespace, settings: Settings, reach: Reach, folder: Path) -> Iterator[Stage]:
+def _stage(options: argparse.Namespace, settings: Settings, namespace: Namespace, folder: Path) -> Iterator[Stage]:
     stage: Stage
     if options.in_process:
-        stage = Threads(settings, reach)
+        stage = Threads(settings, namespace)
     else:
         stage = Processes(settings, folder, processors=options.processes, workers=options.workers)
     try:

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from examples.flights import workflow
 from penstock.config import Settings, environment_name
-from penstock.hosting.parts import Part, Reach, processor_part, start_parts, stop_parts, worker_part
+from penstock.hosting.namespace import Namespace
+from penstock.hosting.parts import Part, processor_part, start_parts, stop_parts, worker_part
 from penstock.workers.activity.decorator import registered
 
 MODULE = workflow.__name__
@@ -94,10 +95,10 @@ class Processes:
 class Threads:
     """One processor and one worker as threads of this process, on its open log."""
 
-    def __init__(self, settings: Settings, reach: Reach) -> None:
-        processor = processor_part(reach, settings, {workflow.flight.name: workflow.flight})
+    def __init__(self, settings: Settings, namespace: Namespace) -> None:
+        processor = processor_part(namespace, settings, {workflow.flight.name: workflow.flight})
         activities = {name: one for name, one in registered().items() if one.fn.__module__ == MODULE}
-        self._parts: list[Part] = [worker_part(reach, activities), processor]
+        self._parts: list[Part] = [worker_part(namespace, activities), processor]
 
     def start(self) -> None:
         start_parts(self._parts)

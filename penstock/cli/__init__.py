@@ -1,1 +1,1 @@
-"""What can be typed? `penstock VERB …`: one function per command, grouped in files by what they are for."""
+"""Command line `penstock VERB …`: one function per command."""

@@ -1,4 +1,4 @@
-"""What can Penstock do, seen in half a minute? The demo: an order that outlives its process, and one that is undone."""
+"""Verb `demo`: an order that survives its process, and an order whose saga is undone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.session import Session, verb
+from penstock.cli.command import Invocation, verb
 
 if TYPE_CHECKING:
     from penstock.client.client import Client
@@ -23,47 +23,47 @@ WAIT_S_MAX = 30.0
 
 
 @verb("demo")
-def demo(session: Session) -> None:
-    """Run the order example end to end on a temporary embedded log, and tell what happens."""
-    from penstock.hosting.parts import with_fixed_hash_seed
+def demo(invocation: Invocation) -> None:
+    """Run the order example end to end on a temporary embedded log and print each step."""
+    from penstock.hosting.hash_seed import with_fixed_hash_seed
 
     with_fixed_hash_seed()
-    # The story tells what happens; its declined card would show a second time, as a warning between the lines.
-    session.flags.setdefault("log_level", "error")
+    # The output shows the declined card; by default a warning would repeat it.
+    invocation.flags.setdefault("log_level", "error")
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
-        session.flags["log"] = f"embedded:{Path(folder) / 'log'}"
-        asyncio.run(_story(session.settings))
+        invocation.flags["log"] = f"embedded:{Path(folder) / 'log'}"
+        asyncio.run(_run_orders(invocation.settings))
 
 
-async def _story(settings: Settings) -> None:
+async def _run_orders(settings: Settings) -> None:
     from penstock.cli.demo_orders import Order
     from penstock.hosting.engine import Engine
     from penstock.schemas.errors import WorkflowFailed
 
     began = time.monotonic()
-    dear = Order(id="1", total=1_250.0, items=["lamp", "chair", "desk"])
-    _say("Penstock demo: durable workflows in plain async Python; here on an embedded log, with nothing to install.")
-    _say()
+    large = Order(id="1", total=1_250.0, items=["lamp", "chair", "desk"])
+    _print("Penstock demo: durable workflows in plain async Python, here on an embedded log.")
+    _print()
     _step(1, "A processor and a worker start, and a client orders a lamp, a chair and a desk for 1,250.00.")
-    async with Engine(_hosted(), settings=settings) as engine:
-        await _order_and_wait_for_approval(engine, dear)
-    _step(2, "They stop: nothing of Penstock runs any more. The order waits on disk, as it would for a month.")
-    _step(3, "A new processor and a new worker start on the same log; ann approves; the order goes on where it was.")
-    async with Engine(_hosted(), settings=settings) as engine:
+    async with Engine(_definitions(), settings=settings) as engine:
+        await _order_and_wait_for_approval(engine, large)
+    _step(2, "They stop: nothing of Penstock is running. The order waits on disk, for as long as it takes.")
+    _step(3, "A new processor and a new worker start on the same log; ann approves; the order continues.")
+    async with Engine(_definitions(), settings=settings) as engine:
         tracking = await _approve(engine.client)
         history = await engine.client.history("order-1")
-        _step(4, "A second order, for a gold bar. Its card is declined, so what was reserved is given back.")
+        _step(4, "A second order, for a gold bar. Its card is declined, so the reserved item is released.")
         try:
             await _run_declined(engine.client, Order(id="2", total=900.0, items=["gold bar"]))
         except WorkflowFailed as error:
-            _say(f"     {error}")
-            _say(f"     path: {' → '.join(path_of(await engine.client.history('order-2')))}")
-    _say()
-    _say(f"order-1 took this path: {' → '.join(path_of(history))}")
+            _print(f"     {error}")
+            _print(f"     path: {' → '.join(path_of(await engine.client.history('order-2')))}")
+    _print()
+    _print(f"order-1 took this path: {' → '.join(path_of(history))}")
     took = f"{time.monotonic() - began:.1f} s, {len(history)} events"
-    _say(f"order-1 is on its way, tracking number {tracking}  ({took})")
-    _say()
-    _try_next()
+    _print(f"order-1 was shipped, tracking number {tracking}  ({took})")
+    _print()
+    _print_next_steps()
 
 
 async def _order_and_wait_for_approval(engine: Engine, order: Any) -> None:
@@ -71,15 +71,15 @@ async def _order_and_wait_for_approval(engine: Engine, order: Any) -> None:
 
     client = engine.client
     run = await client.start(fulfil(order), id="order-1")
-    _say(f"     started {run.id}, run {run.run_id}")
+    _print(f"     started {run.id}, run {run.run_id}")
     again = await client.start(fulfil(order), id="order-1")
-    _say(f"     started order-1 a second time: {'joined the run that is there' if again.existing else 'it ran twice!'}")
+    _print(f"     started order-1 a second time: {'joined the existing run' if again.existing else 'it ran twice!'}")
 
-    async def reserved() -> bool:
+    async def all_reserved() -> bool:
         return _count(await run.history(), "ActivityCompleted") == len(order.items)
 
-    await _until("the items to be reserved", reserved)
-    _say("     its three items were reserved side by side; 1,250.00 needs approval, so it waits (up to 48 h)")
+    await _wait_until("the items to be reserved", all_reserved)
+    _print("     its three items were reserved concurrently; 1,250.00 needs approval, so it waits (up to 48 h)")
 
 
 async def _approve(client: Client) -> str:
@@ -89,7 +89,7 @@ async def _approve(client: Client) -> str:
     await run.signal(approval, Approval(ok=True, by="ann"))
     tracking = await run.result(timeout=WAIT_S_MAX)
     for event in await run.history():
-        _say(f"     {_event_line(event)}")
+        _print(f"     {_event_line(event)}")
     return tracking
 
 
@@ -101,7 +101,7 @@ async def _run_declined(client: Client, order: Any) -> None:
 
 
 def path_of(events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The steps that a run's history shows: activities by name, timers, signals, children, and how it ended."""
+    """Return the steps of a history: activities and children by name, timers, signals, and the final event."""
     names: dict[int, str] = {}
     path: list[str] = []
     for event in events:
@@ -121,15 +121,15 @@ def path_of(events: Iterable[Mapping[str, Any]]) -> list[str]:
     return path
 
 
-def _hosted() -> list[Any]:
-    from penstock.cli import demo_orders as example
+def _definitions() -> list[Any]:
+    from penstock.cli import demo_orders as orders
 
     return [
-        example.fulfil, example.ship, example.reserve, example.release, example.charge, example.refund,
+        orders.fulfil, orders.ship, orders.reserve, orders.release, orders.charge, orders.refund,
     ]  # fmt: skip
 
 
-async def _until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+async def _wait_until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
     deadline = time.monotonic() + WAIT_S_MAX
     while not await condition():
         if time.monotonic() > deadline:
@@ -142,21 +142,21 @@ def _count(events: Iterable[Mapping[str, Any]], kind: str) -> int:
 
 
 def _event_line(event: Mapping[str, Any]) -> str:
-    from penstock.cli.output import clock, event_words
+    from penstock.cli.output import clock, event_text
 
-    line = f"{event['number']:>2}  {clock(event['at_ms'])}  {event['event']:<17}  {event_words(event)}"
+    line = f"{event['number']:>2}  {clock(event['at_ms'])}  {event['event']:<17}  {event_text(event)}"
     return line if len(line) <= 100 else f"{line[:99]}…"
 
 
-def _try_next() -> None:
-    shown = Path("examples/order.py")
-    file = str(shown) if shown.exists() else "your_workflows.py"
+def _print_next_steps() -> None:
+    example = Path("examples/order.py")
+    file = str(example) if example.exists() else "your_workflows.py"
     order = '{"id":"7","total":12.5,"items":["lamp"]}'
     prefix = "" if _on_path() else ".venv/bin/"
-    _say("Try next, in two shells:")
-    _say(f"  {prefix}penstock dev {file}")
-    _say(f"  {prefix}penstock start fulfil --id order-7 --input '{order}' --wait")
-    _say(f"  {prefix}penstock history order-7")
+    _print("Try next, in two shells:")
+    _print(f"  {prefix}penstock dev {file}")
+    _print(f"  {prefix}penstock start fulfil --id order-7 --input '{order}' --wait")
+    _print(f"  {prefix}penstock history order-7")
 
 
 def _on_path() -> bool:
@@ -166,8 +166,8 @@ def _on_path() -> bool:
 
 
 def _step(number: int, text: str) -> None:
-    _say(f"  {number}. {text}")
+    _print(f"  {number}. {text}")
 
 
-def _say(text: str = "") -> None:
+def _print(text: str = "") -> None:
     click.echo(text)

@@ -1,4 +1,4 @@
-"""What does `penstock demo` run? A small order, from reserving its items to its tracking number."""
+"""Workflows of `penstock demo`: an order, from the reservation of its items to its tracking number."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import zlib
 
 from pydantic import BaseModel
 
-from penstock import Saga, Signal, WorkflowFailed, activity, sleep, workflow
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.waiting import sleep
+from penstock.engine.authoring.workflow import workflow
+from penstock.patterns.saga import Saga
+from penstock.schemas.errors import WorkflowFailed
+from penstock.workers.activity.decorator import activity
 
 APPROVAL_ABOVE = 1_000
 
 
 class Order(BaseModel):
-    """What a customer wants."""
+    """An order of a customer."""
 
     id: str
     total: float
@@ -21,14 +26,14 @@ class Order(BaseModel):
 
 
 class Approval(BaseModel):
-    """What a person said to a large order."""
+    """Decision of a person on a large order."""
 
     ok: bool
     by: str
 
 
 class CardDeclined(Exception):
-    """The bank said no: trying again would not help."""
+    """The bank refused the payment; a retry would not help."""
 
 
 approval = Signal("approval", Approval)
@@ -36,18 +41,18 @@ approval = Signal("approval", Approval)
 
 @activity(timeout="10s")
 def reserve(order_id: str, sku: str) -> str:
-    """Keep one item for the order."""
-    return f"{sku} kept for {order_id}"
+    """Reserve one item for the order."""
+    return f"{sku} reserved for {order_id}"
 
 
 @activity
 async def release(order_id: str, sku: str) -> None:
-    """Give the item back; asked twice, it is given back once."""
+    """Release the item; idempotent."""
 
 
 @activity(timeout="30s", retries=5, backoff=2.0, non_retryable=CardDeclined)
 async def charge(order: Order) -> str:
-    """Take the money."""
+    """Charge the total to the card."""
     if "gold bar" in order.items:
         raise CardDeclined(f"the bank refused {order.total:.2f}")
     return f"receipt-{order.id}"
@@ -55,19 +60,19 @@ async def charge(order: Order) -> str:
 
 @activity
 async def refund(order_id: str) -> None:
-    """Give the money back."""
+    """Refund the charge."""
 
 
 @workflow(name="demo-ship")
 async def ship(order: Order) -> str:
-    """A workflow of its own: the parcel is packed and gets its tracking number."""
+    """Child workflow: pack the parcel and return its tracking number."""
     await sleep("200ms")
     return f"PS-{zlib.crc32(order.id.encode()):08X}"
 
 
 @workflow(name="demo-fulfil")
 async def fulfil(order: Order) -> str:
-    """Reserve everything at once, wait for a person if it is dear, charge, ship; undo all of it if anything fails."""
+    """Reserve all items at once, wait for approval of a large order, charge, ship; undo all of it if a step fails."""
     async with Saga() as saga:
         await asyncio.gather(*(saga.do(reserve(order.id, sku), undo=release(order.id, sku)) for sku in order.items))
         if order.total > APPROVAL_ABOVE:

@@ -1,4 +1,4 @@
-"""How is `--input` read? JSON as it stands, @FILE, or - for stdin; checked here, so that mistakes show their place."""
+"""Values of `--input`: JSON, @FILE, or - for stdin; checked here, so that errors name line and column."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from penstock.client.uuid7 import uuid7
 from penstock.schemas.errors import BadInput, BadName
 from penstock.schemas.ids import check_workflow_id
 
-_WORDS = re.compile(r"[^\W\d_][\w .,@/+-]{0,60}")  # such as Ann, order-7 or ann@example.com: meant as a text
+_BARE_TEXT = re.compile(r"[^\W\d_][\w .,@/+-]{0,60}")  # such as Ann, order-7 or ann@example.com: lacks its quotes
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 
 
-def read_input(said: str | None) -> bytes:
-    """One value as JSON bytes; `null` when nothing was said. Raises BadInput."""
-    if said is None:
+def read_input(given: str | None) -> bytes:
+    """Return one value as JSON bytes, `null` for None. Raises BadInput."""
+    if given is None:
         return b"null"
-    if said == "-":
+    if given == "-":
         return checked(sys.stdin.buffer.read(), "stdin")
-    if said.startswith("@"):
-        return checked(_file(said[1:]), said[1:])
+    if given.startswith("@"):
+        return checked(_file(given[1:]), given[1:])
     try:
-        return checked(said.encode(), "the input")
+        return checked(given.encode(), "the input")
     except BadInput as error:
-        if not _WORDS.fullmatch(said):
+        if not _BARE_TEXT.fullmatch(given):
             raise
-        raise BadInput(f"{str(error).removesuffix('.')}; a text is written '\"{said}\"'.") from error
+        raise BadInput(f"{str(error).removesuffix('.')}; write a text as '\"{given}\"'.") from error
 
 
-def is_lines(said: str | None) -> bool:
-    """Whether the input is a file of one value per line."""
-    return said is not None and said.startswith("@") and said.endswith(LINES_SUFFIXES)
+def is_lines(given: str | None) -> bool:
+    """Return whether the input is a file with one value per line."""
+    return given is not None and given.startswith("@") and given.endswith(LINES_SUFFIXES)
 
 
-def read_lines(said: str, id_field: str | None) -> list[tuple[bytes, str]]:
-    """(value as JSON bytes, id) of each line that is not empty: the id is in `id_field`, or random.
+def read_lines(given: str, id_field: str | None) -> list[tuple[bytes, str]]:
+    """Return (value as JSON bytes, id) of each line that is not empty; the id is in `id_field`, by default random.
 
-    Raises BadInput, BadName for the first line that is wrong, so that nothing is started from a bad file.
+    Raises BadInput, BadName for the first invalid line, before anything is started.
     """
     try:
-        return list(_lines(_file(said[1:]), said[1:], id_field))
+        return list(_lines(_file(given[1:]), given[1:], id_field))
     except (BadInput, BadName) as error:
         raise type(error)(f"{str(error).removesuffix('.')}; nothing was started.") from error
 
 
 def checked(data: bytes, where: str) -> bytes:
-    """The data, if it is one JSON value. Raises BadInput with line and column."""
+    """Return the data if it is one JSON value. Raises BadInput with line and column."""
     _parsed(data, where)
     return data.strip()
 
@@ -70,7 +70,7 @@ def _lines(data: bytes, path: str, id_field: str | None) -> Iterator[tuple[bytes
 def _id_in(value: object, field: str, where: str) -> str:
     found = value.get(field) if isinstance(value, dict) else None
     if isinstance(found, bool) or not isinstance(found, str | int):
-        raise BadInput(f"{where} has no text or whole number under {field!r}, the field that --id-field names.")
+        raise BadInput(f"{where} has no text or integer in {field!r}, the field given by --id-field.")
     return str(found)
 
 
@@ -89,7 +89,7 @@ def _parsed(data: bytes, where: str, *, at_line: bool = True) -> object:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _file(path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""How do answers look on a terminal? Tables, numbered events, failures and moments; JSON for programs; a bar."""
+"""Output of commands: tables, numbered events, failures, times, JSON, and a progress bar."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from penstock.cli.visible import visible
+from penstock.cli.escape import escaped
 
 Json = Mapping[str, Any]
 
 WIDTH_DEFAULT = 120
-WIDTH_LEAST = 60
-WIDTH_MOST = 10_000
+WIDTH_MIN = 60
+WIDTH_MAX = 10_000
 NEAR_MS = 12 * 3_600_000
 
-# What a person wants to see of each event, in this order; what is not named here stands in --output json.
-ESSENTIAL: Mapping[str, Sequence[str]] = {
+# The fields of each event that the text output shows, in this order; --output json has all fields.
+SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "WorkflowStarted": ("workflow_type", "input", "parent_workflow_id"),
     "WorkflowCompleted": ("result",),
     "WorkflowFailed": ("failure",),
@@ -54,17 +54,17 @@ ESSENTIAL: Mapping[str, Sequence[str]] = {
     "ExternalCancelRequested": ("workflow_id", "reason"),
 }
 _PAYLOADS = {"input", "result", "value"}
-_SENTENCES = {"reason", "message"}
+_MESSAGES = {"reason", "message"}
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON: indented for a terminal, on one line for a pipe."""
+    """Print a value as JSON: indented on a terminal, on one line in a pipe."""
     data = msgspec.json.encode(value)
     click.echo(msgspec.json.format(data, indent=2) if sys.stdout.isatty() else data)
 
 
 def print_runs(runs: Sequence[Json]) -> None:
-    """A table of runs, as `describe` has them."""
+    """Print a table of runs, as `describe` returns them."""
     if not runs:
         click.echo("no runs", err=True)
         return
@@ -75,56 +75,63 @@ def print_runs(runs: Sequence[Json]) -> None:
     print_table(("ID", "TYPE", "STATUS", "STARTED", "CLOSED"), rows)
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns with heads; whole words for a pipe, cut to the width of a terminal."""
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns with headers; a terminal's width truncates cells, a pipe gets them whole."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head in heads:
-        table.add_column(head, no_wrap=True, overflow="ellipsis")
+    for header in headers:
+        table.add_column(header, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*(_cell_text(cell) for cell in row))
     if sys.stdout.isatty():
         Console(highlight=False, markup=False).print(table)
         return
-    wide = Console(width=WIDTH_MOST, highlight=False, markup=False)
+    wide = Console(width=WIDTH_MAX, highlight=False, markup=False)
     with wide.capture() as captured:
         wide.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_history(events: Sequence[Json]) -> None:
-    """Numbered events, one a line, cut to the width of the terminal (a pipe gets them whole)."""
+    """Print numbered events, one per line, truncated to the width of a terminal (a pipe gets them whole)."""
     width = _width()
     names = max((len(event["event"]) for event in events), default=0)
     digits = len(str(events[-1]["number"])) if events else 1
     for event in events:
-        line = f"{event['number']:>{digits}}  {clock(event['at_ms'])}  {event['event']:<{names}}  {event_words(event)}"
-        click.echo(_cut(line.rstrip(), width))
+        line = f"{event['number']:>{digits}}  {clock(event['at_ms'])}  {event['event']:<{names}}  {event_text(event)}"
+        click.echo(_truncated(line.rstrip(), width))
 
 
-def event_words(event: Json) -> str:
-    """The essential of an event on one line: `#2 charge {"id": …}`."""
+def event_text(event: Json) -> str:
+    """Format the fields of an event on one line: `#2 charge {"id": …}`."""
     words = [f"#{event['sequence']}"] if event.get("sequence") else []
-    for field in ESSENTIAL.get(event["event"], tuple(set(event) - {"number", "event", "at_ms", "sequence"})):
+    for field in SHOWN_FIELDS.get(event["event"], tuple(set(event) - {"number", "event", "at_ms", "sequence"})):
         value = event.get(field)
-        if field in _PAYLOADS:
-            words.append(compact(value))
-        elif field == "failure":
-            words.append(failure_words(value))
-        elif field == "retry_ms":
+        if field == "retry_ms":
             words[-1:] = [f"{words[-1]};" if words else "", f"again at {_due(value or 0, event['at_ms'])}"]
-        elif field == "due_ms":
-            words.append(f"due at {_due(value or 0, event['at_ms'])}")
-        elif field == "attempt":
-            words += [f"attempt {value}"] if event["event"] != "ActivityCompleted" or value not in (None, 1) else []
-        elif field == "queue":
-            words += [f"on {visible(value)}"] if value and value != "default" else []
-        elif value not in (None, ""):
-            words.append(one_line(str(value)) if field in _SENTENCES else visible(str(value)))
+        elif text := _field_text(event, field, value):
+            words.append(text)
     return " ".join(words)
 
 
-def failure_words(failure: Any) -> str:
-    """`CardDeclined: no funds, caused by …`, from a failure as JSON has it."""
+def _field_text(event: Json, field: str, value: Any) -> str:
+    """Format one field; empty if the line omits it."""
+    if field in _PAYLOADS:
+        return compact(value)
+    if field == "failure":
+        return failure_line(value)
+    if field == "due_ms":
+        return f"due at {_due(value or 0, event['at_ms'])}"
+    if field == "attempt":
+        return "" if event["event"] == "ActivityCompleted" and value in (None, 1) else f"attempt {value}"
+    if field == "queue":
+        return f"on {escaped(value)}" if value and value != "default" else ""
+    if value in (None, ""):
+        return ""
+    return one_line(str(value)) if field in _MESSAGES else escaped(str(value))
+
+
+def failure_line(failure: Any) -> str:
+    """Format a JSON failure on one line: `CardDeclined: no funds, caused by …`."""
     if not isinstance(failure, Mapping):
         return one_line(str(failure or ""))
     from penstock.client.outcome import failure_text
@@ -134,13 +141,13 @@ def failure_words(failure: Any) -> str:
 
 
 def compact(value: object) -> str:
-    """A payload on one line."""
+    """Format a payload as JSON on one line."""
     return msgspec.json.encode(value).decode()
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr; the function given counts one done. Shows nothing where stderr is no terminal."""
+    """Show a progress bar on stderr if that is a terminal; yields the function that advances it by one."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -149,39 +156,39 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def _width() -> int | None:
-    return max(WIDTH_LEAST, shutil.get_terminal_size((WIDTH_DEFAULT, 24)).columns) if sys.stdout.isatty() else None
+    return max(WIDTH_MIN, shutil.get_terminal_size((WIDTH_DEFAULT, 24)).columns) if sys.stdout.isatty() else None
 
 
-def _cut(line: str, width: int | None) -> str:
+def _truncated(line: str, width: int | None) -> str:
     return line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
 def moment(epoch_ms: int | None) -> str:
-    """Date and time to the second, in the time of this machine; empty for none."""
+    """Format date and time to the second, in the machine's time zone; empty for None."""
     if not epoch_ms:
         return ""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
 
 
 def when(epoch_ms: int, now_ms: int) -> str:
-    """A moment to the second: with its date unless it is near."""
+    """Format a time to the second, with its date unless it is within NEAR_MS of now."""
     return clock(epoch_ms)[:8] if abs(epoch_ms - now_ms) < NEAR_MS else moment(epoch_ms)
 
 
 def clock(epoch_ms: int) -> str:
-    """Hours to milliseconds, in the time of this machine."""
+    """Format the time of day to the millisecond, in the machine's time zone."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
 def _due(epoch_ms: int, at_ms: int) -> str:
-    """A moment to come: with its date unless it is near."""
+    """Format a due time to the millisecond, with its date unless it is within NEAR_MS of `at_ms`."""
     return clock(epoch_ms) if epoch_ms - at_ms < NEAR_MS else moment(epoch_ms)
 
 
 def one_line(text: str) -> str:
-    """Without line breaks, and with nothing that steers a terminal."""
-    return visible(" ".join(text.split()))
+    """Join lines and escape control characters."""
+    return escaped(" ".join(text.split()))
 
 
-def _plain(cell: object) -> str:
-    return "" if cell is None else visible(str(cell))
+def _cell_text(cell: object) -> str:
+    return "" if cell is None else escaped(str(cell))

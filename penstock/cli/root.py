@@ -1,4 +1,4 @@
-"""Which commands are there? All of them, under `penstock`."""
+"""Root command `penstock` with all its verbs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from penstock.cli.act_verbs import cancel, result, retry, signal, terminate
+from penstock.cli.command import GuardedGroup, with_global_options
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
-from penstock.cli.exits import EPILOG
-from penstock.cli.hosts import dev, processor, worker
-from penstock.cli.looking import history, list_runs, show
-from penstock.cli.session import GuardedGroup, with_global_options
-from penstock.cli.starting import start
-from penstock.cli.steering import cancel, result, retry, signal, terminate
+from penstock.cli.exit_codes import EPILOG
+from penstock.cli.host_verbs import dev, processor, worker
+from penstock.cli.read_verbs import history, list_runs, show
+from penstock.cli.start_verb import start
 from penstock.cli.topics import topics
 
 
 def _version() -> str:
     try:
         return version("penstock")
-    except PackageNotFoundError:  # run from a tree that was never installed
+    except PackageNotFoundError:  # run from a source tree
         return "not installed"
 
 

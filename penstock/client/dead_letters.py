@@ -1,8 +1,7 @@
-"""What lies on `dead-letters`, and how is it dealt with? Listed, sent again to where it came from, or set aside.
+"""Dead letters: list, replay to the original topic, discard.
 
-A log has no deleting of single records. So that a letter was dealt with is itself a record on `dead-letters`: a
-DeadLetter with reason `replayed` or `discarded`, whose place (topic, partition, offset) is the letter's own. Letters
-that have such a mark count as done.
+Single records of a log cannot be deleted. A mark on `dead-letters` records that a letter was handled: a DeadLetter with
+reason `replayed` or `discarded` whose position (topic, partition, offset) is that of the letter.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ REPLAYED, DISCARDED = "replayed", "discarded"
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter and its place on `dead-letters`. `done`: `replayed`, `discarded`, or empty."""
+    """A dead letter and its position on `dead-letters`. `done`: `replayed`, `discarded`, or empty."""
 
     partition: int
     offset: int
@@ -33,23 +32,23 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     done: str = ""
 
     @property
-    def place(self) -> str:
-        """How the letter is named on the command line: `PARTITION/OFFSET`."""
+    def position(self) -> str:
+        """The letter's name on the command line: `PARTITION/OFFSET`."""
         return f"{self.partition}/{self.offset}"
 
 
 class LetterNotFound(BadName):
-    """No dead letter lies there."""
+    """No dead letter has this position."""
 
 
 def letters(log: Log, topics: Topics) -> list[Letter]:
-    """Every letter kept, in the order of the log. Raises UnknownTopic, LogUnavailable."""
-    facts = log.describe([topics.dead_letters]).get(topics.dead_letters)
-    if facts is None:
+    """Return every letter that is kept, in the order of the log. Raises UnknownTopic, LogUnavailable."""
+    described = log.describe([topics.dead_letters]).get(topics.dead_letters)
+    if described is None:
         raise UnknownTopic(f"the topic {topics.dead_letters} does not exist: {creation_advice()} first.")
     found: dict[tuple[int, int], DeadLetter] = {}
     done: dict[tuple[int, int], str] = {}
-    for partition in range(facts.partitions):
+    for partition in range(described.partitions):
         for offset, letter in _records(log, topics, partition):
             if letter.topic == topics.dead_letters and letter.reason in (REPLAYED, DISCARDED):
                 done[letter.partition, letter.offset] = letter.reason
@@ -61,40 +60,43 @@ def letters(log: Log, topics: Topics) -> list[Letter]:
     ]
 
 
-def letter_at(log: Log, topics: Topics, place: str) -> Letter:
-    """The letter at `PARTITION/OFFSET`. Raises LetterNotFound, BadName, LogError."""
-    partition, slash, offset = place.partition("/")
+def letter_at(log: Log, topics: Topics, position: str) -> Letter:
+    """Return the letter at `PARTITION/OFFSET`. Raises LetterNotFound, BadName, LogError."""
+    partition, slash, offset = position.partition("/")
     if not (slash and partition.isdecimal() and offset.isdecimal()):
-        raise BadName(f"{place!r} names no dead letter: write PARTITION/OFFSET as `penstock dead-letters list` does.")
+        raise BadName(
+            f"{position!r} is no position of a dead letter: write PARTITION/OFFSET as in `penstock dead-letters list`."
+        )
     wanted = (int(partition), int(offset))
     for letter in letters(log, topics):
         if (letter.partition, letter.offset) == wanted:
             return letter
-    raise LetterNotFound(f"there is no dead letter {place} (any more); see `penstock dead-letters list`.")
+    raise LetterNotFound(f"there is no dead letter {position}; it may have expired: see `penstock dead-letters list`.")
 
 
 def replay(log: Log, topics: Topics, chosen: Sequence[Letter]) -> None:
-    """Append each record, as it was, to the topic it lay on, and mark its letter. Raises UnknownTopic, LogError.
+    """Append each record unchanged to its original topic, and mark its letter. Raises UnknownTopic, LogError.
 
-    Records with a key go to the partition of their key, since a wrong one may be why they are here.
+    Records with a key go to the partition of their key, since a wrong partition may be why they were refused.
     """
-    facts = log.describe(sorted({letter.letter.topic for letter in chosen}))
+    described = log.describe(sorted({letter.letter.topic for letter in chosen}))
     for letter in chosen:
-        if letter.letter.topic not in facts:
-            raise UnknownTopic(f"dead letter {letter.place} came from {letter.letter.topic}, which does not exist.")
+        if letter.letter.topic not in described:
+            raise UnknownTopic(f"dead letter {letter.position} came from {letter.letter.topic}, which does not exist.")
     records = []
     for letter in chosen:
-        was = letter.letter
-        partitions = facts[was.topic].partitions
-        # Task topics have partitions by shard, not by key: those records go back to where they lay.
-        keyed = bool(was.key) and was.topic in (topics.commands, topics.results)
-        partition = partition_of(was.key, partitions) if keyed else was.partition % partitions
-        records += [Record(was.topic, partition, was.key or None, was.value), _mark(topics, letter, REPLAYED)]
+        original = letter.letter
+        partitions = described[original.topic].partitions
+        # Task topics are partitioned by shard, not by key: those records return to their original partition.
+        keyed = bool(original.key) and original.topic in (topics.commands, topics.results)
+        partition = partition_of(original.key, partitions) if keyed else original.partition % partitions
+        record = Record(original.topic, partition, original.key or None, original.value)
+        records += [record, _mark(topics, letter, REPLAYED)]
     publish(log, records, READ_TIMEOUT_S)
 
 
 def discard(log: Log, topics: Topics, chosen: Sequence[Letter]) -> None:
-    """Mark each letter as set aside; its bytes stay until the topic's retention ends. Raises LogError."""
+    """Mark each letter as discarded; its bytes stay until the topic's retention ends. Raises LogError."""
     publish(log, [_mark(topics, letter, DISCARDED) for letter in chosen], READ_TIMEOUT_S)
 
 

@@ -1,8 +1,8 @@
-"""How does a question reach a processor, and its answer come back? Both lie on the log.
+"""Exchange of commands and replies over the log.
 
-Two threads do the blocking work, so that the event loop never does: the *outbox* publishes commands in batches (each
-acknowledged by the log before it counts as sent), the *inbox* reads this client's partition of `replies` and hands each
-reply to whoever waits for its message id. Replies to other clients share the partition and are passed over.
+Two threads do the blocking work, so that the event loop never blocks: the *outbox* publishes commands in batches (each
+acknowledged by the log before it counts as sent), the *inbox* reads this client's partition of `replies` and matches
+each reply to the command with its message id. Replies to other clients share the partition and are ignored.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import asyncio
 import queue
 import random
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import structlog
 
-from penstock.client.silence import Silence
+from penstock.client.unanswered import Unanswered
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
 from penstock.schemas.records.kinds import Command
@@ -32,29 +31,29 @@ PUBLISH_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 0.2
 RECONNECT_S = 1.0
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
-class _Letter(NamedTuple):
+class _Outgoing(NamedTuple):
     record: Record
     sent: asyncio.Future[None]
 
 
-class Advice(NamedTuple):
-    """What to tell who cannot be served: what makes the `topics`, and what must be running as `host`."""
+class Hints(NamedTuple):
+    """Remedies for error messages: how to create missing topics, and which commands run a processor."""
 
-    topics: str
-    host: str
+    create_topics: str
+    run_processor: str
 
 
 class Exchange:
     """Publishes commands and matches replies, for one client on one event loop."""
 
-    def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, advice: Advice) -> None:
-        self._log, self._topics, self._loop, self._advice = log, topics, loop, advice
-        self.silence = Silence(advice.host, topics.namespace)
+    def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, hints: Hints) -> None:
+        self._log, self._topics, self._loop, self._hints = log, topics, loop, hints
+        self.unanswered = Unanswered(hints.run_processor, topics.namespace)
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
-        self._letters: queue.Queue[_Letter | None] = queue.Queue()
+        self._outgoing: queue.Queue[_Outgoing | None] = queue.Queue()
         self._room = asyncio.Semaphore(UNSENT_MAX)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -62,49 +61,47 @@ class Exchange:
         self.reply_to = -1
 
     def open(self) -> None:
-        """Look the topics up and start both threads. Blocks.
-
-        Raises UnknownTopic (the namespace has no topics yet; says how it gets them), LogUnavailable.
-        """
-        facts = self._log.describe([self._topics.commands, self._topics.replies])
+        """Look up the topics and start both threads. Blocks. Raises UnknownTopic, LogUnavailable."""
+        found = self._log.describe([self._topics.commands, self._topics.replies])
         for topic in (self._topics.commands, self._topics.replies):
-            if topic not in facts:
-                raise UnknownTopic(f"the topic {topic} does not exist: {self._advice.topics}")
-        self.shards = facts[self._topics.commands].partitions
-        self.reply_to = random.randrange(facts[self._topics.replies].partitions)  # noqa: S311 - spreads clients, no secret
+            if topic not in found:
+                raise UnknownTopic(f"the topic {topic} does not exist: {self._hints.create_topics}")
+        self.shards = found[self._topics.commands].partitions
+        self.reply_to = random.randrange(found[self._topics.replies].partitions)  # noqa: S311 - spreads clients, no secret
         reader = self._reader()  # before the first command, so that no answer is missed
         publisher = self._log.publisher()
-        self._begin("outbox", lambda: self._send_all(publisher))
-        self._begin("inbox", lambda: self._receive_all(reader))
+        self._start_thread("outbox", lambda: self._send_all(publisher))
+        self._start_thread("inbox", lambda: self._receive_all(reader))
 
     def close(self) -> None:
-        """Publish what is queued, within a bound, and stop both threads. Blocks."""
+        """Publish what is queued, within a time limit, and stop both threads. Blocks."""
         self._closing.set()
-        self._letters.put(None)
+        self._outgoing.put(None)
         for thread in self._threads:
             thread.join(PUBLISH_TIMEOUT_S + READ_TIMEOUT_S)
 
     async def ask(self, command: Command, timeout_s: float | None, *, at_once: bool = True) -> Reply:
-        """Publish a command that names `message_id` and `reply_to`, and wait for its answer.
+        """Publish a command that has a `message_id` and `reply_to`, and wait for its reply.
 
-        `at_once`: processors answer it without delay, so that some seconds of silence are told (silence.py).
-        Raises NotAnswered after `timeout_s` (the command stands in the log), LogError when it could not be published.
+        `at_once`: processors reply to it without delay, so that some seconds without a reply cause a warning
+        (unanswered.py). Raises NotAnswered after `timeout_s` (the command is in the log), LogError if it could not be
+        published.
         """
-        answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting[command.message_id] = answer
-        notice: asyncio.TimerHandle | None = None
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiting[command.message_id] = reply
+        warning: asyncio.TimerHandle | None = None
         try:
             await self.publish(command)
             if at_once:
-                notice = self._loop.call_later(self.silence.after_s, self._silent, command, timeout_s)
+                warning = self._loop.call_later(self.unanswered.after_s, self._warn_unanswered, command, timeout_s)
             async with asyncio.timeout(timeout_s):
-                return await answer
+                return await reply
         except TimeoutError:
-            raise self._unanswered(timeout_s) from None
+            raise self._not_answered(timeout_s) from None
         finally:
             del self._waiting[command.message_id]
-            if notice is not None:
-                notice.cancel()
+            if warning is not None:
+                warning.cancel()
 
     async def publish(self, command: Command) -> None:
         """Append the command to its shard; returns once the log has acknowledged it. Raises LogError."""
@@ -113,20 +110,20 @@ class Exchange:
         record = Record(topic=self._topics.commands, partition=shard, key=key, value=encode(command))
         async with self._room:
             sent: asyncio.Future[None] = self._loop.create_future()
-            self._letters.put(_Letter(record, sent))
+            self._outgoing.put(_Outgoing(record, sent))
             await sent
 
-    def _silent(self, command: Command, timeout_s: float | None) -> None:
-        self.silence.of_order(command, len(self._waiting) - 1, timeout_s)
+    def _warn_unanswered(self, command: Command, timeout_s: float | None) -> None:
+        self.unanswered.command(command, len(self._waiting) - 1, timeout_s)
 
-    def _unanswered(self, timeout_s: float | None) -> NotAnswered:
+    def _not_answered(self, timeout_s: float | None) -> NotAnswered:
         seconds = f"{round(timeout_s, 2):g} s" if timeout_s is not None else "the time given"
         return NotAnswered(
-            f"no processor answered within {seconds}; the command is in the log and will be carried out once one runs: "
-            f"is {self._advice.host} running for namespace {self._topics.namespace}?"
+            f"no processor answered within {seconds}; the command is in the log and will be executed once one "
+            f"runs: check that {self._hints.run_processor} runs for namespace {self._topics.namespace}."
         )
 
-    def _begin(self, name: str, work: Callable[[], None]) -> None:
+    def _start_thread(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=f"penstock-client-{name}", daemon=True)
         thread.start()
         self._threads.append(thread)
@@ -135,49 +132,50 @@ class Exchange:
 
     def _send_all(self, publisher: Publisher) -> None:
         while batch := self._next_batch():
-            told: list[Exception | None] = [_Untold()] * len(batch)
+            errors: list[Exception | None] = [_NotAcknowledged()] * len(batch)
             try:
-                for index, letter in enumerate(batch):
-                    publisher.send(letter.record, _noting(told, index))
+                for index, outgoing in enumerate(batch):
+                    publisher.send(outgoing.record, _error_setter(errors, index))
                 publisher.flush(PUBLISH_TIMEOUT_S)
-            except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear it
-                told = [error if isinstance(known, _Untold) else known for known in told]
-            self._in_loop(_settle, [letter.sent for letter in batch], told)
+            except Exception as error:  # noqa: BLE001 - any failure is passed on to the waiting callers
+                errors = [error if isinstance(known, _NotAcknowledged) else known for known in errors]
+            self._in_loop(_settle, [outgoing.sent for outgoing in batch], errors)
         try:
             publisher.close()
         except LogError as error:
-            _log.warning("the publisher did not close cleanly", error=str(error))
+            logger.warning("publisher not closed cleanly", error=str(error))
 
-    def _next_batch(self) -> list[_Letter]:
-        first = self._letters.get()
+    def _next_batch(self) -> list[_Outgoing]:
+        first = self._outgoing.get()
         if first is None:
             return []
         batch = [first]
         while len(batch) < BATCH_RECORDS_MAX:
             try:
-                letter = self._letters.get_nowait()
+                outgoing = self._outgoing.get_nowait()
             except queue.Empty:
                 break
-            if letter is None:
-                self._letters.put(None)  # close comes after this batch
+            if outgoing is None:
+                self._outgoing.put(None)  # stop after this batch
                 break
-            batch.append(letter)
+            batch.append(outgoing)
         return batch
 
     # The inbox's thread
 
     def _reader(self) -> Reader:
-        place = (self._topics.replies, self.reply_to)
-        return self._log.reader({place: self._log.ends([place])[place][1]})
+        partition = (self._topics.replies, self.reply_to)
+        _, end = self._log.ends([partition])[partition]
+        return self._log.reader({partition: end})
 
     def _receive_all(self, reader: Reader) -> None:
         while not self._closing.is_set():
             try:
                 records = reader.read(BATCH_RECORDS_MAX, READ_TIMEOUT_S)
             except LogUnavailable as error:
-                _log.warning("replies cannot be read at present", error=str(error))
+                logger.warning("cannot read replies", error=str(error))
                 self._closing.wait(RECONNECT_S)
-            except OffsetOutOfRange:  # away for longer than replies are kept: those are gone, askers ask again
+            except OffsetOutOfRange:  # replies expired while the log was away; callers ask again
                 reader.close()
                 reader = self._reader()
             else:
@@ -188,40 +186,35 @@ class Exchange:
 
     def _deliver(self, replies: list[Reply]) -> None:
         for reply in replies:
-            answer = self._waiting.get(reply.message_id)
-            if answer is not None and not answer.done():
-                answer.set_result(reply)
-                self.silence.broken()
+            waiting = self._waiting.get(reply.message_id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(reply)
+                self.unanswered.reset()
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop was closed under us: nobody waits any more
-            _log.debug("the event loop is closed")
+        except RuntimeError:  # the loop was closed meanwhile: no caller is left
+            logger.debug("the event loop is closed")
 
 
-def seconds_left(deadline: float | None) -> float | None:
-    """Seconds until a `time.monotonic()` moment, never negative; None for no limit."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-class _Untold(LogError):
-    """The log said nothing about this record."""
+class _NotAcknowledged(LogError):
+    """The log neither acknowledged nor refused this record."""
 
     def __init__(self) -> None:
-        super().__init__("the log did not say whether it took the command; sending it again is harmless.")
+        super().__init__("the log did not acknowledge the command; it is safe to send it again.")
 
 
-def _noting(errors: list[Exception | None], index: int) -> Callable[[Exception | None], None]:
-    def note(error: Exception | None) -> None:
+def _error_setter(errors: list[Exception | None], index: int) -> Callable[[Exception | None], None]:
+    def set_error(error: Exception | None) -> None:
         errors[index] = error
 
-    return note
+    return set_error
 
 
 def _settle(futures: list[asyncio.Future[None]], errors: list[Exception | None]) -> None:
     for future, error in zip(futures, errors, strict=True):
-        if future.done():  # the asker gave up
+        if future.done():  # the caller gave up
             continue
         if error is None:
             future.set_result(None)
@@ -233,8 +226,6 @@ def _reply(record: StoredRecord) -> Reply | None:
     try:
         value = decode(record.value or b"")
     except Undecodable as error:
-        _log.debug(
-            "passed over an undecodable reply", partition=record.partition, offset=record.offset, error=str(error)
-        )
+        logger.debug("undecodable reply ignored", partition=record.partition, offset=record.offset, error=str(error))
         return None
     return value if isinstance(value, Accepted | Rejected | RunClosed) else None

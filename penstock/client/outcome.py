@@ -1,4 +1,4 @@
-"""What does an answer mean to who asked? A result, or the error that a run's end or a refusal stands for."""
+"""Replies as results and errors: the outcome of a run, the error of a refusal."""
 
 from __future__ import annotations
 
@@ -36,45 +36,45 @@ _ENDS: dict[str, type[WorkflowFailed | WorkflowCancelled | WorkflowTerminated]] 
 
 
 def result_of(closed: RunClosed, returns: Adapter[R]) -> R:
-    """The run's result, or its end raised as an error. Raises WorkflowError, BadInput (it does not fit the type)."""
+    """Return the run's result. Raises WorkflowError (another outcome), BadInput (the result does not fit the type)."""
     if closed.status == "completed":
         return returns.decode(closed.result, f"The result of {closed.workflow_id}")
     raise error_of(closed)
 
 
 def error_of(closed: RunClosed) -> WorkflowError:
-    """The error that a run's end means to who awaits its result; its text tells the whole chain of causes."""
+    """Return the error for a run that has no result; its message has the whole chain of causes."""
     ended = f"{closed.workflow_id} {'was ' if closed.status != 'failed' else ''}{closed.status}"
-    told = failure_text(closed.failure)
-    return _ENDS.get(closed.status, WorkflowFailed)(f"{ended}: {told}" if told else ended, failure=closed.failure)
+    cause = failure_text(closed.failure)
+    return _ENDS.get(closed.status, WorkflowFailed)(f"{ended}: {cause}" if cause else ended, failure=closed.failure)
 
 
 def failure_text(failure: Failure | None) -> str:
-    """`CardDeclined: no funds, caused by HTTPError: 402`, on one line; empty for no failure."""
+    """Format a failure on one line: `CardDeclined: no funds, caused by HTTPError: 402`; empty for None."""
     if failure is None:
         return ""
     links = [(failure.type, failure.message), *((cause.type, cause.message) for cause in failure.causes)]
-    told = next((at for at, link in enumerate(links, 1) if _short(link[0]) == BadInput.__name__), None)
-    links = links[:told]  # a BadInput repeats what its cause says, in better words
-    kept = [link for link, following in zip(links, [*links[1:], None], strict=True) if not _hollow(link, following)]
-    # The end of a run may say nothing more ("was cancelled"), but "caused by" needs a word after it.
+    end = next((at for at, link in enumerate(links, 1) if _short(link[0]) == BadInput.__name__), None)
+    links = links[:end]  # the message of a BadInput includes that of its cause
+    kept = [link for link, following in zip(links, [*links[1:], None], strict=True) if not _wraps(link, following)]
+    # The first link may be empty ("order-1 was cancelled"), but "caused by" needs a word after it.
     return ", caused by ".join([_named(*kept[0]), *(_named(*cause) or _short(cause[0]) for cause in kept[1:])])
 
 
 def refusal_of(rejected: Rejected) -> CommandRejected:
-    """The error that a refusal stands for."""
+    """Return the error for a refused command."""
     kind = _REFUSALS.get(rejected.reason, CommandRejected)
     return kind(rejected.message, reason=rejected.reason, run_id=rejected.run_id)
 
 
-def _hollow(link: tuple[str, str], following: tuple[str, str] | None) -> bool:
-    """Whether a link only wraps the next one: ActivityFailed repeats what the activity said."""
-    wraps = _short(link[0]) in {"ActivityFailed", "ChildWorkflowFailed"}
-    return wraps and following is not None and following[1] in link[1]
+def _wraps(link: tuple[str, str], following: tuple[str, str] | None) -> bool:
+    """Return whether a link only repeats the next one, as ActivityFailed repeats the activity's error."""
+    wrapper = _short(link[0]) in {"ActivityFailed", "ChildWorkflowFailed"}
+    return wrapper and following is not None and following[1] in link[1]
 
 
 def _named(type_name: str, message: str) -> str:
-    # `raise WorkflowFailed("rejected by ann")` and cancellation say all in their message: the class adds nothing.
+    # The class of `raise WorkflowFailed("rejected by ann")` and of a cancellation adds nothing to the message.
     short = _short(type_name)
     if short in {"", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated", "CancelledError"}:
         return message

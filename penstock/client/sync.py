@@ -1,6 +1,6 @@
-"""How does a program without asyncio use workflows? Through SyncClient: the same verbs, each waiting for its answer.
+"""SyncClient: the methods of Client for programs without asyncio.
 
-A private event loop in a thread of its own runs the asynchronous client; any thread may call.
+An event loop in a private thread runs the asynchronous client; any thread may call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
-from penstock.client.client import IN_FLIGHT_MAX, Client, Json, JsonList, OnExisting, Run, Started
+from penstock.client.checks import OnExisting
+from penstock.client.client import IN_FLIGHT_MAX, Client, Started
+from penstock.client.reads import Json, JsonList
+from penstock.client.run import Run
 from penstock.config import Settings
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import UserError
@@ -24,7 +27,7 @@ T = TypeVar("T")
 
 
 class SyncClient:
-    """`with SyncClient() as client:`; takes what Client takes, and raises what it raises."""
+    """`with SyncClient() as client:`; takes the arguments of Client, and raises the same errors."""
 
     def __init__(
         self,
@@ -89,11 +92,11 @@ class SyncClient:
         on_existing: OnExisting = "use_existing",
         timeout: Duration | None = None,
     ) -> Iterator[Started]:
-        """As `Client.start_many`. The starts are drawn on the client's own thread."""
+        """As `Client.start_many`. `starts` is iterated on the client's thread."""
         outcomes = self._client.start_many(starts, in_flight=in_flight, on_existing=on_existing, timeout=timeout)
         while True:
             try:
-                yield self.wait(anext(outcomes))  # type: ignore[arg-type]  # typeshed calls a coroutine an Awaitable
+                yield self.wait(anext(outcomes))  # type: ignore[arg-type]  # typeshed declares an Awaitable
             except StopAsyncIteration:
                 return
 
@@ -140,7 +143,7 @@ class SyncClient:
         return self.wait(self._client.list(status=status, type=type, limit=limit, after=after))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something of the asynchronous client to its end."""
+        """Run a coroutine of the asynchronous client and return its result."""
         if self._loop is None:
             work.close()
             raise UserError("this client is not open: use it inside `with SyncClient() as client:`.")
@@ -187,7 +190,7 @@ class SyncRun(Generic[R]):
 
 
 class LoopThread:
-    """An event loop that runs in a thread of its own until closed."""
+    """An event loop that runs in a private thread until closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -195,7 +198,7 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`; an interrupted wait (Ctrl-C) cancels it."""
+        """Run `work` on the loop and return its result; an interrupted wait (Ctrl-C) cancels it."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -204,7 +207,7 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Stop the loop and let go of it."""
+        """Stop the thread and close the loop."""
         asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

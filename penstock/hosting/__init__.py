@@ -1,1 +1,1 @@
-"""Processors and workers inside a process."""
+"""Hosting: processors and workers inside a process."""

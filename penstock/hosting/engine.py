@@ -1,55 +1,49 @@
-"""How does Penstock run inside another program, a web application or a test? As an Engine."""
+"""Engine: processor, worker and client inside another program, such as a web application or a test."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
 from penstock.client.client import Client
+from penstock.client.lifecycle import AsyncLifecycle
 from penstock.config import Settings, load
 from penstock.engine.authoring.workflow import WorkflowDefinition, registered_workflows
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
-from penstock.hosting.parts import (
-    HASH_SEED,
-    Part,
-    ProcessorPart,
-    Reach,
-    make_topics,
-    processor_part,
-    queues_of,
-    start_parts,
-    stop_parts,
-    worker_part,
-)
+from penstock.hosting.hash_seed import HASH_SEED_WARNING, hash_seed_is_fixed
+from penstock.hosting.namespace import Namespace, make_topics, queues_of
+from penstock.hosting.parts import Part, ProcessorPart, processor_part, start_parts, stop_parts, worker_part
 from penstock.loading import load_module
-from penstock.observe.logs import route_to_logging
 from penstock.schemas.errors import BadInput, UserError
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
 from penstock.topics.log import Log
 from penstock.workers.activity.decorator import ActivityDefinition, registered
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 D = TypeVar("D", WorkflowDefinition[..., Any], ActivityDefinition[..., Any])
 Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any]
+"""A module (imported, or its name or file), a workflow or an activity."""
 
 
-class Engine:
+class Engine(AsyncLifecycle):
     """`async with Engine(["orders.flow"]) as engine: run = await engine.client.start(…)`.
 
-    `hosted`: modules (imported ones, or names and files as the command line takes them), or single workflows and
-    activities, or one of these; with modules, or nothing, everything that is defined in this process runs. `url`,
-    `namespace`, `settings` as for Client. `concurrency`: activities at once. `clock_ms`: the time by which runs go, in
-    milliseconds since the epoch. Topics are made when the block begins; when it ends, running activities end first.
+    `hosted`: one item or several: modules (imported ones, or names and files as on the command line), workflows,
+    activities. With modules, or nothing, everything that this process defines is hosted; otherwise only the workflows
+    and activities given. `url`, `namespace`, `settings` as for Client. `concurrency`: activities at once. `clock_ms`:
+    the clock of the runs, in milliseconds since the epoch. Missing topics are created on entering the block; leaving
+    it waits for running activities.
 
-    Raises ModuleNotLoaded, SettingsError, BadInput, LogError; on leaving, what ended the processor or the worker early.
+    Raises ModuleNotLoaded, SettingsError, BadInput, LogError; on leaving, the error that ended the processor or the
+    worker early.
     """
 
     _driver = DriverSettings()
@@ -66,12 +60,12 @@ class Engine:
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         if url is not None and not isinstance(url, str):
-            raise BadInput("an Engine takes what it hosts as a list: Engine([order, deliver]).")
+            raise BadInput("Engine takes what it hosts as one list: Engine([order, deliver]).")
         self._clock_ms = clock_ms
         self.settings = settings or load({"log": url, "namespace": namespace}, os.environ)
-        self._hosted, self._concurrency = listed(hosted), concurrency
+        self._hosted, self._concurrency = as_list(hosted), concurrency
         self._log: Log | None = None
-        self._reach: Reach | None = None
+        self._namespace: Namespace | None = None
         self._processor: ProcessorPart | None = None
         self._parts: list[Part] = []
         self._client: Client | None = None
@@ -80,44 +74,33 @@ class Engine:
     def client(self) -> Client:
         """A client of this engine's namespace, open inside the block."""
         if self._client is None:
-            raise UserError("this engine does not run: use it inside `async with Engine(…) as engine:`.")
+            raise UserError("this engine is not running: use it inside `async with Engine(…) as engine:`.")
         return self._client
 
-    async def __aenter__(self) -> Engine:
-        route_to_logging()
-        if os.environ.get(HASH_SEED) != "0" and self.settings.state_path is not None:
-            _log.info("workflows that iterate over sets need PYTHONHASHSEED=0 to be replayed alike by later processes")
-        workflows, activities = _chosen(self._hosted)
+    async def _open(self) -> None:
+        if not (self.settings.in_memory or hash_seed_is_fixed()):
+            logger.warning(HASH_SEED_WARNING)
+        workflows, activities = _hosted_definitions(self._hosted)
         topics = Topics(self.settings.namespace, self.settings.prefix)
-        try:
-            log = self._log = await asyncio.to_thread(connect, self.settings.log)
-            shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
-            reach = Reach(log, topics, shards)
-            driver = msgspec.structs.replace(self._driver, private_log=self.settings.in_memory)
-            processor = processor_part(
-                reach,
-                self.settings,
-                workflows,
-                clock_ms=self._clock_ms,
-                driver=driver,
-                strict_inputs=self._strict_inputs,
-            )
-            workers = [worker_part(reach, activities, concurrency=self._concurrency)] if activities else []
-            self._reach, self._processor = reach, processor
-            self._parts = [*workers, processor]
-            start_parts(self._parts)
-            client = Client(log=log, settings=self.settings)
-            await client.__aenter__()
-            self._client = client
-        except BaseException:
-            await self._close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._close()
+        log = self._log = await asyncio.to_thread(connect, self.settings.log)
+        shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
+        namespace = self._namespace = Namespace(log, topics, shards)
+        driver = msgspec.structs.replace(self._driver, private_log=self.settings.in_memory)
+        processor = processor_part(
+            namespace,
+            self.settings,
+            workflows,
+            clock_ms=self._clock_ms,
+            driver=driver,
+            strict_inputs=self._strict_inputs,
+        )
+        workers = [worker_part(namespace, activities, concurrency=self._concurrency)] if activities else []
+        self._processor = processor
+        self._parts = [*workers, processor]
+        start_parts(self._parts)
+        client = Client(log=log, settings=self.settings)
+        await client.__aenter__()
+        self._client = client
 
     async def _close(self) -> None:
         client, self._client = self._client, None
@@ -132,33 +115,35 @@ class Engine:
                 await asyncio.to_thread(log.close)
 
 
-def listed(hosted: Hosted | Iterable[Hosted]) -> list[Hosted]:
-    """One thing to host, or several, as a list."""
+def as_list(hosted: Hosted | Iterable[Hosted]) -> list[Hosted]:
+    """Return one item to host, or several, as a list."""
     if isinstance(hosted, Iterable) and not isinstance(hosted, str):
         return list(hosted)
     return [hosted]
 
 
-def _chosen(
+def _hosted_definitions(
     hosted: Sequence[Hosted],
 ) -> tuple[dict[str, WorkflowDefinition[Any, Any]], dict[str, ActivityDefinition[..., Any]]]:
     workflows: dict[str, WorkflowDefinition[Any, Any]] = {}
     activities: dict[str, ActivityDefinition[..., Any]] = {}
-    for one in hosted:
-        if isinstance(one, WorkflowDefinition):
-            _add(workflows, one)
-        elif isinstance(one, ActivityDefinition):
-            _add(activities, one)
-        elif isinstance(one, str):
-            load_module(one)
-        elif not isinstance(one, ModuleType):
-            raise BadInput(f"an Engine hosts modules, workflows and activities, not {one!r}.")
+    for item in hosted:
+        if isinstance(item, WorkflowDefinition):
+            _add(workflows, item)
+        elif isinstance(item, ActivityDefinition):
+            _add(activities, item)
+        elif isinstance(item, str):
+            load_module(item)
+        elif not isinstance(item, ModuleType):
+            raise BadInput(f"Engine hosts modules, workflows and activities, not {item!r}.")
     if workflows or activities:
         return workflows, activities
     return registered_workflows(), dict(registered())
 
 
-def _add(hosted: dict[str, D], one: D) -> None:
-    known = hosted.setdefault(one.name, one)
-    if known is not one:
-        raise BadInput(f"the Engine is to host two called {one.name!r}: {known!r} and {one!r}; leave one of them out.")
+def _add(definitions: dict[str, D], definition: D) -> None:
+    known = definitions.setdefault(definition.name, definition)
+    if known is not definition:
+        raise BadInput(
+            f"Engine was given two definitions called {definition.name!r}: {known!r} and {definition!r}; remove one."
+        )

@@ -1,10 +1,11 @@
-"""What does Ctrl-C do to a command, and when? It ends it quietly with exit code 130, at whatever moment it comes.
+"""Handling of Ctrl-C: an interrupted command ends with exit code 130 and without a traceback.
 
-While nothing was begun yet, or all is over, it ends the process on the spot: a KeyboardInterrupt there would show as a
-traceback out of some import. In between it is Python's own, which `guarded` (cli/exits.py) and asyncio know. What
-imported code does with one is its own affair, so `insistent` remembers it. Where SIGINT is ignored, it stays ignored.
+Before a command begins and after it has ended, an interrupt ends the process at once: a KeyboardInterrupt would show
+as a traceback from some import. In between it is a KeyboardInterrupt, which `guarded` (cli/exit_codes.py) and asyncio
+handle. User code that is imported may swallow it, so `reraised` raises it again. Where SIGINT is ignored, it stays
+ignored.
 
-Imports nothing of ours, since it has to be there first.
+This module imports no other module of Penstock, since it is loaded first.
 """
 
 from __future__ import annotations
@@ -21,55 +22,57 @@ INTERRUPTED = 130
 _Handler = Callable[[int, Any], Any]
 
 
-def end_at_once() -> None:
-    """From now on an interrupt ends the process: nothing was begun yet, or all is over."""
-    _handle(_end)
+def exit_immediately() -> None:
+    """Let interrupts end the process, before a command begins and after it has ended."""
+    _set_handler(_exit_now)
 
 
-def raise_them() -> None:
-    """From now on an interrupt is a KeyboardInterrupt."""
-    _handle(signal.default_int_handler)
+def raise_keyboard_interrupt() -> None:
+    """Let interrupts raise KeyboardInterrupt."""
+    _set_handler(signal.default_int_handler)
 
 
-def hold_back() -> None:
-    """Let interrupts wait, also for a program that takes this process over by exec."""
+def block() -> None:
+    """Keep interrupts pending, also for a program that replaces this process by exec."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def let_in() -> None:
-    """Let interrupts in again, first the one that waits."""
+def unblock() -> None:
+    """Deliver interrupts again, first the pending one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextlib.contextmanager
-def insistent() -> Iterator[None]:
-    """A block that ends in KeyboardInterrupt if an interrupt came, though code in it swallows it or makes another error
-    of it. A second interrupt ends the process."""
-    came = False
+def reraised() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the block if an interrupt arrived in it, even if code swallowed it.
 
-    def note(number: int, frame: Any) -> None:
-        nonlocal came
-        if came:
-            _end(number, frame)
-        came = True
+    A second interrupt ends the process.
+    """
+    received = False
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal received
+        if received:
+            _exit_now(number, frame)
+        received = True
         raise KeyboardInterrupt
 
-    _handle(note)
+    _set_handler(handle)
     try:
         yield
     finally:
-        raise_them()
-        if came:
+        raise_keyboard_interrupt()
+        if received:
             raise KeyboardInterrupt
 
 
-def _handle(handler: _Handler) -> None:
-    ours_to_set = threading.current_thread() is threading.main_thread()
-    if ours_to_set and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+def _set_handler(handler: _Handler) -> None:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGINT, handler)
 
 
-def _end(number: int, frame: Any) -> None:
+def _exit_now(number: int, frame: Any) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, b"\npenstock: interrupted\n")  # as click has it: a terminal shows ^C before
+        os.write(2, b"\npenstock: interrupted\n")  # on a new line, as click does: the terminal shows ^C
     os._exit(INTERRUPTED)

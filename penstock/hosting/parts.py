@@ -1,18 +1,13 @@
-"""What runs in one of our processes? Parts (a processor, a worker), each in a thread, from start to orderly end.
-
-`penstock dev`, `processor` and `worker` and the library's Engine are put together here.
-"""
+"""Parts of a process: a processor or a worker, each in a thread from start to orderly end."""
 
 from __future__ import annotations
 
 import gc
 import os
-import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -23,55 +18,51 @@ from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor
-from penstock.hosting import interrupts
-from penstock.schemas.errors import StoreError, TopicMismatch, UnknownTopic
-from penstock.topics import admin
-from penstock.topics.catalogue import SHARDS_EMBEDDED, SHARDS_KAFKA, Topics, creation_advice, specs
-from penstock.topics.log import Log
+from penstock.hosting.namespace import Namespace
+from penstock.hosting.stop_signals import StopSignals
+from penstock.schemas.errors import StoreError
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.worker import Worker
 
 Workflows = Mapping[str, WorkflowDefinition[Any, Any]]
 Activities = Mapping[str, AnyActivity]
 
-HASH_SEED = "PYTHONHASHSEED"
-LOOK_EVERY_S = 0.2
-STOP_TIMEOUT_S = 40.0  # a worker lets activities end for 30 s
+STOP_TIMEOUT_S = 40.0  # a worker waits 30 s for running activities
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class Part:
-    """Something that runs until told to stop. `error` is what ended it before."""
+    """A blocking function in a thread. `error`: what ended it before it was asked to stop."""
 
     def __init__(self, name: str, run: Callable[[], None], request_stop: Callable[[], None]) -> None:
         self.name, self.request_stop = name, request_stop
         self.error: BaseException | None = None
         self._run = run
-        self.thread = threading.Thread(target=self._guarded, name=f"penstock-{name}", daemon=True)
+        self.thread = threading.Thread(target=self._run_guarded, name=f"penstock-{name}", daemon=True)
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the thread was started and has ended."""
         return self.thread.ident is not None and not self.thread.is_alive()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Ask it to drain, and wait for its end within a bound."""
+        """Request a drain and wait for the end, at most `timeout_s`."""
         self.request_stop()
         if self.thread.ident is not None:
             self.thread.join(timeout_s)
             if self.thread.is_alive():
-                _log.warning("gave up waiting for an orderly end", part=self.name, waited_s=timeout_s)
+                logger.warning("part did not stop in time", part=self.name, waited_s=timeout_s)
 
-    def _guarded(self) -> None:
+    def _run_guarded(self) -> None:
         try:
             self._run()
-        except BaseException as error:  # told by whoever waits for this part
+        except BaseException as error:  # raised by stop_parts
             self.error = error
 
 
 class ProcessorPart(Part):
-    """A processor and its reads, served at `address`; `stores` gives the committed rows themselves."""
+    """A processor and its read server at `address`; `stores` returns the stores of its shards."""
 
     def __init__(self, processor: Processor, server: ReadServer) -> None:
         self.stores, self.address = processor.stores, server.address
@@ -86,16 +77,8 @@ class ProcessorPart(Part):
             self._server.stop()
 
 
-class Reach(NamedTuple):
-    """A namespace as this process reaches it."""
-
-    log: Log
-    topics: Topics
-    shards: int
-
-
 def processor_part(
-    reach: Reach,
+    namespace: Namespace,
     settings: Settings,
     workflows: Workflows,
     *,
@@ -103,14 +86,16 @@ def processor_part(
     driver: DriverSettings = DriverSettings(),
     strict_inputs: bool = False,
 ) -> ProcessorPart:
-    """A processor with its committed reads over HTTP. Raises StoreError."""
+    """Make a processor that serves committed reads over HTTP. Raises StoreError.
+
+    `strict_inputs`: a run whose code asks for another input on replay is BLOCKED."""
     _make_directory(settings.state_path)
-    server = ReadServer(lambda: processor.stores(), reach.shards)  # noqa: PLW0108 - the processor is made below
+    server = ReadServer(lambda: processor.stores(), namespace.shards)  # noqa: PLW0108 - the processor is made below
     processor = Processor(
-        reach.log,
-        reach.topics,
-        reach.shards,
-        Hosted(workflows, declared_signals(), strict_inputs=strict_inputs),
+        namespace.log,
+        namespace.topics,
+        namespace.shards,
+        Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs),
         data=settings.state_path,
         address=server.address,
         settings=driver,
@@ -126,31 +111,31 @@ def _make_directory(path: Path | None) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"the directory of the state {path} cannot be made ({error.strerror}): "
-            "choose another with --data, or mend its permissions"
+            f"the state directory {path} cannot be created ({error.strerror}): "
+            "choose another one with --data, or correct its permissions"
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise StoreError(
-            f"the directory of the state {path} cannot be written: choose another with --data, or mend its permissions"
+            f"the state directory {path} cannot be written: choose another one with --data, or correct its permissions"
         )
 
 
 def worker_part(
-    reach: Reach, activities: Activities, *, queues: Sequence[str] | None = None, concurrency: int = 100
+    namespace: Namespace, activities: Activities, *, queues: Sequence[str] | None = None, concurrency: int = 100
 ) -> Part:
-    """A worker over these activities."""
-    worker = Worker(reach.log, reach.topics, activities, queues=queues, concurrency=concurrency)
+    """Make a worker for these activities."""
+    worker = Worker(namespace.log, namespace.topics, activities, queues=queues, concurrency=concurrency)
     return Part("worker", worker.run, worker.request_stop)
 
 
 def start_parts(parts: Sequence[Part]) -> None:
-    """Start each in its thread."""
+    """Start the thread of each part."""
     for part in parts:
         part.thread.start()
 
 
 def stop_parts(parts: Sequence[Part]) -> None:
-    """Stop in order, each drained before the next is asked. Raises what ended one of them early."""
+    """Stop the parts in order, each drained before the next. Raises the error of one that ended early."""
     for part in parts:
         part.stop()
     for part in parts:
@@ -159,100 +144,20 @@ def stop_parts(parts: Sequence[Part]) -> None:
 
 
 def run_until_signalled(parts: Sequence[Part], *, also: Callable[[], bool] = lambda: False) -> None:
-    """Run the parts until SIGINT, SIGTERM, `also()`, or until one of them ends; then stop them in order.
+    """Run the parts until SIGINT, SIGTERM, `also()` or the end of one of them; then stop them in order.
 
-    A second signal ends the process at once. Raises what ended a part early.
+    A second signal ends the process at once. Raises the error of a part that ended early.
     """
-    _collect_seldom()
-    stopper = Stopper()
+    _collect_less_often()
+    signals = StopSignals()
     start_parts(parts)
-    while not (stopper.wanted or also() or any(part.ended for part in parts)):
-        stopper.wait(LOOK_EVERY_S)
+    while not (signals.received or also() or any(part.ended for part in parts)):
+        signals.wait()
     stop_parts(parts)
 
 
-def _collect_seldom() -> None:
-    """Cached runs live long, and walking over all of them for cycles took a tenth of a processor's time (measured)."""
+def _collect_less_often() -> None:
+    """Raise the thresholds of the garbage collector: traversing cached runs took 10 % of the CPU time (measured)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-class Stopper:
-    """Notes SIGINT and SIGTERM. For the main thread."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._pause = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def wait(self, timeout_s: float) -> None:
-        """Sleep; a signal shows in `wanted` afterwards."""
-        self._pause.wait(timeout_s)
-
-    def _note(self, number: int, _: object) -> None:
-        if self.wanted:
-            os._exit(128 + number)
-        # Only a flag: the handler runs in the middle of whatever the main thread does, locks held.
-        self.wanted = True
-
-
-def make_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[str]) -> int:
-    """Make the namespace's topics as they must be; returns its number of shards. Raises TopicMismatch, LogError."""
-    shards = shards_of(log, topics, settings)
-    admin.apply(log, admin.plan(log, specs(topics, shards, queues, replication_of(settings))))
-    admin.declare_namespace(log, topics, shards)
-    return shards
-
-
-def check_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[str]) -> int:
-    """The namespace's number of shards, once its topics are known to be as they must be.
-
-    Raises UnknownTopic (there are none), TopicMismatch (what is wrong, and what helps), LogError.
-    """
-    shards = admin.declared_shards(log, topics)
-    if shards is None:
-        raise UnknownTopic(f"namespace {topics.namespace} has no topics yet: {creation_advice()} first.")
-    if settings.shards and settings.shards != shards:
-        raise TopicMismatch(
-            f"namespace {topics.namespace} was made with {shards} shards and the setting shards says "
-            f"{settings.shards}: leave the setting out, or use another namespace."
-        )
-    problems = admin.verify(log, specs(topics, shards, queues, replication_of(settings)))
-    if problems:
-        raise TopicMismatch("; ".join(problems))
-    return shards
-
-
-def shards_of(log: Log, topics: Topics, settings: Settings) -> int:
-    """How many shards the namespace has, or is to have."""
-    default = SHARDS_EMBEDDED if settings.embedded else SHARDS_KAFKA
-    return settings.shards or admin.declared_shards(log, topics) or default
-
-
-def replication_of(settings: Settings) -> int:
-    """Copies of each partition, as the catalogue wants it said."""
-    return settings.replication or -1
-
-
-def queues_of(activities: Activities) -> list[str]:
-    """The task queues that these activities name."""
-    return sorted({definition.queue for definition in activities.values()})
-
-
-def with_fixed_hash_seed() -> None:
-    """Start this very command again with PYTHONHASHSEED=0 unless it has it: sets then iterate alike everywhere.
-
-    Workflow code that walks over a set must take the same path on replay, perhaps on another machine.
-    """
-    if os.environ.get(HASH_SEED) == "0":
-        return
-    environment = {**os.environ, HASH_SEED: "0"}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    interrupts.hold_back()  # until the new process can end quietly
-    try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves
-    finally:  # it could not be started
-        interrupts.let_in()

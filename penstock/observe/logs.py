@@ -1,7 +1,7 @@
-"""What do log lines look like, and where do they go? Through structlog to stderr: for people, or as JSON when asked.
+"""Logging through structlog: console or JSON lines on stderr.
 
-Lines of the standard library's `logging` (uvicorn, httpx, users' own) take the same way. Whoever works for one run
-binds it: `structlog.contextvars.bound_contextvars(workflow_id=…)`.
+Records of the standard library's `logging` (uvicorn, httpx, user code) are formatted alike. Code that works for one run
+binds its id: `structlog.contextvars.bound_contextvars(workflow_id=…)`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import structlog
 
 from penstock.engine.execution.loop import WorkflowLoop
 
-_LOUD = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn": logging.WARNING}
+_LEVELS_LEAST = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn": logging.WARNING}
 
 
 def configure(log_format: str = "console", log_level: str = "info", stream: TextIO | None = None) -> None:
-    """Set logging up for this process; a second call replaces the first. `log_format`: `console` | `json`."""
+    """Configure logging for this process; a second call replaces the first. `log_format`: `console` | `json`."""
     target = stream if stream is not None else sys.stderr
     level = logging.getLevelNamesMapping()[log_level.upper()]
     shared = _shared_processors()
@@ -28,53 +28,53 @@ def configure(log_format: str = "console", log_level: str = "info", stream: Text
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(log_format, target)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format, target)],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name, least in _LOUD.items():
+    for name, least in _LEVELS_LEAST.items():
         logging.getLogger(name).setLevel(max(level, least))
-    _through_logging([*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter])
+    _configure_structlog([*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter])
 
 
 def route_to_logging() -> None:
-    """Hand Penstock's lines to the standard library's `logging`, unless structlog was set up already.
+    """Pass Penstock's log lines to the standard library's `logging`, unless structlog is configured already.
 
-    For Penstock inside somebody else's program: whether and how they appear is then that program's choice, and nothing
-    is printed to its stdout, as structlog would by default.
+    For Penstock inside another program, which then decides whether and how lines appear; by default structlog would
+    print them to its stdout.
     """
     if not structlog.is_configured():
-        # One text, with no `extra`: facts such as `message` would clash with the attributes of a LogRecord.
-        _through_logging(
-            [of_workflow, structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text]
+        # One text without `extra`: keys such as `message` would clash with the attributes of a LogRecord.
+        _configure_structlog(
+            [bind_workflow, structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _as_text]
         )
 
 
-def _through_logging(processors: list[Any]) -> None:
+def _configure_structlog(processors: list[Any]) -> None:
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *processors],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,  # loggers made at import time must follow a later call of configure
+        cache_logger_on_first_use=False,  # loggers made at import time must follow a later `configure`
     )
 
 
-def of_workflow(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Bind a line of workflow code to its run; when the code only repeats its past, the line was written before."""
-    loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises where there is none
+def bind_workflow(_: Any, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add workflow id and run id to lines of workflow code; drop lines that a replay repeats."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises without a loop
     if isinstance(loop, WorkflowLoop):
         if loop.owner.replaying:
             raise structlog.DropEvent
-        facts.setdefault("workflow_id", loop.owner.workflow_id)
-        facts.setdefault("run_id", loop.owner.run_id)
-    return facts
+        event_dict.setdefault("workflow_id", loop.owner.workflow_id)
+        event_dict.setdefault("run_id", loop.owner.run_id)
+    return event_dict
 
 
 def _shared_processors() -> list[Any]:
     return [
-        of_workflow,
+        bind_workflow,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -85,14 +85,14 @@ def _shared_processors() -> list[Any]:
     ]
 
 
-def _as_text(_: Any, __: str, facts: MutableMapping[str, Any]) -> str:
-    """`activity failed activity=charge attempt=1`, and a traceback below."""
-    event, exception = facts.pop("event", ""), facts.pop("exception", None)
-    said = " ".join([str(event), *(f"{name}={value!r}" for name, value in facts.items())])
-    return f"{said}\n{exception}" if exception else said
+def _as_text(_: Any, __: str, event_dict: MutableMapping[str, Any]) -> str:
+    """Format as `activity failed activity=charge attempt=1`, with a traceback below."""
+    event, exception = event_dict.pop("event", ""), event_dict.pop("exception", None)
+    line = " ".join([str(event), *(f"{name}={value!r}" for name, value in event_dict.items())])
+    return f"{line}\n{exception}" if exception else line
 
 
-def _rendering(log_format: str, target: TextIO) -> list[Any]:
+def _renderers(log_format: str, target: TextIO) -> list[Any]:
     if log_format == "json":
         return [
             structlog.processors.dict_tracebacks,

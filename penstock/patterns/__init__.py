@@ -1,1 +1,1 @@
-"""Patterns on top of workflow code."""
+"""Patterns for workflow code."""

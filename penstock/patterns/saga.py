@@ -1,4 +1,4 @@
-"""How is half-done work undone? In reverse, by what was handed over as `undo`, whatever else happens."""
+"""Saga: compensate completed steps in reverse order when a later step fails."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ T = TypeVar("T")
 class Saga:
     """`async with Saga() as saga: await saga.do(book(…), undo=unbook(…))`.
 
-    When the block ends by an exception or by cancellation, every outstanding `do` is cancelled and awaited; then what
-    was begun is undone, the youngest first. A `do` that failed is undone too: its outcome is not known, so an undo
-    must be idempotent. Undoing is shielded from cancellation; an undo that fails does not stop the others, and its
-    error is added to the one that ended the block (`ExceptionGroup`). Terminating a run undoes nothing.
+    When the block ends with an exception or by cancellation, every outstanding `do` is cancelled and awaited; then the
+    undos of all steps that were begun run, the latest step first. A step that failed is undone too, since its outcome
+    is not known: an undo must be idempotent. Undos are shielded from cancellation; one that fails does not stop the
+    others, and its error is raised together with the one that ended the block (`ExceptionGroup`). Terminating a run
+    undoes nothing.
     """
 
     def __init__(self) -> None:
@@ -33,9 +34,10 @@ class Saga:
         return self
 
     async def do(self, call: Coroutine[Any, Any, T], *, undo: Coroutine[Any, Any, object] | None = None) -> T:
-        """Await `call`; `undo` (never run unless the saga fails) counts from the moment the call begins.
+        """Await `call` and return its result; `undo` runs if the saga fails after the call has begun.
 
-        Raises BadInput for what is no call, and for a saga that was not entered by `async with`."""
+        Raises BadInput for an argument that is no call, and for a saga that was not entered by `async with`.
+        """
         self._check(call, undo)
         if isinstance(undo, Lazy):
             undo.claim()
@@ -51,33 +53,33 @@ class Saga:
 
     def _check(self, call: object, undo: object) -> None:
         if not self._entered:
-            raise BadInput("this saga would undo nothing: use it inside `async with Saga() as saga:`.")
+            raise BadInput("this saga is not open: use it inside `async with Saga() as saga:`.")
         for given in (call, undo):
             if not isinstance(given, Coroutine) and (given is not None or given is call):
-                raise BadInput(_no_call(given))
+                raise BadInput(_not_a_call(given))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._forget()
+            self._discard_undos()
             return
-        if isinstance(error, GeneratorExit):  # the run is evicted, not failed
+        if isinstance(error, GeneratorExit):  # the run is evicted from memory, it has not failed
             return
-        await self._settle()
+        await self._cancel_outstanding()
         failures = await _shielded(self._undo_all())
         if failures:
             raise ExceptionGroup(
-                "the saga failed, and undoing it failed in part", [_plain(error), *failures]
+                "the saga failed, and some of its undos failed", [_as_exception(error), *failures]
             ) from error
 
-    def _forget(self) -> None:
+    def _discard_undos(self) -> None:
         for _, undo in self._undos:
             undo.close()
         self._undos.clear()
 
-    async def _settle(self) -> None:
-        """Let nothing that was begun go on while it is being undone."""
+    async def _cancel_outstanding(self) -> None:
+        """Cancel steps that are still running, so that none continues while it is being undone."""
         doing = [task for task in self._doing if not task.done()]
         for task in doing:
             task.cancel()
@@ -89,16 +91,16 @@ class Saga:
         while self._undos:
             call, undo = self._undos.pop()
             if isinstance(call, Call) and not call.begun:
-                undo.close()  # cancelled before it was scheduled: there is nothing to undo
+                undo.close()  # cancelled before it was scheduled
                 continue
             try:
                 await undo
-            except Exception as error:  # noqa: BLE001 - every undo gets its turn; the errors are raised together
+            except Exception as error:  # noqa: BLE001 - the other undos must run; the errors are raised together
                 failures.append(error)
         return failures
 
 
-def _no_call(given: object) -> str:
+def _not_a_call(given: object) -> str:
     name = getattr(given, "name", None) or getattr(given, "__name__", None)
     if callable(given) and name:
         return f"saga.do takes a call, and {name} is none yet; call it: {name}(…)."
@@ -110,7 +112,7 @@ async def _all_done(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 async def _shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end, whoever asks to stop meanwhile."""
+    """Await `work` to its end in spite of cancellation."""
     task = asyncio.get_running_loop().create_task(work)
     while True:
         try:
@@ -120,6 +122,6 @@ async def _shielded(work: Coroutine[Any, Any, T]) -> T:
                 return task.result()
 
 
-def _plain(error: BaseException) -> Exception:
-    """An ExceptionGroup holds Exceptions; a cancellation is told in words."""
+def _as_exception(error: BaseException) -> Exception:
+    """Convert a cancellation, since an ExceptionGroup holds only Exceptions."""
     return error if isinstance(error, Exception) else RuntimeError(f"the run was cancelled ({type(error).__name__})")

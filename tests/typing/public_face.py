@@ -1,6 +1,6 @@
-"""Does the public face keep its types? Nothing here runs: mypy and pyright read it (`make check`).
+"""Types of the public API, as mypy and pyright see them (`make check`). Nothing here runs.
 
-A line that must be refused carries the error's code; if it were accepted, the needless comment would be an error.
+A line that must be refused has the error's code in an ignore comment; if it were accepted, that would be an error.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def ship(order: Order) -> str:
 
 @workflow(name="fulfil", version=2)
 async def fulfil(order: Order, *, rush: bool = False) -> list[str]:
-    """What a call gives is what its function returns, awaited, in a task, gathered, in a saga, with options."""
+    """A call has its function's result type: awaited, in a task, gathered, in a saga, with options."""
     assert_type(await reserve(order.id), str)
     assert_type(await reserve(order.id, sku="cup").options(timeout="1m", retries=None), str)
     assert_type(await charge(order), int)
@@ -89,7 +89,7 @@ async def fulfil(order: Order, *, rush: bool = False) -> list[str]:
 
 @workflow
 async def wrong(order: Order) -> None:
-    """Wrong arguments are refused where they stand."""
+    """Wrong arguments are errors."""
     await reserve(7)  # type: ignore[arg-type]
     await reserve()  # type: ignore[call-arg]
     await charge(order.id)  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ async def wrong(order: Order) -> None:
 
 
 async def with_a_client(client: Client) -> None:
-    """A run knows what its workflow returns; a signal what it carries."""
+    """A run has the result type of its workflow, a signal that of its value."""
     run = await client.start(fulfil(Order("order-1", 12.5), rush=True), id="order-1")
     assert_type(run, Run[list[str]])
     assert_type(await run.result(timeout="1m"), list[str])
@@ -117,12 +117,12 @@ def with_a_sync_client(client: SyncClient) -> None:
 
 
 def failures(error: ActivityFailed) -> None:
-    """A failure tells what it was without the code that raised it."""
+    """A failure has typed attributes."""
     assert_type(error.is_(CardDeclined), bool)
     assert_type(error.attempts, int)
     assert_type(error.type, str)
 
 
 def the_plain_function() -> None:
-    """`.fn` is what was decorated."""
+    """`.fn` is the decorated function."""
     assert_type(reserve.fn("order-1"), Any)

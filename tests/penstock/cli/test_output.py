@@ -1,4 +1,4 @@
-"""Are answers readable, on a terminal and in a pipe?"""
+"""Tests of tables, histories and JSON, on a terminal and in a pipe."""
 
 import os
 import sys
@@ -13,15 +13,15 @@ from penstock.schemas.records.run import InputIgnored, ResultAwaited
 HOUR_MS = 3_600_000
 
 
-def event(number, name, **facts):
-    return {"number": number, "event": name, "at_ms": number * 1_000, **facts}
+def event(number, name, **fields):
+    return {"number": number, "event": name, "at_ms": number * 1_000, **fields}
 
 
 FAILURE = {"type": "bank.CardDeclined", "message": "no\nfunds", "kind": "error", "traceback": "T", "causes": []}
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("shown", "text"),
     [
         (event(1, "WorkflowStarted", workflow_type="fulfil", version=1, input={"id": "1"}), 'fulfil {"id":"1"}'),
         (event(2, "ActivityScheduled", sequence=1, activity="charge", input=[1], queue="default"), "#1 charge [1]"),
@@ -39,30 +39,30 @@ FAILURE = {"type": "bank.CardDeclined", "message": "no\nfunds", "kind": "error",
         (event(8, "EventOfANewerProcessor", colour="red"), "red"),
     ],
 )
-def test_words_of_an_event(told, words):
-    """An event reads as its essential facts on one line."""
-    assert output.event_words(told) == words
+def test_text_of_an_event(shown, text):
+    """The text of an event is its shown fields on one line."""
+    assert output.event_text(shown) == text
 
 
-def test_every_event_has_words():
-    """Each event of the schemas says what of it is essential, by fields that it has."""
-    unnumbered = {InputIgnored, ResultAwaited}  # they stand in no history
-    records = {record.__name__: record for record in Event.__args__ if record not in unnumbered}
-    assert set(output.ESSENTIAL) == set(records)
-    for name, essential in output.ESSENTIAL.items():
-        assert set(essential) <= set(records[name].__struct_fields__), name
+def test_every_event_has_shown_fields():
+    """SHOWN_FIELDS has every event of the schemas, with fields that the event has."""
+    not_in_histories = {InputIgnored, ResultAwaited}  # recorded in no history
+    records = {record.__name__: record for record in Event.__args__ if record not in not_in_histories}
+    assert set(output.SHOWN_FIELDS) == set(records)
+    for name, shown in output.SHOWN_FIELDS.items():
+        assert set(shown) <= set(records[name].__struct_fields__), name
 
 
-def test_moments_to_come():
-    """A timer that is far off tells its date, a near one the time alone."""
-    near = output.event_words(event(1, "TimerStarted", sequence=1, due_ms=HOUR_MS))
-    far = output.event_words(event(1, "TimerStarted", sequence=1, due_ms=48 * HOUR_MS))
+def test_due_times():
+    """A distant due time has its date, a near one only the time."""
+    near = output.event_text(event(1, "TimerStarted", sequence=1, due_ms=HOUR_MS))
+    far = output.event_text(event(1, "TimerStarted", sequence=1, due_ms=48 * HOUR_MS))
     assert "1970" not in near
     assert "1970-01-0" in far
 
 
 def test_history_in_a_pipe(capsys):
-    """A pipe gets every line whole, in columns."""
+    """In a pipe every line is whole, in columns."""
     output.print_history([event(1, "WorkflowStarted", workflow_type="t", input="x" * 500), event(10, "TimerFired")])
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(" 1  ")
@@ -72,7 +72,7 @@ def test_history_in_a_pipe(capsys):
 
 
 def test_history_on_a_terminal(capsys, monkeypatch):
-    """A terminal's width cuts lines, with a sign that they go on."""
+    """On a terminal lines are truncated to its width and end in an ellipsis."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(output.shutil, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
     output.print_history([event(1, "WorkflowStarted", workflow_type="t", input="x" * 500)])
@@ -81,17 +81,17 @@ def test_history_on_a_terminal(capsys, monkeypatch):
 
 
 def test_tables_in_a_pipe(capsys):
-    """A pipe gets whole words in columns, with nothing interpreted as markup."""
+    """In a pipe cells are whole, in columns, and not interpreted as markup."""
     output.print_table(("ID", "X"), [("a" * 300, "[bold]"), ("b", None)])
-    heads, first, second = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["ID", "X"]
+    headers, first, second = capsys.readouterr().out.splitlines()
+    assert headers.split() == ["ID", "X"]
     assert first == f"{'a' * 300}  [bold]"
     assert second == "b"
 
 
 def test_json_in_a_pipe(capsys):
-    """JSON for a program is one line that reads back."""
+    """In a pipe JSON is one line that decodes to the value."""
     output.print_json([{"a": "ü"}])
-    told = capsys.readouterr().out
-    assert told.count("\n") == 1
-    assert msgspec.json.decode(told) == [{"a": "ü"}]
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert msgspec.json.decode(printed) == [{"a": "ü"}]

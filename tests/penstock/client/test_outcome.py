@@ -1,4 +1,4 @@
-"""What does who waits see of a run's end, or of a refusal?"""
+"""Tests of results, outcomes and refusals as values and errors."""
 
 import pytest
 
@@ -24,12 +24,12 @@ def closed(status, result=b"", failure=None):
 
 
 def test_a_result():
-    """A completed run gives its result as its declared type."""
+    """The result of a completed run is of its declared type."""
     assert result_of(closed("completed", b"[1,2]"), adapter_for(list[int])) == [1, 2]
 
 
 def test_a_result_of_another_type():
-    """A result that does not fit the declared type is told with its run."""
+    """A result that does not fit the declared type raises an error with the run's id."""
     with pytest.raises(BadInput, match=r"^The result of order-1 does not fit int: expected `int`, got `str`\.$"):
         result_of(closed("completed", b'"one"'), adapter_for(int))
 
@@ -38,8 +38,8 @@ def test_a_result_of_another_type():
     ("status", "kind"),
     [("failed", WorkflowFailed), ("cancelled", WorkflowCancelled), ("terminated", WorkflowTerminated)],
 )
-def test_an_end_without_result(status, kind):
-    """Each other end is an error of its own, with the failure's facts."""
+def test_outcomes_without_result(status, kind):
+    """Each other outcome raises its own error, with the fields of the failure."""
     failure = Failure(type="bank.CardDeclined", message="no funds", causes=(Cause(type="HTTPError", message="402"),))
     with pytest.raises(kind) as raised:
         result_of(closed(status, failure=failure), adapter_for(str))
@@ -80,8 +80,8 @@ def test_an_end_without_result(status, kind):
         ),
     ],
 )  # fmt: skip
-def test_words_for_a_failure(failure, text):
-    """A failure reads as one line that says nothing twice."""
+def test_text_of_a_failure(failure, text):
+    """A failure is one line without repetition."""
     assert failure_text(failure) == text
 
 
@@ -93,11 +93,11 @@ def test_words_for_a_failure(failure, text):
         ("already_closed", WorkflowAlreadyClosed),
         ("unknown_type", UnknownWorkflowType),
         ("bad_input", CommandRejected),
-        ("a word of a newer processor", CommandRejected),
+        ("a reason of a newer processor", CommandRejected),
     ],
 )
 def test_refusals(reason, kind):
-    """Each reason is an error of its own; one that is not known is still a refusal."""
+    """Each reason has its own error; an unknown reason is CommandRejected."""
     error = refusal_of(Rejected(message_id="m", workflow_id="w", reason=reason, message="no.", run_id="r"))
     assert type(error) is kind
     assert (str(error), error.reason, error.run_id) == ("no.", reason, "r")

@@ -1,4 +1,4 @@
-"""Is what a client reads as new as what it was told?"""
+"""Test of reads right after a reply."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ async def _last_events(url: str) -> set[str]:
     return found
 
 
-def test_history_holds_the_end_that_was_told(tmp_path: Path) -> None:
-    """As soon as result() raised, the history ends with the failure."""
+def test_history_has_the_end_after_result(tmp_path: Path) -> None:
+    """Once result() has raised, the history ends with the failure."""
     assert asyncio.run(_last_events(f"embedded:{tmp_path}/log.sqlite3")) == {"WorkflowFailed"}

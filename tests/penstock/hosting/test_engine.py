@@ -1,4 +1,4 @@
-"""Does Penstock run inside another program, and leave it in order?"""
+"""Tests of Engine inside another program."""
 
 import asyncio
 import threading
@@ -39,7 +39,7 @@ def run(use, *arguments, **settings):
 
 
 def test_a_run():
-    """Inside the block, workflows run with their activities, and the client reads what they did."""
+    """Inside the block workflows and activities run, and the client reads their history."""
 
     async def use(engine):
         run = await engine.client.start(trial(7), id="x")
@@ -51,8 +51,8 @@ def test_a_run():
     assert [event["number"] for event in history] == [1, 2, 3, 4]
 
 
-def test_going_on(tmp_path):
-    """What waits when the block ends goes on in the next one, in another engine on the same log."""
+def test_a_run_across_two_engines(tmp_path):
+    """A run that waits when the block ends continues in another engine on the same log."""
     url = f"embedded:{tmp_path}/log"
 
     async def begin(engine):
@@ -67,13 +67,13 @@ def test_going_on(tmp_path):
 
 
 def test_only_what_is_hosted():
-    """Given single workflows, an engine hosts no others."""
+    """An engine that was given workflows hosts no others."""
     with pytest.raises(UnknownWorkflowType, match="embedding-trial"):
         run(lambda engine: engine.client.start(trial(1)), [waits], "embedded::memory:")
 
 
-def test_nothing_stays(tmp_path):
-    """After the block none of its threads run."""
+def test_no_thread_is_left(tmp_path):
+    """After the block none of its threads is running."""
 
     async def use(engine):
         await engine.client.start(trial(7), id="x")
@@ -84,8 +84,8 @@ def test_nothing_stays(tmp_path):
     assert [name for name in left if name.startswith("penstock")] == []
 
 
-def test_what_cannot_be_hosted():
-    """Something that is no module, workflow or activity is refused, and a missing module too."""
+def test_invalid_items():
+    """An item that is no module, workflow or activity is refused, and so is a missing module."""
 
     async def use(_):
         raise AssertionError("it ran")
@@ -97,15 +97,15 @@ def test_what_cannot_be_hosted():
 
 
 def test_outside_of_its_block():
-    """Used outside of its block, an engine says how it is used."""
+    """An engine outside of its block raises an error that shows its use."""
     with pytest.raises(UserError, match="async with Engine"):
         _ = Engine([trial], "embedded::memory:").client
 
 
-def test_a_processor_that_cannot_go_on(tmp_path):
-    """What ended the processor early is raised when the block ends."""
+def test_an_error_of_the_processor(tmp_path):
+    """The error that ended the processor early is raised when the block ends."""
     state = tmp_path / "file"
-    state.write_text("in the way")
+    state.write_text("not a directory")
 
     async def use(_):
         await asyncio.sleep(0.5)
@@ -116,8 +116,8 @@ def test_a_processor_that_cannot_go_on(tmp_path):
         run(use, [trial], settings=Settings(log=f"embedded:{tmp_path}/log", data=str(state)))
 
 
-def test_one_thing_is_hosted_without_a_list():
-    """A single workflow, module or name needs no list around it."""
+def test_one_item_without_a_list():
+    """A single workflow, module or name needs no list."""
 
     async def use(engine):
         await engine.client.signal("x", go)
@@ -130,7 +130,7 @@ def test_one_thing_is_hosted_without_a_list():
     assert run(begin_and_end, waits, "embedded::memory:") == "gone"
 
 
-def test_a_forgotten_list():
-    """Several things that are handed over without a list are told how it is meant."""
+def test_items_without_a_list():
+    """Several items without a list raise an error that shows the list."""
     with pytest.raises(BadInput, match=r"Engine\(\[order, deliver\]\)"):
         Engine(trial, triple)

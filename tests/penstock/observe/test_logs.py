@@ -1,4 +1,4 @@
-"""Do log lines look as asked, and go where they belong?"""
+"""Tests of the format and destination of log lines."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def _restored():
 
 
 def test_json():
-    """As JSON, each line is an object with the run that is worked for, and facts keep their names."""
+    """A JSON line is an object with the bound workflow id and the keys of the call."""
     stream = io.StringIO()
     logs.configure("json", "info", stream)
     with structlog.contextvars.bound_contextvars(workflow_id="order-1"):
@@ -32,8 +32,8 @@ def test_json():
     )  # fmt: skip
 
 
-def test_the_standard_library():
-    """Lines of the standard library's logging take the same way, tracebacks included."""
+def test_records_of_the_standard_library():
+    """Records of the standard library's logging have the same format, with tracebacks."""
     stream = io.StringIO()
     logs.configure("json", "info", stream)
     try:
@@ -45,7 +45,7 @@ def test_the_standard_library():
 
 
 def test_levels():
-    """What is below the level is not written; HTTP libraries speak up from warnings on."""
+    """Lines below the level are not written, nor those of HTTP libraries below warning."""
     stream = io.StringIO()
     logs.configure("console", "info", stream)
     structlog.get_logger("ours").debug("quiet")
@@ -58,7 +58,7 @@ def test_levels():
 
 
 def test_a_logger_made_before():
-    """A logger that was made at import time follows the set-up that comes later."""
+    """A logger that was made at import time follows a later configuration."""
     early = structlog.get_logger("early")
     first, second = io.StringIO(), io.StringIO()
     logs.configure("json", "info", first)
@@ -70,7 +70,7 @@ def test_a_logger_made_before():
 
 
 def test_inside_other_programs(capsys, caplog):
-    """Without a set-up, lines go to `logging` as text, whatever their facts are called; stdout stays clean."""
+    """Without a configuration, lines go to `logging` as text, whatever their keys; stdout stays empty."""
     logs.route_to_logging()
     with caplog.at_level(logging.INFO):
         structlog.get_logger("ours").warning("activity failed", message="no funds", name="x", args=(1,))
@@ -80,10 +80,10 @@ def test_inside_other_programs(capsys, caplog):
 
 
 def test_inside_programs_with_structlog():
-    """A program that set structlog up itself keeps its way."""
+    """A program's own structlog configuration is kept."""
     entries = []
     structlog.configure(
-        processors=[lambda _, __, facts: entries.append(facts) or (_ for _ in ()).throw(structlog.DropEvent)]
+        processors=[lambda _, __, event_dict: entries.append(event_dict) or (_ for _ in ()).throw(structlog.DropEvent)]
     )
     logs.route_to_logging()
     structlog.get_logger("ours").info("theirs")

@@ -1,4 +1,4 @@
-"""Do lines of workflow code say whose they are, and only once?"""
+"""Test of the log lines of workflow code."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 import structlog
 
 from penstock import sleep, workflow
-from penstock.observe.logs import of_workflow
+from penstock.observe.logs import bind_workflow
 from tests.engine.stage import Stage
 
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
 
 @workflow
 async def talkative(n: int) -> None:
-    log.info("before", n=n)
+    logger.info("before", n=n)
     await sleep(1)
-    log.info("after")
+    logger.info("after")
 
 
 def test_workflow_lines_carry_their_run_and_are_not_repeated() -> None:
-    """Each line names workflow and run; a replay after eviction writes none of them again."""
+    """Each line has workflow id and run id; a replay after eviction does not repeat it."""
     lines: list[Any] = []
 
-    def keep(_: Any, __: str, facts: Any) -> Any:
-        lines.append(dict(facts))
+    def keep(_: Any, __: str, event_dict: Any) -> Any:
+        lines.append(dict(event_dict))
         raise structlog.DropEvent
 
     before = structlog.get_config()
-    structlog.configure(processors=[of_workflow, keep])
+    structlog.configure(processors=[bind_workflow, keep])
     try:
         stage = Stage(talkative)
         run_id = stage.start(talkative, 1)

@@ -1,4 +1,4 @@
-"""Can users test their workflows without waiting and without a broker?"""
+"""Tests of TestEngine: skipped time, activities, refused definitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from penstock import BadDuration, WorkflowFailed, activity, now, sleep, workflow
-from penstock.client.client import Run
+from penstock.client.run import Run
 from penstock.schemas.errors import BadInput, UserError
 from penstock.testing.engine import TestEngine
 
@@ -34,7 +34,7 @@ async def patient(name: str) -> str:
 
 @workflow
 async def thrice(days: float) -> list[float]:
-    """How many hours after its start each of three sleeps ended, an activity in between."""
+    """Return the hours from the start to the end of each of three sleeps, with an activity in between."""
     began, ended = now(), []
     for _ in range(3):
         await sleep(f"{days}d")
@@ -50,7 +50,7 @@ async def nap() -> None:
 
 @workflow(name="testing-naps")
 async def naps(together: int, after_each_other: int) -> float:
-    """How many hours so many naps took."""
+    """Return the hours that the naps took."""
     began = now()
     await asyncio.gather(*(nap() for _ in range(together)))
     for _ in range(after_each_other):
@@ -102,14 +102,14 @@ async def status(run: Run[object]) -> str:
 
 
 async def at_once(run: Run[Any]) -> Any:
-    """The run's result as it is known now, without any waiting."""
+    """Return the run's result without waiting."""
     described = await run.describe()
     assert described["status"] == "completed"
     return described["result"]
 
 
 def test_thirty_days_pass_at_once() -> None:
-    """A durable sleep of 30 days ends when the test skips them, and all that follows has happened by then."""
+    """A durable sleep of 30 days ends when they are skipped, and its consequences are complete on return."""
 
     async def use(engine: TestEngine) -> tuple[str, str]:
         run = await engine.client.start(patient("ann"), id="greeting")
@@ -120,7 +120,7 @@ def test_thirty_days_pass_at_once() -> None:
 
 
 def test_each_timer_has_its_own_time() -> None:
-    """What comes due one after the other is skipped in one step, and each sees its own time."""
+    """Timers that follow each other are skipped in one call, and each ends at its own time."""
 
     async def use(engine: TestEngine) -> tuple[list[float], list[float]]:
         runs = [await engine.client.start(thrice(days), id=f"{days}") for days in (1, 1.5)]
@@ -132,7 +132,7 @@ def test_each_timer_has_its_own_time() -> None:
 
 
 def test_no_more_than_the_duration_passes() -> None:
-    """What comes due later than the skipped time waits on, until that time is skipped too."""
+    """A timer that is due after the skipped time stays pending."""
 
     async def use(engine: TestEngine) -> list[str]:
         run = await engine.client.start(thrice(1), id="x")
@@ -146,7 +146,7 @@ def test_no_more_than_the_duration_passes() -> None:
 
 
 def test_retries_pass_too() -> None:
-    """The pauses before an activity's next attempts are skipped, one after the other."""
+    """The delays between an activity's attempts are skipped one after the other."""
 
     async def use(engine: TestEngine) -> float:
         run = await engine.client.start(insists(), id="x")
@@ -157,8 +157,8 @@ def test_retries_pass_too() -> None:
     assert with_engine(use, insists, unwilling) == 11.0
 
 
-def test_a_long_activity_does_not_hold_time_up() -> None:
-    """An activity that does not end is awaited for its second only, by each skip anew; the run goes on when it ends."""
+def test_a_long_activity_is_not_awaited() -> None:
+    """Each skip awaits a long activity for one second only; the run continues when the activity ends."""
     hold.clear()
 
     async def use(engine: TestEngine) -> list[str]:
@@ -175,7 +175,7 @@ def test_a_long_activity_does_not_hold_time_up() -> None:
 
 @pytest.mark.parametrize("many", [(100, 0), (0, 12)], ids=["waiting for their turn", "in a row"])
 def test_quick_activities_take_no_durable_time(many: tuple[int, int]) -> None:
-    """However many activities wait for their turn or follow each other, time does not go on while they do."""
+    """Time does not pass while short activities wait for their turn or follow each other."""
 
     async def use(engine: TestEngine) -> float:
         await engine.client.start(thrice(0.5), id="another")
@@ -188,7 +188,7 @@ def test_quick_activities_take_no_durable_time(many: tuple[int, int]) -> None:
 
 
 def test_runs_that_closed_long_ago_can_be_read() -> None:
-    """What closed on the way stays: for the test it has just happened."""
+    """Runs that closed during a skip stay readable."""
 
     async def use(engine: TestEngine) -> list[list[float]]:
         runs = [await engine.client.start(thrice(1), id=f"{number}") for number in range(3)]
@@ -199,7 +199,7 @@ def test_runs_that_closed_long_ago_can_be_read() -> None:
 
 
 def test_skips_may_overlap() -> None:
-    """Two skips at once end at the later of their moments, and no timer is missed."""
+    """Two concurrent skips end at the later of their times, and no timer is missed."""
 
     async def use(engine: TestEngine) -> list[float]:
         run = await engine.client.start(thrice(1), id="x")
@@ -209,8 +209,8 @@ def test_skips_may_overlap() -> None:
     assert with_engine(use, thrice, greet) == [24.0, 48.0, 72.0]
 
 
-def test_bad_skips() -> None:
-    """A duration without meaning is refused, and skipping outside of the block says how it is meant."""
+def test_invalid_skips() -> None:
+    """An invalid duration is refused; skip outside of the block raises an error that shows its use."""
 
     async def use(engine: TestEngine) -> None:
         with pytest.raises(BadDuration):
@@ -233,19 +233,19 @@ def test_a_list_is_hosted_too() -> None:
 
 
 def test_an_activity_that_is_not_hosted() -> None:
-    """A run that calls an activity of a queue which the engine does not host is told what to hand to the engine."""
+    """A run that calls an activity which is not hosted is blocked with a message that names the remedy."""
 
     async def use(engine: TestEngine) -> str:
         run = await engine.client.start(patient("ann"), id="x")
         await engine.skip("30d")
         return str((await run.describe())["blocked_message"])
 
-    told = with_engine(use, patient)
-    assert "hosts no activity of the task queue 'default'" in told and "penstock topics" not in told
+    message = with_engine(use, patient)
+    assert "hosts no activity of the task queue 'default'" in message and "penstock topics" not in message
 
 
 def test_two_of_one_name_are_refused() -> None:
-    """A stand-in beside what it stands for is refused: nobody could tell which of them answers."""
+    """An activity and its stand-in of the same name are refused together."""
 
     @activity(name="greet")
     def stand_in(name: str) -> str:
@@ -256,7 +256,7 @@ def test_two_of_one_name_are_refused() -> None:
 
 
 def test_the_real_clock_is_refused() -> None:
-    """datetime.now() in workflow code fails the run and names the replacement."""
+    """datetime.now() in workflow code fails the run with a message that names the replacement."""
 
     async def use(engine: TestEngine) -> str:
         run = await engine.client.start(careless(), id="careless")

@@ -1,8 +1,8 @@
-"""Does `show` read well? Each test is a run as the reads describe it, and the lines that a person sees of it."""
+"""Tests of the text that `show` prints for a run, as described by the reads."""
 
 import pytest
 
-from penstock.cli import output, showing
+from penstock.cli import output, run_text
 from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.values.failure import Failure
 from penstock.workers.activity.decorator import activity as activity_of
@@ -18,39 +18,39 @@ RUN = {
     "failure": None, "blocked_reason": None, "blocked_message": None, "parent_workflow_id": None,
     "pending_activities": [], "pending_timers": [], "pending_children": [],
 }  # fmt: skip
-NOTHING = "something in its own code: no activity, timer, child, signal or condition"
+NO_WAITS = "its own code only: no activity, timer, child, signal or condition"
 
 
-def activity(name, attempt=1, **facts):
+def activity(name, attempt=1, **fields):
     return {
         "activity": name, "attempt": attempt, "queue": "default", "retry_ms": 0, "failure": None, "retries_max": -1,
-        "scheduled_ms": NOW_MS - 5 * SECOND_MS, **facts,
+        "scheduled_ms": NOW_MS - 5 * SECOND_MS, **fields,
     }  # fmt: skip
 
 
 @pytest.fixture
 def shown(capsys):
-    """The lines of a run that differs from RUN in these facts; those that every run has are left out."""
+    """Return the lines of a run that differs from RUN in these fields, without those that every run has."""
 
-    def lines(**facts):
-        showing.print_run({**RUN, **facts}, NOW_MS)
+    def lines(**fields):
+        run_text.print_run({**RUN, **fields}, NOW_MS)
         return [line for line in capsys.readouterr().out.splitlines() if line.split()[0] not in ("run", "started")]
 
     return lines
 
 
 def test_the_head(capsys):
-    """A run begins with its id, type, version and state; its run id and its age follow."""
-    showing.print_run(RUN, NOW_MS)
+    """The first line has id, type, version and status; run id and age follow."""
+    run_text.print_run(RUN, NOW_MS)
     head, run, started, waits = capsys.readouterr().out.splitlines()
     assert head == "order-1  fulfil version 2  RUNNING"
     assert run == "  run      r"
     assert started == f"  started  {output.moment(RUN['started_ms'])} (12 s ago)"
-    assert waits == f"  waits    for {NOTHING}"
+    assert waits == f"  waits    for {NO_WAITS}"
 
 
 def test_activities_under_way(shown):
-    """Activities alike stand on one line with their number, and since when the first of them is under way."""
+    """Equal activities share one line with their number and the age of the oldest."""
     later = activity("charge", queue="bank", scheduled_ms=NOW_MS - SECOND_MS)
     pending = [activity("reserve"), later, activity("reserve", scheduled_ms=NOW_MS - 180 * SECOND_MS)]
     assert shown(pending_activities=pending)[1:] == [
@@ -60,7 +60,7 @@ def test_activities_under_way(shown):
 
 
 def test_an_activity_that_is_tried_again(shown):
-    """An activity between two attempts tells which is next, when, of how many, and why the last one failed."""
+    """An activity between two attempts shows the next attempt, when it is due, the limit, and the last failure."""
     retry_ms = NOW_MS + 58 * SECOND_MS
     pending = [activity("charge", 2, retry_ms=retry_ms, retries_max=10, failure=FAILURE)]
     (line,) = shown(pending_activities=pending)[1:]
@@ -71,7 +71,7 @@ def test_an_activity_that_is_tried_again(shown):
 
 
 def test_an_activity_that_is_being_tried_again(shown):
-    """While the next attempt is with a worker, why the one before failed is still told."""
+    """While a worker has the next attempt, the failure of the last one is still shown."""
     (line,) = shown(pending_activities=[activity("charge", 3, failure=FAILURE)])[1:]
     assert line.endswith(
         "activity charge, attempt 3 on default, scheduled 5 s ago; attempt 2 failed: CardDeclined: no funds"
@@ -79,7 +79,7 @@ def test_an_activity_that_is_being_tried_again(shown):
 
 
 def test_signals_and_conditions(shown):
-    """What code listens for is named after what is under way, and signals that nobody has read are told."""
+    """Awaited signals and conditions follow the pending work; signals that were not read are listed."""
     lines = shown(
         pending_timers=[{"due_ms": NOW_MS + HOUR_MS}], signals_awaited=["approval", "stop"], conditions_awaited=2,
         signals_unread={"aproval": 2, "other": 1},
@@ -94,7 +94,7 @@ def test_signals_and_conditions(shown):
 
 
 def test_timers(shown):
-    """Timers come in the order of their moments, far ones with a date, and one that is late says so."""
+    """Timers are sorted by due time; distant ones have a date, late ones are marked as overdue."""
     far_ms = NOW_MS + 3 * DAY_MS
     pending = [{"due_ms": far_ms}, {"due_ms": NOW_MS + 2 * HOUR_MS}, {"due_ms": far_ms}, {"due_ms": NOW_MS - 4_000}]
     assert shown(pending_timers=pending)[1:] == [
@@ -105,47 +105,47 @@ def test_timers(shown):
 
 
 def test_children(shown):
-    """Child workflows are named with their types, and a child names its parent."""
+    """Child workflows are shown with their types, and a child's parent with its id."""
     lines = shown(pending_children=[{"workflow_id": "ship-1", "workflow_type": "ship"}], parent_workflow_id="basket-7")
     assert lines[1:] == ["  parent   basket-7", "  waits    for child ship-1 of type ship"]
 
 
-def test_names_that_steer_a_terminal(shown):
+def test_control_characters_in_names(shown):
     """Control characters in names are shown as escapes."""
     lines = shown(workflow_id="a\nb", pending_children=[{"workflow_id": "c\x1b[31m", "workflow_type": "ship"}])
     assert lines == [r"a\nb  fulfil version 2  RUNNING", r"  waits    for child c\x1b[31m of type ship"]
 
 
-def test_many_things(shown):
-    """Beyond twenty lines the rest is counted, with the way to see it."""
+def test_many_waits(shown):
+    """After twenty lines the number of the others is shown, with the option that shows all."""
     children = [{"workflow_id": f"ship-{number}", "workflow_type": "ship"} for number in range(30)]
     lines = shown(pending_children=children)[1:]
     assert len(lines) == 21
-    assert lines[-1] == "           and 10 more; `--output json` tells all"
+    assert lines[-1] == "           and 10 more; `--output json` shows all"
 
 
 def test_blocked(shown):
-    """A BLOCKED run tells why, what helps, and what goes on meanwhile."""
+    """A BLOCKED run shows the reason, the remedy and the pending work."""
     lines = shown(
         status="blocked", blocked_reason="missing_topic", blocked_message="There is no topic x:\nmake it.",
         pending_activities=[activity("charge")], cancel_requested=True,
     )  # fmt: skip
     assert lines == [
         "order-1  fulfil version 2  BLOCKED",
-        "  cancel   requested; its code hears of it when it goes on",
+        "  cancel   requested; its code receives it when it continues",
         "  blocked  missing_topic: There is no topic x: make it.",
-        "  mended?  penstock retry order-1  (processors also try it when they start)",
+        "  remedy   penstock retry order-1  (processors also retry it when they start)",
         "  pending  activity charge, attempt 1 on default, scheduled 5 s ago",
     ]
 
 
 def test_asked_to_stop(shown):
-    """A run that was asked to stop and has not closed says so."""
+    """A requested cancellation is shown until the run closes."""
     assert shown(cancel_requested=True)[1] == "  cancel   requested; its code may be cleaning up"
 
 
 @pytest.mark.parametrize(
-    ("status", "facts", "lines"),
+    ("status", "fields", "lines"),
     [
         ("completed", {"result": {"a": [1]}}, ['  result   {"a":[1]}']),
         ("completed", {}, ["  result   null"]),
@@ -154,18 +154,18 @@ def test_asked_to_stop(shown):
         ("terminated", {"reason": ""}, []),
     ],
 )
-def test_closed(shown, status, facts, lines):
-    """A closed run tells when it closed, how long it took, and with what; it waits for nothing."""
+def test_closed(shown, status, fields, lines):
+    """A closed run shows when it closed, its duration and its outcome, and no waits."""
     closed_ms = NOW_MS - 2 * SECOND_MS
-    assert shown(status=status, closed_ms=closed_ms, **facts) == [
+    assert shown(status=status, closed_ms=closed_ms, **fields) == [
         f"order-1  fulfil version 2  {status.upper()}",
         f"  closed   {output.moment(closed_ms)} (after 10 s)",
         *lines,
     ]
 
 
-def test_where_a_run_failed(shown):
-    """A failed run tells the lines of code that its failure came from."""
+def test_traceback_of_a_failed_run(shown):
+    """A failed run shows the traceback of its failure."""
     trace = 'Traceback (most recent call last):\n  File "flow.py", line 7, in fulfil\nCardDeclined: no funds\n'
     lines = shown(status="failed", closed_ms=NOW_MS, failure={**FAILURE, "traceback": trace})
     assert lines[-4:] == [
@@ -176,34 +176,34 @@ def test_where_a_run_failed(shown):
     ]
 
 
-@activity_of(name="showing-charge", retries=3, backoff=[4, 4])
+@activity_of(name="run-text-charge", retries=3, backoff=[4, 4])
 async def charge(total: int) -> int: ...
 
 
-@workflow(name="showing-pays")
+@workflow(name="run-text-pays")
 async def pays() -> int:
     return await charge(7)
 
 
-def test_the_life_of_a_retry(capsys):
-    """What a shard records of an activity that fails reads right at each step: tried, failed and due, tried again."""
+def test_an_activity_through_its_retry(capsys):
+    """The text is right while an activity is tried, has failed and is due again, and is retried."""
     stage = Stage(pays)
     stage.start(pays)
 
     def waits():
-        showing.print_run(stage.described(), stage.now_ms)
+        run_text.print_run(stage.described(), stage.now_ms)
         line = capsys.readouterr().out.splitlines()[-1]
         return line.replace(output.clock(stage.now_ms + 4_000)[:8], "SOON")
 
-    assert waits() == "  waits    for activity showing-charge, attempt 1 of 4 on default, scheduled 0 ms ago"
+    assert waits() == "  waits    for activity run-text-charge, attempt 1 of 4 on default, scheduled 0 ms ago"
     stage.fail(stage.take("tasks")[0], Failure(type="Declined", message="no funds"))
     assert waits() == (
-        "  waits    for activity showing-charge, attempt 2 of 4 on default, due at SOON (in 4 s); "
+        "  waits    for activity run-text-charge, attempt 2 of 4 on default, due at SOON (in 4 s); "
         "attempt 1 failed: Declined: no funds"
     )
     stage.advance(5)
     assert waits() == (
-        "  waits    for activity showing-charge, attempt 2 of 4 on default, scheduled 5 s ago; "
+        "  waits    for activity run-text-charge, attempt 2 of 4 on default, scheduled 5 s ago; "
         "attempt 1 failed: Declined: no funds"
     )
 
@@ -214,5 +214,5 @@ def test_the_life_of_a_retry(capsys):
      (47 * HOUR_MS, "47 h"), (48 * HOUR_MS, "2 d")],
 )  # fmt: skip
 def test_spans(milliseconds, words):
-    """A span of time is told in the largest unit of which there are two."""
-    assert showing.span(milliseconds) == words
+    """A duration is shown in the largest unit of which it has at least two."""
+    assert run_text.span(milliseconds) == words

@@ -1,4 +1,4 @@
-"""What does a command's exit code say? One number per kind of end, and one sentence on stderr for each failure."""
+"""Exit codes of commands, and error messages on stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import click
 
-from penstock.cli.visible import visible
+from penstock.cli.escape import escaped
 from penstock.client.dead_letters import LetterNotFound
 from penstock.hosting.interrupts import INTERRUPTED
 from penstock.schemas.errors import (
@@ -27,20 +27,20 @@ FAILED, USAGE, UNREACHABLE, NOT_FOUND, STILL_RUNNING, BUG = 1, 2, 3, 4, 5, 70
 EPILOG = """\b
 Exit codes:
   0    done
-  1    the run failed, was cancelled or terminated, or an order was refused
-  2    a wrong option, setting, input or module
+  1    the run failed, was cancelled or terminated, or a command was refused
+  2    invalid option, setting, input or module
   3    the log, its topics, the local state or a processor cannot be reached
-  4    there is no such workflow or dead letter
-  5    the run had not closed when --timeout was over
-  70   a fault in Penstock itself
+  4    no such workflow or dead letter
+  5    the run had not closed when --timeout ended
+  70   a bug in Penstock
   130  interrupted
 
 \b
 Settings: flags, then the environment (PENSTOCK_LOG, PENSTOCK_NAMESPACE, …), then [tool.penstock] in
-./pyproject.toml, then defaults. Flags may stand before or after the verb.
+./pyproject.toml, then defaults. Global flags may be given before or after the verb.
 """
 
-# The first class that fits decides.
+# The first class that matches decides.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (WorkflowNotFound, NOT_FOUND),
     (LetterNotFound, NOT_FOUND),
@@ -55,7 +55,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 
 def guarded(work: Callable[[], object], *, debug: Callable[[], bool]) -> int:
-    """Run a command and give its exit code; every failure is told on stderr."""
+    """Run a command and return its exit code; every failure is reported on stderr."""
     try:
         code = work()
         return code if isinstance(code, int) else 0
@@ -67,41 +67,41 @@ def guarded(work: Callable[[], object], *, debug: Callable[[], bool]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("penstock: interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # `penstock list | head`: whoever read has had enough
+    except BrokenPipeError:  # the reader of a pipe has closed it, as in `penstock list | head`
         sys.stderr.close()
         return 0
     except PenstockError as error:
-        tell(str(error))
+        print_error(str(error))
         if debug():
             traceback.print_exc()
         return code_of(error)
     except BaseExceptionGroup as group:
-        found = _only(group)
-        return guarded(lambda: _raise(found), debug=debug) if found is not group else _bug(group, show=True)
+        only = _only_error(group)
+        return guarded(lambda: _raise(only), debug=debug) if only is not group else _bug(group, show=True)
     except Exception as error:
         return _bug(error, show=debug())
 
 
 def code_of(error: BaseException) -> int:
-    """The exit code that an error of ours stands for."""
+    """Return the exit code for an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
 
 
-def tell(sentence: str) -> None:
-    """Say one sentence on stderr."""
-    click.echo(f"penstock: {visible(' '.join(sentence.split()))}", err=True)
+def print_error(message: str) -> None:
+    """Print a message to stderr on one line."""
+    click.echo(f"penstock: {escaped(' '.join(message.split()))}", err=True)
 
 
 def _bug(error: BaseException, *, show: bool) -> int:
     hint = "" if show else "; run again with --debug for the traceback"
-    tell(f"this is a bug in Penstock: {type(error).__name__}: {error}{hint}.")
+    print_error(f"this is a bug in Penstock: {type(error).__name__}: {error}{hint}.")
     if show:
         traceback.print_exception(error)
     return BUG
 
 
-def _only(error: BaseException) -> BaseException:
-    """The one error in nested groups of one."""
+def _only_error(error: BaseException) -> BaseException:
+    """Unwrap nested groups of one error."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""Does a caller hear within seconds that nobody answers, once, and what helps?"""
+"""Tests of the warnings about missing replies."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ import structlog
 from click.testing import CliRunner
 
 from penstock.cli.root import penstock
-from penstock.client import client as client_module
+from penstock.client import connection as connection_module
 from penstock.client import reads
 from penstock.client.client import Client
-from penstock.client.silence import Silence
 from penstock.client.sync import SyncClient
+from penstock.client.unanswered import Unanswered
 from penstock.config import Settings
 from penstock.observe.logs import route_to_logging
 from penstock.schemas.encoding.codec import encode
@@ -24,14 +24,14 @@ from tests.penstock.conftest import SHARDS
 
 SETTINGS = Settings(log="embedded::memory:", namespace="trial")
 UNANSWERED = "no processor has answered"
-UNSERVED = "no processor that has x can be reached"
+UNSERVED = "no processor that serves x can be reached"
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    monkeypatch.setattr(Silence, "after_s", 0.1)
-    monkeypatch.setattr(Silence, "look_every_s", 0.1)
-    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.6)
+def _short_times(monkeypatch):
+    monkeypatch.setattr(Unanswered, "after_s", 0.1)
+    monkeypatch.setattr(Unanswered, "check_every_s", 0.1)
+    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT_S", 0.6)
 
 
 def accepted(command):
@@ -47,13 +47,13 @@ def closed(command):
 
 @pytest.fixture
 def lines():
-    """The lines of log of the test, whatever was configured before."""
+    """Capture the log lines of the test, whatever was configured before."""
     route_to_logging()
     with structlog.testing.capture_logs() as captured:
         yield captured
 
 
-def heard(lines):
+def warnings_of(lines):
     return [line["event"] for line in lines if line["log_level"] == "warning"]
 
 
@@ -65,40 +65,40 @@ def with_client(log, use):
     return asyncio.run(run())
 
 
-def test_orders_that_nobody_answers(log, lines):
-    """However many orders go unanswered at once, one warning tells what is waited for, how long yet and what helps."""
+def test_unanswered_commands(log, lines):
+    """Several unanswered commands cause one warning with the commands, the remaining time and the remedy."""
 
     async def use(client):
         found = [one async for one in client.start_many(("t", b"null", f"n-{number}") for number in range(5))]
         assert {type(one.error) for one in found} == {NotAnswered}
 
     with_client(log, use)
-    (line,) = heard(lines)
+    (line,) = warnings_of(lines)
     assert f"{UNANSWERED} the start of n-0 and 4 more for 0.1 s" in line
     assert "up to 1 s more" in line
     assert "start `penstock dev …` or `penstock processor …`" in line
     assert "namespace trial" in line
 
 
-def test_silence_after_an_answer(log, processor, lines):
-    """A silence that follows an answer is told anew."""
+def test_a_second_warning(log, processor, lines):
+    """After a reply, the next unanswered command causes a new warning."""
 
     async def use(client):
-        for order in (client.cancel, client.terminate):
+        for send in (client.cancel, client.terminate):
             with pytest.raises(NotAnswered):
-                await order("quiet")
-            await order("loud")
+                await send("quiet")
+            await send("loud")
 
     with processor(lambda command: [accepted(command)] if command.workflow_id == "loud" else []):
         with_client(log, use)
     assert [
         f"{UNANSWERED} the {what} of quiet" in line
-        for what, line in zip(["cancelling", "terminating"], heard(lines), strict=True)
+        for what, line in zip(["cancellation", "termination"], warnings_of(lines), strict=True)
     ] == [True, True]
 
 
 def test_an_answer_in_time(log, processor, lines):
-    """Who is answered hears no warning."""
+    """A reply in time causes no warning."""
 
     async def use(client):
         await client.start_by_name("t", id="x")
@@ -106,31 +106,31 @@ def test_an_answer_in_time(log, processor, lines):
 
     with processor(lambda command: [accepted(command)]):
         with_client(log, use)
-    assert heard(lines) == []
+    assert warnings_of(lines) == []
 
 
-def test_a_result_that_nobody_can_give(log, lines):
-    """Who waits for a result is warned when nobody serves the run, once, and waits on."""
+def test_a_result_without_a_processor(log, lines):
+    """Awaiting a result that no processor serves causes one warning, and the wait continues."""
 
     async def use(client):
-        client.reads.is_served = nobody
+        client.reads.is_served = not_served
         with pytest.raises(StillRunning):
             await client.result("x", timeout="1s")
         unbounded = asyncio.create_task(client.result("x"))
         await asyncio.sleep(0.5)
         unbounded.cancel()
 
-    async def nobody(_, *, here, attempts=0):
+    async def not_served(_, *, here, attempts=0):
         return False
 
     with_client(log, use)
-    (line,) = heard(lines)
+    (line,) = warnings_of(lines)
     assert f"{UNSERVED}; waiting up to 1 s more" in line
 
 
-def test_a_run_that_goes_on(log, processor, lines):
-    """A result that is long in coming is no silence as long as the run is served; many waiters look in turn."""
-    looks = 0
+def test_a_run_that_stays_open(log, processor, lines):
+    """A served run causes no warning however long it takes; many waiters share the checks."""
+    checks = 0
 
     async def use(client):
         client.reads.is_served = served
@@ -138,18 +138,18 @@ def test_a_run_that_goes_on(log, processor, lines):
         assert [type(one) for one in await asyncio.gather(*waiting, return_exceptions=True)] == [StillRunning] * 50
 
     async def served(_, *, here, attempts=0):
-        nonlocal looks
-        looks += not attempts  # each looks once more when its time is over
+        nonlocal checks
+        checks += not attempts  # each result checks once more when its timeout ends
         return True
 
     with processor(lambda command: []):
         with_client(log, use)
-    assert heard(lines) == []
-    assert 1 <= looks <= 12
+    assert warnings_of(lines) == []
+    assert 1 <= checks <= 12
 
 
-def test_a_run_whose_processor_goes(log, processor, lines):
-    """A processor that goes while a result is waited for is noticed, and one that comes back gives the result."""
+def test_a_processor_that_stops(log, processor, lines):
+    """A processor that stops during a wait causes a warning; the result arrives when one runs again."""
     served = iter([True, False, False])
 
     async def use(client):
@@ -158,7 +158,7 @@ def test_a_run_whose_processor_goes(log, processor, lines):
 
         client.reads.is_served = is_served
         waiting = asyncio.create_task(client.result("x"))
-        while not heard(lines):
+        while not warnings_of(lines):
             await asyncio.sleep(0.01)
         fake.reply(client.exchange.reply_to, closed(fake.commands[0][1]))
         return await waiting
@@ -166,16 +166,16 @@ def test_a_run_whose_processor_goes(log, processor, lines):
     with processor(lambda command: []) as fake:
         assert with_client(log, use) == 7
     assert isinstance(fake.commands[0][1], AwaitResult)
-    (line,) = heard(lines)
-    assert f"{UNSERVED}; waiting without end" in line
+    (line,) = warnings_of(lines)
+    assert f"{UNSERVED}; waiting without a time limit" in line
 
 
 @pytest.mark.parametrize(
     ("address", "here", "served"),
     [("", True, False), ("", False, False), ("http://127.0.0.1:1", True, False), ("http://127.0.0.1:1", False, True)],
 )
-def test_processors_elsewhere(log, topics, monkeypatch, address, here, served):
-    """A processor that declared itself, and whose reads are out of reach, may be at work on another machine only."""
+def test_processors_on_other_machines(log, topics, monkeypatch, address, here, served):
+    """A declared processor that does not answer reads counts only if processors may run on other machines."""
     monkeypatch.setattr(reads, "ATTEMPT_DELAY_S", 0)
     publisher = log.publisher()
     for shard in range(SHARDS) if address else ():
@@ -190,36 +190,36 @@ def test_processors_elsewhere(log, topics, monkeypatch, address, here, served):
 
 
 def test_the_sync_client(log, lines):
-    """The synchronous client warns as the other does."""
+    """SyncClient emits the same warnings."""
     with SyncClient(log=log, settings=SETTINGS) as client, pytest.raises(NotAnswered):
         client.signal("x", "go")
-    (line,) = heard(lines)
+    (line,) = warnings_of(lines)
     assert f"{UNANSWERED} the signal to x" in line
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "command"),
     [
         (["start", "t", "--id", "x"], "the start of x"),
         (["signal", "x", "go"], "the signal to x"),
-        (["cancel", "x"], "the cancelling of x"),
-        (["terminate", "x"], "the terminating of x"),
-        (["retry", "x"], "the retrying of x"),
+        (["cancel", "x"], "the cancellation of x"),
+        (["terminate", "x"], "the termination of x"),
+        (["retry", "x"], "the retry of x"),
     ],
 )
-def test_commands_that_nobody_answers(tmp_path, words, said):
-    """A command tells of the silence in one sentence on stderr, before the one that ends it; stdout stays empty."""
+def test_unanswered_verbs(tmp_path, words, command):
+    """A verb prints the warning on stderr before the final error; stdout stays empty."""
     log = ["--log", f"embedded:{tmp_path}/log"]
     assert CliRunner().invoke(penstock, ["topics", "apply", *log]).exit_code == 0
     ended = CliRunner().invoke(penstock, [*words, *log])
     assert (ended.exit_code, ended.stdout) == (3, "")
     first, last = ended.stderr.splitlines()
-    assert first.startswith(f"penstock: {UNANSWERED} {said} for 0.1 s; waiting up to ")
+    assert first.startswith(f"penstock: {UNANSWERED} {command} for 0.1 s; waiting up to ")
     assert "is in the log" in last
 
 
-def test_waiting_for_a_result_that_nobody_can_give(tmp_path):
-    """`result` tells on stderr that nobody serves the run, though the log is there."""
+def test_the_verb_result_without_a_processor(tmp_path):
+    """`result` warns on stderr that no processor serves the run."""
     log = ["--log", f"embedded:{tmp_path}/log"]
     assert CliRunner().invoke(penstock, ["topics", "apply", *log]).exit_code == 0
     ended = CliRunner().invoke(penstock, ["result", "x", "--timeout", "5s", *log])

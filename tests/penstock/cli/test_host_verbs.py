@@ -1,4 +1,4 @@
-"""Do the long-running commands start, stop and stay up as they say? Each runs as a process of its own."""
+"""Tests of `dev`, `processor` and `worker`, each as a process."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli.hosts import _input_hint
+from penstock.cli.host_verbs import _input_hint
 from penstock.engine.authoring.workflow import WorkflowDefinition
 
 WAIT_S = 60
@@ -53,7 +53,7 @@ def penstock(folder, *words, code=0):
 
 @contextlib.contextmanager
 def host(folder, *words):
-    """A host in the background, its stderr in a file; killed at the end if it still runs."""
+    """Run a host in the background with stderr in a file; kill it at the end if it still runs."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
     with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
@@ -67,7 +67,7 @@ def host(folder, *words):
             process.wait()
 
 
-def told(folder):
+def stderr_of(folder):
     return (folder / "stderr").read_text()
 
 
@@ -84,29 +84,29 @@ def alive(pid):
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return status.rpartition(")")[2].split()[0] != "Z"  # a zombie is dead, only nobody has asked for its code
+    return status.rpartition(")")[2].split()[0] != "Z"  # a zombie has ended; its parent has not read its exit code
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_dev(folder, number):
-    """`dev` makes what it needs, says what to type, serves other shells, and drains at a signal with exit code 0."""
+    """`dev` creates topics, prints example commands, serves other shells, and drains after a signal."""
     with host(folder, "dev", "hosted.py") as process:
-        wait_for("the banner", lambda: "In another shell" in told(folder))
-        assert "  penstock start hosts-seed --id hosts-seed-1 --wait\n" in told(folder)
+        wait_for("the banner", lambda: "In another shell" in stderr_of(folder))
+        assert "  penstock start hosts-seed --id hosts-seed-1 --wait\n" in stderr_of(folder)
         wait_for("its topics", (folder / ".penstock" / "log.sqlite3").exists)
         assert penstock(folder, "start", "hosts-seed", "--id", "s", "--wait") == '"0"\n'
         assert penstock(folder, "start", "hosts-trial", "--id", "t", "--wait") == f"{process.pid}\n"
         assert json.loads(penstock(folder, "history", "t", "--output", "json"))[0]["event"] == "WorkflowStarted"
         process.send_signal(number)
         assert process.wait(WAIT_S) == 0
-    assert "Traceback" not in told(folder)
+    assert "Traceback" not in stderr_of(folder)
 
 
 async def takes_none(): ...
 async def takes_text(sku: str): ...
 async def takes_number(number: int = 7): ...
 async def takes_several(order_id: str, total: float): ...
-async def takes_what_is_missing(order: "Missing"): ...  # noqa: F821 - the claim
+async def takes_an_unknown_type(order: "Missing"): ...  # noqa: F821 - the claim
 
 
 @pytest.mark.parametrize(
@@ -116,51 +116,51 @@ async def takes_what_is_missing(order: "Missing"): ...  # noqa: F821 - the claim
         (takes_text, "--input '\"…\"' "),
         (takes_number, "--input 1 "),
         (takes_several, "--input '{…}' "),
-        (takes_what_is_missing, "--input '{…}' "),
+        (takes_an_unknown_type, "--input '{…}' "),
     ],
 )
-def test_the_hint_of_dev_fits(function, hint):
-    """The line that `dev` tells to type has an --input that fits the workflow's parameters, and none without one."""
+def test_input_hint_of_dev(function, hint):
+    """The example command of `dev` has an --input that fits the workflow's parameters, and none if it takes none."""
     assert _input_hint(WorkflowDefinition(function, "hosts-hint", 1)) == hint
 
 
-def test_a_place_where_no_state_can_be_kept(folder):
-    """A directory that cannot be made is exit code 3 and a sentence that names it; nothing is left running."""
+def test_state_directory_that_cannot_be_created(folder):
+    """A state directory that cannot be created is exit code 3 and a message that names it; the process ends."""
     with host(folder, "dev", "hosted.py", "--data", "hosted.py/state") as process:
         assert process.wait(WAIT_S) == 3
-    assert "the directory of the state hosted.py/state cannot be made" in told(folder)
-    assert "bug" not in told(folder)
+    assert "the state directory hosted.py/state cannot be created" in stderr_of(folder)
+    assert "bug" not in stderr_of(folder)
 
 
-def test_a_place_below_where_no_state_can_be_kept(folder):
-    """What stands in the way below the directory of the state is exit code 3 and a sentence that names it, too."""
+def test_state_directory_that_cannot_be_written(folder):
+    """A file in the place of a namespace's state directory is exit code 3 and a message that names it."""
     (folder / "state").mkdir()
     (folder / "state" / "default").write_text("a file where the namespace's directory belongs")
     with host(folder, "dev", "hosted.py", "--data", "state") as process:
         assert process.wait(WAIT_S) == 3
-    assert "the directory of the state state/default cannot be written" in told(folder)
-    assert "bug" not in told(folder)
+    assert "the directory of the state state/default cannot be written" in stderr_of(folder)
+    assert "bug" not in stderr_of(folder)
 
 
 def test_a_second_signal(folder):
-    """A second signal ends a host at once, activities or not."""
+    """A second signal ends a host at once, even while an activity runs."""
     (folder / "hosted.py").write_text(
         "import time\nfrom penstock import activity, workflow\n@activity\ndef long() -> None:\n    time.sleep(600)\n"
         '@workflow(name="hosts-long")\nasync def trial() -> None:\n    await long()\n'
     )
     with host(folder, "dev", "hosted.py", "--log-level", "debug") as process:
-        wait_for("its topics", lambda: "shards granted" in told(folder))
+        wait_for("its topics", lambda: "shards granted" in stderr_of(folder))
         penstock(folder, "start", "hosts-long", "--id", "t")
         wait_for("the activity", lambda: "for activity long, attempt 1" in penstock(folder, "show", "t"))
         process.send_signal(signal.SIGINT)
         time.sleep(1)
-        assert process.poll() is None, "it waits for the activity"
+        assert process.poll() is None, "it must wait for the activity"
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 128 + signal.SIGTERM
 
 
 def test_processor_and_worker(folder):
-    """Apart from each other, processor and worker do what `dev` does in one; topics must be there first."""
+    """`processor` and `worker` as two processes execute a workflow; without topics `processor` is exit code 3."""
     penstock(folder, "processor", "hosted", code=3)
     penstock(folder, "topics", "apply", "hosted", "--shards", "2")
     with (
@@ -174,7 +174,7 @@ def test_processor_and_worker(folder):
 
 
 def test_a_queue_without_topic(folder):
-    """A worker of a queue that has no topic ends with exit code 3 and says what makes it."""
+    """A worker for a queue without a topic ends with exit code 3 and names the command that creates it."""
     penstock(folder, "topics", "apply")
     ended = subprocess.run(
         [sys.executable, "-m", "penstock", "worker", "hosted", "--queue", "bank", "--log-level", "error"], cwd=folder,
@@ -185,8 +185,8 @@ def test_a_queue_without_topic(folder):
     assert "topics apply" in ended.stderr
 
 
-def test_other_shards_than_declared(folder):
-    """A processor whose settings say another number of shards than the namespace has stops with exit code 3."""
+def test_another_number_of_shards(folder):
+    """A processor whose setting `shards` differs from the namespace's number ends with exit code 3."""
     penstock(folder, "topics", "apply", "--shards", "2")
     (folder / "pyproject.toml").write_text("[tool.penstock]\nshards = 3\n")
     ended = subprocess.run(
@@ -198,12 +198,12 @@ def test_other_shards_than_declared(folder):
 
 
 def children(folder):
-    lines = [line for line in told(folder).splitlines() if "processor process started" in line]
+    lines = [line for line in stderr_of(folder).splitlines() if "processor process started" in line]
     return [json.loads(line)["pid"] for line in lines]
 
 
 def test_several_processors(folder):
-    """A processor process that is killed is started again while the others go on; a signal drains them all."""
+    """A processor process that is killed is restarted while the others continue; a signal drains all of them."""
     penstock(folder, "topics", "apply", "hosted", "--shards", "2")
     with host(folder, "processor", "hosted", "--processes", "2", "--log-format", "json") as parent:
         first, second = wait_for("two processes", lambda: len(children(folder)) == 2 and children(folder))
@@ -216,11 +216,11 @@ def test_several_processors(folder):
         assert parent.wait(WAIT_S) == 0
     assert not alive(second)
     assert not alive(third)
-    assert "Traceback" not in told(folder)
+    assert "Traceback" not in stderr_of(folder)
 
 
-def test_a_parent_that_is_killed(folder):
-    """Processor processes end when the parent that watched them is gone."""
+def test_a_supervisor_that_is_killed(folder):
+    """Processor processes end when their supervisor is killed."""
     penstock(folder, "topics", "apply", "hosted")
     with host(folder, "processor", "hosted", "--processes", "2", "--log-format", "json") as parent:
         pids = wait_for("two processes", lambda: len(children(folder)) == 2 and children(folder))
@@ -230,10 +230,10 @@ def test_a_parent_that_is_killed(folder):
 
 def test_the_demo(tmp_path):
     """The demo ends well, with the tracking number, the path, and what to try next; it leaves nothing behind."""
-    told = penstock(tmp_path, "demo")
-    assert "joined the run that is there" in told
-    assert "CardDeclined: the bank refused" in told
-    assert "reserve → reserve → reserve → signal approval → charge → slept → demo-ship → completed" in told
-    assert "tracking number PS-83DCEFB7" in told
-    assert told.index("tracking number") < told.index("Try next")
+    output = penstock(tmp_path, "demo")
+    assert "joined the existing run" in output
+    assert "CardDeclined: the bank refused" in output
+    assert "reserve → reserve → reserve → signal approval → charge → slept → demo-ship → completed" in output
+    assert "tracking number PS-83DCEFB7" in output
+    assert output.index("tracking number") < output.index("Try next")
     assert list(tmp_path.iterdir()) == []

@@ -1,62 +1,60 @@
-"""How are workflows started by hand? `penstock start TYPE`: one, or one a line of a file."""
+"""Verb `start`: start one workflow, or one per line of a file."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from penstock.cli.exits import FAILED, code_of, tell
+from penstock.cli.command import Invocation, opened_client, verb
+from penstock.cli.escape import escaped
+from penstock.cli.exit_codes import FAILED, code_of, print_error
 from penstock.cli.inputs import is_lines, read_input, read_lines
-from penstock.cli.session import Session, opened, verb
-from penstock.cli.visible import visible
+from penstock.client.deadline import deadline_after, seconds_left
 from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
-from penstock.schemas.values.durations import duration_ms
 
 if TYPE_CHECKING:
-    from penstock.client.client import OnExisting, Run
+    from penstock.client.checks import OnExisting
+    from penstock.client.run import Run
     from penstock.config import Settings
 
-PROBLEMS_SHOWN_MAX = 10
-WAITING_MAX = 500
+ERRORS_SHOWN_MAX = 10
+AWAITED_MAX = 500
 
 
 class Deadline:
-    """What `--timeout` means: one moment for the start and for the wait that follows it; none without a timeout."""
+    """The moment at which `--timeout` ends, for the start and the wait that follows it together."""
 
     def __init__(self, timeout: str | None) -> None:
-        self._at_s = None if timeout is None else time.monotonic() + duration_ms(timeout) / 1000
+        self._deadline = deadline_after(timeout)
 
     def left_s(self) -> float | None:
-        """Seconds that are left, or None for no limit."""
-        return None if self._at_s is None else max(0.0, self._at_s - time.monotonic())
+        """Return the seconds left; None for no limit."""
+        return seconds_left(self._deadline)
 
-    def told(self, error: PenstockError) -> PenstockError:
-        """The error as whoever gave the timeout knows it: it is over, although it was the start that it ended."""
-        late = self._at_s is not None and isinstance(error, NotAnswered)
+    def as_timeout(self, error: PenstockError) -> PenstockError:
+        """Convert NotAnswered into StillRunning when the timeout ended the start."""
+        late = self._deadline is not None and isinstance(error, NotAnswered)
         return StillRunning(str(error)) if late else error
 
 
 @verb("start")
 @click.argument("type", metavar="TYPE")
-@click.option("--id", "id_", metavar="ID", help="The workflow id; a random one unless told.")
-@click.option("--input", "input_", metavar="JSON|@FILE|-", help="The input. @FILE.jsonl starts one run a line.")
-@click.option("--id-field", metavar="FIELD", help="With @FILE.jsonl: the field of each line that holds its id.")
-@click.option("--wait", is_flag=True, help="Wait for the end and print the result as JSON.")
-@click.option(
-    "--timeout", metavar="DURATION", help="With --wait, no longer than this: 90s, 1h, or a number of seconds."
-)
+@click.option("--id", "id_", metavar="ID", help="Workflow id; random by default.")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="Input. @FILE.jsonl starts one run per line.")
+@click.option("--id-field", metavar="FIELD", help="With @FILE.jsonl: field of each line that is its id.")
+@click.option("--wait", is_flag=True, help="Wait until the run closes and print its result as JSON.")
+@click.option("--timeout", metavar="DURATION", help="With --wait: maximum wait, as 90s, 1h, or a number of seconds.")
 @click.option(
     "--on-existing", type=click.Choice(ON_EXISTING), default="use_existing", show_default=True,
-    help="What to do when the id is taken.",
+    help="What to do if the id is taken.",
 )  # fmt: skip
 def start(
-    session: Session,
+    invocation: Invocation,
     type: str,
     id_: str | None,
     input_: str | None,
@@ -66,20 +64,20 @@ def start(
     timeout: str | None,
     on_existing: OnExisting,
 ) -> int:
-    """Start a workflow of TYPE; prints its id (on a terminal a sentence says it), or with --wait its result."""
+    """Start a workflow of TYPE; prints its id, or with --wait its result."""
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    deadline = Deadline(timeout)  # a wrong one is told before anything is started
+    deadline = Deadline(timeout)  # an invalid one is refused before anything is started
     if is_lines(input_):
         if id_ is not None:
-            raise click.UsageError("--id is for one run; for a file of many name the field with --id-field.")
+            raise click.UsageError("--id is for one run; for a file, give the field of the ids with --id-field.")
         values = read_lines(str(input_), id_field)
         starts = [(type, value, id) for value, id in values]
-        return asyncio.run(_start_lines(session.settings, starts, on_existing, deadline, wait=wait))
+        return asyncio.run(_start_lines(invocation.settings, starts, on_existing, deadline, wait=wait))
     if id_field is not None:
         raise click.UsageError("--id-field needs --input @FILE.jsonl.")
     data = read_input(input_)
-    return asyncio.run(_start_one(session.settings, type, data, id_, on_existing, deadline, wait=wait))
+    return asyncio.run(_start_one(invocation.settings, type, data, id_, on_existing, deadline, wait=wait))
 
 
 async def _start_one(
@@ -92,19 +90,19 @@ async def _start_one(
     *,
     wait: bool,
 ) -> int:
-    async with opened(settings) as client:
+    async with opened_client(settings) as client:
         try:
             run = await client.start_by_name(type, data, id, on_existing=on_existing, timeout=deadline.left_s())
         except NotAnswered as error:
-            raise deadline.told(error) from None
+            raise deadline.as_timeout(error) from None
         if run.existing:
-            click.echo(f"{visible(run.id)} was started before (run {run.run_id}); joined it", err=True)
+            click.echo(f"{escaped(run.id)} was started before (run {run.run_id}); joined it", err=True)
         else:
-            click.echo(f"started {visible(run.id)} (run {run.run_id})", err=True)
+            click.echo(f"started {escaped(run.id)} (run {run.run_id})", err=True)
         if wait:
             raw = client.get(run.id, returns=msgspec.Raw, run_id=run.run_id)
             click.echo(bytes(await raw.result(deadline.left_s())))
-        elif not (sys.stdout.isatty() and sys.stderr.isatty()):  # the sentence has just said it to whoever reads both
+        elif not (sys.stdout.isatty() and sys.stderr.isatty()):  # there, the line on stderr shows the id
             click.echo(run.id)
     return 0
 
@@ -120,33 +118,33 @@ async def _start_lines(
     from penstock.cli.output import progress
 
     runs: list[Run[Any]] = []
-    problems: list[tuple[str, PenstockError]] = []
-    async with opened(settings) as client:
+    errors: list[tuple[str, PenstockError]] = []
+    async with opened_client(settings) as client:
         with progress("starting", len(starts)) as step:
             async for id, run, error in client.start_many(starts, on_existing=on_existing, timeout=deadline.left_s()):
                 if error is not None:
-                    problems.append((id, deadline.told(error)))
+                    errors.append((id, deadline.as_timeout(error)))
                 if run is not None:
                     runs.append(run)
                 step()
         failed = await _print_results(runs, deadline) if wait else 0
     joined = sum(run.existing for run in runs)
-    click.echo(f"{len(runs) - joined} started, {joined} joined, {len(problems)} refused", err=True)
-    for id, error in problems[:PROBLEMS_SHOWN_MAX]:
-        tell(f"{visible(id)}: {error}")
-    if len(problems) > PROBLEMS_SHOWN_MAX:
-        tell(f"… and {len(problems) - PROBLEMS_SHOWN_MAX} more.")
-    return code_of(problems[0][1]) if problems else FAILED if failed else 0
+    click.echo(f"{len(runs) - joined} started, {joined} joined, {len(errors)} refused", err=True)
+    for id, error in errors[:ERRORS_SHOWN_MAX]:
+        print_error(f"{escaped(id)}: {error}")
+    if len(errors) > ERRORS_SHOWN_MAX:
+        print_error(f"… and {len(errors) - ERRORS_SHOWN_MAX} more.")
+    return code_of(errors[0][1]) if errors else FAILED if failed else 0
 
 
 async def _print_results(runs: list[Run[Any]], deadline: Deadline) -> int:
-    """Print {"id", "result"} or {"id", "error"} of each run as they close; returns how many had no result."""
+    """Print {"id", "result"} or {"id", "error"} of each run as they close; returns the number of errors."""
     from penstock.cli.output import progress
 
-    room, failed = asyncio.Semaphore(WAITING_MAX), 0
+    slots, failed = asyncio.Semaphore(AWAITED_MAX), 0
 
     async def outcome(run: Run[Any]) -> dict[str, Any]:
-        async with room:
+        async with slots:
             try:
                 return {"id": run.id, "result": await run.result(deadline.left_s())}
             except PenstockError as error:

@@ -1,0 +1,93 @@
+"""Verbs that act on one run: `result`, `signal`, `cancel`, `terminate`, `retry`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from penstock.cli.command import Invocation, id_argument, opened_client, run_id_option, verb
+from penstock.cli.escape import escaped
+from penstock.cli.inputs import read_input
+
+if TYPE_CHECKING:
+    from penstock.client.run import Run
+
+NOTICE_AFTER_S = 30.0
+
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Reason, recorded in the history.")
+
+
+@verb("result")
+@id_argument
+@run_id_option
+@click.option("--timeout", metavar="DURATION", help="Maximum wait: 90s, 1h, or a number of seconds.")
+def result(invocation: Invocation, id_: str, run_id: str, timeout: str | None) -> None:
+    """Wait for a run to close and print its result as JSON."""
+
+    async def wait(run: Run[msgspec.Raw]) -> None:
+        notice = asyncio.get_running_loop().call_later(NOTICE_AFTER_S, _print_notice, id_)
+        try:
+            click.echo(bytes(await run.result(timeout)))
+        finally:
+            notice.cancel()
+
+    _with_run(invocation, id_, run_id, wait)
+
+
+@verb("signal")
+@id_argument
+@click.argument("name", metavar="SIGNAL")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="Value of the signal; null by default.")
+@run_id_option
+def signal(invocation: Invocation, id_: str, name: str, input_: str | None, run_id: str) -> None:
+    """Send SIGNAL to the run of ID."""
+    value = read_input(input_)
+    _with_run(invocation, id_, run_id, lambda run: run.signal_json(name, value))
+    click.echo(f"{escaped(id_)} received the signal {escaped(name)}", err=True)
+
+
+@verb("cancel")
+@id_argument
+@reason_option
+@run_id_option
+def cancel(invocation: Invocation, id_: str, reason: str, run_id: str) -> None:
+    """Request cancellation of the run of ID; its code may clean up first."""
+    _with_run(invocation, id_, run_id, lambda run: run.cancel(reason))
+    id = escaped(id_)
+    click.echo(f"cancellation of {id} requested; `penstock result {id}` waits for its end", err=True)
+
+
+@verb("terminate")
+@id_argument
+@reason_option
+@run_id_option
+def terminate(invocation: Invocation, id_: str, reason: str, run_id: str) -> None:
+    """End the run of ID at once; its code does not run again and undoes nothing."""
+    _with_run(invocation, id_, run_id, lambda run: run.terminate(reason))
+    click.echo(f"{escaped(id_)} was terminated", err=True)
+
+
+@verb("retry")
+@id_argument
+@run_id_option
+def retry(invocation: Invocation, id_: str, run_id: str) -> None:
+    """Retry a BLOCKED run after its code or its topics were corrected."""
+    _with_run(invocation, id_, run_id, lambda run: run.retry())
+    click.echo(f"{escaped(id_)} is being retried", err=True)
+
+
+def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:
+    async def run() -> None:
+        async with opened_client(invocation.settings) as client:
+            await act(client.get(id, returns=msgspec.Raw, run_id=run_id))
+
+    asyncio.run(run())
+
+
+def _print_notice(id: str) -> None:
+    id = escaped(id)
+    click.echo(f"{id} has not closed yet; `penstock show {id}` shows what it waits for", err=True)

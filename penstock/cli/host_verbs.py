@@ -1,0 +1,184 @@
+"""Verbs that run processes: `dev` runs everything in one, `processor` and `worker` one part each."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.cli.command import Invocation, opened_log, setting, verb
+from penstock.hosting import interrupts
+from penstock.schemas.errors import BadInput, ModuleNotLoaded
+
+if TYPE_CHECKING:
+    from penstock.engine.authoring.workflow import WorkflowDefinition
+    from penstock.hosting.parts import Activities, Workflows
+
+modules_argument = click.argument("modules", nargs=-1, required=True, metavar="MODULE…")
+data_option = setting("--data", "Directory of the processors' state.", metavar="DIR")
+concurrency_option = click.option(
+    "--concurrency",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="Maximum number of concurrent activities.",
+)
+
+
+@verb("dev")
+@click.argument("modules", nargs=-1, required=True, metavar="FILE_OR_MODULE…")
+@data_option
+@concurrency_option
+def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> None:
+    """Run processor, worker and reads in this process; missing topics are created.
+
+    By default the log is embedded, in ./.penstock.
+    """
+    from penstock.hosting.hash_seed import with_fixed_hash_seed
+    from penstock.hosting.namespace import Namespace, make_topics, queues_of
+    from penstock.hosting.parts import processor_part, run_until_signalled, worker_part
+
+    with_fixed_hash_seed()
+    workflows, activities = _loaded(invocation, modules)
+    if not workflows and not activities:
+        raise ModuleNotLoaded(
+            f"{', '.join(modules)} defines no workflow and no activity; use the decorators @workflow and @activity."
+        )
+    with opened_log(invocation.settings, must_exist=False) as (log, topics):
+        shards = make_topics(log, topics, invocation.settings, queues_of(activities))
+        namespace = Namespace(log, topics, shards)
+        processor = processor_part(namespace, invocation.settings, workflows)
+        workers = [worker_part(namespace, activities, concurrency=concurrency)] if activities else []
+        _print_banner(invocation, workflows, activities, processor.address)
+        run_until_signalled([*workers, processor])
+    click.echo("stopped", err=True)
+
+
+@verb("processor")
+@modules_argument
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of processes.")
+@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
+@data_option
+def processor(invocation: Invocation, modules: tuple[str, ...], processes: int, *, supervised: bool) -> int:
+    """Run processors that host the workflows of these modules."""
+    from penstock.hosting.hash_seed import with_fixed_hash_seed
+    from penstock.hosting.namespace import Namespace, check_topics, queues_of
+    from penstock.hosting.parts import processor_part, run_until_signalled
+    from penstock.hosting.supervisor import supervise
+
+    with_fixed_hash_seed()
+    workflows, activities = _loaded(invocation, modules)
+    if not workflows:
+        raise ModuleNotLoaded(f"{', '.join(modules)} defines no workflow; use the decorator @workflow.")
+    with opened_log(invocation.settings, must_exist=False) as (log, topics):
+        shards = check_topics(log, topics, invocation.settings, queues_of(activities))
+        if processes == 1:
+            part = processor_part(Namespace(log, topics, shards), invocation.settings, workflows)
+            _log_started(invocation, workflows, shards, part.address)
+            run_until_signalled([part], also=_StdinEnded() if supervised else lambda: False)
+            return 0
+    return supervise(_child_command(invocation, modules), processes)
+
+
+@verb("worker")
+@modules_argument
+@click.option(
+    "--queue", "queues", multiple=True, metavar="QUEUE", help="Task queue to serve instead of all; may be repeated."
+)
+@concurrency_option
+def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, ...], concurrency: int) -> None:
+    """Run a worker for the activities of these modules."""
+    from penstock.hosting.hash_seed import with_fixed_hash_seed
+    from penstock.hosting.namespace import Namespace
+    from penstock.hosting.parts import run_until_signalled, worker_part
+
+    with_fixed_hash_seed()
+    _, activities = _loaded(invocation, modules)
+    if not activities:
+        raise ModuleNotLoaded(f"{', '.join(modules)} defines no activity; use the decorator @activity.")
+    with opened_log(invocation.settings, must_exist=False) as (log, topics):
+        namespace = Namespace(log, topics, 0)  # a worker has no use for the number of shards
+        part = worker_part(namespace, activities, queues=queues or None, concurrency=concurrency)
+        run_until_signalled([part])
+
+
+def _log_started(invocation: Invocation, workflows: Workflows, shards: int, address: str) -> None:
+    import structlog
+
+    structlog.get_logger("penstock").info(
+        "processor started", log=_log_url(invocation), workflows=sorted(workflows), shards=shards, reads=address
+    )
+
+
+def _log_url(invocation: Invocation) -> str:
+    """Return the log's URL without its properties, which may include a password."""
+    return invocation.settings.log.partition("?")[0]
+
+
+def _loaded(invocation: Invocation, modules: tuple[str, ...]) -> tuple[Workflows, Activities]:
+    from penstock.engine.authoring.workflow import registered_workflows
+    from penstock.loading import load_modules
+    from penstock.workers.activity.decorator import registered
+
+    _ = invocation.settings  # configures logging before user code runs
+    with interrupts.reraised():
+        load_modules(modules)
+    return registered_workflows(), registered()
+
+
+def _print_banner(invocation: Invocation, workflows: Workflows, activities: Activities, address: str) -> None:
+    from penstock.hosting.namespace import queues_of
+
+    name = next(iter(sorted(workflows)), "TYPE")
+    input_ = _input_hint(workflows[name]) if name in workflows else "--input '{…}' "
+    settings = invocation.settings
+    flags = "" if settings.log == type(settings)().log else f" --log {_log_url(invocation)}"
+    flags += "" if settings.namespace == "default" else f" --namespace {settings.namespace}"
+    lines = (
+        f"workflows   {', '.join(sorted(workflows)) or '(none)'}",
+        f"activities  {', '.join(sorted(activities)) or '(none)'}  on {', '.join(queues_of(activities)) or 'no queue'}",
+        f"log         {_log_url(invocation)}, namespace {settings.namespace}",
+        f"state       {settings.state_path or 'in memory'}",
+        f"reads       {address}",
+        "",
+        "In another shell:",
+        f"  penstock start{flags} {name} --id {name}-1 {input_}--wait",
+        f"  penstock history{flags} {name}-1",
+        "Ctrl-C lets running activities finish, then stops; a second one stops at once.",
+    )
+    click.echo("\n".join(("penstock dev", *(f"  {line}".rstrip() for line in lines))), err=True)
+
+
+def _input_hint(workflow: WorkflowDefinition[Any, Any]) -> str:
+    """Return an example such as `--input '"…"' ` for the workflow's parameters; empty if it has none."""
+    try:
+        sketch = workflow.signature.sketch
+    except BadInput:  # annotations that cannot be resolved; a start reports them
+        sketch = "{…}"
+    return f"--input {shlex.quote(sketch)} " if sketch else ""
+
+
+def _child_command(invocation: Invocation, modules: tuple[str, ...]) -> list[str]:
+    flags = [part for name, value in invocation.flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    return [sys.executable, "-m", "penstock", "processor", "--supervised", *flags, "--", *modules]
+
+
+class _StdinEnded:
+    """Predicate that is True once stdin has ended, since the parent process is gone."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, name="penstock-parent-watch", daemon=True).start()
+
+    def __call__(self) -> bool:
+        return self._ended.is_set()
+
+    def _watch(self) -> None:
+        # Not through sys.stdin: a thread blocked in its buffer makes the interpreter's shutdown a fatal error.
+        while os.read(0, 4096):
+            pass
+        self._ended.set()

@@ -1,0 +1,29 @@
+"""Stop signals: SIGINT and SIGTERM as a flag that the main thread polls."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+POLL_S = 0.2
+
+
+class StopSignals:
+    """Receiver of SIGINT and SIGTERM, for the main thread. A second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._pause = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def wait(self, timeout_s: float = POLL_S) -> None:
+        """Sleep; check `received` afterwards."""
+        self._pause.wait(timeout_s)
+
+    def _handle(self, number: int, _: object) -> None:
+        if self.received:
+            os._exit(128 + number)
+        # Only a flag: the handler may interrupt the main thread while that holds locks.
+        self.received = True

@@ -1,0 +1,33 @@
+"""Tests of `result`, `cancel` and `terminate` on a running namespace."""
+
+from tests.penstock.cli.helpers import one_message
+
+
+def test_a_run_that_fails(run):
+    """A failed run is exit code 1 and a message with its cause, from start and from result."""
+    run("start", "cli-trial", "--id", "fails", "--input", "-1")
+    one_message(run("result", "fails", code=1), "fails failed", "ValueError: too small")
+    started = run("start", "cli-trial", "--id", "fails-too", "--input", "-1", "--wait", code=1)
+    assert "ValueError: too small" in started.stderr
+    assert "too small" in run("history", "fails").stdout
+
+
+def test_cancel_and_terminate(run):
+    """cancel and terminate end a run; its result is then exit code 1, and the history has the reason."""
+    for verb in ("cancel", "terminate"):
+        run("start", "cli-waits", "--id", verb)
+        run(verb, verb, "--reason", "stock-taking")
+        one_message(run("result", verb, "--timeout", "20s", code=1), verb)
+        assert "stock-taking" in run("history", verb).stdout
+
+
+def test_a_timeout(run):
+    """A wait that times out is exit code 5; the message says that the run stays open and which command shows it."""
+    run("start", "cli-waits", "--id", "slow")
+    one_message(run("result", "slow", "--timeout", "300ms", code=5), "stays open", "penstock show slow")
+
+
+def test_a_timeout_in_seconds(run):
+    """A --timeout without a unit is in seconds."""
+    run("start", "cli-waits", "--id", "bare")
+    one_message(run("result", "bare", "--timeout", "0.3", code=5), "bare did not close")
