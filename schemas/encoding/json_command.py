@@ -40,10 +40,10 @@ _NAMES = {"workflow_id": "id", "workflow_type": "type"}
 _NOT_IN_JSON = frozenset({"origin"})
 _ALLOWED = {
     "workflow_id": "the workflow id, a text of 1 to 255 bytes",
-    "workflow_type": "the workflow type, a text that is not empty",
+    "workflow_type": "the workflow type, a non-empty text",
     "reply_to": "the number of a partition of the topic of replies",
     "input": "any JSON value",
-    "signal": "the signal's name, a text that is not empty",
+    "signal": "the signal's name, a non-empty text",
     "on_existing": " or ".join(ON_EXISTING),
     "headers": "an object whose values are texts",
     "retry": "a retry policy or null",
@@ -68,7 +68,7 @@ def _keys_of(command: type[Command]) -> dict[str, JsonKey]:
 
 
 JSON_COMMANDS: Mapping[str, Mapping[str, JsonKey]] = {
-    name: _keys_of(kind) for name, kind in sorted(COMMANDS.items()) if not kind.FROM_SHARDS
+    name: _keys_of(kind) for name, kind in COMMANDS.items() if not kind.FROM_SHARDS
 }
 """The commands that may be written in JSON, with their keys."""
 
@@ -85,7 +85,7 @@ def parse(data: bytes) -> Command:
     name = _value("The command", "command", _COMMAND_KEY, raw.pop("command", msgspec.Raw(f'"{DEFAULT}"'.encode())))
     keys = JSON_COMMANDS.get(name)
     if keys is None:
-        raise Undecodable(f"The command `{_short(name)}` is not known; allowed are {', '.join(JSON_COMMANDS)}.")
+        raise Undecodable(f"The command `{_short(name)}` is unknown; allowed are {', '.join(JSON_COMMANDS)}.")
     _check_keys(name, keys, raw)
     fields = {keys[key].field: _value(name, key, keys[key], value) for key, value in raw.items()}
     if "input" in keys:

@@ -16,7 +16,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     message_id: str = ""
 
 
-class Listening(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+class Listening(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Signals and conditions that a run's code awaits, and signals it has not read.
 
     `awaited`: names of signals; `conditions`: number of conditions; `unread`: number of unread values by signal. At

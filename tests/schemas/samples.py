@@ -32,6 +32,12 @@ STRATEGIES: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+def hints_of(record: type[msgspec.Struct]) -> dict[str, Any]:
+    """The types of a record's fields."""
+    hints = typing.get_type_hints(record)
+    return {field: hints[field] for field in record.__struct_fields__}
+
+
 def any_of(kind: Any) -> st.SearchStrategy[Any]:
     """Values that an annotation of a record allows."""
     if kind in STRATEGIES:
@@ -39,14 +45,22 @@ def any_of(kind: Any) -> st.SearchStrategy[Any]:
     arguments = typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
         return st.lists(any_of(arguments[0]), max_size=4).map(tuple)
+    if typing.get_origin(kind) is dict:
+        return st.dictionaries(any_of(arguments[0]), any_of(arguments[1]), max_size=4)
+    if typing.get_origin(kind) is typing.Literal:
+        return st.sampled_from(arguments)
     if isinstance(kind, types.UnionType):
         return st.one_of(*(st.none() if argument is type(None) else any_of(argument) for argument in arguments))
-    return st.builds(kind, **{name: any_of(hint) for name, hint in typing.get_type_hints(kind).items()})
+    return st.builds(kind, **{name: any_of(hint) for name, hint in hints_of(kind).items()})
 
 
 def sample_of(kind: Any, name: str = "") -> Any:
     """One fixed value in which no two fields of a record look alike."""
     arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is dict:
+        return {f"{name}-key é": sample_of(arguments[1], f"{name}-value")}
+    if typing.get_origin(kind) is typing.Literal:
+        return arguments[-1]
     if typing.get_origin(kind) is tuple:
         return (sample_of(arguments[0], f"{name}-1"), sample_of(arguments[0], f"{name}-2"))
     if isinstance(kind, types.UnionType):
@@ -61,7 +75,7 @@ def sample_of(kind: Any, name: str = "") -> Any:
     }
     if kind in plain:
         return plain[kind]
-    return kind(**{field: sample_of(hint, field) for field, hint in typing.get_type_hints(kind).items()})
+    return kind(**{field: sample_of(hint, field) for field, hint in hints_of(kind).items()})
 
 
 def golden_line(record: type[msgspec.Struct]) -> dict[str, Any]:

@@ -137,7 +137,8 @@ def avro_record(record: type[msgspec.Struct]) -> dict[str, object]:
     for field in msgspec.structs.fields(record):
         entry = {"name": field.name, "type": avro_type(hints[field.name])}
         if not field.required:
-            entry["default"] = avro_default(field.default)
+            made = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+            entry["default"] = avro_default(made)
         fields.append(entry)
     doc = " ".join((inspect.getdoc(record) or "").split())
     return {"type": "record", "name": record.__name__, "doc": doc, "fields": fields}
@@ -146,6 +147,10 @@ def avro_record(record: type[msgspec.Struct]) -> dict[str, object]:
 def avro_type(kind):
     if kind in PLAIN:
         return PLAIN[kind]
+    if typing.get_origin(kind) is typing.Literal:
+        return "string"
+    if typing.get_origin(kind) is dict:
+        return {"type": "map", "values": avro_type(typing.get_args(kind)[1])}
     if typing.get_origin(kind) is tuple:
         return {"type": "array", "items": avro_type(typing.get_args(kind)[0])}
     if isinstance(kind, types.UnionType):

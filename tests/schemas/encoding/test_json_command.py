@@ -14,6 +14,7 @@ from penstock.schemas.errors import Undecodable
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.values.retry import RetryPolicy
 from tests.schemas.samples import SEEDED
 
 START = {"type": "fulfil", "id": "order-7"}
@@ -68,6 +69,17 @@ def test_the_documented_lines(line, command):
         ),
         ({"command": "RetryWorkflow", "id": "w"}, RetryWorkflow(workflow_id="w")),
         ({"command": "AwaitResult", "id": "w", "reply_to": 0}, AwaitResult(workflow_id="w", reply_to=0)),
+        (
+            {**START, "headers": {"a": "1"}, "run_timeout_ms": 5, "retry": {"retries_max": 2}},
+            StartWorkflow(
+                workflow_id="order-7",
+                workflow_type="fulfil",
+                input=b"null",
+                headers={"a": "1"},
+                run_timeout_ms=5,
+                retry=RetryPolicy(retries_max=2),
+            ),
+        ),
     ],
 )
 def test_every_command_in_json(line, command):
@@ -108,7 +120,8 @@ def test_any_json_is_an_input(value):
         ({**START, "message_id": "a\0b"}, "The message id 'a\\x00b' contains a NUL character"),
         (
             {**START, "typ": "x"},
-            "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, on_existing, input.",
+            "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, input, on_existing, "
+            "run_timeout_ms, execution_timeout_ms, retry, headers.",
         ),
         ({**START, "signal": "x"}, "StartWorkflow has no key `signal`"),
         ({**START, "workflow_id": "x"}, "StartWorkflow has no key `workflow_id`"),
@@ -118,13 +131,13 @@ def test_any_json_is_an_input(value):
         ({**START, "reply_to": 2**80}, "`reply_to` must be a partition, or -1 for no reply"),
         (
             {**START, "on_existing": "replace"},
-            "`on_existing` must be one of use_existing, reject, restart_closed, not `replace`.",
+            "`on_existing` must be one of use_existing, reject, restart_closed, terminate_existing, not `replace`.",
         ),
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, SignalWorkflow, CancelWorkflow, "
-                "TerminateWorkflow, RetryWorkflow, AwaitResult."
+                "The command `Start` is unknown; allowed are StartWorkflow, CancelWorkflow, TerminateWorkflow, "
+                "RetryWorkflow, AwaitResult, SignalWorkflow."
             ),
         ),
         ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is unknown"),
@@ -132,6 +145,8 @@ def test_any_json_is_an_input(value):
         ({"command": "SignalWorkflow", "id": "w"}, "SignalWorkflow needs the key `signal`: the signal's name"),
         ({"command": "SignalWorkflow", "id": "w", "signal": ""}, "SignalWorkflow: `signal` is empty"),
         ({"command": "CancelWorkflow", "id": "w", "input": 1}, "CancelWorkflow has no key `input`"),
+        ({**START, "parent_run_id": "r"}, "StartWorkflow has no key `parent_run_id`"),
+        ({**START, "headers": {"a": 1}}, "`headers` must be an object whose values are texts"),
     ],
 )
 def test_mistakes(line, sentence):
