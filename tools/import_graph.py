@@ -9,9 +9,11 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 import grimp
 
+ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("penstock", "engine", "workers", "topics", "schemas")
 FACE = "penstock"
 
