@@ -8,6 +8,7 @@ nothing; another applies it to a few lines that break it and expects exactly one
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import shutil
@@ -64,7 +65,13 @@ class Source(NamedTuple):
 
     @property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path)
+        return parsed(self.text)
+
+
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """The syntax tree of a file; every rule looks at it, none changes it."""
+    return ast.parse(text)
 
 
 def sources(*folders: str) -> list[Source]:
