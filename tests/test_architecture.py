@@ -1,42 +1,55 @@
-"""Does the tree keep its own rules? Reads every source file as a syntax tree and holds it to docs/ARCHITECTURE.md.
+"""Tests of the rules for the tree: which module may import which, and what a source file may hold.
 
-Each rule is a function from sources to sentences. One test applies it to the tree and finds nothing; another applies it
-to a few lines that break it and finds just that, so that no rule can fall silent.
+The contracts about imports are in pyproject.toml and checked by import-linter (docs/decisions/0012-import-linter.md).
+Each other rule is a function from sources to sentences. One test applies a contract or a rule to the tree and expects
+nothing; another applies it to a few lines that break it and expects exactly one fault, so that no rule can fall silent.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
+import io
+import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tokenize
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tools.import_graph import circle, module_imports
+
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = ROOT / "pyproject.toml"
+LINT_TIMEOUT_S = 60
 FOLDERS = ("schemas", "topics", "engine", "workers", "penstock")
 
-# Longest matching prefix decides. Every part may import itself, and of ours nothing but this:
-# schemas ← topics ← {engine, workers} ← penstock
-MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "penstock.schemas": ("penstock.schemas",),
-    "penstock.topics": ("penstock.topics", "penstock.schemas"),
-    "penstock.workers": ("penstock.workers", "penstock.topics", "penstock.schemas"),
-    "penstock.engine.core": ("penstock.engine.core", "penstock.schemas"),
-    "penstock.engine": ("penstock.engine", "penstock.topics", "penstock.schemas"),
-    "penstock": ("penstock",),
-}
 CORE_LIBRARIES = {*sys.stdlib_module_names, "msgspec"}
 LOG_LIBRARIES = {"confluent_kafka", "sqlite3"}  # topics/ alone knows which log runs
 STORE_LIBRARIES = {"rocksdict"}  # engine/store alone knows which store runs
 IMPURE = {"time", "os", "socket", "secrets", "threading", "subprocess", "ssl"}
 IMPURE_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "uuid.uuid1", "uuid.uuid4"}
 MAY_BE_IMPURE: dict[str, str] = {}
+MAY_STAND_ALONE = {
+    "tests/engine/runtime/test_simulation.py": "runs the simulator of tests/simulation over the whole engine",
+    "tests/engine/test_transcripts.py": "compares transcripts of the whole engine",
+    "tests/penstock/test_public_face.py": "is about penstock/__init__.py",
+    "tests/schemas/encoding/test_avro.py": "compares schemas/avro with the records",
+    "tests/schemas/encoding/test_golden.py": "decodes the bytes of released versions",
+    "tests/schemas/encoding/test_undecodable.py": "is about every decoder",
+    "tests/workers/activity/test_typing.py": "runs type checkers over calls of activities",
+}
 MAY_SAY_NOT_IMPLEMENTED = {
     "schemas/values/json_hooks.py:_write_model": "msgspec's enc_hook says so that it does not know a type",
 }
 SKIPPING = {f"pytest.{how}" for how in ("skip", "importorskip", "mark.skip", "mark.skipif", "mark.xfail")}
+ODD_WORDS = re.compile(r"\b(nobody|somebody|whoever|told|tells|hears|goodbye|in\s+thought)\b", flags=re.IGNORECASE)
+FIRST_SENTENCE = re.compile(r".*?[.?!](?=\s|$)", flags=re.DOTALL)
 SPEAKS = ("penstock/cli", "penstock/__main__")
 
 FUNCTION_LINES_MAX = 70
@@ -52,7 +65,13 @@ class Source(NamedTuple):
 
     @property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path)
+        return parsed(self.text)
+
+
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """The syntax tree of a file; every rule looks at it, none changes it."""
+    return ast.parse(text)
 
 
 def sources(*folders: str) -> list[Source]:
@@ -98,15 +117,6 @@ def within(name: str, *packages: str) -> bool:
 
 
 # --- the rules ---------------------------------------------------------------------------------------------------
-
-
-def against_the_arrows(source: Source) -> Iterator[str]:
-    owner = max((part for part in MAY_IMPORT if within(source.module, part)), key=len, default=None)
-    if owner is None:
-        return
-    for line, name in imports(source):
-        if within(name, "penstock") and not within(name, *MAY_IMPORT[owner]):
-            yield f"{source.path}:{line} {owner} may not import {name}"
 
 
 def relative_or_bare(source: Source) -> Iterator[str]:
@@ -201,13 +211,51 @@ def skipped_tests(source: Source) -> Iterator[str]:
             yield f"{source.path}:{node.lineno} uses {ast.unparse(node)}: a skipped test is not a passed one"
 
 
+def odd_words(source: Source) -> Iterator[str]:
+    for line, text in prose(source):
+        for word in ODD_WORDS.findall(text):
+            yield f"{source.path}:{line} says {' '.join(word.split())!r}: write who does what (STYLE.md, Words)"
+
+
+def opening_question(source: Source) -> Iterator[str]:
+    opening = FIRST_SENTENCE.match(ast.get_docstring(source.tree) or "")
+    if opening and "?" in opening[0]:
+        yield f"{source.path} opens with a question: say in a noun phrase what the file is"
+
+
+def unmirrored_tests(source: Source) -> Iterator[str]:
+    path = Path(source.path)
+    if not path.name.startswith("test_") or path.parts[1] not in FOLDERS or source.path in MAY_STAND_ALONE:
+        return
+    name = path.stem.removeprefix("test_")
+    mirrored = path.parent.relative_to("tests")
+    if not any(name == module or name.startswith(f"{module}_") for module in modules_in(mirrored)):
+        yield f"{source.path} names no module of {mirrored}"
+
+
+def prose(source: Source) -> Iterator[tuple[int, str]]:
+    """Line and text of every comment and of every string, docstrings and the fixed parts of f-strings included."""
+    for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def modules_in(folder: Path) -> set[str]:
+    """Names that a test of the folder may begin with: its modules, its packages, and its own."""
+    inside = [path for path in (ROOT / folder).iterdir() if not path.is_symlink()] if (ROOT / folder).is_dir() else []
+    modules = {path.stem for path in inside if path.suffix == ".py" and path.stem != "__init__"}
+    return modules | {path.name for path in inside if (path / "__init__.py").exists()} | {folder.name}
+
+
 # --- the rules applied to the tree, and to what breaks them ------------------------------------------------------
 
 Rule = Callable[[Source], Iterator[str]]
 EVERYWHERE = (*FOLDERS, "tests", "examples", "bench", "tools")
 
 RULES: dict[Rule, tuple[str, ...]] = {
-    against_the_arrows: FOLDERS,
     relative_or_bare: EVERYWHERE,
     foreign_in_core: ("engine",),
     impure_core: ("engine",),
@@ -217,18 +265,12 @@ RULES: dict[Rule, tuple[str, ...]] = {
     unfinished: EVERYWHERE,
     claimless_tests: ("tests",),
     skipped_tests: ("tests",),
+    odd_words: (*FOLDERS, "tools", "bench"),
+    opening_question: EVERYWHERE,
+    unmirrored_tests: tuple(f"tests/{folder}" for folder in FOLDERS),
 }
 
 BREACHES: list[tuple[Rule, str, str]] = [
-    (against_the_arrows, "schemas/a.py", "import penstock.topics.log"),
-    (against_the_arrows, "schemas/a.py", "from penstock import Client"),
-    (against_the_arrows, "schemas/a.py", "def f():\n    from penstock.engine import core"),
-    (against_the_arrows, "topics/a.py", "from penstock.workers.worker import Worker"),
-    (against_the_arrows, "workers/a.py", "from penstock.engine.core import decide"),
-    (against_the_arrows, "engine/a.py", "from penstock.workers import worker"),
-    (against_the_arrows, "engine/a.py", "import penstock"),
-    (against_the_arrows, "engine/core/a.py", "from penstock.engine.store.store import Store"),
-    (against_the_arrows, "engine/core/a.py", "from penstock.topics.log import Record"),
     (relative_or_bare, "engine/a.py", "import engine.core"),
     (relative_or_bare, "tests/a.py", "from schemas import events"),
     (relative_or_bare, "engine/a.py", "from . import core"),
@@ -248,6 +290,14 @@ BREACHES: list[tuple[Rule, str, str]] = [
     (unfinished, "engine/a.py", "def f():\n    raise NotImplementedError('later')"),
     (claimless_tests, "tests/test_a.py", "def test_it():\n    assert True"),
     (skipped_tests, "tests/test_a.py", "import pytest\n@pytest.mark.skip\ndef test_it(): ..."),
+    (odd_words, "engine/a.py", '"""Nobody waits for it."""'),
+    (odd_words, "engine/a.py", "x = 1  # as the caller was told"),
+    (odd_words, "engine/a.py", "raise ValueError(f'{x} hears of it')"),
+    (odd_words, "engine/a.py", 'def f():\n    """Try it in\n    thought."""'),
+    (opening_question, "engine/a.py", '"""What is decided? All of it."""'),
+    (opening_question, "tests/test_a.py", '"""Does engine.core answer\nalways?"""'),
+    (unmirrored_tests, "tests/topics/test_nothing_of_the_kind.py", ""),
+    (unmirrored_tests, "tests/workers/intake/test_worker.py", ""),
 ]
 
 
@@ -273,7 +323,7 @@ def test_every_rule_has_a_breach():
 
 def test_every_exception_is_still_needed():
     """Each place that a rule excepts exists; otherwise the exception would outlive its reason."""
-    for place in (*MAY_BE_IMPURE, *MAY_SAY_NOT_IMPLEMENTED):
+    for place in (*MAY_BE_IMPURE, *MAY_SAY_NOT_IMPLEMENTED, *MAY_STAND_ALONE):
         path, _, function = place.partition(":")
         tree = ast.parse((ROOT / path).read_text("utf-8"))
         assert not function or function in {found.name for found in functions(tree)}, place
@@ -285,3 +335,128 @@ def test_links_point_at_the_folders():
         link = ROOT / "penstock" / folder
         assert link.is_symlink(), f"penstock/{folder} is no link"
         assert link.readlink() == Path("..", folder)
+
+
+# --- the contracts about imports ---------------------------------------------------------------------------------
+
+CONTRACTS = [each["id"] for each in tomllib.loads(PROJECT.read_text("utf-8"))["tool"]["importlinter"]["contracts"]]
+
+# Contract, and the files that break it when they are added to a tree of empty modules.
+BROKEN: list[tuple[str, dict[str, str]]] = [
+    ("folders", {"schemas/values/a.py": "import penstock.topics.log"}),
+    ("folders", {"schemas/records/a.py": "from penstock import Client"}),
+    ("folders", {"topics/a.py": "def f():\n    from penstock.engine import core"}),
+    ("folders", {"topics/a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import penstock.workers"}),
+    ("folders", {"workers/intake/a.py": "from penstock.engine.core import decide"}),
+    ("folders", {"engine/runtime/a.py": "from penstock.workers import worker"}),
+    ("folders", {"engine/store/a.py": "import penstock"}),
+    ("folders", {"penstock/client/a.py": "from penstock import api"}),
+    ("folders", {"penstock/api/a.py": "import penstock.hosting"}),
+    ("folders", {"penstock/hosting/a.py": "from penstock import testing"}),
+    ("folders", {"penstock/testing/a.py": "from penstock import cli"}),
+    ("folders", {"penstock/observe/a.py": "from penstock import config"}),
+    ("folders", {"penstock/placeless.py": ""}),
+    ("schemas", {"schemas/errors.py": "import penstock.schemas.values"}),
+    ("schemas", {"schemas/ids.py": "import penstock.schemas.records"}),
+    ("schemas", {"schemas/values/a.py": "import penstock.schemas.records"}),
+    ("schemas", {"schemas/records/a.py": "import penstock.schemas.encoding"}),
+    ("schemas", {"schemas/placeless.py": ""}),
+    ("adapters", {"topics/kafka/a.py": "import penstock.topics.embedded"}),
+    ("adapters", {"topics/log.py": "import penstock.topics.connect"}),
+    ("engine", {"engine/core/a.py": "import penstock.engine.authoring"}),
+    ("engine", {"engine/authoring/a.py": "import penstock.engine.execution"}),
+    ("engine", {"engine/execution/a.py": "import penstock.engine.runtime"}),
+    ("engine", {"engine/execution/a.py": "import penstock.engine.store"}),
+    ("engine", {"engine/store/a.py": "import penstock.engine.execution"}),
+    ("engine", {"engine/placeless.py": ""}),
+    ("core", {"engine/core/machines/a.py": "import penstock.schemas.encoding"}),
+    ("core", {"engine/core/a.py": "import penstock.topics.log"}),
+    ("core", {"engine/core/a.py": "import penstock.engine.store"}),
+    ("workflow-code", {"engine/authoring/a.py": "import penstock.topics.log"}),
+    ("workflow-code", {"engine/execution/a.py": "import penstock.topics.log"}),
+    ("workers", {"workers/activity/a.py": "import penstock.workers.intake"}),
+    ("workers", {"workers/execution/a.py": "import penstock.workers.worker"}),
+    ("workers", {"workers/placeless.py": ""}),
+    (
+        "cycles",
+        {
+            "workers/execution/a.py": "import penstock.workers.intake.a",
+            "workers/intake/a.py": "",
+            "workers/intake/b.py": "import penstock.workers.execution",
+        },
+    ),
+    (
+        "cycles",
+        {
+            "engine/core/machines/a.py": "import penstock.engine.core.machines.b",
+            "engine/core/machines/b.py": "def f():\n    import penstock.engine.core.machines.a",
+        },
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def bare_tree(tmp_path_factory) -> Path:
+    """All our modules without their content, linked as in the real tree; the public face keeps its imports."""
+    target = tmp_path_factory.mktemp("tree")
+    for source in sources(*FOLDERS):
+        path = target / source.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source.text if source.module == "penstock" else "", "utf-8")
+    for folder in FOLDERS[:-1]:
+        (target / "penstock" / folder).symlink_to(Path("..", folder))
+    return target
+
+
+def lint(tree: Path, *contracts: str) -> subprocess.CompletedProcess[str]:
+    """Run import-linter in a tree, on our contracts."""
+    limits = [argument for contract in contracts for argument in ("--contract", contract)]
+    program = "from importlinter.cli import lint_imports_command as run; run()"
+    return subprocess.run(
+        [sys.executable, "-c", program, "--no-logo", "--no-cache", *limits, str(PROJECT)],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        timeout=LINT_TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_the_tree_keeps_the_contract(contract):
+    """No import of the package breaks the contract."""
+    done = lint(ROOT, contract)
+    assert "Contracts: 1 kept, 0 broken." in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+def test_a_bare_tree_keeps_every_contract(bare_tree):
+    """Without imports no contract is broken, so that what the next test adds is what breaks one."""
+    done = lint(bare_tree)
+    assert f"Contracts: {len(CONTRACTS)} kept, 0 broken." in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("contract", "files"), BROKEN, ids=[f"{name}-{'-'.join(files)}" for name, files in BROKEN])
+def test_a_broken_contract_is_noticed(bare_tree, tmp_path, contract: str, files: Mapping[str, str]):
+    """Each import against a contract breaks it, whether it stands in a function or is made for type checkers alone."""
+    tree = shutil.copytree(bare_tree, tmp_path / "tree", symlinks=True)
+    for path, text in files.items():
+        (tree / path).write_text(text, "utf-8")
+    done = lint(tree, contract)
+    assert "Contracts: 0 kept, 1 broken." in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1
+
+
+def test_every_contract_is_broken_once():
+    """Each contract is shown at least one import that breaks it."""
+    assert {contract for contract, _ in BROKEN} == set(CONTRACTS)
+
+
+def test_the_linter_sees_every_module():
+    """The import graph has every module of the five folders, those behind the links included, and no other."""
+    assert module_imports().keys() == {source.module for source in sources(*FOLDERS)}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """No module imports itself by way of others, not even by way of the package around it."""
+    assert not circle(module_imports())

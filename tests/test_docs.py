@@ -1,4 +1,4 @@
-"""Do the documents say what is so? Links lead somewhere, pages from code are current, examples compile and run."""
+"""Tests of the documents: links lead somewhere, pages made from code are current, examples compile and run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from types import ModuleType
 import pytest
 
 from penstock import __all__ as exported
+from tools import import_graph
+from tools import reference as reference_tool
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: str(path.relative_to(ROOT)))
@@ -41,7 +43,7 @@ from penstock.testing import TestEngine
 
 async def main(module, workflow, given):
     async with TestEngine(importlib.import_module(module)) as engine:
-        run = await engine.client.start_by_name(workflow, given.encode(), "told")
+        run = await engine.client.start_by_name(workflow, given.encode(), "guide")
         for _hour in range(50):  # not all at once: a closed run is kept for a day
             await engine.skip("1h")
             if (await run.describe())["status"] != "running":
@@ -56,7 +58,7 @@ async def main(module, workflow, given):
 asyncio.run(main(*sys.argv[1:]))
 """
 # What the guides say of their workflows: document, workflow, input, outcome, activities asked for.
-TOLD = [
+STORIES = [
     (
         "retries-and-timeouts", "buy", {"order_id": "1", "total": 12.5},
         ["1 will be there on Monday", "12.50 paid for 1"], ["ask_the_supplier", "charge"],
@@ -167,9 +169,9 @@ def test_examples_have_bodies(path):
 
 
 @pytest.mark.parametrize(
-    ("guide", "workflow", "given", "outcome", "asked"), TOLD, ids=[f"{told[0]}-{told[1]}" for told in TOLD]
+    ("guide", "workflow", "given", "outcome", "asked"), STORIES, ids=[f"{story[0]}-{story[1]}" for story in STORIES]
 )
-def test_workflows_of_the_guides_do_what_is_told(tmp_path, guide, workflow, given, outcome, asked):
+def test_workflows_of_the_guides_do_what_is_written(tmp_path, guide, workflow, given, outcome, asked):
     """A workflow of a guide, run as it stands there, ends as the guide says, by the activities that it says."""
     (block,) = [
         block
@@ -192,9 +194,9 @@ def test_workflows_of_the_guides_do_what_is_told(tmp_path, guide, workflow, give
 
 
 def save(folder: Path, number: int, block: str) -> str:
-    """Write a block under the file name that its first line tells the reader, without calls at its top level."""
-    told = re.match(r"# (\w+)\.py\n", block)
-    name = told[1] if told else f"block_{number}"
+    """Write a block under the file name in its first line, without calls at its top level."""
+    named = re.match(r"# (\w+)\.py\n", block)
+    name = named[1] if named else f"block_{number}"
     tree = ast.parse(block)
     tree.body = [node for node in tree.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))]
     (folder / f"{name}.py").write_text(ast.unparse(tree), "utf-8")
@@ -203,7 +205,7 @@ def save(folder: Path, number: int, block: str) -> str:
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    return load(ROOT / "tools" / "reference.py")
+    return reference_tool
 
 
 def test_reference_pages_are_current(reference):
@@ -215,6 +217,12 @@ def test_reference_pages_are_current(reference):
 def test_reference_has_no_orphans(reference):
     """Every page under docs/reference is one that `make reference` writes."""
     assert {path.name for path in reference.REFERENCE.iterdir()} == {name for name, _ in reference.pages()}
+
+
+def test_the_drawn_rooms_import_each_other_in_no_circle():
+    """The graph in docs/reference/imports.svg has no circle, so every arrow in it points down."""
+    assert not import_graph.circle(import_graph.room_imports(import_graph.module_imports()))
+    assert 'class="way against"' not in (ROOT / "docs" / "reference" / "imports.svg").read_text("utf-8")
 
 
 def test_every_record_is_in_the_reference(reference):
@@ -263,11 +271,11 @@ def test_decisions_are_listed():
 
 def test_make_help_lists_the_verbs():
     """`make help` names every verb that the README and CONTRIBUTING tell people to type."""
-    told = {verb for path in WRITTEN for verb in re.findall(r"`make ([a-z-]+)", path.read_text("utf-8"))}
+    written = {verb for path in WRITTEN for verb in re.findall(r"`make ([a-z-]+)", path.read_text("utf-8"))}
     said = subprocess.run(
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=VERB_TIMEOUT_S, check=True
     )
-    assert told <= set(re.findall(r"^  make ([a-z-]+)", said.stdout, flags=re.MULTILINE))
+    assert written <= set(re.findall(r"^  make ([a-z-]+)", said.stdout, flags=re.MULTILINE))
 
 
 def test_compose_and_tests_run_the_same_kafka():

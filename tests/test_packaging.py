@@ -1,4 +1,4 @@
-"""Is what is installed what is in the tree? Builds the wheel and the source archive, and looks into both.
+"""Tests of the packaging: the wheel and the source archive are built, and hold what is in the tree.
 
 Builds run without isolation, on the setuptools of the development environment: no network, no surprises.
 """
@@ -137,7 +137,7 @@ def test_the_source_archive_builds_the_same_wheel(copy, wheel, tmp_path):
 
 
 def test_the_wheel_claims_no_name_but_ours(wheel):
-    """Installed, everything lies under `penstock`: a top-level `engine` would overwrite somebody else's."""
+    """Installed, everything lies under `penstock`: a top-level `engine` would overwrite another package's."""
     assert {name.split("/")[0] for name in wheel_files(wheel)} == {"penstock"}
 
 

@@ -1,4 +1,4 @@
-"""Which exact versions do we test with? Resolve the dependencies anew and write requirements.lock.
+"""Writer of requirements.lock: the exact versions that we test with, resolved anew.
 
 uv resolves for every supported Python at once (pip-compile only for the one it runs under); it lives in a temporary
 environment, since nothing else here needs it.

@@ -1,7 +1,7 @@
-"""What do the reference pages say? Exactly what the code says: they are written from it, and a test compares them.
+"""Writer of docs/reference: pages and a picture made from the code. A test compares them with what is committed.
 
-python tools/reference.py           write docs/reference/*.md
-python tools/reference.py --check   say which are out of date; exit 1 if any is
+python -m tools.reference           write docs/reference
+python -m tools.reference --check   list the files that are out of date; exit 1 if there are any
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from typing import Any
 
 import click
 
+from tools import import_graph, import_picture
+
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 NOTICE = "<!-- Written by `make reference` from {source}; edit that instead. -->"
 
 
 def main() -> int:
-    """Write the pages, or compare them."""
+    """Write the files, or compare them."""
     stale = [name for name, text in pages() if _committed(name) != text]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/reference/{name} is not what the code says: run `make reference`", file=sys.stderr)
+            print(f"docs/reference/{name} is out of date: run `make reference`", file=sys.stderr)
         return 1 if stale else 0
     REFERENCE.mkdir(exist_ok=True)
     for name, text in pages():
@@ -40,10 +42,13 @@ def main() -> int:
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """File name and text of every page."""
+    """File name and text of every page, and of the picture."""
     for name, (source, write) in PAGES.items():
         title, _, body = "\n".join(write()).partition("\n")
         yield name, f"{title}\n\n{NOTICE.format(source=source)}\n{body}\n"
+    modules = import_graph.module_imports()
+    drawing = import_picture.picture(import_graph.room_imports(modules), import_graph.inner_packages(modules))
+    yield "imports.svg", f"{NOTICE.format(source='the imports of the package')}\n{drawing}"
 
 
 def _committed(name: str) -> str:
@@ -69,9 +74,9 @@ def topics_page() -> Iterator[str]:
     yield ""
     yield (
         "The topics are a public interface: their names, keys, partitioning, records and retention change only with a "
-        "new version. A name is `<prefix>.<namespace>.<topic>`, `penstock.default.commands` unless told otherwise. "
+        "new version. A name is `<prefix>.<namespace>.<topic>`, by default `penstock.default.commands`. "
         f"P is the number of shards: {catalogue.SHARDS_KAFKA} on Kafka and {catalogue.SHARDS_EMBEDDED} on the embedded "
-        "log unless told otherwise, fixed when the topics are made and recorded in `registry`."
+        "log by default, fixed when the topics are made and recorded in `registry`."
     )
     yield ""
     yield (
@@ -203,8 +208,8 @@ def _json_commands() -> Iterator[str]:
 
     yield from ("", "## Commands as JSON", "")
     yield (
-        "`commands` also takes one JSON object a record, told by its first byte `{`. `command` is `StartWorkflow` "
-        "unless told; other keys than these are refused, so that a misspelt one is noticed. "
+        "`commands` also takes one JSON object a record, recognised by its first byte `{`. `command` is by default "
+        "`StartWorkflow`; other keys than these are refused, so that a misspelt one is noticed. "
         "[Foreign producers](../guides/foreign-producers.md) shows how to send them."
     )
     yield from ("", "| `command` | needed keys | further keys |", "|---|---|---|")
@@ -224,8 +229,8 @@ def settings_page() -> Iterator[str]:
     yield "# Settings"
     yield ""
     yield (
-        "What is said on the command line wins over the environment, that over `[tool.penstock]` in `pyproject.toml` "
-        "of the working directory, that over the default. A setting without meaning stops the program with a sentence."
+        "The command line takes precedence over the environment, that over `[tool.penstock]` in `pyproject.toml` of "
+        "the working directory, that over the default. An invalid setting ends the program with an error message."
     )
     yield from ("", "| key | environment | meaning | default |", "|---|---|---|---|")
     for name, variable, meaning, default in fields():
@@ -266,9 +271,9 @@ def cli_page() -> Iterator[str]:
 
     yield "# Command line"
     yield ""
-    yield f"{penstock.help} `python -m penstock` is the same. Failures are told in one sentence on stderr."
+    yield f"{penstock.help} `python -m penstock` is the same. A failure prints one sentence on stderr."
     context = click.Context(penstock, info_name="penstock")
-    common = {option.name for option in _options_of(GLOBAL)} | {"help"}
+    common: set[str | None] = {"help", *(option.name for option in _options_of(GLOBAL))}
     for name in penstock.list_commands(context):
         yield from _command(penstock.commands[name], f"penstock {name}", common)
     yield from ("", "## Flags of every command", "", *_option_table(_options_of(GLOBAL)))
@@ -321,7 +326,7 @@ def _option_table(options: Sequence[click.Option]) -> Iterator[str]:
 
 # --- Python ------------------------------------------------------------------------------------------------------
 
-# Group, what is to be said of it, and its names: from `penstock` unless a module stands before them.
+# Title, introduction and names of each group; a name without a module is imported from `penstock`.
 PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Workflows",
@@ -351,7 +356,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "Activities",
-        "[Retries and time-outs](../guides/retries-and-timeouts.md) tells when an activity is tried again.",
+        "[Retries and time-outs](../guides/retries-and-timeouts.md) explains when an activity is tried again.",
         (
             "activity",
             "penstock.workers.activity.decorator.ActivityCall",
@@ -371,7 +376,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 DECORATORS = {"workflow", "activity"}
-GIVEN = {"WorkflowCall", "ExternalRun", "ActivityCall", "Run", "SyncRun"}  # nobody makes them by hand
+GIVEN = {"WorkflowCall", "ExternalRun", "ActivityCall", "Run", "SyncRun"}  # made by the library, not by users
 # Public to our own modules only.
 INSIDE = {
     "WorkflowCall.order",
@@ -490,10 +495,10 @@ def _signature(start: str, found: Any, *, skip: int = 0, returns: bool = True) -
 
 def _parameters(parameters: Sequence[inspect.Parameter]) -> Iterator[str]:
     """Each as one writes it, with the bare `*` before those that go by name."""
-    told = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    starred = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     for parameter in parameters:
-        if parameter.kind is parameter.KEYWORD_ONLY and not told:
-            told = True
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            starred = True
             yield "*"
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
         default = "" if parameter.default is parameter.empty else f" = {_default_text(parameter.default)}"
@@ -532,12 +537,38 @@ def _alias(name: str) -> tuple[str, str, str]:
     raise AssertionError(f"{name} is defined nowhere")
 
 
+# --- imports -----------------------------------------------------------------------------------------------------
+
+
+def imports_page() -> Iterator[str]:
+    """The picture of the import graph, and a table of all imports between rooms."""
+    yield "# Imports"
+    yield ""
+    yield (
+        "The rooms of the package: the packages two levels deep, and the modules that lie directly in one of the five "
+        "folders. An arrow goes from the importer to what it imports; its colour is that of the importer's folder. "
+        "Imports inside functions and under `if TYPE_CHECKING` count."
+    )
+    yield ""
+    yield "![Imports between the rooms, importers above what they import](imports.svg)"
+    yield ""
+    yield (
+        "An arrow is left out where other arrows lead the same way, and where a room of another folder imports "
+        f"`{import_picture.COMMON}`. The table has every import. The contracts are in `pyproject.toml` under "
+        "`[tool.importlinter]`; [decision 0012](../decisions/0012-import-linter.md) gives the reasons."
+    )
+    yield from ("", "| room | imports |", "|---|---|")
+    for room, imported in import_graph.room_imports(import_graph.module_imports()).items():
+        yield _row(f"`{room}`", ", ".join(f"`{name}`" for name in sorted(imported)) or "nothing of ours")
+
+
 PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "topics.md": ("topics/catalogue.py", topics_page),
     "records.md": ("schemas/avro/ and schemas/json_command.py", records_page),
     "settings.md": ("penstock/config.py", settings_page),
     "errors.md": ("schemas/errors.py", errors_page),
     "cli.md": ("penstock/cli/", cli_page),
+    "imports.md": ("the imports of the package", imports_page),
     "python.md": ("the docstrings of `penstock.__all__`", python_page),
 }
 

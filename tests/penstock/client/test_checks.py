@@ -18,8 +18,8 @@ from tests.penstock.client.helpers import (
         (lambda client: client.start(parcel_of("a", 1), on_existing="join"), BadInput, "use_existing, reject, restart"),
         (lambda client: client.start_by_name("t", on_existing=None), BadInput, "use_existing, reject, restart_closed"),
         (lambda client: anext(client.start_many([], on_existing="join")), BadInput, "use_existing, reject, restart"),
-        (lambda client: client.start(parcel_of("a", 1), id=7), BadName, "must be a text, not 7 of type int"),
-        (lambda client: client.start_by_name("t", b"1", 0), BadName, "must be a text, not 0 of type int"),
+        (lambda client: client.start(parcel_of("a", 1), id=7), BadName, "must be a str, not 7 of type int"),
+        (lambda client: client.start_by_name("t", b"1", 0), BadName, "must be a str, not 0 of type int"),
         (
             lambda client: client.start_by_name("t", {"a": 1}),
             BadInput,
@@ -31,8 +31,8 @@ from tests.penstock.client.helpers import (
         (lambda client: client.list(limit=0), BadInput, "limit must be a number from 1 to 10000, not 0"),
         (lambda client: client.list(limit=10_001), BadInput, "from 1 to 10000, not 10001"),
         (lambda client: client.list(limit="5"), BadInput, "from 1 to 10000, not '5'"),
-        (lambda client: client.signal(7, "go"), BadName, "workflow id must be a text, not 7"),
-        (lambda client: client.signal("x", 7), BadName, "signal's name must be a text, not 7"),
+        (lambda client: client.signal(7, "go"), BadName, "workflow id must be a str, not 7"),
+        (lambda client: client.signal("x", 7), BadName, "signal's name must be a str, not 7"),
     ],
 )
 def test_arguments_of_another_type(log, start, error, message):

@@ -120,8 +120,10 @@ def test_any_json_is_an_input(value):
         ({**START, "message_id": "a\0b"}, "The message id 'a\\x00b' contains a NUL character"),
         (
             {**START, "typ": "x"},
-            "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, input, on_existing, "
-            "run_timeout_ms, execution_timeout_ms, retry, headers.",
+            (
+                "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, input, "
+                "on_existing, run_timeout_ms, execution_timeout_ms, retry, headers."
+            ),
         ),
         ({**START, "signal": "x"}, "StartWorkflow has no key `signal`"),
         ({**START, "workflow_id": "x"}, "StartWorkflow has no key `workflow_id`"),

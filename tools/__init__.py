@@ -1,0 +1,1 @@
+"""Programs of development: reference pages, import graph, commit subjects, locked versions."""
