@@ -24,7 +24,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -97,7 +97,12 @@ QUICK = (
 def main() -> int:
     """Measure as the command line says."""
     arguments = _arguments()
-    stages = _chosen(QUICK if arguments.quick else FULL, arguments)
+    stages = chosen(
+        QUICK if arguments.quick else FULL,
+        log=arguments.log,
+        shards=arguments.shards,
+        load=lambda load: arguments.workload in (None, load.name),
+    )
     if not stages:
         print("no row matches these options: see the stages in bench/public.py", file=sys.stderr)
         return 2
@@ -134,6 +139,18 @@ def measure(checkout: Checkout, place: Place, stage: Stage, requests: BrokerRequ
         deployment.close()
 
 
+def chosen(
+    stages: Sequence[Stage], *, log: str | None, shards: int | None, load: Callable[[Workload], bool]
+) -> list[Stage]:
+    """The stages of that log and number of shards (None: any), with the loads for which `load` is true."""
+    found = []
+    for stage in stages:
+        loads = tuple(filter(load, stage.workloads))
+        if loads and log in (None, stage.log) and shards in (None, stage.shards):
+            found.append(Stage(stage.log, stage.shards, loads))
+    return found
+
+
 @contextlib.contextmanager
 def requests_of(place: Place | None) -> Iterator[BrokerRequests | None]:
     """Counter of the place's broker; None without a broker that the benchmark started."""
@@ -147,17 +164,22 @@ def requests_of(place: Place | None) -> Iterator[BrokerRequests | None]:
         requests.close()
 
 
+def measure_stages(stages: Sequence[Stage], broker: Place | None) -> Iterator[PublicRow]:
+    """The rows of stages of one log on this checkout, each stage in a fresh namespace."""
+    with requests_of(broker) as requests:
+        for stage in stages:
+            with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
+                yield from measure(this_checkout(), place, stage, requests)
+
+
 def _alone(stages: Sequence[Stage], out: Path) -> None:
     rows: list[PublicRow] = []
     print(HEADINGS, flush=True)
     for log in dict.fromkeys(stage.log for stage in stages):
-        with _broker(log) as broker, requests_of(broker) as requests:
-            for stage in stages:
-                if stage.log == log:
-                    with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
-                        for row in measure(this_checkout(), place, stage, requests):
-                            rows.append(row)
-                            print(line(row), flush=True)
+        with _broker(log) as broker:
+            for row in measure_stages([stage for stage in stages if stage.log == log], broker):
+                rows.append(row)
+                print(line(row), flush=True)
     _write(rows, out)
 
 
@@ -213,15 +235,6 @@ def _write(results: object, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     print(f"\nwritten to {out}")
-
-
-def _chosen(stages: Sequence[Stage], arguments: argparse.Namespace) -> list[Stage]:
-    chosen = []
-    for stage in stages:
-        loads = tuple(load for load in stage.workloads if arguments.workload in (None, load.name))
-        if loads and arguments.log in (None, stage.log) and arguments.shards in (None, stage.shards):
-            chosen.append(Stage(stage.log, stage.shards, loads))
-    return chosen
 
 
 def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

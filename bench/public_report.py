@@ -158,4 +158,6 @@ def _each(values: Mapping[str, T], figure: Callable[[T], float]) -> dict[str, fl
 
 
 def _with_total(name: str, parts: Mapping[str, float]) -> dict[str, float]:
-    return {name: sum(parts.values())} | {f"{name}{PART}{part}": value for part, value in parts.items()} if parts else {}
+    return (
+        {name: sum(parts.values())} | {f"{name}{PART}{part}": value for part, value in parts.items()} if parts else {}
+    )

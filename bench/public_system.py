@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 COPIED = ("__init__.py", "public_workload.py", "public_client.py", "public_count.py")
 END_S = 60.0
 LIMIT_S = 180.0
-# Background work of what ran before comes to rest, so that it counts in no measurement.
+# Background work of the load before (commits of offsets, clean-up) ends meanwhile and counts in no measurement.
 SETTLE_S = 0.5
 LOG_TAIL = 3_000
 
@@ -94,7 +94,7 @@ class Deployment:
             except BaseException:
                 client.kill()
                 raise
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)  # the last records are written after the last result
         cpu_s = {role: after_cpu[role] - cpu[role] for role in cpu} | {"client": report.cpu_s}
         return Measurement(report, cpu_s, between(requests, after_requests), answer_of(_ask(self._counter)))
 
@@ -116,8 +116,7 @@ class Deployment:
         if not answer:
             raise RuntimeError(f"the load generator failed\n{self._tails()}")
         report = msgspec.json.decode(answer, type=Report)
-        if not Path(report.penstock).is_relative_to(self._checkout.root):
-            raise RuntimeError(f"penstock was imported from {report.penstock}, not from {self._checkout.root}")
+        check_origin(report, self._checkout)
         return report
 
     def _expect(self, client: subprocess.Popen[str], line: str) -> None:
@@ -169,6 +168,14 @@ class Deployment:
     def _tails(self) -> str:
         logs = sorted(self._folder.glob("*.log"))
         return "\n".join(f"{path.name}:\n{path.read_text(errors='replace')[-LOG_TAIL:]}" for path in logs)
+
+
+def check_origin(report: Report, checkout: Checkout) -> None:
+    """Raise RuntimeError if the load generator imported another Penstock than the checkout's."""
+    if not Path(report.penstock).is_relative_to(checkout.root):
+        raise RuntimeError(
+            f"penstock was imported from {report.penstock}: install {checkout.root} in {checkout.python} (`make setup`)"
+        )
 
 
 def _ask(process: subprocess.Popen[str]) -> str:

@@ -80,7 +80,9 @@ class System:
                 client.kill()
                 raise
         if client.returncode:
-            raise RuntimeError(f"the load generator failed, see above; the end of the processor's log:\n{self._tail('processor')}")
+            raise RuntimeError(
+                f"the load generator failed, see above; the end of the processor's log:\n{self._tail('processor')}"
+            )
         return msgspec.json.decode(answer, type=Report)
 
     def close(self) -> None:
