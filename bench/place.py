@@ -9,11 +9,17 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not say what it exports
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 
 from tests.kafka_broker import Broker
 
-DELETE_S = 60.0
+ADMIN_S = 60.0
+COMPACTION_LAG_MS = 24 * 3_600_000
 
 
 class Place:
@@ -27,14 +33,30 @@ class Place:
         """Kafka's address; empty on the embedded log."""
         return self.url.removeprefix("kafka://") if self.url.startswith("kafka:") else ""
 
+    def put_compaction_off(self) -> None:
+        """Keep compacted records for a day, on a broker that the benchmark started, so that all can be counted."""
+        if self.broker is None:
+            return
+        lag = ConfigEntry(
+            "log.cleaner.min.compaction.lag.ms", str(COMPACTION_LAG_MS), incremental_operation=AlterConfigOpType.SET
+        )
+        admin = self._admin()
+        nodes = [str(number) for number in admin.list_topics(timeout=ADMIN_S).brokers]
+        settings = [ConfigResource(ConfigResource.Type.BROKER, node, incremental_configs=[lag]) for node in nodes]
+        for future in admin.incremental_alter_configs(settings).values():
+            future.result(ADMIN_S)
+
     def delete_topics(self, prefix: str) -> None:
         """Delete the topics whose names begin with `prefix`, if this is Kafka; an embedded file is temporary."""
         if not self.bootstrap:
             return
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        names = [name for name in admin.list_topics(timeout=DELETE_S).topics if name.startswith(prefix)]
+        admin = self._admin()
+        names = [name for name in admin.list_topics(timeout=ADMIN_S).topics if name.startswith(prefix)]
         for future in admin.delete_topics(names).values() if names else []:
-            future.result(DELETE_S)
+            future.result(ADMIN_S)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
 
 @contextlib.contextmanager

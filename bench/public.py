@@ -84,9 +84,9 @@ def workloads(one: int, hundred: int, fans: int, *, warm_up: float = 0.2) -> tup
 
 
 FULL = (
-    Stage("embedded", 1, workloads(200, 4_000, 240)),
-    Stage("kafka", 1, workloads(200, 4_000, 240)),
-    Stage("kafka", 4, workloads(200, 4_000, 240)),
+    Stage("embedded", 1, workloads(200, 3_000, 160)),
+    Stage("kafka", 1, workloads(200, 3_000, 160)),
+    Stage("kafka", 4, workloads(200, 3_000, 160)),
 )
 QUICK = (
     Stage("embedded", 1, workloads(20, 100, 2)),
@@ -181,37 +181,54 @@ def _alone(stages: Sequence[Stage], out: Path) -> None:
                 rows.append(row)
                 print(line(row), flush=True)
     _write(rows, out)
+    print(f"\nwritten to {out}")
 
 
 def _against(other: Checkout, stages: Sequence[Stage], pairs: int, out: Path) -> None:
-    """Measure each stage on the other checkout and on this one, `pairs` times, and print the comparison."""
+    """Measure each stage on the other checkout and on this one, `pairs` times, and print the comparison.
+
+    Complete pairs are in the file as soon as they were measured."""
     runs: list[Run] = []
     print(f"other: {other.root}\nthis:  {this_checkout().root}\n{HEADINGS}", flush=True)
     for log in dict.fromkeys(stage.log for stage in stages):
-        with _broker(log) as broker, requests_of(broker) as requests:
+        with _broker(log) as broker:
             mine = [stage for stage in stages if stage.log == log]
             if broker is not None:
-                _warm(broker, mine[-1])
+                for _ in measure_stages(mine, broker):
+                    pass  # a new JVM compiles while it works: the first rows do not count
             for pair in range(1, pairs + 1):
-                for stage in mine:
-                    for checkout in (other, this_checkout()):
-                        with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
-                            for row in measure(checkout, place, stage, requests):
-                                runs.append(Run(pair, checkout.name, row))
-                                print(f"{line(row)}  {checkout.name} {pair}", flush=True)
-    comparisons = {name: compare(rows) for name, rows in paired(runs).items()}
-    for name, comparison in comparisons.items():
-        print(f"\n{table(name, comparison)}")
-    _write(Outcome(str(other.root), runs, comparisons), out)
+                for run in _pair(other, pair, mine, broker):
+                    runs.append(run)
+                    print(f"{line(run.row)}  {run.side} {run.pair}", flush=True)
+                _write(Outcome(str(other.root), runs, compared(runs)), out)
+    for name, comparisons in compared(runs).items():
+        print(f"\n{table(name, comparisons)}")
+    print(f"\nwritten to {out}")
+
+
+def _pair(other: Checkout, pair: int, stages: Sequence[Stage], broker: Place | None) -> Iterator[Run]:
+    """One measurement of the stages on both sides, the other checkout first."""
+    with requests_of(broker) as requests:
+        for stage in stages:
+            for checkout in (other, this_checkout()):
+                with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
+                    for row in measure(checkout, place, stage, requests):
+                        yield Run(pair, checkout.name, row)
+
+
+def compared(runs: Sequence[Run]) -> dict[str, list[Comparison]]:
+    """Comparison of each row over the complete pairs of its runs."""
+    return {title: compare(rows) for title, rows in paired(runs).items() if rows}
 
 
 def paired(runs: Sequence[Run]) -> dict[str, list[tuple[PublicRow, PublicRow]]]:
-    """The rows (other, this) of each pair, by row."""
+    """The rows (other, this) of each complete pair, by row."""
     by_place = {(_title(run.row), run.pair, run.side): run.row for run in runs}
     return {
         title: [
             (by_place[title, pair, "other"], by_place[title, pair, "this"])
             for pair in dict.fromkeys(run.pair for run in runs)
+            if (title, pair, "other") in by_place and (title, pair, "this") in by_place
         ]
         for title in dict.fromkeys(_title(run.row) for run in runs)
     }
@@ -221,12 +238,6 @@ def _title(row: PublicRow) -> str:
     return f"{row.log}, {row.shards} {'shard' if row.shards == 1 else 'shards'}, {row.workload}"
 
 
-def _warm(broker: Place, stage: Stage) -> None:
-    """Run the stage once without counting it: a new JVM compiles while it works."""
-    for _ in measure(this_checkout(), broker, stage, None):
-        pass
-
-
 def _broker(log: str) -> contextlib.AbstractContextManager[Place | None]:
     return kafka() if log == "kafka" else contextlib.nullcontext()
 
@@ -234,7 +245,6 @@ def _broker(log: str) -> contextlib.AbstractContextManager[Place | None]:
 def _write(results: object, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-    print(f"\nwritten to {out}")
 
 
 def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -75,6 +75,7 @@ class Deployment:
         (self._folder / "bench").mkdir(parents=True)
         for name in COPIED:
             shutil.copy(HERE / name, self._folder / "bench" / name)
+        place.put_compaction_off()
         self._run(*self._command("topics", "apply", "--shards", str(shards)))
         self._children["processor"] = self._start("processor", "--data", str(self._folder / "state"))
         self._children["worker"] = self._start("worker")
@@ -87,7 +88,7 @@ class Deployment:
             try:
                 self._expect(client, "ready")
                 time.sleep(SETTLE_S)
-                _ask(self._counter)
+                self._count()
                 requests, cpu = self._read_requests(), self._cpu_s()
                 report = self._report(_ask(client))
                 after_cpu, after_requests = self._cpu_s(), self._read_requests()
@@ -96,7 +97,7 @@ class Deployment:
                 raise
         time.sleep(SETTLE_S)  # the last records are written after the last result
         cpu_s = {role: after_cpu[role] - cpu[role] for role in cpu} | {"client": report.cpu_s}
-        return Measurement(report, cpu_s, between(requests, after_requests), answer_of(_ask(self._counter)))
+        return Measurement(report, cpu_s, between(requests, after_requests), self._count())
 
     def close(self) -> None:
         """Stop both processes in order, then delete what a broker would keep."""
@@ -111,6 +112,13 @@ class Deployment:
                 child.wait(END_S)
         self._place.delete_topics(self._prefix)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _count(self) -> Mapping[str, Flow]:
+        """Records since the count before."""
+        answer = _ask(self._counter)
+        if not answer:
+            raise RuntimeError(f"the records could not be counted\n{self._tails()}")
+        return answer_of(answer)
 
     def _report(self, answer: str) -> Report:
         if not answer:

@@ -139,6 +139,14 @@ def test_runs_are_paired_by_row_and_number():
         assert [(other.workflows_per_s, this.workflows_per_s) for other, this in rows] == [(1.0, 11.0), (2.0, 12.0)]
 
 
+def test_incomplete_pairs_are_left_out():
+    """A pair of which one side was not measured yet takes no part in the comparison."""
+    runs = [public.Run(1, "other", row()), public.Run(1, "this", row()), public.Run(2, "other", row())]
+    (rows,) = public.paired(runs).values()
+    assert len(rows) == 1
+    assert public.compared(runs[:1]) == {}
+
+
 def test_options_choose_stages_and_loads():
     """Log and shards choose stages, a predicate chooses their loads, and stages without loads are left out."""
     chosen = public.chosen(public.FULL, log="kafka", shards=4, load=lambda load: load.name == "client1")
