@@ -1,1 +1,1 @@
-"""How fast is Penstock, and what does it cost? Programs that measure it; README.md says how."""
+"""Benchmarks: rates, latencies and costs of Penstock. README.md describes every row and figure."""

@@ -1,6 +1,9 @@
-"""How fast is Penstock on this machine? Measures every case, prints a table, writes bench/results/latest.json.
+"""Measurements of every case on this machine: prints two tables and writes bench/results/latest.json.
 
-python -m bench [--quick] [--log kafka|embedded] [--mode closed|backlog] [--in-flight N] [--shards N] [--out FILE]
+python -m bench [--quick] [--log kafka|embedded] [--mode closed|backlog|client] [--in-flight N] [--shards N]
+                [--processes N] [--out FILE]
+
+The mode `client` stands for the rows through the public client (public.py).
 """
 
 from __future__ import annotations
@@ -10,21 +13,24 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from bench import report, sizes
+from bench import public, public_report, report, sizes
 from bench.client import Load
+from bench.place import Place, embedded, kafka
+from bench.public import Stage
+from bench.public_report import PublicRow
 from bench.report import RawPipe, Row
 from bench.sizes import Batches, Flow, Sample
-from bench.system import Place, System, embedded, kafka
+from bench.system import System
 
 HERE = Path(__file__).parent
 LIMIT_S = 240.0
 RAW_PIPE_S = 60.0
-# A cold broker spends its time on compiling: it is given some work of the kind that is measured later.
+# A new broker spends its time on compiling: it does work of the measured kind first.
 WARM_UP = Sample(
     inputs=[Flow("commands", 1, 13, 100, 4), Flow("results", 5, 13, 100, 4)],
     outputs=[Flow("events", 6, 13, 300, 4), Flow("state-changelog", 28, 60, 100, 4), Flow("tasks", 5, 13, 150, 16)],
@@ -34,7 +40,7 @@ WARM_UP_BATCHES = (Batches(2_000, 1, 4), Batches(30, 1, 4), Batches(1, 1, 1))
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One row to be measured. In a backlog `in_flight` is how many workflows wait; `processes` counts processors."""
+    """One row to measure. `in_flight` of a backlog: workflows that wait at its start; `processes` counts processors."""
 
     log: str
     mode: str
@@ -44,9 +50,10 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Effort(msgspec.Struct, frozen=True):
-    """How much is measured."""
+    """Cases to measure, and how long. `stages` are the rows through the public client."""
 
     cases: tuple[Case, ...]
+    stages: tuple[Stage, ...]
     warm_up_s: float
     measure_s: float
     sample_workflows: int
@@ -63,6 +70,7 @@ FULL = Effort(
         *(Case("kafka", "backlog", 20_000, shards) for shards in (4, 1)),
         Case("kafka", "backlog", 20_000, 4, processes=2),
     ),
+    stages=public.FULL,
     warm_up_s=3.0,
     measure_s=12.0,
     sample_workflows=300,
@@ -76,6 +84,7 @@ QUICK = Effort(
         *(Case("kafka", "closed", in_flight, 4) for in_flight in (1, 100)),
         Case("kafka", "backlog", 2_000, 4),
     ),
+    stages=public.QUICK,
     warm_up_s=0.5,
     measure_s=2.0,
     sample_workflows=60,
@@ -86,27 +95,44 @@ QUICK = Effort(
 
 
 def main() -> int:
-    """Measure what the command line chose."""
+    """Measure the cases that the command line chooses."""
     arguments = _arguments()
     effort = QUICK if arguments.quick else FULL
     cases = [case for case in effort.cases if _chosen(case, arguments)]
-    if not cases:
-        print("no case is like that: look at the table of cases in bench/__main__.py", file=sys.stderr)
+    stages = _chosen_stages(effort.stages, arguments)
+    if not cases and not stages:
+        print(
+            "no case matches these options: see the cases in bench/__main__.py and the stages in bench/public.py",
+            file=sys.stderr,
+        )
         return 2
-    rows: list[Row] = []
-    print(report.HEADINGS, flush=True)
-    for log in dict.fromkeys(case.log for case in cases):
+    rows: list[Row | PublicRow] = []
+    for log in dict.fromkeys([case.log for case in cases] + [stage.log for stage in stages]):
         with kafka() if log == "kafka" else contextlib.nullcontext() as broker:
             if broker is not None:
                 warm(broker, effort)
-            for case in cases:
-                if case.log == log:
-                    with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
-                        rows.append(measure(case, effort, place))
-                    print(report.line(rows[-1]), flush=True)
-                    report.write(rows, arguments.out)
+            for row in _rows(log, broker, cases, stages, effort):
+                rows.append(row)
+                print(report.line(row) if isinstance(row, Row) else public_report.line(row), flush=True)
+                report.write(rows, arguments.out)
     print(f"written to {arguments.out}")
     return 0
+
+
+def _rows(
+    log: str, broker: Place | None, cases: Sequence[Case], stages: Sequence[Stage], effort: Effort
+) -> Iterator[Row | PublicRow]:
+    """Rows of a log under their headings, on the broker or on fresh embedded files."""
+    mine = [case for case in cases if case.log == log]
+    if mine:
+        print(report.HEADINGS, flush=True)
+    for case in mine:
+        with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
+            yield measure(case, effort, place)
+    public_stages = [stage for stage in stages if stage.log == log]
+    if public_stages:
+        print(public_report.HEADINGS, flush=True)
+        yield from public.measure_stages(public_stages, broker)
 
 
 def measure(case: Case, effort: Effort, place: Place) -> Row:
@@ -130,13 +156,13 @@ def measure(case: Case, effort: Effort, place: Place) -> Row:
 
 
 def warm(place: Place, effort: Effort) -> None:
-    """Let the broker become as quick as it will be."""
+    """Warm the broker's JVM up."""
     for batches in WARM_UP_BATCHES:
         raw_pipe(place, 4, WARM_UP, batches, effort.warm_broker_s / len(WARM_UP_BATCHES), effort.raw_pipe_inputs)
 
 
 def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, seconds: float, inputs_max: int) -> RawPipe:
-    """Let the frozen program move the same bytes."""
+    """Run the frozen program over records of the same number and size."""
     size = max(1, round(batches.decisions / max(1, batches.transactions)))
     plan = {
         **msgspec.to_builtins(sample),
@@ -158,6 +184,18 @@ def raw_pipe(place: Place, shards: int, sample: Sample, batches: Batches, second
     return msgspec.json.decode(done.stdout, type=RawPipe)
 
 
+def _chosen_stages(stages: Sequence[Stage], arguments: argparse.Namespace) -> list[Stage]:
+    """The stages with those loads that the options name."""
+    if arguments.mode not in (None, "client") or arguments.processes not in (None, 1):
+        return []
+    return public.chosen(
+        stages,
+        log=arguments.log,
+        shards=arguments.shards,
+        load=lambda load: arguments.in_flight in (None, load.in_flight),
+    )
+
+
 def _chosen(case: Case, arguments: argparse.Namespace) -> bool:
     return all(getattr(arguments, name) in (None, getattr(case, name)) for name in Case.__struct_fields__)
 
@@ -166,11 +204,11 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Penstock on this machine.")
     parser.add_argument("--quick", action="store_true", help="few and short cases, within about a minute")
     parser.add_argument("--log", choices=["kafka", "embedded"], help="cases on this log only")
-    parser.add_argument("--mode", choices=["closed", "backlog"], help="cases of this mode only")
-    parser.add_argument("--in-flight", type=int, metavar="N", help="cases with so many workflows only")
-    parser.add_argument("--shards", type=int, metavar="N", help="cases with so many shards only")
-    parser.add_argument("--processes", type=int, metavar="N", help="cases with so many processors only")
-    parser.add_argument("--out", type=Path, default=report.RESULTS, help="where the rows go, as JSON")
+    parser.add_argument("--mode", choices=["closed", "backlog", "client"], help="cases of this mode only")
+    parser.add_argument("--in-flight", type=int, metavar="N", help="cases with this number of workflows only")
+    parser.add_argument("--shards", type=int, metavar="N", help="cases with this number of shards only")
+    parser.add_argument("--processes", type=int, metavar="N", help="cases with this number of processors only")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, help="file for the rows, as JSON")
     return parser.parse_args(given)
 
 

@@ -1,18 +1,19 @@
-"""How are workflows asked for, and how long do they take? The load generator: one process, apart from what it measures.
+"""Load generator of the closed and backlog rows: one process, apart from those it measures.
 
     python -m bench.client '{"url": …}'
 
-It publishes starts that were encoded before, reads `completions` with a plain reader, and looks at the CPU clocks of
-the measured processes when the measurement begins and ends. Spoken over stdin and stdout, a line of JSON each way:
+It publishes starts that were encoded before, reads `completions` with a plain reader, and reads the CPU time of the
+measured processes when the measurement begins and ends. Standard input and output carry one line each way before the
+report:
 
     client → ready        (a backlog: all starts are published)
     parent → processes    {"processor": [pid], "worker": [pid], "broker": [pid]}
     client → a Report
 
-Closed loop: `in_flight` starts, then one for each completion. Measured from the first look at `completions` after the
-warm-up (every workflow of the first wave has completed) to the first look after `measure_s`. Backlog: measured from
-the processor's first committed decision to the last completion, so the start of processes is left out and everything
-else is in, the decisions about the starts too.
+Closed loop: `in_flight` starts, then one for each completion. Measured from the first read of `completions` after the
+warm-up (every workflow of the first wave has completed) to the first read after `measure_s`. Backlog: measured from
+the processor's first committed decision to the last completion, so the start of processes is excluded and everything
+else is included, the decisions about the starts too.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 
 from bench import workload
+from bench.cpu import is_dead, total_cpu_s
 from penstock.schemas.encoding.codec import decode
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
@@ -41,7 +42,7 @@ Processes = dict[str, list[int]]
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to ask for. In a backlog `in_flight` is how many workflows wait; `limit_s` bounds every wait."""
+    """Load to generate. In a backlog `in_flight` is the number of waiting workflows; `limit_s` bounds every wait."""
 
     url: str
     namespace: str
@@ -54,7 +55,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was seen. `began_ms`, `ended_ms`: the measurement in epoch time; `cpu_s` by role, also of `client`."""
+    """Result of a measurement. `began_ms`, `ended_ms`: its bounds in epoch time; `cpu_s` by role, `client` included."""
 
     workflows: int
     seconds: float
@@ -66,7 +67,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def main() -> int:
-    """Measure what the command line says."""
+    """Run the load that the command line describes."""
     load = msgspec.json.decode(sys.argv[1], type=Load)
     log = connect(load.url)
     try:
@@ -96,9 +97,9 @@ class Client:
         self._values: list[StoredRecord] = []
 
     def keep_in_flight(self) -> Report:
-        """The closed loop."""
+        """Run the closed loop."""
         load = self._load
-        self._processes = _told()
+        self._processes = _await_processes()
         began_s = time.monotonic()
         self._send(load.in_flight)
         first_wave = max(load.in_flight, WARM_UP_WORKFLOWS)
@@ -115,12 +116,12 @@ class Client:
         return report
 
     def drain_backlog(self) -> Report:
-        """Everything is asked for before anybody is there to do it. Latencies count from the first decision."""
+        """Publish all starts before the processor runs. Latencies count from its first decision."""
         events = self._partitions(self._topics.events, 0)
         empty = self._log.ends(list(events))
         self._send(self._load.in_flight)
         self._publisher.flush(FLUSH_S)
-        self._processes = _told()
+        self._processes = _await_processes()
         deadline_s = time.monotonic() + self._load.limit_s
         while self._log.ends(list(events)) == empty:
             _require_alive(self._processes)
@@ -135,12 +136,12 @@ class Client:
         return report
 
     def close(self) -> None:
-        """Let go of the log's parts."""
+        """Close the publisher and the reader."""
         self._publisher.close()
         self._reader.close()
 
     def _read(self) -> int:
-        """Look at `completions`; how many came. Raises when nothing comes for longer than the limit."""
+        """Read `completions`; the number of records. Raises TimeoutError when none comes within the limit."""
         deadline_s = time.monotonic() + self._load.limit_s
         while not (records := self._reader.read(READ_RECORDS_MAX, READ_WAIT_S)):
             _require_alive(self._processes)
@@ -167,7 +168,7 @@ class Client:
         return {(topic, number): offset for number in range(self._load.shards)}
 
     def _verify(self) -> None:
-        """Every workflow completed once, with the right result: otherwise there is nothing to report."""
+        """Assert that every workflow completed once, with the right result."""
         seen = set()
         for record in self._values:
             number = workload.number_of(record.key or b"")
@@ -179,7 +180,7 @@ class Client:
 
 
 class Clocks:
-    """The clocks when the measurement began."""
+    """Wall clock and CPU time at the begin of a measurement."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = {**processes, "client": [os.getpid()]}
@@ -188,7 +189,7 @@ class Clocks:
         self.began_s = time.monotonic()
 
     def report(self, workflows: int, latencies_s: list[float]) -> Report:
-        """What was measured, ending now."""
+        """Report of the measurement, which ends now."""
         seconds = time.monotonic() - self.began_s
         ended = self._read()
         ordered = sorted(latencies_s)
@@ -203,34 +204,17 @@ class Clocks:
         )
 
     def _read(self) -> dict[str, float]:
-        return {role: sum(map(cpu_s, _with_children(pids))) for role, pids in self._processes.items() if pids}
-
-
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU that the process with all its threads has used (proc(5): fields 14 and 15 of stat)."""
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _with_children(pids: list[int]) -> list[int]:
-    """These and what they started by now: several processors have a parent that keeps them up."""
-    children = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in pids]
-    return [*pids, *(int(child) for started in children for child in started)]
+        return {role: total_cpu_s(pids) for role, pids in self._processes.items() if pids}
 
 
 def _require_alive(processes: Processes) -> None:
-    """Nobody waits for the dead: their parent has not looked yet, so that they are zombies (state Z)."""
-    dead = [role for role, pids in processes.items() for pid in pids if _stat(pid)[0] == "Z"]
+    """Raise RuntimeError if a measured process has ended."""
+    dead = [role for role, pids in processes.items() if any(map(is_dead, pids))]
     if dead:
-        raise RuntimeError(f"the {' and the '.join(dead)} ended in mid-measurement")
+        raise RuntimeError(f"the {' and the '.join(dead)} ended during the measurement")
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on; the second may hold blanks and parentheses."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _told() -> Processes:
+def _await_processes() -> Processes:
     print("ready", flush=True)
     return msgspec.json.decode(sys.stdin.readline(), type=Processes)
 
@@ -241,7 +225,7 @@ def _quantile(ordered: list[float], share: float) -> float:
 
 def _bounded(deadline_s: float, what: str) -> None:
     if time.monotonic() > deadline_s:
-        raise TimeoutError(f"waited in vain for {what}")
+        raise TimeoutError(f"{what} did not come within the limit")
 
 
 if __name__ == "__main__":

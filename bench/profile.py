@@ -1,11 +1,11 @@
-"""Where does a processor's CPU time go? For developers: one shard alone, in this process, over RocksDB.
+"""CPU profile of one shard without a log, in this process, over RocksDB. For developers.
 
     python -m bench.profile [--workflows N] [--batch N] [--cprofile] [--repeat N]
 
-All starts are decided first, then the results of everybody's first activity, and so on, `--batch` inputs a
-transaction; inputs are encoded beforehand and nothing is produced. What is printed is CPU time of the thread, in µs for
-each input, once as a whole and once by stage. Looking at a stage costs time itself: about 0.3 µs a call, which is
-measured and taken off, but caches are not; the whole is the figure to compare.
+All starts are decided first, then the results of every workflow's first activity, and so on, `--batch` inputs a
+transaction; inputs are encoded beforehand and nothing is produced. Printed is the thread's CPU time in µs per input, in
+total and by stage. Timing a stage costs about 0.3 µs a call, which is measured and subtracted; its effect on caches is
+not, so the total is the figure to compare.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
 
-# Bound before the guards wrap it: while workflow code runs, they would refuse it to the profiler as well.
+# Bound before the guards replace it: while workflow code runs, they refuse it to the profiler as well.
 thread_s = time.thread_time
 NOW_MS = 1_700_000_000_000
 WORKER = "host-12345"
 SHOWN = 40
 
-# Stage → the functions that make it up: where they are looked up, and their name there.
+# Stage → its functions: the object they are looked up in, and their name there.
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(intake, "read")],
     "decide": [(shard, "decide")],
@@ -48,16 +48,16 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
 
 
 def main() -> int:
-    """Profile as the command line says."""
+    """Run the profile that the command line describes."""
     arguments = _arguments()
     guards.install()
     for _ in range(arguments.repeat):
         with tempfile.TemporaryDirectory(prefix="penstock-profile-") as folder:
-            bench = Alone(Path(folder), arguments.batch)
+            bench = LoneShard(Path(folder), arguments.batch)
             bench.run(arguments.workflows)
-            bench.tell()
+            bench.print_total()
     with tempfile.TemporaryDirectory(prefix="penstock-profile-") as folder:
-        bench = Alone(Path(folder), arguments.batch)
+        bench = LoneShard(Path(folder), arguments.batch)
         if arguments.cprofile:
             profile = cProfile.Profile(thread_s)
             profile.runcall(bench.run, arguments.workflows)
@@ -65,12 +65,12 @@ def main() -> int:
         else:
             stages = Stages()
             bench.run(arguments.workflows)
-            stages.tell(bench.inputs)
+            stages.print_each(bench.inputs)
     return 0
 
 
-class Alone:
-    """A shard with a store and no log."""
+class LoneShard:
+    """A shard with a store and without a log."""
 
     def __init__(self, folder: Path, batch: int) -> None:
         self.topics = Topics()
@@ -86,16 +86,16 @@ class Alone:
         self._shard = Shard(0, 1, self.topics, self._store, definitions, outputs)
 
     def run(self, workflows: int) -> None:
-        """Run that many workflows side by side to their ends."""
+        """Run that many workflows concurrently to their ends."""
         starts = workload.starts("load", 0, workflows, self.topics, 1)
         tasks = self._feed(self.topics.commands, [record.value or b"" for record in starts])
         for _ in range(workload.ACTIVITIES):
-            assert len(tasks) == workflows, f"{len(tasks)} tasks came of {workflows} workflows"
+            assert len(tasks) == workflows, f"{workflows} workflows scheduled {len(tasks)} tasks"
             tasks = self._feed(self.topics.results, [encode(task.completed(task.input, WORKER)) for task in tasks])
         assert not tasks, "the workflows did not end with their fifth activity"
 
-    def tell(self) -> None:
-        """The whole."""
+    def print_total(self) -> None:
+        """Print the CPU time per input."""
         decide_us, store_us = self.decide_s / self.inputs * 1e6, self.store_s / self.inputs * 1e6
         records = self.outputs / self.inputs
         print(
@@ -105,11 +105,11 @@ class Alone:
     def _feed(self, topic: str, values: Sequence[bytes]) -> list[ActivityTask]:
         found: list[ActivityTask] = []
         for first in range(0, len(values), self._batch):
-            found += _tasks(self._turn(topic, values[first : first + self._batch]))
+            found += _tasks(self._transaction(topic, values[first : first + self._batch]))
         return found
 
-    def _turn(self, topic: str, values: Sequence[bytes]) -> list[Record]:
-        """One transaction."""
+    def _transaction(self, topic: str, values: Sequence[bytes]) -> list[Record]:
+        """Decide and store one transaction; the records it would produce."""
         first = self._offsets.get(topic, 0)
         self._offsets[topic] = first + len(values)
         records = [StoredRecord(topic, 0, first + index, None, value) for index, value in enumerate(values)]
@@ -128,7 +128,7 @@ class Alone:
 
 
 class Stages:
-    """Puts a stopwatch around the functions of each stage. For the rest of the process."""
+    """Timers around the functions of each stage, installed for the rest of the process."""
 
     def __init__(self) -> None:
         self._spent_s = dict.fromkeys(STAGES, 0.0)
@@ -137,8 +137,8 @@ class Stages:
             for owner, name in places:
                 setattr(owner, name, self._timed(stage, getattr(owner, name)))
 
-    def tell(self, inputs: int) -> None:
-        """Each stage."""
+    def print_each(self, inputs: int) -> None:
+        """Print the CPU time of each stage per input."""
         call_s = _stopwatch_s()
         for stage, spent_s in self._spent_s.items():
             print(f"{stage:>8} {(spent_s - call_s * self._calls[stage]) / inputs * 1e6:7.1f} µs")
@@ -158,7 +158,7 @@ class Stages:
 
 
 def _stopwatch_s() -> float:
-    """What one look at the clock adds to what it measures."""
+    """Seconds that reading the clock adds to a timed call."""
     began_s = thread_s()
     for _ in range(10_000):
         thread_s()
@@ -172,11 +172,13 @@ def _tasks(records: Sequence[Record]) -> Iterator[ActivityTask]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.profile", description="CPU time of one shard alone.")
-    parser.add_argument("--workflows", type=int, default=4_000, help="how many run side by side")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.profile", description="CPU profile of one shard without a log."
+    )
+    parser.add_argument("--workflows", type=int, default=4_000, help="workflows that run concurrently")
     parser.add_argument("--batch", type=int, default=2_000, help="inputs in a transaction")
-    parser.add_argument("--repeat", type=int, default=3, help="how often the whole is measured")
-    parser.add_argument("--cprofile", action="store_true", help="functions instead of stages")
+    parser.add_argument("--repeat", type=int, default=3, help="measurements of the total")
+    parser.add_argument("--cprofile", action="store_true", help="print functions instead of stages")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What is told of a measurement? A row with every figure, a table for people, a file for programs."""
+"""Rows of the closed and backlog measurements, their table, and the file that holds all rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import msgspec
 
 from bench import workload
 from bench.client import Load, Report
+from bench.public_report import PublicRow
 from bench.sizes import Batches, Sample
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 class RawPipe(msgspec.Struct, frozen=True):
-    """What a raw pipe measured of itself."""
+    """Result that a raw pipe prints."""
 
     records: int
     transactions: int
@@ -64,7 +65,7 @@ def row(
     cpus: int,
     busy: float,
 ) -> Row:
-    """Put together what was measured."""
+    """Row of a measurement."""
     per_input = sample.records_per_workflow / workload.INPUTS
     per_shard = sum(flow.per_workflow > 0 for flow in sample.per_shard)
     records = batches.decisions * per_input + batches.layers * per_shard
@@ -99,7 +100,7 @@ def row(
     )
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write(rows: Sequence[Row | PublicRow], path: Path) -> None:
     """Write the rows as a JSON list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
@@ -112,7 +113,7 @@ HEADINGS = (
 
 
 def line(row: Row) -> str:
-    """One row for people."""
+    """The row's main figures in the columns of HEADINGS."""
     broker = "     –" if row.cpu_s_broker is None else f"{row.cpu_s_broker:6.2f}"
     return (
         f"{row.log:<9} {row.mode:<8} {row.in_flight:>9,} {row.shards:>7} {row.processes:>11}"

@@ -1,6 +1,6 @@
-"""What does a processor move for one workflow? Counted in the topics, after a real run, for the raw pipe to repeat.
+"""Records that a processor moves for one workflow, counted in the topics after a run, for the raw pipe to repeat.
 
-Counts and sizes come from a sample of workflows that ran alone in the namespace; how many inputs a transaction took
+Counts and sizes come from a sample of workflows that ran alone in the namespace; the number of inputs in a transaction
 comes from the `events` of the measurement itself: all decisions of one transaction carry the same time.
 """
 
@@ -23,7 +23,7 @@ READ_S = 30.0
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """Records of a topic: how many for each workflow, and their average size. `partitions` of the topic."""
+    """Records of a topic: their number per workflow and average size, and the topic's partitions."""
 
     topic: str
     per_workflow: float
@@ -33,7 +33,7 @@ class Flow(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What the processor reads and writes; `per_shard` is written once for each shard in a transaction."""
+    """Records that the processor reads and writes; `per_shard` once for each shard in a transaction."""
 
     inputs: list[Flow]
     outputs: list[Flow]
@@ -41,12 +41,12 @@ class Sample(msgspec.Struct, frozen=True):
 
     @property
     def records_per_workflow(self) -> float:
-        """Inputs and outputs, what is per transaction left out."""
+        """Inputs and outputs, without those that are written once per transaction."""
         return sum(flow.per_workflow for flow in (*self.inputs, *self.outputs))
 
 
 class Batches(msgspec.Struct, frozen=True):
-    """The transactions of a measurement. `layers`: shards with decisions, summed over the transactions."""
+    """Transactions of a measurement. `layers`: shards with decisions, summed over the transactions."""
 
     decisions: int
     transactions: int
@@ -54,7 +54,7 @@ class Batches(msgspec.Struct, frozen=True):
 
 
 def sample(system: System, workflows: int) -> Sample:
-    """Run so many workflows and count what lies in the topics then."""
+    """Run that many workflows in a fresh namespace and count the records of its topics."""
     topics, log = system.topics, system.log
     reader = log.reader({(topics.completions, number): -1 for number in range(system.shards)})
     publisher = log.publisher()
@@ -89,7 +89,7 @@ def sample(system: System, workflows: int) -> Sample:
 
 
 def batches(system: System, report: Report) -> Batches:
-    """The transactions between the beginning and the end of a measurement."""
+    """Count the transactions between the begin and the end of a measurement."""
     decisions, layers = 0, set()
     for record in _all(system, system.topics.events):
         recorded = decode(record.value or b"")

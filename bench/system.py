@@ -1,25 +1,20 @@
-"""What is measured? A namespace of its own on a log, a processor and a worker as one starts them in production."""
+"""System under measurement: a fresh namespace on a log, a processor and a worker started as in production."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 import sys
-import tempfile
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from confluent_kafka.admin import AdminClient
 
 from bench import workload
 from bench.client import Load, Processes, Report
+from bench.place import Place
 from penstock.topics.admin import apply, declare_namespace, plan
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect
-from tests.kafka_broker import Broker
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = "bench.workload"
@@ -27,39 +22,8 @@ END_S = 60.0
 LOG_TAIL = 3_000
 
 
-class Place:
-    """Where a log is: its URL, the folder of everything that is written, and the broker if it is ours."""
-
-    def __init__(self, url: str, folder: Path, broker: Broker | None) -> None:
-        self.url, self.folder, self.broker = url, folder, broker
-
-    @property
-    def bootstrap(self) -> str:
-        """Kafka's address; empty on the embedded log."""
-        return self.url.removeprefix("kafka://") if self.url.startswith("kafka:") else ""
-
-
-@contextlib.contextmanager
-def kafka() -> Iterator[Place]:
-    """The Kafka of PENSTOCK_TEST_KAFKA (its CPU time stays unknown), or a broker of our own."""
-    given = os.environ.get("PENSTOCK_TEST_KAFKA")
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        if given:
-            yield Place(f"kafka://{given}", Path(folder), None)
-            return
-        with Broker() as broker:
-            yield Place(f"kafka://{broker.bootstrap}", Path(folder), broker)
-
-
-@contextlib.contextmanager
-def embedded() -> Iterator[Place]:
-    """A file on the disk of the system's temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        yield Place(f"embedded:{folder}/{uuid.uuid4().hex[:8]}.sqlite3", Path(folder), None)
-
-
 class System:
-    """A namespace with its processes. `close` ends them and removes what a foreign broker would keep."""
+    """A namespace with its processes. `close` ends them and deletes the topics from a broker."""
 
     def __init__(self, place: Place, shards: int, processes: int = 1) -> None:
         self.place, self.shards, self._processors = place, shards, processes
@@ -77,7 +41,7 @@ class System:
         self._children["worker"] = self._host("worker")
 
     def stop(self) -> None:
-        """Stop both in order, and see that they ended well."""
+        """Stop both in order; an assertion fails if one exits with an error."""
         children, self._children = self._children, {}
         for child in children.values():
             child.terminate()
@@ -92,7 +56,9 @@ class System:
         return {**found, "broker": [broker.pid] if broker is not None else []}
 
     def measure(self, load: Load) -> Report:
-        """Let the load generator do its work. A backlog is published before the processes start."""
+        """Run the load generator. A backlog is published before the processes start.
+
+        Raises RuntimeError with the end of the processor's log when the load generator fails."""
         client = subprocess.Popen(
             [sys.executable, "-m", "bench.client", msgspec.json.encode(load).decode()],
             cwd=ROOT,
@@ -114,21 +80,18 @@ class System:
                 client.kill()
                 raise
         if client.returncode:
-            raise RuntimeError(f"the load generator failed, see above; the processor said:\n{self._tail('processor')}")
+            raise RuntimeError(
+                f"the load generator failed, see above; the end of the processor's log:\n{self._tail('processor')}"
+            )
         return msgspec.json.decode(answer, type=Report)
 
     def close(self) -> None:
-        """End what still runs; delete the topics where a broker is."""
+        """Kill the processes that still run; delete the topics from a broker."""
         for child in self._children.values():
             child.kill()
             child.wait(END_S)
-        names = list(self.log.describe()) if self.place.bootstrap else []
         self.log.close()
-        mine = [name for name in names if name.startswith(f"{self.topics.prefix}.{self.namespace}.")]
-        if mine:
-            admin = AdminClient({"bootstrap.servers": self.place.bootstrap, "log_level": 0})
-            for future in admin.delete_topics(mine).values():
-                future.result(END_S)
+        self.place.delete_topics(f"{self.topics.prefix}.{self.namespace}.")
 
     def _host(self, role: str, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "penstock", role, MODULE, "--log", self.place.url]

@@ -1,6 +1,7 @@
-"""What is run? `sequential5`: a workflow of five activities, one after the other, each of which does next to nothing.
+"""Workflow `sequential5` of the closed and backlog rows: five activities, one after the other, each of which adds one.
 
-So the figures are those of the machinery alone: per workflow one start, five tasks, five results, six decisions.
+The activities do next to nothing, so the figures are those of Penstock alone: per workflow one start, five tasks, five
+results, six decisions.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PREFIX_CHARACTERS = 5
 
 @workflow(name=NAME)
 async def sequential5(n: int) -> int:
-    """Five steps."""
+    """The number plus five, in five activities."""
     for _ in range(ACTIVITIES):
         n = await step(n)
     return n
@@ -32,7 +33,7 @@ async def sequential5(n: int) -> int:
 
 @activity
 async def step(n: int) -> int:
-    """One more."""
+    """The number plus one."""
     return n + 1
 
 
@@ -48,10 +49,10 @@ def starts(kind: str, first: int, count: int, topics: Topics, shards: int) -> It
 
 
 def number_of(key: bytes) -> int:
-    """The number in a workflow id, from a record's key."""
+    """Number in a workflow id, from a record's key."""
     return int(key[PREFIX_CHARACTERS:])
 
 
 def result_of(number: int) -> bytes:
-    """What the workflow of that number returns."""
+    """Result of the workflow of that number."""
     return str(number + ACTIVITIES).encode()

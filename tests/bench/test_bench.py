@@ -1,4 +1,4 @@
-"""Does `python -m bench` measure? Its quick cases on the embedded log, and what the rows must tell."""
+"""Tests of `python -m bench`: a quick case on the embedded log, and the figures of its row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import workload
-from bench.client import cpu_s
+from bench.cpu import cpu_s
 from bench.report import Row
 from penstock.schemas.encoding.codec import decode
 from penstock.topics.catalogue import Topics
@@ -37,9 +37,10 @@ REQUIRED = {
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """What the quick run on the embedded log writes."""
+    """Rows that a quick run on the embedded log writes."""
     out = tmp_path_factory.mktemp("bench") / "deeper" / "rows.json"
-    command = [sys.executable, "-m", "bench", "--quick", "--log", "embedded", "--in-flight", "100", "--out", str(out)]
+    chosen = ["--log", "embedded", "--mode", "closed", "--in-flight", "100"]
+    command = [sys.executable, "-m", "bench", "--quick", *chosen, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "embedded" in done.stdout
@@ -68,7 +69,7 @@ def test_the_figures_of_a_row_agree(rows):
 
 
 def test_a_case_that_is_not_there_is_said(tmp_path):
-    """Asking for a case that nobody measures ends with code 2 and a sentence."""
+    """Options that match no case end with code 2 and a sentence."""
     command = [sys.executable, "-m", "bench", "--in-flight", "7", "--out", str(tmp_path / "rows.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S)
     assert done.returncode == 2
@@ -87,7 +88,7 @@ def test_starts_are_encoded_for_their_shard():
 
 
 def test_cpu_time_of_a_process_is_read():
-    """The CPU seconds of a process grow by what it burns."""
+    """The CPU seconds of a process grow while it computes."""
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         before = cpu_s(burner.pid)

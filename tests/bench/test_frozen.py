@@ -1,4 +1,4 @@
-"""Are the yardsticks what they were? The raw pipes are frozen: whoever changes one does it knowingly, here too."""
+"""Tests that the raw pipes are frozen: a change of one must change its hash here too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_raw_pipe_has_the_bytes_it_was_frozen_with(name):
 
 @pytest.mark.parametrize("name", FROZEN)
 def test_a_raw_pipe_imports_nothing_of_penstock(name):
-    """A raw pipe stands on the standard library, and on Kafka's client where there is Kafka; on nothing else."""
+    """A raw pipe imports the standard library, and Kafka's client where there is Kafka; nothing else."""
     nodes = ast.walk(ast.parse((BENCH / name).read_text("utf-8")))
     imported = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     nodes = ast.walk(ast.parse((BENCH / name).read_text("utf-8")))
