@@ -82,7 +82,7 @@ STORIES = [
     ),
     ("testing", "send", "lamp", "lamp is on its way", ["check_stock", "ship"]),
     ("child-workflows", "deliver", {"order_id": "1", "parcels": 2}, ["track-1-0", "track-1-1"], []),
-    ("signals", "publish", "news", "nobody decided within two days", []),
+    ("signals", "publish", "news", "no decision within two days", []),
     ("getting-started", "greet", "Ann", ["Hello, Ann", "Guten Tag, Ann"], ["greeting", "greeting"]),
 ]  # fmt: skip
 
