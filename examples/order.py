@@ -18,7 +18,7 @@ import sys
 
 from pydantic import BaseModel
 
-from penstock import Client, PenstockError, Saga, Signal, WorkflowFailed, activity, sleep, workflow
+from penstock import Client, PenstockError, Saga, Signal, WorkflowFailedError, activity, sleep, workflow
 
 
 class Order(BaseModel):
@@ -88,7 +88,7 @@ async def fulfil(order: Order) -> str:
         if order.total > 1_000:
             decision = await approval.wait(timeout="48h")
             if not decision.ok:
-                raise WorkflowFailed(f"rejected by {decision.by}")
+                raise WorkflowFailedError(f"rejected by {decision.by}")
         await saga.do(charge(order), undo=refund(order.id))
         await sleep(order.rest)
         return await ship(order).options(id=f"ship-{order.id}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from penstock.hosting.engine import Engine
     from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
-        ActivityFailed,
+        ActivityFailedError,
         BadDuration,
         BadInput,
         BadName,
@@ -58,12 +58,16 @@ if TYPE_CHECKING:
         UserError,
         WorkflowAlreadyClosed,
         WorkflowAlreadyExists,
-        WorkflowCancelled,
+        WorkflowCancelledError,
         WorkflowError,
-        WorkflowFailed,
+        WorkflowFailedError,
         WorkflowNotFound,
-        WorkflowTerminated,
+        WorkflowTerminatedError,
     )
+    from penstock.schemas.errors import ActivityFailedError as ActivityFailed
+    from penstock.schemas.errors import WorkflowCancelledError as WorkflowCancelled
+    from penstock.schemas.errors import WorkflowFailedError as WorkflowFailed
+    from penstock.schemas.errors import WorkflowTerminatedError as WorkflowTerminated
     from penstock.workers.activity.decorator import activity
     from penstock.workers.activity.info import activity_info
 
@@ -71,6 +75,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActivityFailed",
+    "ActivityFailedError",
     "BadDuration",
     "BadInput",
     "BadName",
@@ -114,10 +119,13 @@ __all__ = [
     "WorkflowAlreadyClosed",
     "WorkflowAlreadyExists",
     "WorkflowCancelled",
+    "WorkflowCancelledError",
     "WorkflowError",
     "WorkflowFailed",
+    "WorkflowFailedError",
     "WorkflowNotFound",
     "WorkflowTerminated",
+    "WorkflowTerminatedError",
     "activity",
     "activity_info",
     "get_run",
@@ -144,7 +152,7 @@ _MODULES = {
     "penstock.engine.authoring.waiting": ("sleep", "wait_condition"),
     "penstock.engine.authoring.workflow": ("workflow",),
     "penstock.schemas.errors": (
-        "ActivityFailed",
+        "ActivityFailedError",
         "BadDuration",
         "BadInput",
         "BadName",
@@ -180,23 +188,27 @@ _MODULES = {
         "UserError",
         "WorkflowAlreadyClosed",
         "WorkflowAlreadyExists",
-        "WorkflowCancelled",
+        "WorkflowCancelledError",
         "WorkflowError",
-        "WorkflowFailed",
+        "WorkflowFailedError",
         "WorkflowNotFound",
-        "WorkflowTerminated",
+        "WorkflowTerminatedError",
     ),
     "penstock.client.sync": ("SyncClient",),
     "penstock.workers.activity.decorator": ("activity",),
     "penstock.workers.activity.info": ("activity_info",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+# Errors that share their name with an event carry the suffix Error; the short names work as well.
+_SHORT_NAMES = frozenset({"ActivityFailed", "WorkflowCancelled", "WorkflowFailed", "WorkflowTerminated"})
 
 
 if not TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
         """Import a public name from its module."""
+        if name in _SHORT_NAMES:
+            return __getattr__(f"{name}Error")
         if name not in _MODULE_OF:
             raise AttributeError(f"module 'penstock' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)

@@ -15,9 +15,9 @@ PenstockError
 │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
 │       └── UnknownWorkflowType
 ├── WorkflowError                  raised to workflow code and by result()
-│   ├── WorkflowFailed             raised by workflow code to fail its run; by result() if a run failed
-│   ├── WorkflowCancelled · WorkflowTerminated      (by result())
-│   ├── ActivityFailed             an activity failed permanently: .type .message .attempts .is_(T)
+│   ├── WorkflowFailedError        raised by workflow code to fail its run; by result() if a run failed
+│   ├── WorkflowCancelledError · WorkflowTerminatedError   (by result())
+│   ├── ActivityFailedError        an activity failed permanently: .type .message .attempts .is_(T)
 │   └── ChildWorkflowFailed        a child workflow did not complete
 ├── LogError                       error of the log (Kafka or embedded)
 │   ├── LogUnavailable             the log cannot be reached
@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import builtins
 
-from penstock.schemas.values.failure import Cause, Failure
+from penstock.schemas.failure import Cause, Failure
 
 
 class PenstockError(Exception):
@@ -165,19 +165,19 @@ class _FromFailure(WorkflowError):
         return self.type in (f"{error.__module__}.{error.__qualname__}", error.__qualname__)
 
 
-class WorkflowFailed(_FromFailure):
+class WorkflowFailedError(_FromFailure):
     """Raised by workflow code to fail its run, and by `result()` for a failed run."""
 
 
-class WorkflowCancelled(_FromFailure):
+class WorkflowCancelledError(_FromFailure):
     """Raised by `result()` for a cancelled run."""
 
 
-class WorkflowTerminated(_FromFailure):
+class WorkflowTerminatedError(_FromFailure):
     """Raised by `result()` for a terminated run."""
 
 
-class ActivityFailed(_FromFailure):
+class ActivityFailedError(_FromFailure):
     """An activity failed permanently; see `type`, `message`, `traceback`, `attempts`, `is_(SomeError)`."""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from penstock.schemas.encoding import codec
+from penstock.schemas.encoding.record_types import RECORDS
 
 LINE_CHARS_MAX = 110
 PLAIN = {str: "string", bytes: "bytes", int: "long", bool: "boolean", float: "double"}
@@ -79,7 +80,7 @@ def _field_text(field: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write every file that differs from its class."""
-    for name, record in codec.RECORDS.items():
+    for name, record in RECORDS.items():
         path = codec.AVRO / f"{name}.avsc"
         text = text_of(schema_of(record))
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -204,7 +204,7 @@ def _type_name(declared: Any) -> str:
 
 
 def _json_commands() -> Iterator[str]:
-    from penstock.schemas.encoding.json_command import _COMMANDS
+    from penstock.schemas.encoding.json_command import JSON_COMMANDS
 
     yield from ("", "## Commands as JSON", "")
     yield (
@@ -213,7 +213,7 @@ def _json_commands() -> Iterator[str]:
         "[Foreign producers](../guides/foreign-producers.md) shows how to send them."
     )
     yield from ("", "| `command` | needed keys | further keys |", "|---|---|---|")
-    for name, (_, keys) in _COMMANDS.items():
+    for name, keys in JSON_COMMANDS.items():
         needed = ", ".join(f"`{key}`" for key, meaning in keys.items() if meaning.required)
         further = ", ".join(f"`{key}`" for key, meaning in keys.items() if not meaning.required)
         yield f"| `{name}` | {needed} | {further} |"

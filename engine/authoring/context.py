@@ -83,7 +83,7 @@ def info() -> Info:
 def side_effect(fn: Callable[[], T]) -> T:
     """Run a short function once and keep its value (plain JSON) in the history.
 
-    Raises WorkflowFailed, which names the error, if `fn` raised or its value is too large; that is recorded as well."""
+    Raises WorkflowFailedError, which names the error, if `fn` raised or its value is too large; both are recorded."""
     program = current("side_effect()")
 
     def run() -> bytes:

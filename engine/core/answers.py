@@ -8,9 +8,9 @@ from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import CANCELLED, CLOSED, TERMINATED
 from penstock.engine.core.view import RunView
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.records.replies import Accepted, RunClosed
-from penstock.schemas.values.failure import Failure
 
 
 def open_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:

@@ -11,9 +11,10 @@ from penstock.engine.core.decision import Decision
 from penstock.engine.core.limits import REASON_CHARS_MAX
 from penstock.engine.core.view import RunView
 from penstock.schemas.errors import PayloadTooLarge
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
-from penstock.schemas.values.failure import Failure, type_name
+from penstock.schemas.values.failure import type_name
 
 TOO_LARGE = "It is too large to be kept in a history; hand over a reference to large data instead."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.schemas.values.failure import Failure
+from penstock.schemas.failure import Failure
 from penstock.schemas.values.retry import RetryPolicy
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.decisions import Listening
-from penstock.schemas.values.failure import Failure
 from penstock.schemas.values.retry import RetryPolicy
 
 

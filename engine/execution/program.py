@@ -24,24 +24,24 @@ from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
 from penstock.engine.execution.requests import CHILD, request_of
 from penstock.schemas.errors import (
-    ActivityFailed,
+    ActivityFailedError,
     CallNotAwaited,
     ChildWorkflowFailed,
     EndlessWorkflow,
     NonDeterminism,
     NonDeterministicCall,
-    WorkflowFailed,
+    WorkflowFailedError,
 )
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import ActivityCancelled
 from penstock.schemas.records.child import ChildCancelRequested
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
-from penstock.schemas.records.run import WorkflowCancelled, WorkflowCompleted, WorkflowStarted
-from penstock.schemas.records.run import WorkflowFailed as WorkflowFailedEvent
+from penstock.schemas.records.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.failure import Failure, failure_of
+from penstock.schemas.values.failure import failure_of
 from penstock.schemas.values.lazy import Lazy
 
 ROUNDS_MAX = 100_000
@@ -218,7 +218,7 @@ class Program:
             self.request(TimerCancelled(sequence=sequence))
 
     def recorded_value(self, run: Callable[[], bytes]) -> bytes:
-        """Value of a side effect: made by `run` the first time, from history on replay. Raises WorkflowFailed."""
+        """Value of a side effect: made by `run` the first time, from history on replay. Raises WorkflowFailedError."""
         self.refuse_within_side_effect("side_effect()")
         sequence = self.next_sequence()
         if self._matcher is not None:
@@ -228,7 +228,7 @@ class Program:
             value = self._run_side_effect(run)
         self.request(SideEffectRecorded(sequence=sequence, value=value))
         if value.startswith(_RAISED):
-            raise WorkflowFailed(failure=msgspec.json.decode(value[len(_RAISED) :], type=Failure))
+            raise WorkflowFailedError(failure=msgspec.json.decode(value[len(_RAISED) :], type=Failure))
         return value
 
     def _run_side_effect(self, run: Callable[[], bytes]) -> bytes:
@@ -311,11 +311,11 @@ class Program:
         if self._ended or main is None:
             return
         if self._dropped_call and not (main.done() and (main.cancelled() or main.exception() is not None)):
-            self._end(WorkflowFailedEvent(failure=failure_of(CallNotAwaited(self._dropped_call))))
+            self._end(WorkflowFailed(failure=failure_of(CallNotAwaited(self._dropped_call))))
         elif main.done():
             self._end(self._outcome(main))
         elif self._callback_error is not None:
-            self._end(WorkflowFailedEvent(failure=failure_of(self._callback_error)))
+            self._end(WorkflowFailed(failure=failure_of(self._callback_error)))
 
     def _end(self, request: Event) -> None:
         self._ended = True
@@ -326,23 +326,23 @@ class Program:
         if main.cancelled():
             if self._cancel_reason is not None:
                 return WorkflowCancelled(reason=self._cancel_reason)
-            return WorkflowFailedEvent(
+            return WorkflowFailed(
                 failure=Failure(type="CancelledError", message="workflow code cancelled itself", kind="cancelled")
             )
         error = main.exception()
         if error is not None:
-            return WorkflowFailedEvent(failure=_run_failure(error))
+            return WorkflowFailed(failure=_run_failure(error))
         try:
             return WorkflowCompleted(result=self.definition.signature.returns.encode(main.result()))
         except Exception as unfit:  # noqa: BLE001 - the user's type may raise anything while it is encoded
-            return WorkflowFailedEvent(failure=failure_of(unfit))
+            return WorkflowFailed(failure=failure_of(unfit))
 
 
 def _run_failure(error: BaseException) -> Failure:
     """Failure of the run; the message of a failed activity or child stays readable."""
     failure = failure_of(error)
-    if isinstance(error, ActivityFailed | ChildWorkflowFailed) and error.failure is not None:
+    if isinstance(error, ActivityFailedError | ChildWorkflowFailed) and error.failure is not None:
         return msgspec.structs.replace(failure, message=f"{error} ({error.type})" if error.type else str(error))
-    if isinstance(error, WorkflowFailed) and error.failure is not None:
+    if isinstance(error, WorkflowFailedError) and error.failure is not None:
         return error.failure
     return failure

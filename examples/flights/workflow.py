@@ -17,7 +17,7 @@ import msgspec
 
 from examples.flights import data
 from examples.flights.data import Flight, Plane, Weather
-from penstock import ActivityFailed, Saga, Signal, activity, workflow
+from penstock import ActivityFailedError, Saga, Signal, activity, workflow
 
 LATE_MIN = 180
 DESK_MIN = 300
@@ -89,7 +89,7 @@ async def rebooked(flight: Flight, plane: Plane | None) -> str:
             await saga.do(notify(booking, flight.dest))
     except NotApproved:
         return DENIED
-    except ActivityFailed as error:
+    except ActivityFailedError as error:
         if not error.is_(NoSeatLeft):
             raise
         return STRANDED

@@ -38,7 +38,7 @@ def demo(invocation: Invocation) -> None:
 async def _run_orders(settings: Settings) -> None:
     from penstock.cli.demo_orders import Order
     from penstock.hosting.engine import Engine
-    from penstock.schemas.errors import WorkflowFailed
+    from penstock.schemas.errors import WorkflowFailedError
 
     began = time.monotonic()
     large = Order(id="1", total=1_250.0, items=["lamp", "chair", "desk"])
@@ -55,7 +55,7 @@ async def _run_orders(settings: Settings) -> None:
         _step(4, "A second order, for a gold bar. Its card is declined, so the reserved item is released.")
         try:
             await _run_declined(engine.client, Order(id="2", total=900.0, items=["gold bar"]))
-        except WorkflowFailed as error:
+        except WorkflowFailedError as error:
             _print(f"     {error}")
             _print(f"     path: {' → '.join(path_of(await engine.client.history('order-2')))}")
     _print()

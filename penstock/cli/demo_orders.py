@@ -11,7 +11,7 @@ from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
 from penstock.patterns.saga import Saga
-from penstock.schemas.errors import WorkflowFailed
+from penstock.schemas.errors import WorkflowFailedError
 from penstock.workers.activity.decorator import activity
 
 APPROVAL_ABOVE = 1_000
@@ -78,7 +78,7 @@ async def fulfil(order: Order) -> str:
         if order.total > APPROVAL_ABOVE:
             decision = await approval.wait(timeout="48h")
             if not decision.ok:
-                raise WorkflowFailed(f"rejected by {decision.by}")
+                raise WorkflowFailedError(f"rejected by {decision.by}")
         await saga.do(charge(order), undo=refund(order.id))
         await sleep("1s")
         return await ship(order).options(id=f"ship-{order.id}")

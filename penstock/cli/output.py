@@ -135,7 +135,7 @@ def failure_line(failure: Any) -> str:
     if not isinstance(failure, Mapping):
         return one_line(str(failure or ""))
     from penstock.client.outcome import failure_text
-    from penstock.schemas.values.failure import Failure
+    from penstock.schemas.failure import Failure
 
     return one_line(failure_text(msgspec.convert(failure, Failure)))
 

@@ -10,14 +10,14 @@ from penstock.schemas.errors import (
     UnknownWorkflowType,
     WorkflowAlreadyClosed,
     WorkflowAlreadyExists,
-    WorkflowCancelled,
+    WorkflowCancelledError,
     WorkflowError,
-    WorkflowFailed,
+    WorkflowFailedError,
     WorkflowNotFound,
-    WorkflowTerminated,
+    WorkflowTerminatedError,
 )
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.replies import Rejected, RunClosed
-from penstock.schemas.values.failure import Failure
 from penstock.schemas.values.payload import Adapter
 
 R = TypeVar("R")
@@ -28,10 +28,10 @@ _REFUSALS: dict[str, type[CommandRejected]] = {
     "already_closed": WorkflowAlreadyClosed,
     "unknown_type": UnknownWorkflowType,
 }
-_ENDS: dict[str, type[WorkflowFailed | WorkflowCancelled | WorkflowTerminated]] = {
-    "failed": WorkflowFailed,
-    "cancelled": WorkflowCancelled,
-    "terminated": WorkflowTerminated,
+_ENDS: dict[str, type[WorkflowFailedError | WorkflowCancelledError | WorkflowTerminatedError]] = {
+    "failed": WorkflowFailedError,
+    "cancelled": WorkflowCancelledError,
+    "terminated": WorkflowTerminatedError,
 }
 
 
@@ -46,7 +46,8 @@ def error_of(closed: RunClosed) -> WorkflowError:
     """Return the error for a run that has no result; its message has the whole chain of causes."""
     ended = f"{closed.workflow_id} {'was ' if closed.status != 'failed' else ''}{closed.status}"
     cause = failure_text(closed.failure)
-    return _ENDS.get(closed.status, WorkflowFailed)(f"{ended}: {cause}" if cause else ended, failure=closed.failure)
+    kind = _ENDS.get(closed.status, WorkflowFailedError)
+    return kind(f"{ended}: {cause}" if cause else ended, failure=closed.failure)
 
 
 def failure_text(failure: Failure | None) -> str:
@@ -69,14 +70,14 @@ def refusal_of(rejected: Rejected) -> CommandRejected:
 
 def _wraps(link: tuple[str, str], following: tuple[str, str] | None) -> bool:
     """Return whether a link only repeats the next one, as ActivityFailed repeats the activity's error."""
-    wrapper = _short(link[0]) in {"ActivityFailed", "ChildWorkflowFailed"}
+    wrapper = _short(link[0]) in {"ActivityFailedError", "ChildWorkflowFailed"}
     return wrapper and following is not None and following[1] in link[1]
 
 
 def _named(type_name: str, message: str) -> str:
-    # The class of `raise WorkflowFailed("rejected by ann")` and of a cancellation adds nothing to the message.
+    # The class of `raise WorkflowFailedError("rejected by ann")` and of a cancellation adds nothing to the message.
     short = _short(type_name)
-    if short in {"", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated", "CancelledError"}:
+    if short in {"", "WorkflowFailedError", "WorkflowCancelledError", "WorkflowTerminatedError", "CancelledError"}:
         return message
     return f"{short}: {message}" if message else short
 

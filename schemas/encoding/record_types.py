@@ -9,9 +9,9 @@ from types import ModuleType
 
 import msgspec
 
-from penstock.schemas import records
+from penstock.schemas import failure, records
 from penstock.schemas.records.kinds import Command, Event
-from penstock.schemas.values import failure, retry
+from penstock.schemas.values import retry
 
 
 def _records(*modules: ModuleType) -> Iterator[tuple[str, type[msgspec.Struct]]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.values.failure import Failure
 from penstock.schemas.values.retry import RetryPolicy
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Command, Event
-from penstock.schemas.values.failure import Failure
 
 
 class ResolveChild(Command, frozen=True, gc=False, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.schemas.values.failure import Failure
+from penstock.schemas.failure import Failure
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, kw_only=True):

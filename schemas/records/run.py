@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Command, Event
-from penstock.schemas.values.failure import Failure
 from penstock.schemas.values.retry import RetryPolicy
 
 OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_existing"]

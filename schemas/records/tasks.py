@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.schemas.values.failure import Failure
+from penstock.schemas.failure import Failure
 
 
 class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -1,4 +1,4 @@
-"""Failures: exceptions as plain text and names, never pickled."""
+"""Failures made from exceptions: plain text and names, never pickled."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import traceback
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
+from penstock.schemas.failure import Cause, Failure
 
 CAUSES_MAX = 8
 MESSAGE_CHARS_MAX = 8_000
 TRACEBACK_CHARS_MAX = 8_000
-
-
-class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One exception further down a failure's chain of causes."""
-
-    type: str
-    message: str
 
 
 class Bounds(NamedTuple):
@@ -26,22 +19,6 @@ class Bounds(NamedTuple):
     message_chars_max: int = MESSAGE_CHARS_MAX
     traceback_chars_max: int = TRACEBACK_CHARS_MAX
     causes_max: int = CAUSES_MAX
-
-
-class Failure(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Why an attempt, an activity or a run failed, readable without the code that raised it.
-
-    `kind` is one of `error` (an exception), `timeout` (start-to-close), `cancelled`, `terminated`.
-    `type` is the exception's qualified name, `traceback` its text (shortened to fit a record).
-    """
-
-    type: str
-    message: str
-    kind: str = "error"
-    traceback: str = ""
-    non_retryable: bool = False
-    attempts: int = 0
-    causes: tuple[Cause, ...] = ()
 
 
 def failure_of(

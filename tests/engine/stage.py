@@ -19,10 +19,11 @@ from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import ActivityTask
-from penstock.schemas.values.failure import Failure, failure_of
+from penstock.schemas.values.failure import failure_of
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of

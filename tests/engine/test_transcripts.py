@@ -14,9 +14,9 @@ import pytest
 
 from penstock.engine.runtime.reads import plain
 from penstock.schemas.encoding.codec import decode
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
-from penstock.schemas.values.failure import Failure
 from tests.engine.core import flows
 from tests.engine.stage import START_MS, Stage
 

@@ -26,8 +26,8 @@ from examples.flights.workflow import (
     needs_rebooking,
 )
 from penstock.schemas.encoding.codec import encode
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.completions import WorkflowClosed
-from penstock.schemas.values.failure import Failure
 from penstock.topics.log import StoredRecord
 
 PARTITION = ("completions", 0)

@@ -14,7 +14,7 @@ import pytest
 
 from examples import order
 from examples.order import Approval, CardDeclined, Order, approval, fulfil
-from penstock import Client, WorkflowFailed
+from penstock import Client, WorkflowFailedError
 from penstock.hosting.engine import Engine
 
 WAIT_S = 30
@@ -76,7 +76,7 @@ def test_rejected() -> None:
         large = Order(id="o-3", total=1_250, items=["lamp", "desk"], rest="10ms")
         run = await client.start(fulfil(large), id="o-3")
         await run.signal(approval, Approval(ok=False, by="bob"))
-        with pytest.raises(WorkflowFailed, match="rejected by bob"):
+        with pytest.raises(WorkflowFailedError, match="rejected by bob"):
             await run.result(timeout=WAIT_S)
         assert activities(await run.history()) == ["reserve", "reserve", "release", "release"]
 
@@ -90,7 +90,7 @@ def test_declined() -> None:
         huge = Order(id="o-4", total=200_000, items=["lamp", "desk"], rest="10ms")
         run = await client.start(fulfil(huge), id="o-4")
         await run.signal(approval, Approval(ok=True, by="ann"))
-        with pytest.raises(WorkflowFailed, match="the card of o-4 is not good for 200000.00") as caught:
+        with pytest.raises(WorkflowFailedError, match="the card of o-4 is not good for 200000.00") as caught:
             await run.result(timeout=WAIT_S)
         failure = caught.value.failure
         assert failure is not None

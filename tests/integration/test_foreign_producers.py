@@ -17,8 +17,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from penstock.schemas.encoding.codec import decode, decode_command, encode
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.completions import WorkflowClosed
-from penstock.schemas.values.failure import Failure
 from penstock.topics.partitioner import partition_of
 from tests.integration import checks, flows
 from tests.integration.system import ROOT, System, wait_until

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.tasks import ActivityTask
-from penstock.schemas.values.failure import Failure
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record
 from tests.simulation.broker import Broker, Partition

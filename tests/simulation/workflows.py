@@ -19,9 +19,9 @@ from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import WorkflowDefinition, workflow
 from penstock.engine.core.hosted import Hosted
 from penstock.patterns.saga import Saga
-from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
+from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, WorkflowFailedError
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.tasks import ActivityTask
-from penstock.schemas.values.failure import Failure
 from penstock.workers.activity.decorator import activity
 
 LATE_QUEUE = "sim-late"
@@ -134,7 +134,7 @@ async def hopeless(value: int) -> list[int]:
     for call in (refused, tired):
         try:
             await call(value)
-        except ActivityFailed as error:
+        except ActivityFailedError as error:
             attempts.append(error.attempts)
     return attempts
 
@@ -222,7 +222,7 @@ async def parent(name: str, children: int, fails: bool) -> list[int]:
 async def failing(why: str) -> int:
     """Fails its run, after an activity."""
     await add(1, 1)
-    raise WorkflowFailed(f"no: {why}")
+    raise WorkflowFailedError(f"no: {why}")
 
 
 @workflow(name="sim_sleeper")

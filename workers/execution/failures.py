@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from penstock.schemas.failure import Failure
 from penstock.schemas.values import failure
-from penstock.schemas.values.failure import Bounds, Failure
+from penstock.schemas.values.failure import Bounds
 
 MESSAGE_CHARACTERS_MAX = 4_000
 TRACEBACK_CHARACTERS_MAX = 12_000

@@ -10,8 +10,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from penstock.schemas.errors import BadInput, PayloadTooLarge
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed
-from penstock.schemas.values.failure import Failure
 from penstock.schemas.values.payload import check_size
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.failures import failure_of, message_of

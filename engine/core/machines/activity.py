@@ -14,7 +14,7 @@ from penstock.engine.core.rows import ActivityRow
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.errors import ActivityFailed as ActivityFailedError
+from penstock.schemas.errors import ActivityFailedError
 from penstock.schemas.records.activity import (
     ActivityAttemptFailed,
     ActivityCancelled,

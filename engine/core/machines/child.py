@@ -13,6 +13,7 @@ from penstock.engine.core.statuses import COMPLETED as RUN_COMPLETED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import ChildWorkflowFailed
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import (
     ChildCancelRequested,
     ChildCompleted,
@@ -22,7 +23,6 @@ from penstock.schemas.records.child import (
 )
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow
-from penstock.schemas.values.failure import Failure
 
 ABSENT, PENDING, COMPLETED, FAILED, CANCELLED = "absent", "pending", "completed", "failed", "cancelled"
 

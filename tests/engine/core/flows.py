@@ -12,7 +12,7 @@ from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import workflow
 from penstock.patterns.saga import Saga
-from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed, WorkflowFailed
+from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, WorkflowFailedError
 from penstock.workers.activity.decorator import activity
 
 go = Signal("go")
@@ -100,13 +100,13 @@ async def looks_again() -> int:
 async def retried(n: int) -> str:
     try:
         return str(await shaky(n))
-    except ActivityFailed as error:
+    except ActivityFailedError as error:
         return f"{error.type.rsplit('.', 1)[-1]} after {error.attempts}"
 
 
 @workflow
 async def failing(n: int) -> None:
-    raise WorkflowFailed(f"rejected {n}")
+    raise WorkflowFailedError(f"rejected {n}")
 
 
 @workflow

@@ -10,9 +10,10 @@ import pytest
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.execution import loop
 from penstock.schemas.encoding.codec import encode
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
-from penstock.schemas.values.failure import Failure, failure_of
+from penstock.schemas.values.failure import failure_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from penstock.engine.core.machines import activity, child, run, timer
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
-from penstock.schemas.values.failure import Failure
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 

@@ -8,7 +8,7 @@ from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.keys import run_key
 from penstock.engine.core.limits import NEAR_INPUT_BYTES_MAX, NEAR_MAX
 from penstock.engine.core.rows import unpack_run
-from penstock.schemas.values.failure import Failure
+from penstock.schemas.failure import Failure
 from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
 from tests.engine.stage import Stage

@@ -13,11 +13,11 @@ from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.keys import DAY_MS
 from penstock.engine.execution.program import Program
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.errors import ActivityFailed, ChildWorkflowFailed
+from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
-from penstock.schemas.values.failure import Failure
 from penstock.topics.catalogue import RECORD_BYTES_MAX
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -37,7 +37,7 @@ async def shaky_far(n: int) -> int:
 async def caller() -> str:
     try:
         return str(await flows.add(1, 2))
-    except ActivityFailed as error:
+    except ActivityFailedError as error:
         return f"failed: {error.type}"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from penstock.cli import output, run_text
 from penstock.engine.authoring.workflow import workflow
-from penstock.schemas.values.failure import Failure
+from penstock.schemas.failure import Failure
 from penstock.workers.activity.decorator import activity as activity_of
 from tests.engine.stage import Stage
 

@@ -9,13 +9,13 @@ from penstock.schemas.errors import (
     UnknownWorkflowType,
     WorkflowAlreadyClosed,
     WorkflowAlreadyExists,
-    WorkflowCancelled,
-    WorkflowFailed,
+    WorkflowCancelledError,
+    WorkflowFailedError,
     WorkflowNotFound,
-    WorkflowTerminated,
+    WorkflowTerminatedError,
 )
+from penstock.schemas.failure import Cause, Failure
 from penstock.schemas.records.replies import Rejected, RunClosed
-from penstock.schemas.values.failure import Cause, Failure
 from penstock.schemas.values.payload import adapter_for
 
 
@@ -36,7 +36,7 @@ def test_a_result_of_another_type():
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [("failed", WorkflowFailed), ("cancelled", WorkflowCancelled), ("terminated", WorkflowTerminated)],
+    [("failed", WorkflowFailedError), ("cancelled", WorkflowCancelledError), ("terminated", WorkflowTerminatedError)],
 )
 def test_outcomes_without_result(status, kind):
     """Each other outcome raises its own error, with the fields of the failure."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from penstock import WorkflowFailed, workflow
+from penstock import WorkflowFailedError, workflow
 from penstock.hosting.engine import Engine
 
 
 @workflow
 async def doomed(n: int) -> None:
-    raise WorkflowFailed(f"number {n}")
+    raise WorkflowFailedError(f"number {n}")
 
 
 async def _last_events(url: str) -> set[str]:
@@ -21,7 +21,7 @@ async def _last_events(url: str) -> set[str]:
             run = await engine.client.start(doomed(n), id=f"run-{n}")
             try:
                 await run.result(timeout="20s")
-            except WorkflowFailed:
+            except WorkflowFailedError:
                 found.add((await run.history())[-1]["event"])
     return found
 

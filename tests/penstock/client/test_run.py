@@ -8,13 +8,13 @@ from penstock.client import run as run_module
 from penstock.schemas.errors import (
     BadInput,
     StillRunning,
-    WorkflowFailed,
+    WorkflowFailedError,
     WorkflowNotFound,
 )
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.replies import Accepted
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
-from penstock.schemas.values.failure import Failure
 from tests.penstock.client.helpers import (
     Parcel,
     agreeable,
@@ -66,7 +66,7 @@ def test_a_failed_run(log, processor):
     def answer(command):
         return [closed(command, "failed", failure=Failure(type="bank.CardDeclined", message="no funds"))]
 
-    with processor(answer), pytest.raises(WorkflowFailed, match="x failed: CardDeclined: no funds"):
+    with processor(answer), pytest.raises(WorkflowFailedError, match="x failed: CardDeclined: no funds"):
         with_client(log, lambda client: client.result("x"))
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from penstock import BadDuration, WorkflowFailed, activity, now, sleep, workflow
+from penstock import BadDuration, WorkflowFailedError, activity, now, sleep, workflow
 from penstock.client.run import Run
 from penstock.schemas.errors import BadInput, UserError
 from penstock.testing.engine import TestEngine
@@ -260,7 +260,7 @@ def test_the_real_clock_is_refused() -> None:
 
     async def use(engine: TestEngine) -> str:
         run = await engine.client.start(careless(), id="careless")
-        with pytest.raises(WorkflowFailed) as caught:
+        with pytest.raises(WorkflowFailedError) as caught:
             await run.result(timeout="20s")
         return str(caught.value)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from penstock.schemas.encoding import codec
 from penstock.schemas.encoding.wire import LONG_MAX, LONG_MIN
+from penstock.schemas.failure import Cause, Failure
 from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.tasks import ActivityTask, TaskCompleted
-from penstock.schemas.values.failure import Cause, Failure
 from tests.schemas.samples import SEEDED, any_of, sample_of
 
 RECORDS = sorted(codec.RECORDS.values(), key=lambda record: record.__name__)

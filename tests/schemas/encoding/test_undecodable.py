@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from penstock.schemas.encoding import codec
 from penstock.schemas.errors import Undecodable
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import ActivityScheduled
 from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.registry import ShardOwned
 from penstock.schemas.records.replies import RunClosed
 from penstock.schemas.records.run import StartWorkflow
-from penstock.schemas.values.failure import Failure
 from penstock.schemas.values.retry import RetryPolicy
 from tests.schemas.samples import SEEDED, sample_of
 

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from penstock.schemas.encoding import codec
-from penstock.schemas.errors import ActivityFailed, BadInput
-from penstock.schemas.values.failure import CAUSES_MAX, MESSAGE_CHARS_MAX, Bounds, Cause, Failure, failure_of
+from penstock.schemas.errors import ActivityFailedError, BadInput
+from penstock.schemas.failure import Cause, Failure
+from penstock.schemas.values.failure import CAUSES_MAX, MESSAGE_CHARS_MAX, Bounds, failure_of
 from penstock.schemas.values.payload import adapter_for
 
 
@@ -41,10 +42,10 @@ def test_type_and_message(error, type_name):
 
 def test_is_recognises_the_type():
     """ActivityFailed.is_ recognizes the class from a failure made by failure_of."""
-    failed = ActivityFailed(failure=failure_of(CardDeclined("no")))
+    failed = ActivityFailedError(failure=failure_of(CardDeclined("no")))
     assert failed.is_(CardDeclined)
     assert not failed.is_(CardDeclined.Hard)
-    assert ActivityFailed(failure=failure_of(KeyError("k"))).is_(KeyError)
+    assert ActivityFailedError(failure=failure_of(KeyError("k"))).is_(KeyError)
 
 
 def test_kind_and_retryability_are_the_callers():
@@ -85,7 +86,7 @@ def test_members_of_a_group_are_causes():
 def test_a_failure_from_elsewhere_stays_readable():
     """The failure of an ActivityFailed includes the failure on the worker."""
     remote = Failure(type="shop.CardDeclined", message="no funds", causes=(Cause(type="OSError", message="down"),))
-    failure = failure_of(raised(ActivityFailed(failure=remote)))
+    failure = failure_of(raised(ActivityFailedError(failure=remote)))
     assert failure.causes == (Cause(type="shop.CardDeclined", message="no funds"), *remote.causes)
 
 
