@@ -151,7 +151,7 @@ def test_the_licence_is_shipped(wheel):
 def test_the_installed_package_reads_its_schemas(installed):
     """The codec of the installed package finds its schemas beside it, not in the working tree."""
     code = (
-        "import penstock.schemas.encoding.codec as codec, penstock.schemas.records.commands as commands; "
+        "import penstock.schemas.encoding.codec as codec, penstock.schemas.records.run as commands; "
         "order = commands.TerminateWorkflow(workflow_id='order-1', reason='x'); "
         "assert codec.decode(codec.encode(order)) == order; print(codec.__file__)"
     )

@@ -20,6 +20,9 @@ from typing import Any
 
 import click
 
+from penstock.schemas.encoding.record_types import COMMANDS, EVENTS, RECORDS
+from penstock.schemas.failure import Cause, Failure
+from penstock.schemas.values.retry import RetryPolicy
 from tools import import_graph, import_picture
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,16 +128,17 @@ def _record_link(name: str) -> str:
 # --- records -----------------------------------------------------------------------------------------------------
 
 SECTIONS = {
-    "commands": "Commands: the topic `commands`",
-    "tasks": "Tasks and results: the topics `tasks.<queue>` and `results`",
-    "decisions": "Decisions: the topic `events`",
-    "events": "Events: what `DecisionRecorded.events` holds, and a history shows",
-    "completions": "Completions: the topic `completions`",
-    "replies": "Replies: the topic `replies`",
-    "dead_letters": "Dead letters: the topic `dead-letters`",
-    "registry": "Registry: the topic `registry`",
-    "failure": "Inside other records",
+    "Commands: the topic `commands`": tuple(COMMANDS.values()),
+    "Tasks and results: the topics `tasks.<queue>` and `results`": "tasks",
+    "Decisions: the topic `events`": "decisions",
+    "Events: what `DecisionRecorded.events` holds, and a history shows": tuple(EVENTS.values()),
+    "Completions: the topic `completions`": "completions",
+    "Replies: the topic `replies`": "replies",
+    "Dead letters: the topic `dead-letters`": "dead_letters",
+    "Registry: the topic `registry`": "registry",
+    "Inside other records": (Failure, Cause, RetryPolicy),
 }
+"""Title to records, or to the module of schemas/records that has them."""
 
 
 def records_page() -> Iterator[str]:
@@ -146,24 +150,16 @@ def records_page() -> Iterator[str]:
         "little-endian), the body. The schemas are in `schemas/avro/`, in the namespace `penstock`. Fields of type "
         "`bytes` named `input`, `result` or `value` hold JSON. Times end in `_ms`: milliseconds since 1970 UTC."
     )
-    for module, title in SECTIONS.items():
-        yield from _records_of(module, title)
+    for title, found in SECTIONS.items():
+        yield from ("", f"## {title}")
+        for record in _records_of(found) if isinstance(found, str) else found:
+            yield from _record(record.__name__)
     yield from _json_commands()
 
 
-def _records_of(module: str, title: str) -> Iterator[str]:
-    import msgspec
-
-    room = "values" if module == "failure" else "records"
-    found = importlib.import_module(f"penstock.schemas.{room}.{module}")
-    records = [
-        value
-        for value in vars(found).values()
-        if inspect.isclass(value) and issubclass(value, msgspec.Struct) and value.__module__ == found.__name__
-    ]
-    yield from ("", f"## {title}")
-    for record in records:
-        yield from _record(record.__name__)
+def _records_of(module: str) -> list[type]:
+    found = importlib.import_module(f"penstock.schemas.records.{module}")
+    return [kind for kind in RECORDS.values() if kind.__module__ == found.__name__]
 
 
 def _record(name: str) -> Iterator[str]:
@@ -198,6 +194,8 @@ def _type_name(declared: Any) -> str:
         return " or ".join(_type_name(each) for each in declared)
     if isinstance(declared, str):
         return f"`{declared}`" if declared.islower() else f"[{declared}](#{declared.lower()})"
+    if declared["type"] == "map":
+        return f"map of {_type_name(declared['values'])}"
     if declared["type"] == "array":
         return f"array of {_type_name(declared['items'])}"
     return f"[{declared['name']}](#{declared['name'].lower()})"
@@ -351,7 +349,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "info",
             "Info",
             "get_run",
-            "penstock.engine.authoring.workflow.ExternalRun",
+            "penstock.engine.authoring.external.ExternalRun",
         ),
     ),
     (
@@ -379,9 +377,11 @@ DECORATORS = {"workflow", "activity"}
 GIVEN = {"WorkflowCall", "ExternalRun", "ActivityCall", "Run", "SyncRun"}  # made by the library, not by users
 # Public to our own modules only.
 INSIDE = {
-    "WorkflowCall.order",
+    "WorkflowCall.request",
+    "WorkflowCall.rewritten",
     "WorkflowCall.run_outside",
-    "ActivityCall.order",
+    "ActivityCall.request",
+    "ActivityCall.rewritten",
     "ActivityCall.run_outside",
     "Client.reads",
     "Client.exchange",
@@ -390,8 +390,8 @@ ALIASES = (
     "penstock.schemas.values.durations.Duration",
     "penstock.schemas.values.durations.Moment",
     "penstock.workers.activity.decorator.Backoff",
-    "penstock.workers.activity.decorator.Errors",
-    "penstock.workers.activity.decorator.Priority",
+    "penstock.workers.activity.checks.Errors",
+    "penstock.workers.activity.checks.Priority",
     "penstock.client.checks.OnExisting",
     "penstock.client.reads.Json",
     "penstock.client.reads.JsonList",
