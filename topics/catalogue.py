@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from penstock.schemas.encoding import record_types
 from penstock.schemas.errors import BadName
 from penstock.topics.log import TopicSpec
 
@@ -74,15 +75,7 @@ COMMANDS = Kind(
     writers="clients, processors (to other shards), any foreign producer",
     key="workflow id",
     kept="until processed, then for the audit window; trimmed by the processors, not by time",
-    records=(
-        "StartWorkflow",
-        "SignalWorkflow",
-        "CancelWorkflow",
-        "TerminateWorkflow",
-        "RetryWorkflow",
-        "AwaitResult",
-        "ResolveChild",
-    ),
+    records=tuple(record_types.COMMANDS),
     per_shard=1,
 )
 RESULTS = Kind(
