@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+import penstock
 from penstock.schemas.encoding.record_types import COMMANDS, EVENTS, RECORDS
 from penstock.schemas.failure import Cause, Failure
 from penstock.schemas.values.retry import RetryPolicy
@@ -127,7 +129,7 @@ def _record_link(name: str) -> str:
 
 # --- records -----------------------------------------------------------------------------------------------------
 
-SECTIONS = {
+SECTIONS: dict[str, str | tuple[type[msgspec.Struct], ...]] = {
     "Commands: the topic `commands`": tuple(COMMANDS.values()),
     "Tasks and results: the topics `tasks.<queue>` and `results`": "tasks",
     "Decisions: the topic `events`": "decisions",
@@ -157,7 +159,7 @@ def records_page() -> Iterator[str]:
     yield from _json_commands()
 
 
-def _records_of(module: str) -> list[type]:
+def _records_of(module: str) -> list[type[msgspec.Struct]]:
     found = importlib.import_module(f"penstock.schemas.records.{module}")
     return [kind for kind in RECORDS.values() if kind.__module__ == found.__name__]
 
@@ -239,7 +241,7 @@ def settings_page() -> Iterator[str]:
 
 
 def errors_page() -> Iterator[str]:
-    """The error tree, then each class."""
+    """The error tree, then each class, then the short names."""
     from penstock.schemas import errors
 
     tree = inspect.cleandoc((errors.__doc__ or "").partition("\n\n")[2])
@@ -251,6 +253,19 @@ def errors_page() -> Iterator[str]:
     for name, error in vars(errors).items():
         if inspect.isclass(error) and issubclass(error, errors.PenstockError) and not name.startswith("_"):
             yield _row(f"`{name}`", _parent(error), " ".join((inspect.getdoc(error) or "").split()))
+    yield from ("", "## Short names", "")
+    yield "An event has the same name; `except` takes either name of the error."
+    yield from ("", "| short name | error |", "|---|---|")
+    for name, full_name in _short_names():
+        yield _row(f"`{name}`", f"`{full_name}`")
+
+
+def _short_names() -> Iterator[tuple[str, str]]:
+    """Public names of errors that are not the class's own name."""
+    for name in penstock.__all__:
+        found = getattr(penstock, name)
+        if inspect.isclass(found) and found.__name__ != name:
+            yield name, found.__name__
 
 
 def _parent(error: type[BaseException]) -> str:
@@ -265,15 +280,15 @@ def cli_page() -> Iterator[str]:
     """Every command with its arguments and options, the common flags once, the exit codes."""
     from penstock.cli.command import GLOBAL
     from penstock.cli.exit_codes import EPILOG
-    from penstock.cli.root import penstock
+    from penstock.cli.root import penstock as root
 
     yield "# Command line"
     yield ""
-    yield f"{penstock.help} `python -m penstock` is the same. A failure prints one sentence on stderr."
-    context = click.Context(penstock, info_name="penstock")
+    yield f"{root.help} `python -m penstock` is the same. A failure prints one sentence on stderr."
+    context = click.Context(root, info_name="penstock")
     common: set[str | None] = {"help", *(option.name for option in _options_of(GLOBAL))}
-    for name in penstock.list_commands(context):
-        yield from _command(penstock.commands[name], f"penstock {name}", common)
+    for name in root.list_commands(context):
+        yield from _command(root.commands[name], f"penstock {name}", common)
     yield from ("", "## Flags of every command", "", *_option_table(_options_of(GLOBAL)))
     codes = re.findall(r"^  (\d+) +(.+)$", EPILOG, flags=re.MULTILINE)
     yield from ("", "## Exit codes", "", "| code | meaning |", "|---|---|")
@@ -392,7 +407,7 @@ ALIASES = (
     "penstock.workers.activity.decorator.Backoff",
     "penstock.workers.activity.checks.Errors",
     "penstock.workers.activity.checks.Priority",
-    "penstock.client.checks.OnExisting",
+    "penstock.schemas.records.run.OnExisting",
     "penstock.client.reads.Json",
     "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from penstock.engine.core.statuses import STATUSES
 from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import BadInput, BadName
-
-OnExisting = Literal["use_existing", "reject", "restart_closed"]
-"""What a start does when its workflow id is taken; see `Client.start`."""
 
 
 def check_on_existing(on_existing: str) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, NamedTuple, TypeVar, overload
 
-from penstock.client.checks import OnExisting, check_list_filters, check_named_start, check_on_existing
+from penstock.client.checks import check_list_filters, check_named_start, check_on_existing
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
@@ -24,7 +24,7 @@ from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import WorkflowCall
 from penstock.schemas.errors import BadInput, PenstockError, UserError
 from penstock.schemas.ids import check_workflow_id
-from penstock.schemas.records.run import StartWorkflow
+from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
@@ -75,8 +75,9 @@ class Client(AsyncLifecycle):
         """Start `fulfil(order)` under the given id (by default a random one) and return a handle on the run.
 
         If the id is taken, `use_existing` joins that run (`run.existing` is True), `reject` raises
-        WorkflowAlreadyExists, `restart_closed` starts a new run if the old one has closed. `timeout`: how long to wait
-        for a processor's reply, 30 s by default.
+        WorkflowAlreadyExists, `restart_closed` starts a new run if the old one has closed, `terminate_existing` starts
+        a new run and terminates the old one if it is open. `timeout`: how long to wait for a processor's reply, 30 s by
+        default.
 
         Raises BadInput, BadName, PayloadTooLarge before anything is sent; UnknownWorkflowType, CommandRejected,
         NotAnswered (the command is in the log), LogError.

@@ -47,8 +47,8 @@ class Run(Generic[R]):
     async def result(self, timeout: Duration | None = None) -> R:
         """Return the workflow's result; waits until the run closes, by default without a time limit.
 
-        Raises WorkflowFailed, WorkflowCancelled, WorkflowTerminated; StillRunning (a TimeoutError) after `timeout`;
-        WorkflowNotFound, BadInput (the result does not fit the declared type).
+        Raises WorkflowFailedError, WorkflowCancelledError, WorkflowTerminatedError; StillRunning (a TimeoutError) after
+        `timeout`; WorkflowNotFound, BadInput (the result does not fit the declared type).
         """
         deadline = deadline_after(timeout)
         watch = asyncio.create_task(self._warn_while_unserved(deadline))

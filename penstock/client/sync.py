@@ -11,13 +11,13 @@ from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
-from penstock.client.checks import OnExisting
 from penstock.client.client import IN_FLIGHT_MAX, Client, Started
 from penstock.client.reads import Json, JsonList
 from penstock.client.run import Run
 from penstock.config import Settings
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import UserError
+from penstock.schemas.records.run import OnExisting
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.topics.log import Log

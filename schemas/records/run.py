@@ -9,7 +9,7 @@ from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.values.retry import RetryPolicy
 
 OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_existing"]
-"""What a start does with an id that already has a run."""
+"""What a start does when its workflow id is taken."""
 
 
 class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
