@@ -163,7 +163,7 @@ def test_a_start_may_terminate_the_open_run() -> None:
 
 
 def test_the_replaced_run_reports_its_end() -> None:
-    """A caller that awaits the replaced run is answered, and its completion is recorded beside the start of the next."""
+    """A caller that awaits the replaced run is answered, and its completion is recorded."""
     stage = Stage(held)
     first = stage.start(held)
     stage.tell(AwaitResult(workflow_id="run-1", message_id="await", reply_to=0))
