@@ -74,7 +74,7 @@ def _on_scheduled(run: WorkingRun, event: ChildScheduled, cause: Cause) -> None:
 
 def _on_ended(run: WorkingRun, event: ChildCompleted | ChildFailed | ChildCancelRequested, cause: Cause) -> None:
     child = run.child(event.sequence)
-    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, f"child {event.sequence} of {run.workflow_id}")
+    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, run.workflow_id)
     run.header.pending_children -= 1
     run.writes[run.key(CHILD, event.sequence)] = None
 
@@ -83,12 +83,12 @@ def _on_cancel_requested(run: WorkingRun, event: ChildCancelRequested, cause: Ca
     child = run.child(event.sequence)
     _on_ended(run, event, cause)
     if child is not None:
-        run.dropped_children.append(child)
+        run.dropped_children = (child,)
 
 
 def drop_all(run: WorkingRun) -> None:
     """Remove the children of a run that closes."""
-    run.dropped_children += [unpack_child(value) for _, value in run.drop_rows(CHILD)]
+    run.dropped_children = [unpack_child(value) for _, value in run.drop_rows(CHILD)]
 
 
 # Effects.
@@ -121,7 +121,7 @@ def _cancel_child(found: Effects, run: WorkingRun, event: ChildCancelRequested, 
                 message_id=derived_id(run, child.sequence, "cancel"),
             )
         )
-    run.dropped_children.clear()
+    run.dropped_children = ()
 
 
 def end_dropped(found: Effects, run: WorkingRun) -> None:
@@ -136,7 +136,7 @@ def end_dropped(found: Effects, run: WorkingRun) -> None:
                 message_id=derived_id(run, child.sequence, "parent-closed"),
             )
         )
-    run.dropped_children.clear()
+    run.dropped_children = ()
 
 
 def report_to_parent(found: Effects, run: WorkingRun) -> None:
