@@ -68,7 +68,7 @@ class WorkingRun:
         return self.row
 
     def key(self, kind: bytes, sequence: int) -> bytes:
-        """Key of a numbered row of this run: `sequence_key` with its beginning cached."""
+        """Key of a numbered row of this run: its prefix, cached, and the sequence."""
         if self._prefixes_run_id != self.run_id:
             self._prefixes_run_id, self._prefixes = self.run_id, {}
         prefix = self._prefixes.get(kind)

@@ -112,28 +112,29 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
 
 
 def _cancel_child(found: Effects, run: WorkingRun, event: ChildCancelRequested, shard: int) -> None:
-    for child in run.dropped_children:
-        found.commands.append(
-            CancelWorkflow(
-                workflow_id=child.workflow_id,
-                reason=f"its parent {run.workflow_id} no longer waits for it",
-                run_id=child.run_id,
-                message_id=derived_id(run, child.sequence, "cancel"),
-            )
-        )
-    run.dropped_children = ()
+    _stop_dropped(found, run, CancelWorkflow, f"its parent {run.workflow_id} no longer waits for it", "cancel")
 
 
 def end_dropped(found: Effects, run: WorkingRun) -> None:
     """Ask the children of a closed run to stop; terminate those of a terminated one."""
     command = TerminateWorkflow if run.header.status == TERMINATED else CancelWorkflow
+    _stop_dropped(found, run, command, f"its parent {run.workflow_id} has closed", "parent-closed")
+
+
+def _stop_dropped(
+    found: Effects,
+    run: WorkingRun,
+    command: type[CancelWorkflow | TerminateWorkflow],
+    reason: str,
+    what: str,
+) -> None:
     for child in run.dropped_children:
         found.commands.append(
             command(
                 workflow_id=child.workflow_id,
-                reason=f"its parent {run.workflow_id} has closed",
+                reason=reason,
                 run_id=child.run_id,
-                message_id=derived_id(run, child.sequence, "parent-closed"),
+                message_id=derived_id(run, child.sequence, what),
             )
         )
     run.dropped_children = ()
