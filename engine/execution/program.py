@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.delivery import deliver
+from penstock.engine.core.catalogue import DELIVERIES
 from penstock.engine.core.execution import InputDifference
 from penstock.engine.execution import guards
 from penstock.engine.execution.code import Code
@@ -81,7 +81,7 @@ class Program:
     def activate(self, inputs: Iterable[Event], now_ms: int) -> list[Any]:
         """Deliver `inputs` to the code, run it until it waits again, and return the requests it made."""
         self.loop.now_ms = now_ms
-        requests: list[Any] = []  # watch.py tells activations apart by this list
+        requests: list[Any] = []  # watch.py distinguishes activations by this list
         self._requests = requests
         collects = gc.isenabled()
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats
@@ -127,7 +127,9 @@ class Program:
         guards.enter()
         try:
             for event in inputs:
-                deliver(self, event)
+                delivery = DELIVERIES.get(type(event))
+                if delivery is not None:
+                    delivery(self, event)
             self._run_until_idle()
         finally:
             guards.leave()
@@ -136,7 +138,7 @@ class Program:
     def _run_until_idle(self) -> None:
         self.loop.drain()
         rounds = 0
-        while self.conditions and self.conditions.resolve():
+        while self.conditions.waiting and self.conditions.resolve():
             self.loop.drain()
             rounds += 1
             if rounds > ROUNDS_MAX:

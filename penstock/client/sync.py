@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
@@ -66,10 +66,12 @@ class SyncClient:
         *,
         id: str | None = None,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
         """As `Client.start`."""
-        return SyncRun(self, self.wait(self._client.start(call, id=id, on_existing=on_existing, timeout=timeout)))
+        started = self._client.start(call, id=id, on_existing=on_existing, headers=headers, timeout=timeout)
+        return SyncRun(self, self.wait(started))
 
     def start_by_name(
         self,
@@ -78,10 +80,11 @@ class SyncClient:
         id: str | None = None,
         *,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[Any]:
         """As `Client.start_by_name`."""
-        started = self._client.start_by_name(type, input, id, on_existing=on_existing, timeout=timeout)
+        started = self._client.start_by_name(type, input, id, on_existing=on_existing, headers=headers, timeout=timeout)
         return SyncRun(self, self.wait(started))
 
     def start_many(
