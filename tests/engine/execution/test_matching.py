@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
+from penstock.engine.authoring import workflow as workflow_module
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
@@ -17,7 +18,9 @@ from penstock.engine.execution.matching import Matcher
 from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.activity import ActivityScheduled
 from penstock.schemas.records.timer import TimerStarted
+from penstock.workers.activity import decorator as activity_module
 from penstock.workers.activity.decorator import activity
+from penstock.workers.activity.registry import Registry
 from tests.engine.stage import Stage
 
 poke = Signal("poke", int)
@@ -62,10 +65,10 @@ def differences(stage: Stage) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from penstock.engine.authoring import workflow as module
-
-    monkeypatch.setattr(module, "_definitions", {})
+def _registries_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tests define a workflow or an activity of one name."""
+    monkeypatch.setattr(workflow_module, "_definitions", {})
+    monkeypatch.setattr(activity_module, "_registry", Registry())
 
 
 def test_a_permutation_of_inputs_blocks_the_run() -> None:
