@@ -8,6 +8,7 @@ from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.keys import run_key
 from penstock.engine.core.limits import NEAR_INPUT_BYTES_MAX, NEAR_MAX
 from penstock.engine.core.rows import unpack_run
+from penstock.schemas.encoding.codec import encode
 from penstock.schemas.failure import Failure
 from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
@@ -85,3 +86,14 @@ def test_a_closed_run_keeps_none() -> None:
     stage.start(fan_at_hand, MANY)
     stage.terminate()
     assert _places(stage) == (0, 0)
+
+
+def test_a_result_writes_little_however_many_activities_are_pending() -> None:
+    """Pending activities have rows of their own: the size of what one result writes does not grow with their number."""
+    stage = Stage(flows.fan)
+    stage.start(flows.fan, 3_000)
+    tasks = stage.take("tasks")
+    stage.put("results", 0, encode(tasks[5].completed(b"1")))
+    record = stage._inbox.pop()
+    layer = stage.nodes[0].decide([record], stage.now_ms)
+    assert layer is not None and sum(len(value or b"") for value in layer.writes.values()) < 2_000
