@@ -81,7 +81,7 @@ class Program:
     def activate(self, inputs: Iterable[Event], now_ms: int) -> list[Any]:
         """Deliver `inputs` to the code, run it until it waits again, and return the requests it made."""
         self.loop.now_ms = now_ms
-        requests: list[Any] = []  # watch.py tells activations apart by this list
+        requests: list[Any] = []  # watch.py distinguishes activations by this list
         self._requests = requests
         collects = gc.isenabled()
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats

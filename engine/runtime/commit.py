@@ -9,7 +9,7 @@ Duties of an adapter:
    failure: it says committed (`ends`: where each changelog partition ends), refused (`error`; nothing is visible), or
    unknown (`error` is OutcomeUnknown; all of it or nothing is visible, sooner or later).
 4. After an unknown outcome, and before the first turn, `recover` settles everything that is open under this id. Once it
-   returns, the changelog's end tells whether the turn committed, and no earlier turn can become visible any more.
+   returns, the changelog's end shows whether the turn committed, and no earlier turn can become visible any more.
 5. Turns become visible in the order in which they were submitted.
 6. `recover` and `close` are bounded in time; `submit` is bounded by the caller's watchdog.
 

@@ -13,7 +13,7 @@ from tests.engine.core import flows
 from tests.engine.stage import Stage
 
 
-def test_chance_repeats_on_replay() -> None:
+def test_random_values_repeat_on_replay() -> None:
     """random(), uuid4() and side_effect() give the same on replay."""
     results = []
     for evicts in (False, True):
@@ -27,7 +27,7 @@ def test_chance_repeats_on_replay() -> None:
 
 
 @workflow
-async def asks_run_for_chance() -> str:
+async def asks_run_for_an_id() -> str:
     return made(lambda: str(uuid4()))
 
 
@@ -36,7 +36,7 @@ async def nests() -> int:
     return made(lambda: made(lambda: 1) + 1)
 
 
-@pytest.mark.parametrize("flow", [asks_run_for_chance, nests])
+@pytest.mark.parametrize("flow", [asks_run_for_an_id, nests])
 def test_a_side_effect_may_not_change_its_run(flow: Any) -> None:
     """A request from within a side effect, which replay does not run, fails the run and names the remedy."""
     stage = Stage(flow)

@@ -12,7 +12,7 @@ def test_signal_timeout() -> None:
     stage = Stage(flows.approved)
     stage.start(flows.approved)
     stage.advance(3600)
-    assert stage.described()["result"] == "nobody answered"
+    assert stage.described()["result"] == "no answer"
 
 
 def test_signal_in_time_cancels_the_timer() -> None:

@@ -50,7 +50,7 @@ def test_asyncio_takes_waits() -> None:
             if evicts:
                 stage.nodes[0].runs.clear()
             act(value)  # type: ignore[operator]  # each takes its own
-        assert stage.described()["result"] == ["no word", None, START_MS / 1000 + 8]
+        assert stage.described()["result"] == ["no signal", None, START_MS / 1000 + 8]
         histories.append(stage.history())
     assert histories[0] == histories[1]
 

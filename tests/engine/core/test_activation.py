@@ -10,7 +10,7 @@ from tests.engine.stage import Stage
 
 
 def test_changed_code_blocks_its_run_and_the_old_code_unblocks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code that requests otherwise blocks its run with the difference; the inputs are kept and reach the mended code."""
+    """Code that requests otherwise blocks its run with the difference; its inputs are kept and reach mended code."""
 
     async def other(n: int) -> int:
         return await flows.shaky(n)

@@ -15,7 +15,7 @@ def test_a_refusal_quotes_a_bounded_part_of_its_input(reply_to: int) -> None:
     stage = Stage(flows.travel)
     name = "x" * 900_000
     stage.tell(StartWorkflow(workflow_id="a", workflow_type=name, message_id="m", reply_to=reply_to))
-    [told] = stage.take("replies" if reply_to == 0 else "dead-letters")
-    assert len(told.message) < 10_000
+    [refusal] = stage.take("replies" if reply_to == 0 else "dead-letters")
+    assert len(refusal.message) < 10_000
     [record] = stage.take("events")
     assert sum(map(len, record.events)) < 10_000

@@ -16,7 +16,7 @@ from tests.engine.stage import Stage
 
 @workflow
 async def mixed(n: int) -> list[Any]:
-    told: list[Any] = []
+    seen: list[Any] = []
     lock, gate, slots = asyncio.Lock(), asyncio.Event(), asyncio.Semaphore(2)
     queue: asyncio.Queue[int] = asyncio.Queue(maxsize=2)
 
@@ -25,12 +25,12 @@ async def mixed(n: int) -> list[Any]:
         async with slots:
             value = await flows.add(i, i)
         async with lock:
-            told.append([i, value])
+            seen.append([i, value])
         await queue.put(i)
 
     async def read() -> None:
         for _ in range(n):
-            told.append(await queue.get())
+            seen.append(await queue.get())
 
     async with asyncio.TaskGroup() as group:
         group.create_task(read())
@@ -40,11 +40,11 @@ async def mixed(n: int) -> list[Any]:
             async with asyncio.timeout(5):
                 await asyncio.shield(flows.go.wait())
         except TimeoutError:
-            told.append("late")
+            seen.append("late")
         gate.set()
-    told.append(patched("later"))
-    told.append(now().timestamp())
-    return told
+    seen.append(patched("later"))
+    seen.append(now().timestamp())
+    return seen
 
 
 def test_all_of_asyncio_repeats_on_replay() -> None:

@@ -29,8 +29,8 @@ def test_a_restart_that_is_blocked_at_once_is_a_run_of_its_own() -> None:
     stage = Stage(chooser)
     first = stage.start(chooser, False)
     second = stage.start(chooser, True, on_existing="restart_closed")
-    told = stage.described()
-    assert (told["status"], told["run_id"]) == ("blocked", second)
+    described = stage.described()
+    assert (described["status"], described["run_id"]) == ("blocked", second)
     assert [event["event"] for event in stage.history(run_id=first)] == ["WorkflowStarted", "WorkflowCompleted"]
     assert stage.events() == ["WorkflowStarted", "WorkflowBlocked"]
     stage.queues.add("elsewhere")
@@ -72,7 +72,7 @@ async def caller() -> str:
 
 
 def test_a_result_too_large_for_a_history_fails_its_activity() -> None:
-    """A result that no history holds counts as a failure of its activity, so that the code does not wait for ever."""
+    """A result that no history holds counts as a failure of its activity, so that the code does not wait forever."""
     stage = Stage(caller)
     stage.start(caller)
     [task] = stage.take("tasks")
@@ -98,7 +98,7 @@ async def mother() -> str:
 
 
 def test_a_childs_result_too_large_for_its_parent_fails_there() -> None:
-    """A child's result that its parent's history cannot hold is a failed child; the parent does not wait for ever."""
+    """A child's result that its parent's history cannot hold is a failed child; the parent does not wait forever."""
     stage = Stage(mother, flows.five)
     run_id = stage.start(mother)
     sequence = next(event["sequence"] for event in stage.history() if event["event"] == "ChildScheduled")
@@ -141,15 +141,15 @@ def test_a_retry_whose_topic_is_gone_waits_for_it() -> None:
 
 
 def _breaks(monkeypatch: pytest.MonkeyPatch, workflow_id: str) -> list[bool]:
-    """While the list holds True, driving that run's code fails inside of the engine."""
+    """Let the activation of that run's code fail inside the engine while the list holds True."""
     broken = [True]
     driven = Program.activate
 
-    def activate(self: Program, facts: Any, now_ms: int) -> list[Any]:
-        orders = driven(self, facts, now_ms)
+    def activate(self: Program, inputs: Any, now_ms: int) -> list[Any]:
+        requests = driven(self, inputs, now_ms)
         if broken[0] and self.workflow_id == workflow_id and not self.replaying:
             raise RuntimeError("a bug")
-        return orders
+        return requests
 
     monkeypatch.setattr(Program, "activate", activate)
     return broken
@@ -194,7 +194,7 @@ def test_a_start_that_the_engine_cannot_decide_is_answered(monkeypatch: pytest.M
 
 
 def test_a_child_that_the_engine_cannot_start_fails_in_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child whose start could not be decided fails in its parent, which does not wait for ever."""
+    """A child whose start could not be decided fails in its parent, which does not wait forever."""
     stage = Stage(mother, flows.five)
     _breaks(monkeypatch, "child")
     stage.start(mother)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -25,9 +27,9 @@ def test_a_run_that_leaves_work_behind_leaves_no_rows() -> None:
     stage = Stage(unfinished, flows.five)
     stage.start(unfinished)
     stage.advance(7200)
-    told = stage.described()
-    assert told["result"] == "left"
-    assert not told["pending_activities"] and not told["pending_timers"] and not told["pending_children"]
+    described = stage.described()
+    assert described["result"] == "left"
+    assert not described["pending_activities"] and not described["pending_timers"] and not described["pending_children"]
     child = next(event["workflow_id"] for event in stage.history() if event["event"] == "ChildScheduled")
     assert stage.described(child)["status"] == "cancelled"
     assert not list(stage.stores[0].scan(b"T", b"U"))
@@ -116,9 +118,63 @@ def test_a_start_that_joined_a_run_never_starts_another() -> None:
 
 
 def test_a_refused_start_says_how_to_join() -> None:
-    """The refusal of a start under a taken id says how to join its run, in words of the clients and the command line."""
+    """The refusal of a start under a taken id says how to join its run, in words of clients and command line."""
     stage = Stage(flows.approved)
     stage.start(flows.approved)
     stage.start(flows.approved, on_existing="reject", reply_to=0)
     (refusal,) = stage.take("replies")
     assert refusal.message.endswith("choose another id, or start it without `reject` to join it.")
+
+
+@workflow
+async def sleeps_and_calls() -> int:
+    left = asyncio.create_task(sleep(3600))
+    await flows.go.wait()
+    return await flows.far(1) if not left.done() else 0
+
+
+@pytest.mark.parametrize("status", ["running", "blocked"])
+def test_terminate_existing_replaces_an_open_run(status: str) -> None:
+    """`terminate_existing` closes the open run and starts the next in one decision; no row of the first is left."""
+    stage = Stage(sleeps_and_calls, flows.approved)
+    first = stage.start(sleeps_and_calls)
+    if status == "blocked":
+        stage.signal("go")  # the queue of `far` has no topic
+    assert stage.described()["status"] == status
+    stage.tell(AwaitResult(workflow_id="run-1", message_id="awaits", reply_to=0))
+    second = stage.start(flows.approved, on_existing="terminate_existing", reply_to=0)
+    assert (stage.described()["run_id"], stage.described()["status"]) == (second, "running")
+    ending = stage.history(run_id=first)[-1]
+    assert (ending["event"], ending["reason"]) == ("WorkflowTerminated", f"replaced by run {second}")
+    replies = [(reply.message_id, reply.run_id) for reply in stage.take("replies")]
+    assert replies == [("awaits", first), (second, second)]
+    assert [completion.run_id for completion in stage.take("completions")] == [first]
+    assert not list(stage.stores[0].scan(b"B", b"C"))
+    assert len(list(stage.stores[0].scan(b"T", b"U"))) == 1
+    *_, ended, started = stage.take("events")
+    assert [ended.run_id, started.run_id] == [first, second]
+    assert ended.decision == started.decision
+
+
+def test_terminate_existing_again_replaces_nothing() -> None:
+    """A start that replaced a run, sent again, finds its own run; sent again after a third start, it starts nothing."""
+    stage = Stage(flows.approved)
+    stage.start(flows.approved, message_id="first")
+    for _ in range(2):
+        stage.start(flows.approved, message_id="second", on_existing="terminate_existing", reply_to=0)
+    stage.start(flows.approved, message_id="third", on_existing="terminate_existing")
+    for id in ("first", "second"):
+        stage.start(flows.approved, message_id=id, on_existing="terminate_existing", reply_to=0)
+    assert [(reply.run_id, reply.existing) for reply in stage.take("replies")] == [
+        ("second", False), ("second", False), ("first", False), ("second", False),
+    ]  # fmt: skip
+    assert (stage.described()["run_id"], stage.described()["status"]) == ("third", "running")
+
+
+def test_headers_that_are_too_large_are_refused() -> None:
+    """A start whose headers exceed the limit is refused with their size, and starts nothing."""
+    stage = Stage(flows.five)
+    stage.start(flows.five, 1, headers={"baggage": "x" * 9_000}, reply_to=0)
+    (refusal,) = stage.take("replies")
+    assert (refusal.reason, stage.take("tasks")) == ("bad_input", [])
+    assert "9,007 bytes" in refusal.message
