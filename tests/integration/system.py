@@ -86,8 +86,8 @@ class System:
         sleeps_at: tuple[str, int] = ("never", 1),
         properties: str = "",
     ) -> subprocess.Popen[bytes]:
-        """Start a processor as a child; `sleeps_at`: see host.py. On Kafka its session is as short as the broker allows;
-        `properties` (`&name=value`) configure its clients."""
+        """Start a processor as a child; `sleeps_at`: see host.py. `properties` (`&name=value`) configure its clients
+        on Kafka, where its session is as short as the broker allows."""
         step, nth = sleeps_at
         return self.child(
             "tests.integration.host",
@@ -230,7 +230,7 @@ class System:
         wait_until(f"{times} events {kind}", seen, log=lambda: "\n".join(map(self.child_log, self._children)))
 
     def check(self, runs_expected: int) -> None:
-        """Stop all processes; check log and stores, and the number of runs that were started."""
+        """Check log and stores, and the number of runs that were started. All processes have ended."""
         found = checks.decisions(self.log, self.topics, self.shards)
         checks.check_decisions_contiguous(found)
         runs = checks.histories(found)

@@ -18,7 +18,13 @@ from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.replies import Reply
-from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.run import (
+    CancelWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    WorkflowStarted,
+    WorkflowTerminated,
+)
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
@@ -44,6 +50,10 @@ class Auditor:
         self._now_ms = dict.fromkeys(range(shards), 0)
         self._triggers: dict[Place, int] = {}
         self._tasks: set[tuple[str, int, int]] = set()
+        self._started: dict[tuple[str, str], WorkflowStarted] = {}
+        self._keys: dict[str, tuple[str, str, int]] = {}
+        self.children: dict[tuple[str, str, int], StartWorkflow] = {}
+        self.stops: set[tuple[type, str, str]] = set()
         self.runs: dict[str, list[Run]] = {}
         self.completions: Counter[str] = Counter()
         self.replies: dict[str, list[Reply]] = {}
@@ -68,19 +78,62 @@ class Auditor:
             by_topic.setdefault(entry.where[0], []).append(entry)
         decisions = [decode(entry.value or b"") for entry in by_topic.get(self._topics.events, ())]
         letters = [decode(entry.value or b"") for entry in by_topic.get(self._topics.dead_letters, ())]
-        orders = [decode_command(entry.value or b"") for entry in by_topic.get(self._topics.commands, ())]
+        commands = [decode_command(entry.value or b"") for entry in by_topic.get(self._topics.commands, ())]
         self.dead_letters.extend(letters)
         for entry in by_topic.get(self._topics.replies, ()):
             reply = decode(entry.value or b"")
             self.replies.setdefault(reply.message_id, []).append(reply)
-        self._check_outputs(decisions, by_topic)
-        self._check_inputs(transaction, before, decisions, letters, orders)
+        tasks = self._tasks_in(by_topic)
+        self._check_outputs(decisions, tasks, by_topic)
+        self._check_inherited(decisions, tasks, commands)
+        self._check_inputs(transaction, before, decisions, letters, commands)
         changelog = by_topic.get(self._topics.state_changelog, [])
         rows = self._check_offsets(transaction, changelog)
         self._check_rows(by_topic.get(self._topics.events, []), changelog)
         self._keep(transaction, before, by_topic.get(self._topics.events, []), letters, rows)
 
-    def _check_outputs(self, decisions: list[Any], by_topic: Mapping[str, list[Entry]]) -> None:
+    def _tasks_in(self, by_topic: Mapping[str, list[Entry]]) -> list[ActivityTask]:
+        found = []
+        for topic, entries in by_topic.items():
+            if self._topics.queue_of(topic) is not None:
+                for entry in entries:
+                    task = decode(entry.value or b"")
+                    assert isinstance(task, ActivityTask)
+                    found.append(task)
+        return found
+
+    def _check_inherited(self, decisions: list[Any], tasks: list[ActivityTask], commands: list[Any]) -> None:
+        """Tasks and starts of children carry what their run's start gave: headers, and tasks the seed as well.
+
+        The idempotency keys of two activities differ."""
+        for decision in decisions:
+            event = decode(decision.events[0])
+            if isinstance(event, WorkflowStarted):
+                self._started[decision.workflow_id, decision.run_id] = event
+        for task in tasks:
+            started = self._started[task.workflow_id, task.run_id]
+            if task.seed != started.seed:
+                raise Violation("P (propagation)", f"{task} has another seed than its run: {started.seed}")
+            self._check_headers(task, task.headers, started)
+            activity = (task.workflow_id, task.run_id, task.sequence)
+            if self._keys.setdefault(task.idempotency_key, activity) != activity:
+                raise Violation("P (propagation)", f"{task} has the key of {self._keys[task.idempotency_key]}")
+        for command in commands:
+            if isinstance(command, StartWorkflow) and command.parent_workflow_id:
+                started = self._started[command.parent_workflow_id, command.parent_run_id]
+                self._check_headers(command, command.headers, started)
+                asked = (command.parent_workflow_id, command.parent_run_id, command.parent_sequence)
+                self.children[asked] = command
+            elif isinstance(command, CancelWorkflow | TerminateWorkflow):
+                self.stops.add((type(command), command.workflow_id, command.run_id))
+
+    def _check_headers(self, record: Any, headers: Mapping[str, str], started: WorkflowStarted) -> None:
+        if not started.headers.items() <= headers.items():
+            raise Violation("P (propagation)", f"{record} lacks headers of its run: {started.headers}")
+
+    def _check_outputs(
+        self, decisions: list[Any], found: list[ActivityTask], by_topic: Mapping[str, list[Entry]]
+    ) -> None:
         """Tasks and completions are those that the decisions of this very transaction tell of."""
         expected_tasks: Counter[tuple[str, int, int]] = Counter()
         expected_ends: Counter[str] = Counter()
@@ -92,13 +145,7 @@ class Auditor:
                     expected_tasks[decision.run_id, event.sequence, event.attempt] += 1
                 elif type(event) in CLOSING:
                     expected_ends[decision.run_id] += 1
-        tasks: Counter[tuple[str, int, int]] = Counter()
-        for topic, entries in by_topic.items():
-            if self._topics.queue_of(topic) is not None:
-                for entry in entries:
-                    task = decode(entry.value or b"")
-                    assert isinstance(task, ActivityTask)
-                    tasks[task.run_id, task.sequence, task.attempt] += 1
+        tasks = Counter((task.run_id, task.sequence, task.attempt) for task in found)
         if tasks != expected_tasks:
             raise Violation("T (transaction)", f"tasks {dict(tasks)} beside decisions for {dict(expected_tasks)}")
         repeated = self._tasks & tasks.keys()
@@ -116,7 +163,7 @@ class Auditor:
 
     def _check_inputs(
         self, transaction: Transaction, before: Mapping[TopicPartition, int], decisions: list[Any], letters: list[Any],
-        orders: list[Any],
+        commands: list[Any],
     ) -> None:  # fmt: skip
         """Every input between the offsets before and after was dealt with here, and nothing else was."""
         due: set[Place] = set()
@@ -134,9 +181,9 @@ class Auditor:
                 triggered.setdefault(place, set()).add(decision.decision)
         dead = Counter((letter.topic, letter.partition, letter.offset) for letter in letters)
         passed: Counter[Place] = Counter()
-        for order in orders:
-            if order.origin and order.origin.startswith(self._topics.commands):
-                topic, partition, offset = order.origin.rsplit("/", 2)
+        for command in commands:
+            if command.origin and command.origin.startswith(self._topics.commands):
+                topic, partition, offset = command.origin.rsplit("/", 2)
                 passed[topic, int(partition), int(offset)] += 1
         self._compare(due, triggered, dead, passed)
 
@@ -230,8 +277,8 @@ class Auditor:
         is_numbered = decision.first_sequence > 0  # a result for nobody is ignored wherever it lies
         if decision.shard != shard or (is_numbered and partition_of(decision.workflow_id, self._shards) != shard):
             raise Violation("H (history)", f"shard {shard} speaks of {decision.workflow_id}, which is not its own")
-        last = self._last.get(shard)
-        is_same = last is not None and last.decision == decision.decision and last.run_id == decision.run_id
+        last, events = self._last.get(shard), [decode(data) for data in decision.events]
+        is_same = last is not None and last.decision == decision.decision and _belongs_to(last, decision, events)
         if decision.decision != self._decisions[shard] + (not is_same):
             raise Violation(
                 "H (history)", f"shard {shard} numbers a decision {decision.decision} after {self._decisions[shard]}"
@@ -239,7 +286,6 @@ class Auditor:
         if decision.now_ms < self._now_ms[shard]:
             raise Violation("C (timers)", f"shard {shard}'s clock went back {self._now_ms[shard] - decision.now_ms} ms")
         self._decisions[shard], self._now_ms[shard], self._last[shard] = decision.decision, decision.now_ms, decision
-        events = [decode(data) for data in decision.events]
         if decision.first_sequence == 0:
             if not all(isinstance(event, UNNUMBERED) for event in events):
                 raise Violation("H (history)", f"{decision.workflow_id} has events without numbers: {events}")
@@ -252,10 +298,33 @@ class Auditor:
             if any(run.run_id == decision.run_id for run in runs):
                 raise Violation("A (once)", f"run {decision.run_id} of {decision.workflow_id} was started twice")
             if runs and not runs[-1].is_closed:
-                raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} goes on")
+                raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} is open")
+            _check_replacement(runs, decision)
             runs.append(Run(decision.workflow_id, decision.run_id, events[0]))
         if not runs or runs[-1].run_id != decision.run_id:
             raise Violation(
                 "H (history)", f"{decision.workflow_id} goes on in run {decision.run_id}, which is not its own"
             )
         runs[-1].take(decision, events)
+
+
+def _belongs_to(last: DecisionRecorded, decision: DecisionRecorded, events: list[Any]) -> bool:
+    """Whether two records under one number are one decision: of one run, or of a run and the one that replaces it."""
+    if last.run_id == decision.run_id:
+        return True
+    ended = decode(last.events[-1])
+    return (
+        last.workflow_id == decision.workflow_id
+        and isinstance(ended, WorkflowTerminated)
+        and ended.reason == f"replaced by run {decision.run_id}"
+        and isinstance(events[0], WorkflowStarted)
+    )
+
+
+def _check_replacement(runs: list[Run], decision: DecisionRecorded) -> None:
+    """A run that was replaced ended in the decision that started the next one."""
+    ended = runs[-1].events[-1] if runs else None
+    if not isinstance(ended, WorkflowTerminated) or not ended.reason.startswith("replaced by run"):
+        return
+    if ended.reason != f"replaced by run {decision.run_id}" or runs[-1].records[-1].decision != decision.decision:
+        raise Violation("H (history)", f"{runs[-1]} was {ended.reason}, not in the decision that started {decision}")

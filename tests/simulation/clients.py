@@ -21,7 +21,7 @@ from tests.simulation.workflows import DEFINITIONS
 
 _JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
 _JSON_FIELDS = {
-    StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing"),
+    StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing", "headers"),
     SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
@@ -51,10 +51,16 @@ class Client:
         """Ask for a run; returns the message id, which is the run's id."""
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
+        fields.setdefault("headers", self._headers())
         return self.ask(
             StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
             hopeless=hopeless,
         )
+
+    def _headers(self) -> dict[str, str]:
+        """Headers that no other start has, or none."""
+        names = self._random.choice(((), (), ("traceparent",), ("traceparent", "baggage")))
+        return {name: f"{name}-{self._messages}" for name in names}
 
     def signal(self, workflow_id: str, name: str, value: Any, *, hopeless: bool = False) -> str:
         """Send a signal. `hopeless`: its run may have ended by then."""

@@ -29,8 +29,8 @@ COMPLETION_BYTES_MAX = 300_000
 class Move:
     """Something a client does once `ready`."""
 
-    def __init__(self, act: Callable[[Client], Any], ready: Ready = lambda auditor: True) -> None:
-        self.act, self.ready = act, ready
+    def __init__(self, act: Callable[[Client], Any], ready: Ready | None = None) -> None:
+        self.act, self.ready = act, ready or at_once
 
 
 class Scenario:
@@ -47,7 +47,11 @@ def make(random: Random, number: int) -> Scenario:
     return KINDS[kind](random, f"{kind}-{number}")
 
 
-# What a run must have come to.
+# Conditions of moves, and verdicts.
+
+
+def at_once(auditor: Auditor) -> bool:
+    return True
 
 
 def started(workflow_id: str) -> Ready:
@@ -257,6 +261,44 @@ def _named(random: Random, name: str) -> Scenario:
     return Scenario(name, moves, verdict)
 
 
+def _headed(random: Random, name: str) -> Scenario:
+    given = {f"key-{number}": f"{name}-{number}" for number in range(random.randint(0, 3))}
+    start = Move(lambda client: client.start("sim_headed", name, headers=given))
+    return Scenario(name, [start], completed(name, [given] * 3))
+
+
+def _replaced(random: Random, name: str) -> Scenario:
+    """Every start terminates the open run and becomes a run of its own; the last one in the log completes."""
+    arguments = {"sim_busy": (random.choice((100, 3_000, 60_000)),), "sim_headed": (), "sim_homeless": (2,)}
+    kinds = [random.choice(("sim_busy", "sim_busy", "sim_headed", "sim_homeless")) for _ in range(random.randint(2, 4))]
+
+    def start(kind: str, ready: Ready) -> Move:
+        return Move(lambda client: client.start(kind, name, *arguments[kind], on_existing="terminate_existing"), ready)
+
+    moves = [start(kinds[0], at_once), *(start(kind, random.choice((at_once, started(name)))) for kind in kinds[1:])]
+    if random.random() < 0.5:
+        moves.insert(1, Move(lambda client: client.ask(AwaitResult(workflow_id=name)), started(name)))
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(name, [])
+        if len(runs) != len(kinds):
+            return f"{name} had {len(runs)} runs, not {len(kinds)}"
+        problems = [_problem_of_replaced(run, later) for run, later in zip(runs, [*runs[1:], None], strict=True)]
+        return " and ".join(filter(None, problems))
+
+    return Scenario(name, moves, verdict)
+
+
+def _problem_of_replaced(run: Run, later: Run | None) -> str:
+    if run.status == "terminated":
+        reason = run.events[-1].reason
+        return "" if later and reason == f"replaced by run {later.run_id}" else f"{run} was terminated: {reason}"
+    expected: dict[str, Any] = {"sim_busy": run.run_id, "sim_headed": [run.started.headers] * 3, "sim_homeless": 2}
+    if run.status != "completed" or result(run) != expected[run.workflow_type]:
+        return f"{run} is {run.status} with {result(run)}, not {expected[run.workflow_type]}"
+    return ""
+
+
 def _awaited(random: Random, name: str) -> Scenario:
     steps = random.randint(1, 3)
     moves = [
@@ -294,6 +336,8 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "bulky": _bulky,
     "heavy": _heavy,
     "named": _named,
+    "headed": _headed,
+    "replaced": _replaced,
     "awaited": _awaited,
     "litter": _litter,
 }

@@ -51,7 +51,7 @@ class Run:
 
     def __init__(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> None:
         self.workflow_id, self.run_id, self.workflow_type = workflow_id, run_id, started.workflow_type
-        self.parent_run_id = started.parent_run_id
+        self.started = started
         self.status, self.blocked_reason, self.next_number = "running", "", 1
         self.records: list[DecisionRecorded] = []
         self.events: list[Any] = []

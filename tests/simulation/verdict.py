@@ -9,7 +9,7 @@ from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, checksum, chec
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
-from penstock.schemas.records.run import AwaitResult
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
@@ -30,6 +30,8 @@ def pronounce(world: World) -> None:
     for shard, batches in world.auditor.batches.items():
         redecide(shard, world.shards, world.topics, batches)
     _scenarios_came_true(world)
+    _children_were_stopped(world)
+    _headers_arrived(world)
     _everybody_was_answered(world)
     _dead_letters_are_garbage(world)
 
@@ -133,6 +135,30 @@ def _everybody_was_answered(world: World) -> None:
             raise Violation("A (once)", f"{command} was published {expected} times and answered {len(answers)} times")
         if isinstance(command, SignalWorkflow):
             _signal_came_once(world, message_id, answers)
+
+
+def _children_were_stopped(world: World) -> None:
+    """A run that closed with pending children asked each of them to stop, or terminated it if it was terminated."""
+    for runs in world.auditor.runs.values():
+        for run in filter(lambda run: run.is_closed, runs):
+            expected = TerminateWorkflow if run.status == "terminated" else CancelWorkflow
+            for sequence in run.children:
+                child = world.auditor.children[run.workflow_id, run.run_id, sequence]
+                if (expected, child.workflow_id, child.message_id) not in world.auditor.stops:
+                    raise Violation("T (transaction)", f"{run} closed without a {expected.__name__} to its {child}")
+
+
+def _headers_arrived(world: World) -> None:
+    """Each run started with the headers of its command, and a child with those of its parent."""
+    started = {(run.workflow_id, run.run_id): run for runs in world.auditor.runs.values() for run in runs}
+    for message_id, published in world.client.asked.items():
+        run = started.get((published[0].workflow_id, message_id)) if published else None
+        if run is not None and run.started.headers != published[0].headers:
+            raise Violation("P (propagation)", f"{run} started with {run.started.headers}, not {published[0].headers}")
+    for run in started.values():
+        parent = started.get((run.started.parent_workflow_id, run.started.parent_run_id))
+        if parent is not None and not parent.started.headers.items() <= run.started.headers.items():
+            raise Violation("P (propagation)", f"{run} lacks headers of its parent {parent}")
 
 
 def _signal_came_once(world: World, message_id: str, answers: list[Any]) -> None:

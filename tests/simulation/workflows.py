@@ -290,11 +290,40 @@ async def named(times: int) -> str:
     return info().run_id
 
 
+@workflow(name="sim_headers")
+async def headers() -> dict[str, str]:
+    """Returns the headers of its start, as its code sees them."""
+    await add(1, 1)
+    return info().headers
+
+
+@workflow(name="sim_headed")
+async def headed() -> list[dict[str, str]]:
+    """Returns its headers, read before and after a timer, and those of a child."""
+    before = info().headers
+    await sleep(0.2)
+    return [before, info().headers, await headers()]
+
+
+@workflow(name="sim_busy")
+async def busy(nap_ms: int) -> str:
+    """Activities, retries, a timer and children at the same time; there to be replaced by another start."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sleep(nap_ms / 1000))
+        for value in range(3):
+            group.create_task(flaky(value, value))
+        group.create_task(slow(2))
+        group.create_task(chain(2))
+        group.create_task(sleeper(nap_ms))
+    return info().run_id
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
+        headers, headed, busy,
     )
 }  # fmt: skip
 
