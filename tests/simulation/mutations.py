@@ -1,4 +1,4 @@
-"""What if one safeguard were missing? Each mutation takes one away; the simulator must notice, or it is worthless."""
+"""Mutations of the engine, each without one safeguard, which the simulator must notice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.simulation.weather import Weather
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
-    """Take the safeguard of that name away for the length of the block."""
+    """Remove the safeguard of that name during the block."""
     target, attribute, replacement, _ = MUTATIONS[name]
     table, keys = _TABLES.get(name, ({}, ()))
     with patch.object(target, attribute, replacement), patch.dict(table, dict.fromkeys(keys, replacement)):
@@ -171,11 +171,11 @@ def _impatient(self: SimLog, where: tuple[str, int], start: int, end: int) -> It
     yield self.broker.partition(where).committed(start, 1_000_000)[0]
 
 
-# The weather in which each is needed.
+# Weather in which the safeguards are needed.
 
 
 def _any(weather: Weather) -> None:
-    """As the seed has it."""
+    """The seed's own weather."""
 
 
 def _zombies(weather: Weather) -> None:
@@ -185,15 +185,15 @@ def _zombies(weather: Weather) -> None:
 
 
 def _late_zombies(weather: Weather) -> None:
-    """Asking for committed offsets would make up for what is missing, so that the log does without."""
+    """Zombies, on a log whose committed offsets do not wait: that would replace the missing safeguard."""
     _zombies(weather)
     weather.sends_late, weather.awaits_offsets = True, False
 
 
 def _misnamed(weather: Weather) -> None:
-    """`registry` names others than the owners, so that those are not fenced."""
+    """Zombies that are not fenced, as `registry` names other processes than the owners."""
     _late_zombies(weather)
-    weather.chaos_kinds = ["coup", "late_word"]
+    weather.chaos_kinds = ["coup", "late_announcement"]
 
 
 def _sleepers(weather: Weather) -> None:
@@ -210,7 +210,7 @@ def _handovers(weather: Weather) -> None:
     weather.commit_fault, weather.commit_kinds = 0.6, ["delayed"]
     weather.chaos, weather.chaos_kinds, weather.processes, weather.turns = 5.0, ["stop"], 2, 300
     weather.deaf = weather.unavailable = weather.crash_in_call = weather.crash_at_store = weather.pause = 0.0
-    weather.awaits_offsets = False  # it would do the waiting
+    weather.awaits_offsets = False  # it would wait instead
 
 
 def _clocks(weather: Weather) -> None:
@@ -222,7 +222,7 @@ def _small_window(weather: Weather) -> None:
 
 
 class Mutation(NamedTuple):
-    """What is put in the place of what, and the weather in which that must be noticed."""
+    """Replacement of an attribute, and the weather in which it must be noticed."""
 
     target: Any
     attribute: str
@@ -265,7 +265,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _handovers),
 }
 
-# `evolve` and `decide` look functions up in tables: those entries change along.
+# The core looks functions up in tables: these entries are replaced as well.
 _TABLES: Mapping[str, tuple[dict[Any, Any], tuple[Any, ...]]] = {
     "fired timers stay in the index": (evolve_module.EVOLVERS, (TimerFired, TimerCancelled)),
     "headers are lost on retry": (effects_module.EFFECTS, (ActivityRetried,)),
