@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import workload
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.execution import guards
-from penstock.engine.runtime import read as intake
-from penstock.engine.runtime import shard
-from penstock.engine.runtime.encode import Outputs, TaskRouter
+from penstock.engine.runtime import shard, step
+from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.store.rocks import RocksStore
 from penstock.schemas.encoding.codec import decode, encode
@@ -40,10 +41,10 @@ SHOWN = 40
 
 # Stage → its functions: the object they are looked up in, and their name there.
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "decode": [(intake, "read")],
-    "decide": [(shard, "decide")],
-    "evolve": [(shard, "evolve"), (shard, "cause"), (shard, "write_header")],
-    "encode": [(Outputs, "records"), (shard, "to_records")],
+    "read": [(shard, "read")],
+    "decide": [(step, "repetition"), (step, "decide")],
+    "evolve": [(step, "begin"), (step, "evolve"), (step, "add_effects"), (step, "finish"), (step, "keep_history")],
+    "encode": [(Encoder, "decision"), (Encoder, "effects"), (shard, "to_records")],
 }
 
 
@@ -81,9 +82,8 @@ class LoneShard:
         self._store = RocksStore(folder / "shard-0")
         self._router = TaskRouter(1, lambda topic: 4)
         self._router.own([0])
-        outputs = Outputs(0, 1, self.topics, lambda topic: 4, self._router)
-        definitions = {workload.NAME: workload.sequential5}
-        self._shard = Shard(0, 1, self.topics, self._store, definitions, outputs)
+        encoder = Encoder(0, 1, self.topics, lambda topic: 4, self._router)
+        self._shard = Shard(self._store, Hosted({workload.NAME: workload.sequential5}), encoder)
 
     def run(self, workflows: int) -> None:
         """Run that many workflows concurrently to their ends."""
@@ -123,8 +123,8 @@ class LoneShard:
         self.decide_s += decided_s - began_s
         self.store_s += thread_s() - decided_s
         self.inputs += len(records)
-        self.outputs += len(layer.records)
-        return layer.records
+        self.outputs += len(layer.outputs) + len(layer.changelog)
+        return layer.outputs
 
 
 class Stages:

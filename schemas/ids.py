@@ -9,9 +9,6 @@ from penstock.schemas.errors import BadName
 WorkflowId = NewType("WorkflowId", str)
 """The user's business key: at most 255 bytes of UTF-8, no NUL. It is the record key of every topic."""
 
-RunId = NewType("RunId", str)
-"""Id of one execution of a workflow id: the message id of the command that started it."""
-
 MessageId = NewType("MessageId", str)
 """Id of a message, by which duplicates are recognized."""
 

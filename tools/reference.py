@@ -127,7 +127,7 @@ def _record_link(name: str) -> str:
 
 # --- records -----------------------------------------------------------------------------------------------------
 
-SECTIONS = {
+SECTIONS: dict[str, str | tuple[type, ...]] = {
     "Commands: the topic `commands`": tuple(COMMANDS.values()),
     "Tasks and results: the topics `tasks.<queue>` and `results`": "tasks",
     "Decisions: the topic `events`": "decisions",
@@ -392,7 +392,7 @@ ALIASES = (
     "penstock.workers.activity.decorator.Backoff",
     "penstock.workers.activity.checks.Errors",
     "penstock.workers.activity.checks.Priority",
-    "penstock.client.checks.OnExisting",
+    "penstock.schemas.records.run.OnExisting",
     "penstock.client.reads.Json",
     "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",

@@ -34,11 +34,6 @@ class Outcome(msgspec.Struct, frozen=True):
     ends: Mapping[TopicPartition, int]
     error: Exception | None = None
 
-    @property
-    def is_unknown(self) -> bool:
-        """Whether it may have committed after all."""
-        return isinstance(self.error, OutcomeUnknown)
-
 
 def commit(transactor: Transactor, member: Member, turn: Turn) -> Outcome:
     """Run the whole transaction. A crash between any two steps leaves all of it visible, or nothing."""

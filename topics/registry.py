@@ -19,7 +19,7 @@ from penstock.topics.log import Log, StoredRecord
 
 NAMESPACE_KEY = b"namespace"
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Registry(msgspec.Struct):
@@ -40,7 +40,7 @@ class Registry(msgspec.Struct):
         try:
             self._set(key, _entry_in(record, key))
         except Undecodable as error:
-            _logger.debug("registry entry skipped: %s", error)
+            logger.debug("registry entry skipped: %s", error)
             self.undecodable[key] = error
         else:
             self.undecodable.pop(key, None)

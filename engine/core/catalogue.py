@@ -26,5 +26,8 @@ EVENTS: Mapping[type, EventRule] = {kind: rule for machine in MACHINES for kind,
 REQUESTS = frozenset(kind for kind, rule in EVENTS.items() if rule.is_request)
 """Events that workflow code asks for."""
 
-DELIVERED = frozenset(kind for kind, rule in EVENTS.items() if rule.deliver is not None)
+DELIVERIES = {kind: rule.deliver for kind, rule in EVENTS.items() if rule.deliver is not None}
+"""How an event reaches the execution, for those that do."""
+
+DELIVERED = frozenset(DELIVERIES)
 """Events that reach workflow code."""

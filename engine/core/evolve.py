@@ -35,7 +35,8 @@ def evolve(run: WorkingRun, event: Event, cause: Cause) -> None:
 
 def finish(run: WorkingRun, numbered: int, listening: Listening | None) -> None:
     """Write the header after the events of a decision, of which `numbered` take a number in the history."""
-    row = run.header
+    row = run.row
+    assert row is not None, "a decision with events leaves a run"
     row.next_number += numbered
     row.listening = listening
     run.writes[run.header_key] = pack(row)

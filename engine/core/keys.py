@@ -61,11 +61,6 @@ def run_prefix(kind: bytes, workflow_id: str, run_id: str) -> bytes:
     return b"%b%b\x00%b\x00" % (kind, workflow_id.encode(), run_id.encode())
 
 
-def sequence_key(kind: bytes, workflow_id: str, run_id: str, sequence: int) -> bytes:
-    """Key of a numbered row of a run."""
-    return b"%b%b\x00%b\x00%b" % (kind, workflow_id.encode(), run_id.encode(), sequence.to_bytes(8, "big"))
-
-
 def awaiter_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
     """Key of a caller that awaits the run's result."""
     return run_prefix(AWAITER, workflow_id, run_id) + message_id.encode()

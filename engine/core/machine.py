@@ -79,9 +79,11 @@ class Machine(msgspec.Struct, frozen=True):
 
 def advance(table: Table, state: str, event: Any, of: str) -> str:
     """The state that follows. An event that the table does not allow there is a broken invariant."""
-    step = (state, type(event))
-    assert step in table, f"{type(event).__name__} of {of} while {state}"
-    return table[step]
+    try:
+        return table[state, type(event)]
+    except KeyError:
+        name, sequence = type(event).__name__, getattr(event, "sequence", "")
+        raise AssertionError(f"{name} {sequence} of {of} while {state}") from None
 
 
 def derived_id(run: WorkingRun, sequence: int, what: str) -> str:

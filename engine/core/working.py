@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.engine.core.keys import (
     ACTIVITY,
     CHILD,
@@ -53,8 +55,8 @@ class WorkingRun:
         self.writes: dict[bytes, bytes | None] = {}
         self.due_ms = NEVER_MS
         self.header_key = run_key(workflow_id)
-        self.dropped_children: list[ChildRow] = []
-        self.dropped_awaiters: list[tuple[str, int]] = []
+        self.dropped_children: Sequence[ChildRow] = ()
+        self.dropped_awaiters: Sequence[tuple[str, int]] = ()
         self._activities: dict[int, ActivityRow] = {}
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_run_id = ""
@@ -66,7 +68,7 @@ class WorkingRun:
         return self.row
 
     def key(self, kind: bytes, sequence: int) -> bytes:
-        """Key of a numbered row of this run: `sequence_key` with its beginning cached."""
+        """Key of a numbered row of this run: its prefix, cached, and the sequence."""
         if self._prefixes_run_id != self.run_id:
             self._prefixes_run_id, self._prefixes = self.run_id, {}
         prefix = self._prefixes.get(kind)
@@ -126,7 +128,8 @@ class WorkingRun:
     def put_activity(self, row: ActivityRow) -> None:
         """Store a pending activity: a few small ones in the header, which every decision writes anyway; all others in
         rows of their own, so that thousands of them stay linear."""
-        near, sequence = self.header.near, row.sequence
+        assert self.row is not None, "an activity belongs to a run"
+        near, sequence = self.row.near, row.sequence
         is_near = sequence in near
         if fits_header(row) and (is_near or (sequence not in self._activities and len(near) < NEAR_MAX)):
             near[sequence] = row
@@ -138,7 +141,8 @@ class WorkingRun:
 
     def drop_activity(self, sequence: int) -> None:
         """Remove an activity that is no longer pending."""
-        if self.header.near.pop(sequence, None) is None:
+        assert self.row is not None, "an activity belongs to a run"
+        if self.row.near.pop(sequence, None) is None:
             self._activities.pop(sequence, None)
             self.writes[self.key(ACTIVITY, sequence)] = None
 

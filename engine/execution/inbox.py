@@ -18,28 +18,26 @@ _is_done = operator.methodcaller("done")
 class Signals:
     """Values by signal name, first in first out, and the futures that wait for one."""
 
+    __slots__ = ("_loop", "values", "waiters")
+
     def __init__(self, loop: WorkflowLoop) -> None:
         self._loop = loop
-        self._values: dict[str, deque[bytes]] = {}
-        self._waiters: dict[str, deque[asyncio.Future[bytes]]] = {}
-
-    def __bool__(self) -> bool:
-        """Whether any signal arrived or was awaited so far."""
-        return bool(self._waiters or self._values)
+        self.values: dict[str, deque[bytes]] = {}
+        self.waiters: dict[str, deque[asyncio.Future[bytes]]] = {}
 
     def arrived(self, name: str, value: bytes) -> None:
         """Give a value to the first waiter, or keep it."""
         if not self._hand_over(name, value):
-            self._values.setdefault(name, deque()).append(value)
+            self.values.setdefault(name, deque()).append(value)
 
     def next_value(self, name: str) -> asyncio.Future[bytes]:
         """The next value of a signal: one that is kept, or the next to arrive."""
         future: asyncio.Future[bytes] = self._loop.create_future()
-        kept = self._values.get(name)
+        kept = self.values.get(name)
         if kept:
             future.set_result(kept.popleft())
             return future
-        waiters = self._waiters.setdefault(name, deque())
+        waiters = self.waiters.setdefault(name, deque())
         while waiters and waiters[0].done():  # they gave up; code may try again any number of times
             waiters.popleft()
         waiters.append(future)
@@ -48,27 +46,27 @@ class Signals:
     def put_back(self, name: str, value: bytes) -> None:
         """Return a value whose reader was cancelled before it saw it: the next reader gets it first."""
         if not self._hand_over(name, value):
-            self._values.setdefault(name, deque()).appendleft(value)
+            self.values.setdefault(name, deque()).appendleft(value)
 
     def awaited(self) -> tuple[str, ...]:
         """Names of signals that code waits for, sorted and bounded."""
-        names = sorted(name for name, waiters in self._waiters.items() if not all(map(_is_done, waiters)))
+        names = sorted(name for name, waiters in self.waiters.items() if not all(map(_is_done, waiters)))
         return tuple(name[:LISTENING_NAME_CHARS_MAX] for name in names[:LISTENING_NAMES_MAX])
 
     def unread(self) -> dict[str, int]:
         """Number of kept values by name, bounded."""
         return {
             name[:LISTENING_NAME_CHARS_MAX]: len(values)
-            for name, values in itertools.islice(self._values.items(), LISTENING_NAMES_MAX)
+            for name, values in itertools.islice(self.values.items(), LISTENING_NAMES_MAX)
             if values
         }
 
     def clear_waiters(self) -> None:
         """Forget the futures of a run that closes."""
-        self._waiters.clear()
+        self.waiters.clear()
 
     def _hand_over(self, name: str, value: bytes) -> bool:
-        waiters = self._waiters.get(name)
+        waiters = self.waiters.get(name)
         while waiters:
             future = waiters.popleft()
             if not future.done():
@@ -80,35 +78,34 @@ class Signals:
 class Conditions:
     """Conditions that code waits for; each is tested again after every activation."""
 
-    def __init__(self) -> None:
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+    __slots__ = ("waiting",)
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def add(self, condition: Callable[[], bool], future: asyncio.Future[None]) -> None:
         """Resolve `future` when `condition()` holds; an exception that it raises becomes the future's."""
-        self._waiting.append((condition, future))
+        self.waiting.append((condition, future))
 
     def resolve(self) -> bool:
         """Test all of them; whether any future was resolved."""
         resolved = False
-        for waiting in list(self._waiting):
+        for waiting in list(self.waiting):
             condition, future = waiting
             if future.done():
-                self._waiting.remove(waiting)
+                self.waiting.remove(waiting)
             elif _resolved(condition, future):
-                self._waiting.remove(waiting)
+                self.waiting.remove(waiting)
                 resolved = True
         return resolved
 
     def count(self) -> int:
         """Number of conditions that code waits for."""
-        return sum(not future.done() for _, future in self._waiting)
+        return sum(not future.done() for _, future in self.waiting)
 
     def clear(self) -> None:
         """Forget them all."""
-        self._waiting.clear()
+        self.waiting.clear()
 
 
 def _resolved(condition: Callable[[], bool], future: asyncio.Future[None]) -> bool:
@@ -127,7 +124,7 @@ def _resolved(condition: Callable[[], bool], future: asyncio.Future[None]) -> bo
 
 def listening(signals: Signals, conditions: Conditions) -> Listening | None:
     """What code waits for besides its requests, and which signals it has not read; None for nothing."""
-    if not (signals or conditions):
+    if not (signals.waiters or signals.values or conditions.waiting):
         return None
     found = Listening(awaited=signals.awaited(), conditions=conditions.count(), unread=signals.unread())
     return found if found != _NOTHING else None

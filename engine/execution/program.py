@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.delivery import deliver
+from penstock.engine.core.catalogue import DELIVERIES
 from penstock.engine.core.execution import InputDifference
 from penstock.engine.execution import guards
 from penstock.engine.execution.code import Code
@@ -127,7 +127,9 @@ class Program:
         guards.enter()
         try:
             for event in inputs:
-                deliver(self, event)
+                delivery = DELIVERIES.get(type(event))
+                if delivery is not None:
+                    delivery(self, event)
             self._run_until_idle()
         finally:
             guards.leave()
@@ -136,7 +138,7 @@ class Program:
     def _run_until_idle(self) -> None:
         self.loop.drain()
         rounds = 0
-        while self.conditions and self.conditions.resolve():
+        while self.conditions.waiting and self.conditions.resolve():
             self.loop.drain()
             rounds += 1
             if rounds > ROUNDS_MAX:

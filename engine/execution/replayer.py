@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import cast
 
 from penstock.engine.core.catalogue import DELIVERED, REQUESTS
 from penstock.engine.core.execution import InputDifference, Rebuilt
@@ -85,8 +84,3 @@ def decisions(records: Iterable[DecisionRecorded]) -> Iterator[tuple[int, list[E
         events.extend(decode(data) for data in record.events)
     if events:
         yield now_ms, events
-
-
-def history_record(data: bytes) -> DecisionRecorded:
-    """The decision in a history row."""
-    return cast("DecisionRecorded", decode(data))

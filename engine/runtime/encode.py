@@ -43,7 +43,6 @@ class Encoder:
         workflow_id: str,
         run_id: str,
         events: Sequence[Event],
-        *,
         first_sequence: int,
         number: int,
         now_ms: int,
@@ -71,13 +70,17 @@ class Encoder:
                 sequence += len(portion)
         return records
 
-    def effects(self, workflow_id: str, found: Effects) -> list[Record]:
-        """Records of everything that leaves the shard besides the decision itself. Task topics exist."""
+    def effects(self, workflow_id: str, found: Effects) -> list[Record] | WorkflowBlocked:
+        """Records of everything that leaves the shard besides the decision itself.
+
+        The event for the run instead, if a task's queue has no topic."""
         key = workflow_id.encode()
-        records = [
-            Record(topic := self.task_topic(task.queue), self._router.partition(topic), key, encode(task))
-            for task in found.tasks
-        ]
+        records: list[Record] = []
+        for task in found.tasks:
+            topic = self.task_topic(task.queue)
+            if self.partitions(topic) is None:
+                return WorkflowBlocked(reason="missing_topic", message=self._missing(task.queue, topic))
+            records.append(Record(topic, self._router.partition(topic), key, encode(task)))
         records += [self.command(command) for command in found.commands]
         for reply_to, reply in found.replies:
             records += self.reply(reply_to, reply)
@@ -105,14 +108,6 @@ class Encoder:
         if topic is None:
             topic = self._task_topics[queue] = self.topics.tasks(queue)
         return topic
-
-    def missing_topic(self, found: Effects) -> WorkflowBlocked | None:
-        """The event for a run with a task whose queue has no topic; None if all have one."""
-        for task in found.tasks:
-            topic = self.task_topic(task.queue)
-            if self.partitions(topic) is None:
-                return WorkflowBlocked(reason="missing_topic", message=self._missing(task.queue, topic))
-        return None
 
     def _missing(self, queue: str, topic: str) -> str:
         if self._private_log:

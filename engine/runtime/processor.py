@@ -100,7 +100,6 @@ class Processor:
         self._data = data / topics.namespace if data is not None else None
         self._transactional_id, self._address, self._settings = transactional_id, address, settings
         self._stopping = threading.Event()
-        self._running = threading.Event()
         self._thread: threading.Thread | None = None
         self._driver: Driver | None = None
         self._slot: Slot | None = None
@@ -116,7 +115,6 @@ class Processor:
             transactional_id = self._name()
             commits = TransactionalCommits(self._log.transactor(transactional_id))
             driver = self._driver = self._make(commits, transactional_id)
-            self._running.set()
             try:
                 with Watch(threading.get_ident(), self._settings.slow_activation_s):
                     self._turn(driver)
@@ -124,7 +122,6 @@ class Processor:
             finally:
                 driver.abandon()
         finally:
-            self._running.set()
             if commits is not None:
                 commits.close()
             if self._slot is not None:
@@ -136,7 +133,7 @@ class Processor:
         def run() -> None:
             try:
                 self.run()
-            except BaseException as error:  # noqa: BLE001 - raised again by wait_running
+            except BaseException as error:  # noqa: BLE001 - kept in `error`
                 self.error = error
                 self._stopping.set()
 
@@ -148,12 +145,6 @@ class Processor:
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
-
-    def wait_running(self, timeout_s: float = 30.0) -> None:
-        """Wait until it has joined its group. Raises the error that prevented it."""
-        self._running.wait(timeout_s)
-        if self.error is not None:
-            raise self.error
 
     @property
     def is_running(self) -> bool:

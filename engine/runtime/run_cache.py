@@ -87,11 +87,6 @@ class CachedRun(WorkingRun):
             self._execution = None
         self._unread = []
 
-    @property
-    def has_execution(self) -> bool:
-        """Whether the execution is in memory."""
-        return self._execution is not None
-
 
 class RunCache:
     """At most `runs_max` runs; the least recently used is evicted first."""

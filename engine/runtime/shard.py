@@ -184,8 +184,10 @@ class Shard:
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
-        self._answers.answer(layer, record, input, decision)
-        self._note_due()
+        if decision.reply is not None or decision.rejection is not None:
+            self._answers.answer(layer, record, input, decision)
+        if self._step.due_ms != NEVER_MS:
+            self._note_due()
 
     def _fire_due(self, layer: Layer) -> None:
         if layer.now_ms < self._due.next_ms:
@@ -202,9 +204,8 @@ class Shard:
             self._note_due()
 
     def _note_due(self) -> None:
-        if self._step.due_ms != NEVER_MS:
-            self._due.note(self._step.due_ms)
-            self._step.due_ms = NEVER_MS
+        self._due.note(self._step.due_ms)
+        self._step.due_ms = NEVER_MS
 
     def _load(self) -> None:
         data = self._overlay.get(SHARD_KEY)

@@ -21,7 +21,7 @@ from penstock.engine.core.evolve import begin, evolve, finish, keep_history
 from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.core.machine import Cause, Effects
 from penstock.engine.core.statuses import BLOCKED, CLOSED
-from penstock.engine.runtime.deduplicate import repetition
+from penstock.engine.runtime.deduplicate import DEDUPLICATED, repetition
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
@@ -77,24 +77,26 @@ class Step:
         return True
 
     def _guarded(self, layer: Layer, input: Any, trigger: Trigger) -> tuple[Decision | None, bool]:
+        """The decision, and whether an error inside the engine prevented it."""
         try:
-            return self._process(layer, input, trigger), False
+            decision, problem = self._try(layer, input, trigger)
+            if problem is not None:
+                decision = self._reduce(layer, input, trigger, problem)
+            return decision, False
         except (Exception, SystemExit):  # user code may raise either where none is expected
             logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
             self._runs.evict(input.workflow_id)
             return None, True
 
-    def _process(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | None:
-        decision, problem = self._try(layer, input, trigger)
-        if problem is None:
-            return decision
+    def _reduce(self, layer: Layer, input: Any, trigger: Trigger, problem: WorkflowBlocked) -> Decision | None:
+        """Decide an input that cannot be recorded as it is: block its run, put a failure in its place, or refuse it."""
         if isinstance(input, RetryActivity):
             self.block(layer, input.workflow_id, problem)
             return None
         smaller = substitute(input)
         if smaller is not None:
-            decision, problem = self._try(layer, smaller, trigger)
-            if problem is None:
+            decision, still = self._try(layer, smaller, trigger)
+            if still is None:
                 return decision
         return self._refuse(layer, input, trigger)
 
@@ -102,7 +104,9 @@ class Step:
         """Decide and merge, if need be as BLOCKED; else nothing is changed and the problem returned."""
         run = self._runs.get(input.workflow_id)
         now_ms = layer.now_ms
-        decision = repetition(self._runs.reader, run.row, input, now_ms) or decide(run, input, now_ms)
+        decision = repetition(self._runs.reader, run.row, input, now_ms) if type(input) in DEDUPLICATED else None
+        if decision is None:
+            decision = decide(run, input, now_ms)
         if decision.ignored:
             self._record_ignored(layer, run, decision, trigger)
             return decision, None
@@ -128,10 +132,10 @@ class Step:
             ended = Decision(run_id=decision.before.run_id, events=decision.before.events)
             records += self._apply(found, run, ended, None, trigger, now_ms)
         records += self._apply(found, run, decision, run.listening(), trigger, now_ms)
-        problem = self._encoder.missing_topic(found) if found.tasks else None
-        if problem is not None:
-            return problem
-        records += self._encoder.effects(run.workflow_id, found)
+        effects = self._encoder.effects(run.workflow_id, found)
+        if isinstance(effects, WorkflowBlocked):
+            return effects
+        records += effects
         return self._encoder.too_large(records) or records
 
     def _apply(
@@ -144,26 +148,21 @@ class Step:
         now_ms: int,
     ) -> list[Record]:
         """Evolve one run by a decision's events, collect their effects, and encode them."""
-        cause = Cause(now_ms, trigger.message_id)
-        first = begin(run, decision.run_id, decision.events)
-        for event in decision.events:
+        cause, events, shard = Cause(now_ms, trigger.message_id), decision.events, self._encoder.shard
+        first = begin(run, decision.run_id, events)
+        for event in events:
             evolve(run, event, cause)
-            add_effects(found, run, event, self._encoder.shard)
-        finish(run, 0 if decision.unnumbered else len(decision.events), listening)
-        parts = self._encoder.decision(
-            run.workflow_id,
-            decision.run_id,
-            decision.events,
-            first_sequence=0 if decision.unnumbered else first,
-            number=self.decided + 1,
-            now_ms=now_ms,
-            trigger=trigger,
-            listening=listening,
-        )
-        if not decision.unnumbered:
-            for sequence, record in parts:
+            add_effects(found, run, event, shard)
+        finish(run, 0 if decision.unnumbered else len(events), listening)
+        records: list[Record] = []
+        number, first = self.decided + 1, 0 if decision.unnumbered else first
+        for sequence, record in self._encoder.decision(
+            run.workflow_id, decision.run_id, events, first, number, now_ms, trigger, listening
+        ):
+            if sequence:
                 keep_history(run, sequence, record.value or b"")
-        return [record for _, record in parts]
+            records.append(record)
+        return records
 
     def _merge(self, layer: Layer, run: CachedRun, decision: Decision, records: list[Record]) -> None:
         """Make the run's savepoint and the records part of the layer."""
@@ -174,7 +173,8 @@ class Step:
         run.writes.clear()
         layer.outputs.extend(records)
         self._note_touched(layer, run)
-        _log_ending(run.workflow_id, decision.events[-1])
+        if type(decision.events[-1]) in _LOGGED:
+            _log_ending(run.workflow_id, decision.events[-1])
 
     def _note_touched(self, layer: Layer, run: CachedRun) -> None:
         layer.touched.add(run.workflow_id)
@@ -191,13 +191,7 @@ class Step:
         self.decided += 1
         event: Event = InputIgnored(record=trigger.message_id or trigger.topic, reason=decision.ignored)
         for _, record in self._encoder.decision(
-            run.workflow_id,
-            decision.run_id,
-            [event],
-            first_sequence=0,
-            number=self.decided,
-            now_ms=layer.now_ms,
-            trigger=trigger,
+            run.workflow_id, decision.run_id, [event], 0, self.decided, layer.now_ms, trigger
         ):
             layer.outputs.append(record)
         self._note_touched(layer, run)
@@ -218,9 +212,12 @@ def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision 
     return msgspec.structs.replace(decision, events=[*inputs, problem])
 
 
-def _log_ending(workflow_id: str, last: Any) -> None:
+_LOGGED = frozenset({WorkflowFailed, WorkflowBlocked})
+
+
+def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowBlocked) -> None:
     """Log a run that failed or was BLOCKED."""
     if isinstance(last, WorkflowFailed):
         logger.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
-    elif isinstance(last, WorkflowBlocked):
+    else:
         logger.warning("run blocked", workflow_id=workflow_id, reason=last.reason, message=last.message)

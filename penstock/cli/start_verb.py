@@ -18,9 +18,9 @@ from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 
 if TYPE_CHECKING:
-    from penstock.client.checks import OnExisting
     from penstock.client.run import Run
     from penstock.config import Settings
+    from penstock.schemas.records.run import OnExisting
 
 ERRORS_SHOWN_MAX = 10
 AWAITED_MAX = 500

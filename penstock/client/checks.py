@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 
 from penstock.engine.core.statuses import STATUSES
 from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import BadInput, BadName
-
-OnExisting = Literal["use_existing", "reject", "restart_closed"]
-"""What a start does when its workflow id is taken; see `Client.start`."""
 
 
 def check_on_existing(on_existing: str) -> None:
@@ -39,3 +36,14 @@ def check_list_filters(status: object, limit: object) -> None:
         raise BadInput(f"status must be one of {', '.join(STATUSES)}, not {status!r}.")
     if not isinstance(limit, int) or not 1 <= limit <= LIMIT_MAX:
         raise BadInput(f"limit must be a number from 1 to {LIMIT_MAX}, not {limit!r}.")
+
+
+def check_headers(headers: object) -> None:
+    """Raise BadInput unless headers are texts by name."""
+    if headers is None:
+        return
+    if not isinstance(headers, Mapping):
+        raise BadInput(f"headers must be a mapping of texts, not {headers!r}.")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise BadInput(f"headers must be texts, not {name!r}: {value!r}; convert them with `str(…)`.")

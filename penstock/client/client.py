@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
-from penstock.client.checks import OnExisting, check_list_filters, check_named_start, check_on_existing
+from penstock.client.checks import check_headers, check_list_filters, check_named_start, check_on_existing
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
@@ -24,7 +24,7 @@ from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import WorkflowCall
 from penstock.schemas.errors import BadInput, PenstockError, UserError
 from penstock.schemas.ids import check_workflow_id
-from penstock.schemas.records.run import StartWorkflow
+from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
@@ -70,13 +70,15 @@ class Client(AsyncLifecycle):
         *,
         id: str | None = None,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> Run[R]:
         """Start `fulfil(order)` under the given id (by default a random one) and return a handle on the run.
 
         If the id is taken, `use_existing` joins that run (`run.existing` is True), `reject` raises
-        WorkflowAlreadyExists, `restart_closed` starts a new run if the old one has closed. `timeout`: how long to wait
-        for a processor's reply, 30 s by default.
+        WorkflowAlreadyExists, `restart_closed` starts a new run if the old one has closed, `terminate_existing` also if
+        it has not. `headers` travel to the run, its activities and its children (`info().headers`), 8 kB at most.
+        `timeout`: how long to wait for a processor's reply, 30 s by default.
 
         Raises BadInput, BadName, PayloadTooLarge before anything is sent; UnknownWorkflowType, CommandRejected,
         NotAnswered (the command is in the log), LogError.
@@ -85,7 +87,8 @@ class Client(AsyncLifecycle):
             raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {call!r}.")
         call.claim()
         chosen = id if id is not None else call.workflow_id or uuid7()
-        return await self._start(call.name, call.input, chosen, on_existing, call.returns, deadline_after(timeout))
+        deadline = deadline_after(timeout)
+        return await self._start(call.name, call.input, chosen, on_existing, call.returns, deadline, headers)
 
     async def start_by_name(
         self,
@@ -94,11 +97,13 @@ class Client(AsyncLifecycle):
         id: str | None = None,
         *,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
         chosen = uuid7() if id is None else id
-        return await self._start(type, input, chosen, on_existing, adapter_for(Any), deadline_after(timeout))
+        deadline = deadline_after(timeout)
+        return await self._start(type, input, chosen, on_existing, adapter_for(Any), deadline, headers)
 
     async def start_many(
         self,
@@ -199,15 +204,18 @@ class Client(AsyncLifecycle):
         on_existing: OnExisting,
         returns: Adapter[R],
         deadline: float | None,
+        headers: Mapping[str, str] | None = None,
     ) -> Run[R]:
         check_on_existing(on_existing)
         check_named_start(type, input)
+        check_headers(headers)
         check_size(input, what=f"the input of {type}")
         command = StartWorkflow(
             workflow_id=check_workflow_id(id),
             workflow_type=type,
             input=input,
             on_existing=on_existing,
+            headers=dict(headers or {}),
             **self._connection.reply_address(),
         )
         accepted = await self._connection.send(command, deadline)

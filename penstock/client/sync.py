@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
-from penstock.client.checks import OnExisting
 from penstock.client.client import IN_FLIGHT_MAX, Client, Started
 from penstock.client.reads import Json, JsonList
 from penstock.client.run import Run
 from penstock.config import Settings
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import UserError
+from penstock.schemas.records.run import OnExisting
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.topics.log import Log
@@ -66,10 +66,12 @@ class SyncClient:
         *,
         id: str | None = None,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
         """As `Client.start`."""
-        return SyncRun(self, self.wait(self._client.start(call, id=id, on_existing=on_existing, timeout=timeout)))
+        started = self._client.start(call, id=id, on_existing=on_existing, headers=headers, timeout=timeout)
+        return SyncRun(self, self.wait(started))
 
     def start_by_name(
         self,
@@ -78,10 +80,11 @@ class SyncClient:
         id: str | None = None,
         *,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[Any]:
         """As `Client.start_by_name`."""
-        started = self._client.start_by_name(type, input, id, on_existing=on_existing, timeout=timeout)
+        started = self._client.start_by_name(type, input, id, on_existing=on_existing, headers=headers, timeout=timeout)
         return SyncRun(self, self.wait(started))
 
     def start_many(

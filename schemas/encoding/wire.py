@@ -29,6 +29,8 @@ _LONGS_CACHED_MAX = 16_384
 _RECORDS_CACHED_MAX = 1_024
 _CACHED_RECORDS = frozenset({"RetryPolicy"})  # frozen, and constant for each activity
 _UNCACHED_LONGS = frozenset({"decision", "offset"})  # fields whose values rarely repeat: caching them would cost more
+_CACHED_TEXTS = frozenset({"activity", "queue", "topic", "worker", "workflow_type"})  # fields with few different values
+_TEXTS_CACHED_MAX = 1_024
 _SHIFTS = tuple(range(7, 64, 7))  # for a number's second to tenth byte
 
 
@@ -117,6 +119,8 @@ class _Source:
     def _written_field(self, field: Schema, expression: str) -> list[str]:
         if field["name"] in _UNCACHED_LONGS and field["type"] == "long":
             return [f"uncached_long({expression})"]
+        if field["name"] in _CACHED_TEXTS and field["type"] == "string":
+            return [f"texts[{expression}]"]
         return self.written(field["type"], expression)
 
     def _written_array(self, schema: Schema, value: str, name: str) -> list[str]:
@@ -254,6 +258,18 @@ class _Longs(dict[int, bytes]):
         return encoded
 
 
+class _Texts(dict[str, bytes]):
+    """Cache of encoded texts, with their lengths."""
+
+    def __missing__(self, text: str) -> bytes:
+        data = text.encode()
+        encoded = _LONGS[len(data)] + data
+        if len(self) >= _TEXTS_CACHED_MAX:
+            self.clear()
+        self[text] = encoded
+        return encoded
+
+
 class _RecordCache(dict[Any, bytes]):
     """Cache of encoded nested records that have few different values."""
 
@@ -288,6 +304,7 @@ def _varint(rest: int) -> bytes:
 
 
 _LONGS = _Longs()
+_TEXTS = _Texts()
 _FOURTEEN_BITS = (1 << 14) - 1
 _TWENTY_EIGHT_BITS = (1 << 28) - 1
 _MIDDLES = [bytes((pair & 127 | 128, pair >> 7 | 128)) for pair in range(_FOURTEEN_BITS + 1)]
@@ -341,6 +358,7 @@ _NAMES: dict[str, Any] = {
     "join": b"".join,
     "long": _long,
     "longs": _LONGS,
+    "texts": _TEXTS,
     "misfit": _misfit,
     "negative": _negative,
     "pack_double": struct.Struct("<d").pack,

@@ -154,7 +154,7 @@ def _replaced_timers_left(run: Any, row: Any, drop: Any = run_module._drop_pendi
 def _replaced_children_left(run: Any, row: Any, drop: Any = run_module._drop_pending) -> None:
     drop(run, row)
     if row.reason.startswith("replaced by run"):
-        run.dropped_children.clear()
+        run.dropped_children = ()
 
 
 def _end_unrecorded(

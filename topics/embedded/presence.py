@@ -18,7 +18,7 @@ import os
 from collections.abc import Container
 from pathlib import Path
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Presence:
@@ -37,7 +37,7 @@ class Presence:
             self._folder.mkdir(exist_ok=True)
             file = os.open(self._folder / str(member), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            _logger.debug("no lock file for member %d, using its lease: %s", member, error)
+            logger.debug("no lock file for member %d, using its lease: %s", member, error)
             return
         if _locked(file, fcntl.LOCK_EX):
             self._held[member] = file

@@ -21,7 +21,7 @@ CLOSE_S_MAX = 10.0
 OnDone = Callable[[Exception | None], None]
 Sent = tuple[Record, OnDone | None, LogError | None]
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class EmbeddedPublisher:
@@ -127,7 +127,7 @@ class EmbeddedPublisher:
             on_done(error)
         except Exception:
             # An error in one callback must not prevent the others.
-            _logger.exception("on_done callback failed")
+            logger.exception("on_done callback failed")
 
 
 def _size(record: Record) -> int:

@@ -20,7 +20,7 @@ DELETED_AT_ONCE = 5_000
 COMPACT_RECORDS_MIN = 10_000
 TOMBSTONE_MS = 86_400_000
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Upkeep:
@@ -66,7 +66,7 @@ class Upkeep:
                     self._expire_if_due()
             except LogError:
                 # Tried again at the next beat; `Member.poll` detects a lease that expired in between.
-                _logger.warning("upkeep of the embedded log failed, trying again", exc_info=True)
+                logger.warning("upkeep of the embedded log failed, trying again", exc_info=True)
 
     def _expire_if_due(self) -> None:
         """Expire records unless another process has done so recently."""

@@ -143,7 +143,7 @@ def _pending(
     event: ActivityAttemptFailed | ActivityRetried | ActivityCompleted | ActivityFailed | ActivityCancelled,
 ) -> ActivityRow:
     pending = run.activity(event.sequence)
-    advance(TRANSITIONS, state_of(pending), event, f"activity {event.sequence} of {run.workflow_id}")
+    advance(TRANSITIONS, state_of(pending), event, run.workflow_id)
     assert pending is not None, "the table allows these events for pending activities alone"
     return pending
 
@@ -159,8 +159,8 @@ def drop(run: WorkingRun, pending: ActivityRow) -> None:
 
 
 def _send_task(found: Effects, run: WorkingRun, event: ActivityScheduled | ActivityRetried, shard: int) -> None:
-    row, pending = run.header, run.activity(event.sequence)
-    assert pending is not None, "an activity that was just scheduled is pending"
+    row, pending = run.row, run.activity(event.sequence)
+    assert row is not None and pending is not None, "an activity that was just scheduled is pending"
     found.tasks.append(
         ActivityTask(
             workflow_id=run.workflow_id,

@@ -74,7 +74,7 @@ def _on_scheduled(run: WorkingRun, event: ChildScheduled, cause: Cause) -> None:
 
 def _on_ended(run: WorkingRun, event: ChildCompleted | ChildFailed | ChildCancelRequested, cause: Cause) -> None:
     child = run.child(event.sequence)
-    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, f"child {event.sequence} of {run.workflow_id}")
+    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, run.workflow_id)
     run.header.pending_children -= 1
     run.writes[run.key(CHILD, event.sequence)] = None
 
@@ -83,12 +83,12 @@ def _on_cancel_requested(run: WorkingRun, event: ChildCancelRequested, cause: Ca
     child = run.child(event.sequence)
     _on_ended(run, event, cause)
     if child is not None:
-        run.dropped_children.append(child)
+        run.dropped_children = (child,)
 
 
 def drop_all(run: WorkingRun) -> None:
     """Remove the children of a run that closes."""
-    run.dropped_children += [unpack_child(value) for _, value in run.drop_rows(CHILD)]
+    run.dropped_children = [unpack_child(value) for _, value in run.drop_rows(CHILD)]
 
 
 # Effects.
@@ -112,31 +112,32 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
 
 
 def _cancel_child(found: Effects, run: WorkingRun, event: ChildCancelRequested, shard: int) -> None:
-    for child in run.dropped_children:
-        found.commands.append(
-            CancelWorkflow(
-                workflow_id=child.workflow_id,
-                reason=f"its parent {run.workflow_id} no longer waits for it",
-                run_id=child.run_id,
-                message_id=derived_id(run, child.sequence, "cancel"),
-            )
-        )
-    run.dropped_children.clear()
+    _stop_dropped(found, run, CancelWorkflow, f"its parent {run.workflow_id} no longer waits for it", "cancel")
 
 
 def end_dropped(found: Effects, run: WorkingRun) -> None:
     """Ask the children of a closed run to stop; terminate those of a terminated one."""
     command = TerminateWorkflow if run.header.status == TERMINATED else CancelWorkflow
+    _stop_dropped(found, run, command, f"its parent {run.workflow_id} has closed", "parent-closed")
+
+
+def _stop_dropped(
+    found: Effects,
+    run: WorkingRun,
+    command: type[CancelWorkflow | TerminateWorkflow],
+    reason: str,
+    what: str,
+) -> None:
     for child in run.dropped_children:
         found.commands.append(
             command(
                 workflow_id=child.workflow_id,
-                reason=f"its parent {run.workflow_id} has closed",
+                reason=reason,
                 run_id=child.run_id,
-                message_id=derived_id(run, child.sequence, "parent-closed"),
+                message_id=derived_id(run, child.sequence, what),
             )
         )
-    run.dropped_children.clear()
+    run.dropped_children = ()
 
 
 def report_to_parent(found: Effects, run: WorkingRun) -> None:

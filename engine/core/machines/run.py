@@ -279,8 +279,9 @@ def _drop_pending(run: WorkingRun, row: RunRow) -> None:
     if row.pending_children:
         child.drop_all(run)
     if row.awaiters:
-        for key, reply_to in run.drop_rows(AWAITER):
-            run.dropped_awaiters.append((key.rsplit(b"\x00", 1)[1].decode(), int(reply_to)))
+        run.dropped_awaiters = [
+            (key.rsplit(b"\x00", 1)[1].decode(), int(reply_to)) for key, reply_to in run.drop_rows(AWAITER)
+        ]
     row.pending_activities = row.pending_timers = row.pending_children = row.awaiters = 0
 
 
@@ -335,7 +336,7 @@ def _close(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
     )
     for message_id, reply_to in run.dropped_awaiters:
         found.replies.append((reply_to, run_closed(run.workflow_id, row, message_id)))
-    run.dropped_awaiters.clear()
+    run.dropped_awaiters = ()
     child.report_to_parent(found, run)
     child.end_dropped(found, run)
 

@@ -38,7 +38,7 @@ def _on_started(run: WorkingRun, event: TimerStarted, cause: Cause) -> None:
 
 def _on_ended(run: WorkingRun, event: TimerFired | TimerCancelled, cause: Cause) -> None:
     timer = run.timer(event.sequence)
-    advance(TRANSITIONS, ABSENT if timer is None else PENDING, event, f"timer {event.sequence} of {run.workflow_id}")
+    advance(TRANSITIONS, ABSENT if timer is None else PENDING, event, run.workflow_id)
     assert timer is not None, "the table allows these events for pending timers alone"
     run.header.pending_timers -= 1
     run.writes[run.key(TIMER, event.sequence)] = None

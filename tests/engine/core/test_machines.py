@@ -1,4 +1,4 @@
-"""Is every transition of every machine real? A row that no scenario reaches has no business in its table."""
+"""Tests of the transition tables: the scenarios together reach every row."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.core.machines import activity, child, run, timer
+from penstock.engine.authoring.context import side_effect
+from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.versions import patched
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.machine import advance
+from penstock.engine.core.machines import activity, child, external, marker, run, signal, timer
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
+from tests.schemas.samples import sample_of
 
-MACHINES = {"run": run, "activity": activity, "timer": timer, "child": child}
+MODULES = (run, activity, timer, child, signal, marker, external)
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
 
 
 class _Recorder(dict[Any, Any]):
-    """A table that remembers which of its rows were used."""
+    """A table that records which of its rows were looked up."""
 
     def __init__(self, table: dict[Any, Any]) -> None:
         super().__init__(table)
@@ -102,6 +108,28 @@ def _blocked_and_terminated_or_freed() -> None:
             stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
 
 
+@workflow
+async def marks() -> str:
+    side_effect(lambda: 1)
+    return "new" if patched("mark") else "old"
+
+
+@workflow
+async def signals_and_cancels(id: str) -> None:
+    get_run(id).signal(flows.price, 7)
+    get_run(id).cancel()
+
+
+def _markers() -> None:
+    Stage(marks).start(marks)
+
+
+def _another_run() -> None:
+    stage = Stage(signals_and_cancels, flows.approved)
+    stage.start(flows.approved, id="other")
+    stage.start(signals_and_cancels, "other")
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -112,16 +140,26 @@ SCENARIOS: list[Callable[[], None]] = [
     _terminated,
     _timers,
     _blocked_and_terminated_or_freed,
+    _markers,
+    _another_run,
 ]
 
 
-@pytest.mark.parametrize("name", MACHINES)
-def test_every_row_is_reached(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scenarios together use every row of the machine's table."""
-    machine = MACHINES[name]
-    recorder = _Recorder(machine.TRANSITIONS)
-    monkeypatch.setattr(machine, "TRANSITIONS", recorder)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.MACHINE.name)
+def test_every_row_is_reached(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scenarios together look up every row of the machine's table, and find it there."""
+    assert module.MACHINE.transitions is module.TRANSITIONS
+    recorder = _Recorder(module.TRANSITIONS)
+    monkeypatch.setattr(module, "TRANSITIONS", recorder)
     for scenario in SCENARIOS:
         scenario()
     unused = [f"{state} --{event.__name__}" for state, event in set(recorder) - recorder.used]
     assert unused == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.MACHINE.name)
+def test_an_event_in_the_wrong_state_is_a_broken_invariant(module: Any) -> None:
+    """A table refuses its events in a state that has no row for them."""
+    for event in {event for _, event in module.TRANSITIONS}:
+        with pytest.raises(AssertionError, match=event.__name__):
+            advance(module.TRANSITIONS, "no such state", sample_of(event), "x")

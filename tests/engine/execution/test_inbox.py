@@ -127,4 +127,4 @@ def test_readers_that_gave_up_are_forgotten() -> None:
     stage.start(flows.looks_again)
     stage.advance(3600 * 50)
     program = stage.nodes[0].runs.get("run-1").execution()
-    assert len(program.signals._waiters["price"]) == 1
+    assert len(program.signals.waiters["price"]) == 1

@@ -54,3 +54,4 @@ def test_every_command_twice_acts_once(command: Any) -> None:
     stage.tell(command)
     assert stage.history() == before
     stage.run(unbook_place=lambda name: None)
+    stage.nodes[0].close()  # a coroutine that is still open would clean up when it is collected

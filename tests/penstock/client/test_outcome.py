@@ -52,16 +52,16 @@ def test_outcomes_without_result(status, kind):
     ("failure", "text"),
     [
         (None, ""),
-        (Failure(type="penstock.schemas.errors.WorkflowFailed", message="rejected by ann"), "rejected by ann"),
+        (Failure(type="penstock.schemas.errors.WorkflowFailedError", message="rejected by ann"), "rejected by ann"),
         (Failure(type="KeyError", message=""), "KeyError"),
         (
             Failure(type="TimeoutError", message="",
                     causes=(Cause(type="asyncio.exceptions.CancelledError", message=""),)),
             "TimeoutError, caused by CancelledError",
         ),
-        (Failure(type="penstock.schemas.errors.WorkflowCancelled", message=""), ""),
+        (Failure(type="penstock.schemas.errors.WorkflowCancelledError", message=""), ""),
         (
-            Failure(type="x.ActivityFailed", message="no funds (CardDeclined)",
+            Failure(type="x.ActivityFailedError", message="no funds (CardDeclined)",
                     causes=(Cause(type="CardDeclined", message="no funds"),)),
             "CardDeclined: no funds",
         ),
@@ -71,7 +71,7 @@ def test_outcomes_without_result(status, kind):
             "BadInput: It does not fit float: expected `float`.",
         ),
         (
-            Failure(type="penstock.schemas.errors.ActivityFailed",
+            Failure(type="penstock.schemas.errors.ActivityFailedError",
                     message="The input does not fit add(a, b): expected `int`. (penstock.schemas.errors.BadInput)",
                     causes=(Cause(type="penstock.schemas.errors.BadInput",
                                   message="The input does not fit add(a, b): expected `int`."),

@@ -75,16 +75,3 @@ def test_late_result_of_an_earlier_attempt_is_ignored() -> None:
     stage.complete(again, 2)
     stage.complete(again, 3)
     assert stage.described()["result"] == "2"
-
-
-def test_every_attempt_carries_headers_and_seed_of_its_run() -> None:
-    """Each attempt's task has the headers of its run's start and its seed, also after a restart of the shard."""
-    stage = Stage(flows.retried)
-    stage.start(flows.retried, 1, headers={"traceparent": "00-1-2-01"})
-    (first,) = stage.take("tasks")
-    stage.restart()
-    stage.fail(first, failure_of(flows.Refused("no")))
-    stage.advance(1)
-    (again,) = stage.take("tasks")
-    assert first.headers == again.headers == {"traceparent": "00-1-2-01"}
-    assert first.seed == again.seed == stage.history()[0]["seed"]

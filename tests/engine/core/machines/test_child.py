@@ -53,12 +53,3 @@ def test_terminating_a_parent_ends_its_children() -> None:
     stage.start(flows.parent, "kid")
     stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
     assert stage.described("kid")["status"] == "terminated"
-
-
-def test_a_child_receives_the_headers_of_its_parent() -> None:
-    """The headers of a run reach its children and their activities."""
-    stage = Stage(flows.parent, flows.five, shards=3)
-    stage.start(flows.parent, "kid", headers={"traceparent": "00-1-2-01"})
-    assert stage.history("kid")[0]["headers"] == {"traceparent": "00-1-2-01"}
-    (task,) = stage.take("tasks")
-    assert (task.workflow_id, task.headers) == ("kid", {"traceparent": "00-1-2-01"})

@@ -154,27 +154,3 @@ def test_terminate_existing_replaces_an_open_run(status: str) -> None:
     *_, ended, started = stage.take("events")
     assert [ended.run_id, started.run_id] == [first, second]
     assert ended.decision == started.decision
-
-
-def test_terminate_existing_again_replaces_nothing() -> None:
-    """A start that replaced a run, sent again, finds its own run; sent again after a third start, it starts nothing."""
-    stage = Stage(flows.approved)
-    stage.start(flows.approved, message_id="first")
-    for _ in range(2):
-        stage.start(flows.approved, message_id="second", on_existing="terminate_existing", reply_to=0)
-    stage.start(flows.approved, message_id="third", on_existing="terminate_existing")
-    for id in ("first", "second"):
-        stage.start(flows.approved, message_id=id, on_existing="terminate_existing", reply_to=0)
-    assert [(reply.run_id, reply.existing) for reply in stage.take("replies")] == [
-        ("second", False), ("second", False), ("first", False), ("second", False),
-    ]  # fmt: skip
-    assert (stage.described()["run_id"], stage.described()["status"]) == ("third", "running")
-
-
-def test_headers_that_are_too_large_are_refused() -> None:
-    """A start whose headers exceed the limit is refused with their size, and starts nothing."""
-    stage = Stage(flows.five)
-    stage.start(flows.five, 1, headers={"baggage": "x" * 9_000}, reply_to=0)
-    (refusal,) = stage.take("replies")
-    assert (refusal.reason, stage.take("tasks")) == ("bad_input", [])
-    assert "9,007 bytes" in refusal.message

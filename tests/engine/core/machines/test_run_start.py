@@ -1,0 +1,237 @@
+"""Tests of what a start records and hands on: seed, headers, build, and the run that it replaces."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from penstock.engine.authoring.context import info, random
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.limits import HEADERS_BYTES_MAX
+from penstock.engine.core.machines.run import seed_of
+from penstock.schemas.failure import Failure
+from penstock.schemas.records.activity import ActivityRetried
+from penstock.schemas.records.run import AwaitResult, StartWorkflow, WorkflowStarted
+from penstock.workers.activity.decorator import activity
+from tests.engine.stage import START_MS, Stage
+
+wait = Signal("wait")
+HEADERS = {"tenant": "acme", "trace": "00-ab"}
+
+
+@activity(retries=1, backoff=["1s"])
+def work(n: int) -> int: ...
+
+
+@workflow
+async def leaf() -> dict[str, str]:
+    await work(1)
+    return info().headers
+
+
+@workflow
+async def root() -> dict[str, str]:
+    await asyncio.gather(work(1), work(2))
+    return await leaf().options(id="leaf")
+
+
+@workflow
+async def held() -> str:
+    await wait.wait(timeout="1h")
+    return "went on"
+
+
+@workflow
+async def chance() -> float:
+    return random().random()
+
+
+def started(stage: Stage, id: str = "run-1") -> dict[str, Any]:
+    return stage.history(id)[0]
+
+
+def replace(stage: Stage, message_id: str, **fields: Any) -> None:
+    stage.tell(
+        StartWorkflow(
+            workflow_id="run-1",
+            workflow_type="held",
+            input=b"null",
+            on_existing="terminate_existing",
+            message_id=message_id,
+            **fields,
+        )
+    )
+
+
+def test_headers_reach_activities_and_children() -> None:
+    """The headers of a start are those of its run, of every attempt, of its children and of their activities."""
+    stage = Stage(root, leaf)
+    stage.start(root, headers=HEADERS)
+    tasks = stage.take("tasks")
+    stage.fail(tasks[0], Failure(type="app.Busy", message="busy"))
+    stage.complete(tasks[1], 2)
+    stage.advance(1)
+    (retried,) = stage.take("tasks")
+    assert retried.attempt == 2
+    stage.complete(retried, 1)
+    (start,) = stage.take("commands")
+    (leaf_task,) = stage.take("tasks")
+    assert [task.headers for task in (*tasks, retried, leaf_task)] == [HEADERS] * 4
+    assert start.headers == HEADERS
+    stage.complete(leaf_task, 1)
+    assert stage.described()["result"] == HEADERS
+
+
+def test_headers_survive_the_loss_of_memory() -> None:
+    """A retried task has its run's headers although the run was evicted meanwhile."""
+    stage = Stage(leaf)
+    stage.start(leaf, headers=HEADERS)
+    (task,) = stage.take("tasks")
+    stage.fail(task, Failure(type="app.Busy", message="busy"))
+    stage.restart()
+    stage.advance(1)
+    assert [task.headers for task in stage.take("tasks")] == [HEADERS]
+    assert ActivityRetried.__name__ in stage.events()
+
+
+def test_headers_are_bounded() -> None:
+    """A start with more headers than a run can carry in each decision is refused with both sizes."""
+    stage = Stage(held)
+    stage.start(held, headers={"x": "y" * HEADERS_BYTES_MAX}, reply_to=0)
+    (reply,) = stage.take("replies")
+    assert reply.reason == "bad_input"
+    assert "8,193 bytes" in reply.message
+    assert "8,192" in reply.message
+
+
+def test_two_ids_started_by_one_message_have_different_seeds() -> None:
+    """Foreign producers may give two workflows one message id; their random numbers and idempotency keys differ."""
+    stage = Stage(chance, leaf)
+    for id in ("a", "b"):
+        stage.start(chance, id=id, message_id="same")
+        stage.start(leaf, id=f"leaf-{id}", message_id="same")
+    assert started(stage, "a")["seed"] != started(stage, "b")["seed"]
+    assert stage.described("a")["result"] != stage.described("b")["result"]
+    keys = [task.idempotency_key for task in stage.take("tasks")]
+    assert keys == [f"leaf-{id}/{seed_of(f'leaf-{id}', 'same')}/1" for id in ("a", "b")]
+
+
+def test_the_seed_is_the_run_s_for_ever() -> None:
+    """Seed and idempotency key stay the same for every attempt and after a replay."""
+    stage = Stage(leaf)
+    stage.start(leaf)
+    (task,) = stage.take("tasks")
+    stage.fail(task, Failure(type="app.Busy", message="busy"))
+    stage.restart()
+    stage.advance(1)
+    (again,) = stage.take("tasks")
+    assert again.seed == task.seed == started(stage)["seed"]
+    assert again.idempotency_key == task.idempotency_key
+
+
+def test_a_start_records_build_timeouts_and_retry() -> None:
+    """What later features need is in the first event: the hosting build, the bounds and the policy of the start."""
+    stage = Stage(held)
+    stage.nodes[0].runs.hosted = Hosted(stage.definitions, build="2026-11-26")
+    stage.start(held, run_timeout_ms=5, execution_timeout_ms=7)
+    first = started(stage)
+    assert (first["build"], first["run_timeout_ms"], first["execution_timeout_ms"]) == ("2026-11-26", 5, 7)
+    assert (first["first_run_id"], first["previous_run_id"], first["retry"]) == ("", "", None)
+
+
+# A start that replaces a run.
+
+
+def test_a_start_may_terminate_the_open_run() -> None:
+    """One decision closes the open run and starts the next one, both in their own histories."""
+    stage = Stage(held)
+    first = stage.start(held)
+    stage.take("events")
+    replace(stage, "second", reply_to=0)
+    decisions = stage.take("events")
+    assert len({decision.decision for decision in decisions}) == 1
+    assert [decision.run_id for decision in decisions] == [first, "second"]
+    assert [event["event"] for event in stage.history(run_id=first)][-1] == "WorkflowTerminated"
+    assert stage.events() == ["WorkflowStarted", "TimerStarted"]
+    assert stage.described()["run_id"] == "second"
+    (reply,) = stage.take("replies")
+    assert (reply.run_id, reply.existing) == ("second", False)
+
+
+def test_the_replaced_run_reports_its_end() -> None:
+    """A caller that awaits the replaced run is answered, and its completion is recorded."""
+    stage = Stage(held)
+    first = stage.start(held)
+    stage.tell(AwaitResult(workflow_id="run-1", message_id="await", reply_to=0))
+    replace(stage, "second")
+    (closed,) = stage.take("replies")
+    assert (closed.message_id, closed.run_id, closed.status) == ("await", first, "terminated")
+    assert "second" in closed.failure.message
+    (completion,) = stage.take("completions")
+    assert (completion.run_id, completion.status) == (first, "terminated")
+
+
+def test_the_replaced_run_leaves_no_timer() -> None:
+    """The old run's timer does not fire into the new run, whose own timer fires at its time."""
+    stage = Stage(held)
+    stage.start(held)
+    stage.advance(1800)
+    replace(stage, "second")
+    stage.advance(1801)
+    assert stage.described()["status"] == "running"
+    stage.advance(1799)
+    assert stage.events()[-1] == "WorkflowFailed"
+    assert stage.now_ms == START_MS + 5_400_000
+
+
+@pytest.mark.parametrize("message_id", ["second", "third"])
+def test_a_repeated_replacing_start_has_no_effect(message_id: str) -> None:
+    """A start that replaced a run does so once, also after its own run was replaced."""
+    stage = Stage(held)
+    stage.start(held)
+    for id in ("second", message_id):
+        replace(stage, id)
+    stage.take("events")
+    for id in ("second", message_id):
+        replace(stage, id, reply_to=0)
+    assert {reply.run_id for reply in stage.take("replies")} == {"second", message_id}
+    assert stage.described()["run_id"] == message_id
+    assert all(decision.first_sequence == 0 for decision in stage.take("events"))
+
+
+def test_a_closed_run_is_replaced_without_being_terminated() -> None:
+    """`terminate_existing` starts anew over a closed run, whose end stays what it was."""
+    stage = Stage(held)
+    first = stage.start(held)
+    stage.signal("wait")
+    replace(stage, "second")
+    assert [event["event"] for event in stage.history(run_id=first)][-1] == "WorkflowCompleted"
+    assert stage.described()["run_id"] == "second"
+
+
+def test_a_replacing_start_that_is_refused_leaves_the_run() -> None:
+    """An input that the workflow cannot take terminates nothing."""
+    stage = Stage(held)
+    first = stage.start(held)
+    stage.tell(
+        StartWorkflow(
+            workflow_id="run-1",
+            workflow_type="unknown",
+            on_existing="terminate_existing",
+            message_id="second",
+            reply_to=0,
+        )
+    )
+    assert [reply.reason for reply in stage.take("replies")] == ["unknown_type"]
+    assert (stage.described()["run_id"], stage.described()["status"]) == (first, "running")
+
+
+def test_started_is_the_first_event() -> None:
+    """A history begins with WorkflowStarted."""
+    stage = Stage(held)
+    stage.start(held)
+    assert stage.events()[0] == WorkflowStarted.__name__

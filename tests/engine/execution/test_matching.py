@@ -1,0 +1,232 @@
+"""Tests of the comparison of inputs on replay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import structlog
+
+from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.waiting import sleep
+from penstock.engine.authoring.workflow import WorkflowDefinition, workflow
+from penstock.engine.execution.matching import Matcher
+from penstock.schemas.errors import NonDeterminism
+from penstock.schemas.records.activity import ActivityScheduled
+from penstock.schemas.records.timer import TimerStarted
+from penstock.workers.activity.decorator import activity
+from tests.engine.stage import Stage
+
+poke = Signal("poke", int)
+finish = Signal("finish")
+
+
+@activity
+def price(sku: str, currency: str = "EUR") -> int: ...
+
+
+@workflow
+async def child(number: int) -> int:
+    await finish.wait()
+    return number
+
+
+def priced(skus: Callable[[], Any], price: Any = price) -> WorkflowDefinition[[], list[int]]:
+    """A workflow that prices what `skus` returns, all at once, and then waits."""
+
+    @workflow(name="priced")
+    async def priced_workflow() -> list[int]:
+        prices = await asyncio.gather(*(price(sku) for sku in skus()))
+        await finish.wait()
+        return prices
+
+    return priced_workflow
+
+
+def replayed(old: Any, new: Any, *, strict: bool = False) -> Stage:
+    """A stage whose run was started by the code `old`, was replayed by `new` and received the signal `finish`."""
+    stage = Stage(old, strict_inputs=strict)
+    stage.start(old)
+    with structlog.testing.capture_logs() as lines:
+        stage.restart(new)
+        stage.signal("finish")
+    stage.lines = lines
+    return stage
+
+
+def differences(stage: Stage) -> list[str]:
+    return [line["request"] for line in stage.lines if "differs" in line["event"]]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from penstock.engine.authoring import workflow as module
+
+    monkeypatch.setattr(module, "_definitions", {})
+
+
+def test_a_permutation_of_inputs_blocks_the_run() -> None:
+    """Code that makes the same requests in another order is BLOCKED: results would go to other calls."""
+    stage = replayed(
+        priced(lambda: ["a", "b", "c"]),
+        priced(lambda: ["c", "b", "a"]),
+    )
+    described = stage.described()
+    assert (described["status"], described["blocked_reason"]) == ("blocked", "non_determinism")
+    assert "iteration over a set" in described["blocked_message"]
+    assert "price" in described["blocked_message"]
+    assert "sorted(" in described["blocked_message"]
+
+
+def test_a_permutation_is_found_among_the_requests_that_keep_their_place() -> None:
+    """Two exchanged inputs of many are enough."""
+    old, new = list("abcdefgh"), list("abcdefhg")
+    stage = replayed(priced(lambda: old), priced(lambda: new))
+    assert stage.described()["status"] == "blocked"
+
+
+def test_a_blocked_permutation_goes_on_with_the_old_order() -> None:
+    """Code that makes the requests in the recorded order again frees the run."""
+    stage = replayed(priced(lambda: ["a", "b"]), priced(lambda: ["b", "a"]))
+    assert stage.described()["status"] == "blocked"
+    stage.restart(priced(lambda: ["a", "b"]))
+    stage.run(price=lambda sku, currency: ord(sku))
+    assert stage.described()["result"] == [97, 98]
+
+
+def test_another_input_does_not_block() -> None:
+    """An edit of an input that is no permutation goes on with the recorded result, and is logged."""
+    stage = replayed(priced(lambda: ["a", "b"]), priced(lambda: ["a", "x"]))
+    assert stage.described()["status"] == "running"
+    assert differences(stage) == ["ActivityScheduled price"]
+
+
+def test_a_difference_is_logged_once() -> None:
+    """However many runs and replays meet it, one line is logged for a workflow type and kind of request."""
+    stage = Stage(priced(lambda: ["a"]))
+    for id in ("r1", "r2", "r3"):
+        stage.start(stage.definitions["priced"], id=id)
+    with structlog.testing.capture_logs() as lines:
+        stage.restart(priced(lambda: ["b"]))
+        for id in ("r1", "r2", "r3"):
+            stage.signal("finish", id=id)
+    assert sum("differs" in line["event"] for line in lines) == 1
+
+
+def test_strict_inputs_make_any_difference_an_error() -> None:
+    """In TestEngine and replay tools a changed input blocks the run and shows both inputs."""
+    stage = replayed(priced(lambda: ["a"]), priced(lambda: ["b"]), strict=True)
+    message = stage.described()["blocked_message"]
+    assert '"a"' in message
+    assert '"b"' in message
+
+
+def test_a_new_default_is_no_difference() -> None:
+    """The recorded input is read and written again by today's type before it is compared."""
+    stage = Stage(priced(lambda: ["a"]))
+    stage.start(stage.definitions["priced"])
+
+    @activity(name="price")
+    def price_with_more(sku: str, currency: str = "EUR", rounded: bool = True) -> int: ...
+
+    today = priced(lambda: ["a"], price_with_more)
+    with structlog.testing.capture_logs() as lines:
+        stage.restart(today)
+        stage.signal("finish")
+    assert stage.described()["status"] == "running"
+    assert not any("differs" in line["event"] for line in lines)
+
+
+def test_children_and_signals_to_other_runs_are_compared() -> None:
+    """A permutation of inputs is found for children of one id and type, and for signals to one run, alike."""
+
+    def poking(values: list[int]) -> Any:
+        @workflow(name="poking")
+        async def poking_workflow() -> None:
+            for value in values:
+                get_run("other").signal(poke, value)
+            await finish.wait()
+
+        return poking_workflow
+
+    stage = replayed(poking([1, 2]), poking([2, 1]))
+    assert stage.described()["status"] == "blocked"
+    assert "ExternalSignalSent other poke" in stage.described()["blocked_message"]
+
+
+def test_a_child_s_changed_input_is_logged() -> None:
+    """A child's input is compared like that of an activity."""
+
+    def calling(number: int) -> Any:
+        @workflow(name="calling")
+        async def calling_workflow() -> int:
+            return await child(number).options(id="kid")
+
+        return calling_workflow
+
+    stage = Stage(calling(1), child)
+    stage.start(stage.definitions["calling"])
+    with structlog.testing.capture_logs() as lines:
+        stage.restart(calling(2), child)
+        stage.signal("finish")
+    assert any(line.get("request") == "ChildScheduled child kid" for line in lines)
+
+
+def test_exchanged_timers_block_the_run() -> None:
+    """Sleeps of other lengths in another order are a permutation too."""
+
+    def sleeping(lengths: list[int]) -> Any:
+        @workflow(name="sleeping")
+        async def sleeping_workflow() -> None:
+            await asyncio.gather(*(sleep(length) for length in lengths))
+
+        return sleeping_workflow
+
+    stage = replayed(sleeping([10, 20]), sleeping([20, 10]))
+    assert stage.described()["status"] == "blocked"
+
+
+def _scheduled(sequence: int, name: str, input: bytes) -> ActivityScheduled:
+    return ActivityScheduled(sequence=sequence, activity=name, input=input, queue="default")
+
+
+def test_inputs_of_different_activities_are_no_permutation() -> None:
+    """Two activities that exchange inputs are two changes, since each is compared with its own kind."""
+    matcher = Matcher([_scheduled(1, "a", b"1"), _scheduled(2, "b", b"2")])
+    matcher.match(_scheduled(1, "a", b"2"), None)
+    matcher.match(_scheduled(2, "b", b"1"), None)
+    assert len(matcher.finish("flow", strict_inputs=False)) == 2
+
+
+def test_a_permutation_beside_a_change_is_found_by_kind() -> None:
+    """A changed input of one activity does not hide exchanged inputs of another."""
+    matcher = Matcher([_scheduled(1, "a", b"1"), _scheduled(2, "a", b"2"), _scheduled(3, "b", b"3")])
+    matcher.match(_scheduled(1, "a", b"2"), None)
+    matcher.match(_scheduled(2, "a", b"1"), None)
+    matcher.match(_scheduled(3, "b", b"9"), None)
+    with pytest.raises(NonDeterminism, match="iteration over a set"):
+        matcher.finish("flow", strict_inputs=False)
+
+
+def test_an_unreadable_recorded_input_counts_as_it_was_recorded() -> None:
+    """If today's type refuses the recorded input, the bytes themselves are compared."""
+
+    def refuse(data: bytes) -> bytes:
+        raise ValueError(data)
+
+    matcher = Matcher([_scheduled(1, "a", b"1")])
+    matcher.match(_scheduled(1, "a", b"2"), refuse)
+    (difference,) = matcher.finish("flow", strict_inputs=False)
+    assert (difference.recorded, difference.asked, difference.sequence) == (b"1", b"2", 1)
+
+
+def test_an_exact_repetition_is_no_difference() -> None:
+    """Equal requests leave nothing to report, whatever their kind."""
+    requests = [_scheduled(1, "a", b"1"), TimerStarted(sequence=2, due_ms=5)]
+    matcher = Matcher(requests)
+    for request in requests:
+        matcher.match(request, None)
+    assert matcher.finish("flow", strict_inputs=True) == []
