@@ -275,7 +275,7 @@ def _reads_own_files(args: tuple[Any, ...]) -> bool:
 
 
 def _refuse_unless_excused(frame: types.FrameType, called: str, remedy: str) -> None:
-    """Raise NonDeterministicCall if workflow code is what led to this call.
+    """Raise NonDeterministicCall if workflow code caused this call.
 
     The error names the function of the standard library that workflow code called, where it was not `called` itself."""
     if _excused(frame, _EXCUSED_FOR.get(remedy, _OBSERVERS)):
@@ -287,7 +287,7 @@ def _refuse_unless_excused(frame: types.FrameType, called: str, remedy: str) -> 
 
 
 def _excused(start: types.FrameType, observers: frozenset[str]) -> bool:
-    """Whether this call is not workflow code's own doing. Looks outwards from `start`:
+    """Whether something else than workflow code caused this call. Looks outwards from `start`:
 
     An observer met before any user code is excused; so are an import under way, whatever its module calls; a finalizer,
     since code does not choose its moment; and the engine, unless user code was met before it: then it is the engine

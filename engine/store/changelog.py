@@ -81,7 +81,7 @@ def rows_of(records: Iterable[StoredRecord]) -> dict[bytes, bytes | None]:
     for record in records:
         if not record.key or record.key.startswith(LOCAL_PREFIX):
             raise Undecodable(
-                "a changelog record needs a key that does not begin with NUL: something else than a processor wrote it",
+                "a changelog record needs a key that does not begin with NUL; this one was not written by a processor",
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
@@ -137,6 +137,6 @@ def _checksum_of(rows: Iterable[tuple[bytes, bytes]]) -> str:
 def _ahead_of_log(topic: str, shard: int, end: int, seen: int, store: Store) -> StoreAheadOfLog:
     path = getattr(store, "path", None)
     return StoreAheadOfLog(
-        f"the changelog {topic}[{shard}] ends at {end}, but this store has seen it up to {seen}: look whether this is "
-        f"the right log, and if the log was really lost, delete the store's directory{f' {path}' if path else ''}"
+        f"the changelog {topic}[{shard}] ends at {end}, but this store has applied it up to {seen}: check that "
+        f"this is the right log; if the log was lost, delete the store's directory{f' {path}' if path else ''}"
     )

@@ -246,12 +246,12 @@ def _store_error(error: Exception, path: str) -> StoreError:
         return StoreLocked(f"the store at {path} is open in this process already: close it first")
     if "While lock file" in text:
         return StoreLocked(
-            f"the store at {path} is open in another process: stop that one, or give this one a directory of its own"
+            f"the store at {path} is open in another process: stop that process, or give this one its own directory"
         )
     missing_file = "No such file or directory: While open" in text
     if text.startswith("Corruption") or missing_file:
         return StoreCorrupt(
-            f"the files of the store at {path} are damaged: delete that directory, it is rebuilt from the changelog "
+            f"the files of the store at {path} are damaged: delete that directory; it is rebuilt from the changelog "
             f"({text})"
         )
     return StoreError(f"the store at {path} failed: {text}")

@@ -241,7 +241,7 @@ def test_a_store_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
     log.append([Record(TOPIC, SHARD, b"k", b"other")])
     with pytest.raises(StoreAheadOfLog) as refused:
         bring_up(log, store)
-    for words in (f"{TOPIC}[{SHARD}] ends at 1", "seen it up to 42", f"delete the store's directory {tmp_path}"):
+    for words in (f"{TOPIC}[{SHARD}] ends at 1", "applied it up to 42", f"delete the store's directory {tmp_path}"):
         assert words in str(refused.value)
     assert store.get(b"k") == b"v"
     store.close()
