@@ -1,1 +1,1 @@
-"""How do workflows advance? The core decides, the store keeps, the runtime acts."""
+"""The engine: the core decides, the store keeps rows, the runtime reads, commits and writes."""

@@ -1,1 +1,1 @@
-"""Does it hold? One folder for each of the folders it tests, and the machinery that tests share."""
+"""Tests: a folder for each folder of the package, and the code that tests share."""

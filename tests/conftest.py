@@ -1,4 +1,4 @@
-"""Fixtures and markers shared by all tests: one Kafka broker a run, and the marks that `make test-fast` leaves out."""
+"""Fixtures and markers shared by all tests: one Kafka broker per test run, and the mark of slow tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.kafka_broker import Broker, BrokerError
 ROOT = Path(__file__).resolve().parent.parent
 GIVEN = "PENSTOCK_TEST_KAFKA"
 FAILED = "PENSTOCK_TEST_KAFKA_FAILED"
-# Folders and files whose tests are marked slow, with the reason; `make test-fast` leaves them out.
+# Folders and files whose tests are marked slow, with the reason; `make test-fast` excludes them.
 SLOW = {
     "tests/bench": "measures",
     "tests/engine/runtime/test_simulation.py": "simulates hundreds of seeds",
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _needs_broker(item: pytest.Item) -> bool:
-    """True for a test on the shared broker, on the adapter "kafka", or in a module that starts a broker of its own."""
+    """Whether a test uses the shared broker, the adapter "kafka", or a broker of its own."""
     given = getattr(getattr(item, "callspec", None), "params", {}).values()
     own = getattr(getattr(item, "module", None), "Broker", None) is Broker
     return own or "kafka" in given or "kafka_bootstrap" in getattr(item, "fixturenames", ())
@@ -72,7 +72,7 @@ def _needs_broker(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def _logging_unconfigured() -> Iterator[None]:
-    """Undo a test's set-up of structlog, so that what the next one prints does not depend on the order of the tests."""
+    """Undo a test's configuration of structlog: the output of the next must not depend on the order of the tests."""
     configured = structlog.is_configured()
     yield
     if not configured:
@@ -81,7 +81,7 @@ def _logging_unconfigured() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
-    """The address of a real Kafka: that of PENSTOCK_TEST_KAFKA, or of a broker of our own."""
+    """Address of a real Kafka: PENSTOCK_TEST_KAFKA, or a broker that the tests start."""
     # Not a skip: a run without Kafka has not shown that Penstock works.
     if FAILED in os.environ:
         pytest.fail(os.environ[FAILED], pytrace=False)

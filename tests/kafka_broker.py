@@ -1,10 +1,10 @@
-"""Which Kafka do the tests run against? A real one: a broker as a plain Java process on this machine.
+"""Kafka for tests: a broker as a plain Java process on this machine.
 
     with Broker() as broker:
         log = KafkaLog(broker.bootstrap)
 
-One KRaft node, listening on the loopback address only, its data in a temporary directory. The jars come through Maven
-once and stay in `.kafka/libs`. The process dies with the one that started it, however that one ends.
+One KRaft node, listening on the loopback address only, its data in a temporary directory. Maven fetches the jars once
+into `.kafka/libs`. The process ends with the one that started it, also if that is killed.
 
     python -m tests.kafka_broker start [--port N] [--data DIR]     a broker for developers and benchmarks
 """
@@ -42,17 +42,17 @@ PR_SET_PDEATHSIG = 1
 
 
 class BrokerError(RuntimeError):
-    """No broker can be had; the message says why and what to do."""
+    """The broker cannot be started; the message says why and what to do."""
 
 
 class Broker:
-    """One Kafka node. `port` 0 takes a free one; without `data` it lives in a temporary directory that `close` removes.
+    """One Kafka node. `port` 0 takes a free one; without `data` it uses a temporary directory that `close` removes.
 
     It may be stopped, killed, paused and started again: port and data stay the same. The thread that calls `start`
     must outlive the broker: Linux ends a child with the thread that made it."""
 
     FIXED_SETTINGS: ClassVar[dict[str, str]] = {
-        # One node cannot replicate: with the defaults (3) its transactions and groups would wait for ever.
+        # One node cannot replicate: with the defaults (3) its transactions and groups would wait forever.
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
@@ -61,9 +61,9 @@ class Broker:
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.num.partitions": "4",
-        # Tests rebalance often and wait for time-outs.
+        # Tests rebalance often and wait for timeouts.
         "group.initial.rebalance.delay.ms": "0",
-        # A broker that was killed is let in again only when its last session is over.
+        # A broker that was killed can register again only when its last session is over.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
         "group.min.session.timeout.ms": "1000",
@@ -90,12 +90,12 @@ class Broker:
 
     @property
     def bootstrap(self) -> str:
-        """The address that clients are given."""
+        """Address for clients."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
-        """The process id of the broker, which must be running."""
+        """Process id of the broker, which must be running."""
         assert self._process is not None, "the broker is not running"
         return self._process.pid
 
@@ -119,7 +119,7 @@ class Broker:
         return self
 
     def stop(self) -> None:
-        """Stop it in order, by force after 20 s. `start` brings it back with its data."""
+        """Stop it in order, by force after 20 s. `start` starts it again with its data."""
         self._end(signal.SIGTERM)
 
     def close(self) -> None:
@@ -129,11 +129,11 @@ class Broker:
             shutil.rmtree(self._data, ignore_errors=True)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would. `start` brings it back with its data."""
+        """SIGKILL, as a crash would. `start` starts it again with its data."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nobody answers."""
+        """SIGSTOP: connections stay open without answers."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -146,7 +146,7 @@ class Broker:
         return self._process.wait()
 
     def log_tail(self) -> str:
-        """The end of what the broker printed."""
+        """The last lines of the broker's output."""
         path = self._data / "broker.log"
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         return "\n".join(lines[-LOG_TAIL_LINES:]) or "(the broker printed nothing)"
@@ -213,7 +213,7 @@ class Broker:
 
 
 def fetch_jars() -> Path:
-    """The directory with Kafka's jars; Maven copies them there at first use. Raises BrokerError."""
+    """Directory with Kafka's jars; Maven copies them there at first use. Raises BrokerError."""
     libs = JARS / "libs"
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None and not (tool == "mvn" and libs.exists()):
@@ -222,7 +222,7 @@ def fetch_jars() -> Path:
                 "or set PENSTOCK_TEST_KAFKA to the host:port of a Kafka that may be written to"
             )
     JARS.mkdir(exist_ok=True)
-    # Two runs may begin at once: one copies, the other waits for it; the rename makes the copy whole or absent.
+    # Two test runs may start at once: one copies, the other waits; after the rename the copy is complete.
     with (JARS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not libs.exists():
@@ -285,9 +285,9 @@ def _answers(bootstrap: str) -> bool:
 
 
 def main() -> int:
-    """Run a broker in the foreground until it is told to stop."""
+    """Run a broker in the foreground until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m tests.kafka_broker")
-    parser.add_argument("order", choices=["start"])
+    parser.add_argument("verb", choices=["start"])
     parser.add_argument("--port", type=int, default=0, help="port to listen on; a free one when left out")
     parser.add_argument("--data", type=Path, help="directory for its data; temporary when left out")
     arguments = parser.parse_args()

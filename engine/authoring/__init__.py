@@ -1,1 +1,1 @@
-"""What workflow code imports."""
+"""Functions and classes that workflow code imports."""

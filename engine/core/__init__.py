@@ -1,1 +1,1 @@
-"""What happens next? Decides, purely: no clock, no chance, no input or output."""
+"""Pure decisions: no clock, no randomness, no input or output."""

@@ -1,17 +1,17 @@
-"""What keeps workflow code from the real clock, chance, files and network?
+"""Guards that keep workflow code from the real clock, randomness, files and network.
 
-Workflow code is run again on replay and must do the same again. While a thread is between `enter` and `leave`, calls
-that would not be repeated raise NonDeterministicCall, which names the replacement. There are three nets:
+Workflow code is run again on replay and must repeat what it did. While a thread is between `enter` and `leave`, calls
+that would not be repeated raise NonDeterministicCall, which names the replacement. There are three guards:
 
 - wrapped module functions (`time.time`, `random.random`, `uuid.uuid4`, ...): they see calls through their module;
-- an audit hook (PEP 578), which sees every open file, socket and process whoever opens it, and cannot be removed;
+- an audit hook (PEP 578), which sees every opening of a file, socket or process by any caller and cannot be removed;
 - with `install(strict=True)`, for development and tests, `sys.setprofile` on the guarded thread between `enter` and
   `leave`: it sees calls of C functions that cannot be replaced (`datetime.now`) or were imported by name before.
 
-Only the caller counts: logging may read the clock, an import may read its files, the engine may do as it must. So a
-call is judged by the frames that led to it (`_excused`), and only once it was seen on a guarded thread.
+The caller decides: logging may read the clock, an import may read its files, the engine may do both. So a call is
+judged by the frames that led to it (`_excused`), and only on a guarded thread.
 
-This is a net against mistakes, not a sandbox.
+The guards catch mistakes; they are no sandbox.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _STOPWATCH = "use penstock.now(), the run's own clock, or measure inside an acti
 _SLEEP = "use `await penstock.sleep(...)`, which is durable"
 _CHANCE = "use penstock.random(), which replays the same"
 _IDENTITY = "use penstock.uuid4(), which replays the same"
-_UNGUESSABLE = "make secrets inside an activity, or use penstock.random() where chance need not be secret"
+_UNGUESSABLE = "make secrets inside an activity, or use penstock.random() for numbers that need not be secret"
 _FILE = "read and write files inside an activity"
 _NETWORK = "talk to the network inside an activity"
 _PROCESS = "start and change processes inside an activity"
@@ -46,7 +46,7 @@ _THREAD = "run blocking or parallel work inside an activity"
 _DATABASE = "talk to databases inside an activity"
 _TERMINAL = "wait for people with a Signal"
 
-# Module functions that are wrapped. A name that this Python lacks is passed over.
+# Module functions that are wrapped. A name that this Python lacks is skipped.
 _FUNCTIONS: dict[types.ModuleType, dict[str, str]] = {
     time: {
         **dict.fromkeys(("time", "time_ns", "clock_gettime", "clock_gettime_ns"), _CLOCK),
@@ -72,10 +72,11 @@ _FUNCTIONS: dict[types.ModuleType, dict[str, str]] = {
     },
 }
 
-# Functions that read the clock only when no moment is handed over: name -> position of the moment.
+# Functions that read the clock only if no time is passed: name -> position of the time.
 _CLOCK_UNLESS_GIVEN = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}
 
-# Audit events (docs.python.org/3/library/audit_events.html) that are refused, and by the word before the first dot.
+# Audit events (docs.python.org/3/library/audit_events.html) that are refused, and groups of them, named by the word
+# before the first dot.
 _EVENTS = {
     "open": _FILE,
     "builtins.input": _TERMINAL,
@@ -95,17 +96,17 @@ _EVENT_FAMILIES = {
 }
 _SOURCE_SUFFIXES = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dll", ".dylib")
 
-# Packages that watch a program: what they read, write and send does not flow back into workflow code.
+# Packages that observe a program: what they read, write and send does not reach workflow code.
 _OBSERVERS = frozenset(
     {"logging", "structlog", "loguru", "warnings", "traceback", "weakref"}
     | {"opentelemetry", "sentry_sdk", "ddtrace"}
     | {"bdb", "pdb", "pydevd", "debugpy", "_pydevd_bundle"}
 )
 # Packages that also read what belongs to the program: its source, its modules' data, time zones. pydantic looks for
-# its plugins; that it is not an observer of clocks and chance catches `Field(default_factory=uuid4)`.
+# its plugins; it may not read clocks or random numbers, so that `Field(default_factory=uuid4)` is refused.
 _FILE_READERS = _OBSERVERS | {"linecache", "tokenize", "inspect", "importlib", "encodings", "gettext", "pydantic"}
 _FILE_READERS |= {"zoneinfo", "tzdata", "pytz", "dateutil"}
-# asyncio looks at clocks for deadlines and in its debug mode; its ways to the network are not excused.
+# asyncio reads clocks for deadlines and in its debug mode; its use of the network is not excused.
 _CLOCK_READERS = _OBSERVERS | {"asyncio"}
 _EXCUSED_FOR = {_FILE: _FILE_READERS, _CLOCK: _CLOCK_READERS, _STOPWATCH: _CLOCK_READERS}
 _ENGINE = "penstock"
@@ -115,7 +116,7 @@ _DATE_METHODS = {"now": _CLOCK, "utcnow": _CLOCK, "today": _CLOCK}
 
 
 class _Here(threading.local):
-    """How deep this thread is in workflow code; 0 means that anything goes."""
+    """Nesting of `enter` on this thread; 0: every call is allowed."""
 
     depth = 0
     profile_before: Any = None
@@ -124,12 +125,12 @@ class _Here(threading.local):
 _here = _Here()
 _installed = False
 _strict = False
-_remedies: dict[str, str] = {}  # what a wrapped function is called -> what to use instead
-_builtins_refused: dict[object, str] = {}  # C functions that strict mode looks out for -> what they are called
+_remedies: dict[str, str] = {}  # name of a wrapped function -> what to use instead
+_builtins_refused: dict[object, str] = {}  # C functions that strict mode refuses -> their names
 
 
 def install(*, strict: bool = False) -> None:
-    """Put the nets up, once a process; later calls change nothing, except that `strict=True` stays once asked for.
+    """Install the guards, once per process. A later call can only add strict mode; `strict=True` stays in force.
 
     Outside of workflow code a wrapped function costs some 0.1 µs more, and an audited operation 0.1 µs."""
     global _installed, _strict  # noqa: PLW0603 - audit hooks and patched modules are the process's as well
@@ -144,7 +145,7 @@ def install(*, strict: bool = False) -> None:
     for name in dir(random):
         if isinstance(getattr(getattr(random, name), "__self__", None), random.Random):
             _replace(random, name, f"random.{name}", _CHANCE)
-    if hasattr(random, "_urandom"):  # SystemRandom and secrets have os.urandom by this name
+    if hasattr(random, "_urandom"):  # SystemRandom and secrets call os.urandom by this name
         _replace(random, "_urandom", "os.urandom", _CHANCE)
     for name, position in _CLOCK_UNLESS_GIVEN.items():
         _replace(time, name, f"time.{name}", _CLOCK, position)
@@ -152,7 +153,7 @@ def install(*, strict: bool = False) -> None:
 
 
 def enter() -> None:
-    """From here to `leave`, this thread runs workflow code. May be nested."""
+    """Guard this thread until `leave`. May be nested."""
     _here.depth += 1
     if _strict and _here.depth == 1:
         _here.profile_before = sys.getprofile()
@@ -160,7 +161,7 @@ def enter() -> None:
 
 
 def leave() -> None:
-    """The end of what `enter` began."""
+    """End the guarding that `enter` began."""
     assert _here.depth > 0, "leave() without enter() on this thread"
     _here.depth -= 1
     if _strict and _here.depth == 0:
@@ -169,7 +170,7 @@ def leave() -> None:
 
 
 class guarded:  # noqa: N801 - reads as a verb: `with guarded():`
-    """`with guarded():` runs its block as workflow code."""
+    """Run the block as workflow code."""
 
     __slots__ = ()
 
@@ -181,7 +182,7 @@ class guarded:  # noqa: N801 - reads as a verb: `with guarded():`
 
 
 class allowed:  # noqa: N801 - reads as a verb: `with allowed():`
-    """`with allowed():` lets its block do as it likes, within workflow code: the engine's own work, side effects."""
+    """Allow every call in the block, within workflow code: for the engine's own work and side effects."""
 
     __slots__ = ("_depth",)
 
@@ -194,19 +195,19 @@ class allowed:  # noqa: N801 - reads as a verb: `with allowed():`
 
 
 def is_guarded() -> bool:
-    """Whether this thread runs workflow code just now."""
+    """Whether this thread is guarded."""
     return _here.depth > 0
 
 
 def _replace(module: types.ModuleType, name: str, called: str, remedy: str, moment_at: int | None = None) -> None:
-    """Put a checking function in the place of `module.name`."""
+    """Replace `module.name` with a function that checks its caller."""
     real = getattr(module, name)
     _remedies[called] = remedy
     if moment_at is None:
         checked = _checked(real, called, remedy)
         if isinstance(real, types.BuiltinFunctionType):
             _builtins_refused[real] = called
-    else:  # not for strict mode: a profile does not see arguments
+    else:  # not for strict mode: a profile function does not see arguments
         checked = _checked_without_moment(real, called, remedy, moment_at)
     # A method, not a function: a class that holds it as an attribute (`clock = time.time`) must not bind it to itself,
     # as it would not have bound the C function.
@@ -231,7 +232,7 @@ def _checked_without_moment(real: Callable[..., Any], called: str, remedy: str, 
     return check
 
 
-# A call of an activity looks at its caller's frame, which asks for nothing: two events that are worth no look of ours.
+# A call of an activity reads its caller's frame, which raises two harmless audit events.
 _OF_EACH_CALL = frozenset({"sys._getframe", "object.__getattr__"})
 
 
@@ -249,7 +250,7 @@ def _audited(event: str, args: tuple[Any, ...], here: _Here = _here) -> None:
 
 
 def _profiled(frame: types.FrameType, event: str, function: Any) -> None:
-    """The profile function of strict mode: looks at calls of C functions only."""
+    """The profile function of strict mode; it checks calls of C functions only."""
     if event != "c_call" or not _here.depth:
         return
     if type(function) is types.BuiltinFunctionType:
@@ -274,7 +275,7 @@ def _reads_own_files(args: tuple[Any, ...]) -> bool:
 
 
 def _refuse_unless_excused(frame: types.FrameType, called: str, remedy: str) -> None:
-    """Raise NonDeterministicCall if workflow code is what led to this call.
+    """Raise NonDeterministicCall if workflow code caused this call.
 
     The error names the function of the standard library that workflow code called, where it was not `called` itself."""
     if _excused(frame, _EXCUSED_FOR.get(remedy, _OBSERVERS)):
@@ -286,11 +287,11 @@ def _refuse_unless_excused(frame: types.FrameType, called: str, remedy: str) -> 
 
 
 def _excused(start: types.FrameType, observers: frozenset[str]) -> bool:
-    """Whether this call is not workflow code's own doing. Looks outwards from `start`:
+    """Whether something else than workflow code caused this call. Looks outwards from `start`:
 
-    an observer met before any user code is excused; so is an import under way, whatever its module does; so is a
-    finaliser, since nobody chooses its moment; so is the engine, unless user code was met before it: then it is the
-    engine that runs the workflow, and the end of what matters."""
+    An observer met before any user code is excused; so are an import under way, whatever its module calls; a finalizer,
+    since code does not choose its moment; and the engine, unless user code was met before it: then it is the engine
+    that runs the workflow, and frames further out do not matter."""
     user_code_met = False
     frame: types.FrameType | None = start
     while frame is not None:
@@ -309,7 +310,7 @@ def _excused(start: types.FrameType, observers: frozenset[str]) -> bool:
 
 
 def _entry(start: types.FrameType) -> str:
-    """The outermost function of the standard library between user code and the call, or an empty text."""
+    """Outermost function of the standard library between user code and the call; empty if there is none."""
     entry = ""
     frame: types.FrameType | None = start
     while frame is not None:

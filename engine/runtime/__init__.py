@@ -1,1 +1,1 @@
-"""How is it done? A sans-IO shard that decides, and a driver that moves records, commits and writes stores."""
+"""A sans-IO shard that decides, and a driver that moves records, commits and writes stores."""

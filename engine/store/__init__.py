@@ -1,1 +1,1 @@
-"""Where are the rows of a shard kept? In RocksDB or in memory, rebuilt from the changelog."""
+"""Stores of a shard's rows, in RocksDB or in memory, rebuilt from the changelog."""

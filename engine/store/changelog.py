@@ -1,8 +1,8 @@
-"""How do a store's writes become changelog records, and the records a store again?
+"""Conversion of a store's writes into changelog records, and of a changelog into a store.
 
 A record's key is the store's key, its value the row (None deletes), its partition the shard. Keys that begin with NUL
-are local: they say what this copy of the store has seen, and never enter the changelog. The one that this file owns,
-CHANGELOG_OFFSET_KEY, is written in one batch with the rows that it speaks of (DESIGN, invariant 2).
+are local: they describe this copy of the store and never enter the changelog. CHANGELOG_OFFSET_KEY, which this file
+owns, is written in one batch with the rows that it covers (docs/ARCHITECTURE.md, invariant 2).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from penstock.topics.log import Log, Record, StoredRecord
 LOCAL_PREFIX = b"\x00"
 CHANGELOG_OFFSET_KEY = b"\x00changelog"
 KEY_BYTES_MAX = 1024
-BEHIND_ALL_KEYS = b"\xff" * KEY_BYTES_MAX  # the stop of a scan over everything
+BEHIND_ALL_KEYS = b"\xff" * KEY_BYTES_MAX  # stop of a scan over all rows
 
 
 class RestoreReport(msgspec.Struct, frozen=True):
-    """What a restore did: the offsets it read from and to (next), how many records, and whether it wiped first."""
+    """Outcome of a restore: first and next offset, number of records, and whether the store was wiped first."""
 
     from_offset: int
     to_offset: int
@@ -41,11 +41,11 @@ def restore(
     on_progress: Callable[[int, int], None] | None = None,
     distrusted: bool = False,
 ) -> RestoreReport:
-    """Bring `store` up to the end of its changelog; `on_progress(next offset, end offset)` is told after each batch.
+    """Bring `store` to the end of its changelog, calling `on_progress(next offset, end offset)` after each batch.
 
-    Starts at the offset in the store. Wipes first when that is missing although there are rows, when the changelog no
-    longer reaches back to it, or when the store is `distrusted`: a store that was away for longer than the changelog
-    keeps its deletions (delete.retention.ms) may have missed some for good.
+    Starts at the offset in the store. Wipes the store first if it has rows but no offset, if the changelog no longer
+    reaches back to its offset, or if it is `distrusted`: a store that was unused for longer than the changelog keeps
+    deletions (delete.retention.ms) may have missed some.
 
     Raises StoreAheadOfLog; LogUnavailable after `timeout_s` without progress; Undecodable; StoreError."""
     begin, end = log.ends([(topic, shard)])[(topic, shard)]
@@ -69,19 +69,19 @@ def restore(
 
 
 def to_records(rows: Mapping[bytes, bytes | None], topic: str, shard: int) -> list[Record]:
-    """The changelog records of one write, in its order; local rows are left out."""
+    """Changelog records of one write, in its order, without local rows."""
     return [Record(topic, shard, key, value) for key, value in rows.items() if not key.startswith(LOCAL_PREFIX)]
 
 
 def rows_of(records: Iterable[StoredRecord]) -> dict[bytes, bytes | None]:
-    """The write that these changelog records amount to: the last one for each key counts.
+    """Rows that these changelog records write: the last record of each key counts.
 
-    Raises Undecodable for a record that no write can have made: skipping it might hide a lost row."""
+    Raises Undecodable for a record that no write can have made; skipping it could hide a lost row."""
     rows: dict[bytes, bytes | None] = {}
     for record in records:
         if not record.key or record.key.startswith(LOCAL_PREFIX):
             raise Undecodable(
-                "a changelog record needs a key that does not begin with NUL: something else than a processor wrote it",
+                "a changelog record needs a key that does not begin with NUL; this one was not written by a processor",
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
@@ -91,12 +91,12 @@ def rows_of(records: Iterable[StoredRecord]) -> dict[bytes, bytes | None]:
 
 
 def offset_row(offset: int) -> dict[bytes, bytes | None]:
-    """The local row that says: this store holds the changelog below `offset`. Write it with the rows it speaks of."""
+    """Local row that marks the store as holding the changelog below `offset`; to be written with the rows it covers."""
     return {CHANGELOG_OFFSET_KEY: offset.to_bytes(8, "big")}
 
 
 def stored_offset(store: StoreReader) -> int | None:
-    """The next changelog offset that this store wants, or None when it never had one."""
+    """Next changelog offset that this store needs; None if it has none."""
     value = store.get(CHANGELOG_OFFSET_KEY)
     return None if value is None else int.from_bytes(value, "big")
 
@@ -107,12 +107,12 @@ def is_empty(store: StoreReader) -> bool:
 
 
 def checksum(store: StoreReader) -> str:
-    """SHA-256, in hex, of all rows except local ones: equal for equal rows, however they came to be."""
+    """SHA-256, in hex, of all rows except local ones; it depends on the rows alone, not on their history."""
     return _checksum_of(store.scan(b"\x01", BEHIND_ALL_KEYS))
 
 
 def checksum_of_changelog(log: Log, topic: str, shard: int, *, timeout_s: float = 60.0) -> str:
-    """The checksum that a store restored from nothing would have. Holds all rows in memory.
+    """Checksum of a store that would be restored from nothing. Holds all rows in memory.
 
     Raises LogUnavailable after `timeout_s` without progress; Undecodable."""
     begin, _ = log.ends([(topic, shard)])[(topic, shard)]
@@ -127,7 +127,7 @@ def checksum_of_changelog(log: Log, topic: str, shard: int, *, timeout_s: float 
 
 
 def _checksum_of(rows: Iterable[tuple[bytes, bytes]]) -> str:
-    """Lengths go in as well, so that no two sets of rows share one stream of bytes."""
+    """Checksum of rows. Lengths are included, so that no two sets of rows give the same stream of bytes."""
     digest = hashlib.sha256()
     for key, value in rows:
         digest.update(len(key).to_bytes(4, "big") + key + len(value).to_bytes(8, "big") + value)
@@ -137,6 +137,6 @@ def _checksum_of(rows: Iterable[tuple[bytes, bytes]]) -> str:
 def _ahead_of_log(topic: str, shard: int, end: int, seen: int, store: Store) -> StoreAheadOfLog:
     path = getattr(store, "path", None)
     return StoreAheadOfLog(
-        f"the changelog {topic}[{shard}] ends at {end}, but this store has seen it up to {seen}: look whether this is "
-        f"the right log, and if the log was really lost, delete the store's directory{f' {path}' if path else ''}"
+        f"the changelog {topic}[{shard}] ends at {end}, but this store has applied it up to {seen}: check that "
+        f"this is the right log; if the log was lost, delete the store's directory{f' {path}' if path else ''}"
     )

@@ -1,6 +1,6 @@
-"""How are rows kept when nothing need survive the process? In a dictionary with its keys in order.
+"""Store in memory: a dictionary with its keys in order.
 
-For tests, the simulator and `embedded::memory:`; held to the same contract as RocksDB (tests/contract/test_store.py).
+Used by tests, the simulator and `embedded::memory:`; it keeps the contract of RocksDB (tests/contract/test_store.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from threading import Lock
 
 from penstock.schemas.errors import StoreError
 
-# Above this many new or deleted keys in one write, putting the whole list in order again is cheaper than
+# Above this many new or deleted keys in one write, sorting the whole list again is cheaper than
 # shifting its tail once for each key.
 _SHIFTED_KEYS_MAX = 16
 
 
 class MemoryStore:
-    """A store in this process's memory. Raises StoreError when used after `close`."""
+    """Store in this process's memory. Raises StoreError when used after `close`."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}
@@ -66,7 +66,7 @@ class MemoryStore:
             self._keys.clear()
 
     def _order(self, added: list[bytes], deleted: list[bytes]) -> None:
-        """Bring `_keys` in line with `_rows`."""
+        """Make `_keys` equal to the keys of `_rows`."""
         keys = self._keys
         if len(deleted) > _SHIFTED_KEYS_MAX:
             keys[:] = [key for key in keys if key in self._rows]

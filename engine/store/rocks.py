@@ -1,14 +1,14 @@
-"""How are a shard's rows kept on disk? In RocksDB, through rocksdict in raw mode.
+"""Store on disk: RocksDB, through rocksdict in raw mode.
 
-What the adapter rests on (rocksdict 0.3.29, RocksDB 10.4; each was tried):
+Properties that the adapter relies on (rocksdict 0.3.29, RocksDB 10.4; each was tested):
 
 - `raw_mode=True` always: the default mode pickles, so a tampered directory could run code.
-- The write-ahead log is on and never synced: the log of record is the durable truth, the local one only saves a long
+- The write-ahead log is on and never synced: the changelog is the durable copy, the local log only saves a long
   restore. A batch is one entry of it, so a process killed at any point leaves whole batches.
-- Iterators of rocksdict end silently at a damaged block; only `status()` tells, so every scan that ends asks it.
+- Iterators of rocksdict end silently at a damaged block; only `status()` reports it, so every scan that ends calls it.
 - `Rdict.close` keeps the directory locked for as long as one iterator lives, so the store knows its open scans and
-  lets go of them first.
-- Keys are kind + id + NUL + ...: no prefix of fixed length tells runs apart, so there is no prefix extractor; scans are
+  ends them first.
+- Keys are kind + id + NUL + ...: no prefix of fixed length identifies a run, so there is no prefix extractor; scans are
   bounded by `iterate_upper_bound` and point reads by a bloom filter over whole keys.
 """
 
@@ -50,11 +50,10 @@ _BYTES_AHEAD_MAX = 256 * 1024
 
 
 class RocksStore:
-    """A store in a directory of its own, made when missing.
+    """Store in a directory of its own, created if missing.
 
-    Opening raises StoreLocked while somebody has it open, StoreCorrupt when its files are damaged, else StoreError.
-    `get` and `write` hold the interpreter's lock all the while.
-    """
+    Opening raises StoreLocked while another store has it open, StoreCorrupt if its files are damaged, else StoreError.
+    `get` and `write` hold the interpreter's lock throughout."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -78,8 +77,8 @@ class RocksStore:
         return value
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop in the order of their bytes, as they are at this call, read as they are asked
-        for (up to 256 rows or 256 kB ahead). Raises StoreCorrupt, StoreError."""
+        """Rows with start <= key < stop in the order of their bytes, as of this call, read lazily (up to 256 rows or
+        256 kB ahead). Raises StoreCorrupt, StoreError."""
         options = ReadOptions()
         options.set_iterate_upper_bound(stop)
         with self._lock:
@@ -102,7 +101,7 @@ class RocksStore:
         self._write(batch)
 
     def wipe(self) -> None:
-        """Delete every row, atomically. The space is given back by later compactions."""
+        """Delete every row, atomically. Later compactions release the space."""
         try:
             last = self._db.iter()
             last.seek_to_last()
@@ -116,7 +115,7 @@ class RocksStore:
         self._write(batch)
 
     def close(self) -> None:
-        """Let go of files and locks; open scans raise StoreError from now on. May be called twice."""
+        """Release files and locks; open scans raise StoreError from now on. May be called twice."""
         with self._lock:
             if self._closed:
                 return
@@ -138,7 +137,7 @@ class RocksStore:
 def delete_store(path: str | os.PathLike[str]) -> None:
     """Delete the store in this directory, damaged or not; it is rebuilt from the changelog when opened next.
 
-    Files that are not RocksDB's are left alone. Raises StoreLocked while somebody has it open, else StoreError."""
+    Files that are not RocksDB's are kept. Raises StoreLocked while a store has it open, else StoreError."""
     place = Path(path)
     if not place.is_dir():
         return
@@ -148,18 +147,18 @@ def delete_store(path: str | os.PathLike[str]) -> None:
             leftover.unlink()
     except Exception as error:
         raise _store_error(error, os.fspath(place)) from error
-    with suppress(OSError):  # somebody else's files are in it, or it is gone already
+    with suppress(OSError):  # it holds foreign files, or is gone already
         place.rmdir()
 
 
 class _Cursor:
-    """An iterator of RocksDB that the store can take away."""
+    """Iterator of RocksDB that the store can close."""
 
     __slots__ = ("__weakref__", "_iterator", "_lock", "_options", "_path")
 
     def __init__(self, iterator: RdictIter, options: ReadOptions, start: bytes, lock: Lock, path: str) -> None:
         # RocksDB reads the upper bound out of the options' own memory: they must live as long as the iterator, which
-        # does not keep them (rocksdict 0.3.29). Freed, the bound would be whatever lies there then.
+        # does not keep them (rocksdict 0.3.29). Freed, the bound would be arbitrary memory.
         self._options = options
         iterator.seek(start)
         self._iterator: RdictIter | None = iterator
@@ -167,10 +166,10 @@ class _Cursor:
         self._path = path
 
     def take(self, rows_max: int) -> list[tuple[bytes, bytes]]:
-        """The next rows, fewer than asked for when they are large; none at the end."""
+        """The next rows, fewer than requested if they are large; none at the end."""
         rows: list[tuple[bytes, bytes]] = []
         size_bytes = 0
-        with self._lock:  # `close` must not return while a reference to the iterator lives here
+        with self._lock:  # `close` must not return while a reference to the iterator is held here
             iterator = self._iterator
             if iterator is None:
                 raise _closed(self._path)
@@ -181,7 +180,7 @@ class _Cursor:
                     size_bytes += len(key) + len(value)
                     iterator.next()
                 if not iterator.valid():
-                    iterator.status()  # raises where the end is not the end but a block that cannot be read
+                    iterator.status()  # raises if the scan ended at a block that cannot be read
             except Exception as error:
                 raise _store_error(error, self._path) from error
             finally:
@@ -204,7 +203,7 @@ def _rows(cursor: _Cursor) -> Iterator[tuple[bytes, bytes]]:
 
 @cache
 def _block_cache() -> Cache:
-    """One cache for every store of the process: how many shards it owns changes, its memory must not."""
+    """Cache for all stores of the process: the number of its shards changes, its memory must not."""
     return Cache(BLOCK_CACHE_BYTES)
 
 
@@ -220,7 +219,7 @@ def _options() -> Options:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_write_buffer_number(2)
-    options.set_memtable_whole_key_filtering(True)  # most reads miss: "was this message seen before?"
+    options.set_memtable_whole_key_filtering(True)  # most reads are of unknown message ids, and miss
     options.set_memtable_prefix_bloom_ratio(0.02)
     options.set_max_total_wal_size(WAL_BYTES_MAX)
     options.set_compression_type(DBCompressionType.lz4())
@@ -237,7 +236,7 @@ def _options() -> Options:
 
 
 def _store_error(error: Exception, path: str) -> StoreError:
-    """What rocksdict raised (a bare Exception with RocksDB's text) as the error of our tree that says what to do."""
+    """Error of our own for one that rocksdict raised (a bare Exception with RocksDB's text); it says what to do."""
     text = str(error)
     if isinstance(error, StoreError):
         return error
@@ -247,12 +246,12 @@ def _store_error(error: Exception, path: str) -> StoreError:
         return StoreLocked(f"the store at {path} is open in this process already: close it first")
     if "While lock file" in text:
         return StoreLocked(
-            f"the store at {path} is open in another process: stop that one, or give this one a directory of its own"
+            f"the store at {path} is open in another process: stop that process, or give this one its own directory"
         )
     missing_file = "No such file or directory: While open" in text
     if text.startswith("Corruption") or missing_file:
         return StoreCorrupt(
-            f"the files of the store at {path} are damaged: delete that directory, it is rebuilt from the changelog "
+            f"the files of the store at {path} are damaged: delete that directory; it is rebuilt from the changelog "
             f"({text})"
         )
     return StoreError(f"the store at {path} failed: {text}")

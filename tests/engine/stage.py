@@ -1,6 +1,6 @@
-"""What does a shard say when it hears this? Real shards over memory stores, with a log that is a few lists.
+"""Shards over memory stores, with lists in the place of a log and simulated time.
 
-Every decided layer commits at once. Time stands still until `advance`.
+Every decided layer commits at once. Time changes only by `advance`.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Stage:
         self.nodes = [self._shard(number) for number in range(shards)]
 
     def partitions(self, topic: str) -> int | None:
-        """Topics of known queues exist, and all the fixed ones."""
+        """Number of partitions of a topic: known queues and all the fixed topics exist."""
         queue = self.topics.queue_of(topic)
         if queue is not None and queue not in self.queues:
             return None
         return 4 if queue is not None else self.shards
 
     def restart(self, *definitions: WorkflowDefinition[Any, Any]) -> None:
-        """Lose all memory, keep the stores; perhaps with other code."""
+        """Replace the shards, keep the stores. `definitions`: other code, if given."""
         if definitions:
             self.definitions = {definition.name: definition for definition in definitions}
         for node in self.nodes:
@@ -92,20 +92,20 @@ class Stage:
         self.tell(TerminateWorkflow(workflow_id=id, message_id=self.message_id()))
 
     def tell(self, command: Any) -> None:
-        """Put a command on its shard and let it be decided."""
+        """Append a command to its shard's input and decide it."""
         self.put("commands", partition_of(command.workflow_id, self.shards), encode(command))
         self.settle()
 
     def complete(self, task: ActivityTask, value: Any) -> None:
-        """Report an attempt's result."""
+        """Append an attempt's result and decide it."""
         self._result(task, task.completed(msgspec.json.encode(value)))
 
     def fail(self, task: ActivityTask, failure: Failure) -> None:
-        """Report an attempt's failure."""
+        """Append an attempt's failure and decide it."""
         self._result(task, task.failed(failure))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, firing what becomes due on the way at its moment."""
+        """Advance the time, firing each timer at its due time."""
         end_ms = self.now_ms + round(seconds * 1000)
         while True:
             self.tick()
@@ -117,7 +117,7 @@ class Stage:
         self.tick()
 
     def run(self, **activities: Callable[..., Any]) -> None:
-        """Run every open task with these functions until nothing is left to do."""
+        """Run every task with these functions until none is left."""
         while True:
             tasks = self.take("tasks")
             if not tasks:
@@ -135,13 +135,13 @@ class Stage:
     # Outputs.
 
     def take(self, kind: str) -> list[Any]:
-        """The records that were sent of that kind since they were last taken."""
+        """The records of that kind that were sent since the last call."""
         found = self.sent.get(kind, [])
         self.sent[kind] = []
         return found
 
     def described(self, id: str = "run-1") -> dict[str, Any]:
-        """What a committed read says of the run."""
+        """The run as committed reads describe it."""
         found = reads.describe(self.stores[partition_of(id, self.shards)], id)
         assert found is not None, f"{id} is unknown"
         return found
@@ -154,15 +154,15 @@ class Stage:
         """The names of the run's events, in order."""
         return [event["event"] for event in self.history(id)]
 
-    # Below.
+    # Internals.
 
     def message_id(self) -> str:
-        """A message id nobody has had."""
+        """A new message id."""
         self._messages += 1
         return f"message-{self._messages}"
 
     def put(self, kind: str, partition: int, value: bytes | None) -> StoredRecord:
-        """Lay a record on a shard's input, undecided yet."""
+        """Append a record to a shard's input without deciding it."""
         topic = self.topics.name(kind)
         offset = self._offsets.get((topic, partition), 0)
         self._offsets[topic, partition] = offset + 1

@@ -1,6 +1,6 @@
-"""Does the engine still tell the same stories? Inputs and decisions as text, to be read by a reviewer.
+"""Transcripts of the engine: inputs and decisions as text, for reviewers to read.
 
-`PENSTOCK_REWRITE=1 pytest tests/engine/test_transcripts.py` writes tests/transcripts/*.txt anew.
+`PENSTOCK_REWRITE=1 pytest tests/engine/test_transcripts.py` rewrites tests/transcripts/*.txt.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ KEPT = ("tasks", "commands", "replies", "completions", "dead-letters")
 DULL = {"traceback", "python", "flags", "causes", "retry", "workflow_id", "run_id", "message_id", "shard", "worker"}
 
 
-class Story:
-    """A stage whose inputs and outputs are written down."""
+class Transcript:
+    """A stage with a record of its inputs and outputs in words."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.lines: list[str] = []
 
-    def say(self, what: str, do: Callable[[], Any]) -> None:
-        """Give an input; write down what was decided and sent."""
+    def note(self, what: str, do: Callable[[], Any]) -> None:
+        """Give an input; record what was decided and sent."""
         before = {kind: len(self.stage.sent.get(kind, ())) for kind in (*KEPT, "events")}
         do()
         seconds = (self.stage.now_ms - START_MS) / 1000
@@ -54,86 +54,88 @@ class Story:
 
 def _fields(record: Any) -> str:
     empty = ("", None, [], {}, 0, -1)
-    told = {name: value for name, value in plain(record).items() if name not in DULL and value not in empty}
+    shown = {name: value for name, value in plain(record).items() if name not in DULL and value not in empty}
     for name in ("due_ms", "retry_ms", "started_ms", "closed_ms", "at_ms"):
-        if name in told:
-            told[name.replace("_ms", "_s")] = (told.pop(name) - START_MS) / 1000
-    for name in ("value", "failure"):  # encoded records of their own: not for reading here
+        if name in shown:
+            shown[name.replace("_ms", "_s")] = (shown.pop(name) - START_MS) / 1000
+    for name in ("value", "failure"):  # encoded records of their own, left out
         if isinstance(getattr(record, name, None), bytes):
-            told.pop(name, None)
-    if isinstance(told.get("failure"), dict):
-        told["failure"] = f"{told['failure']['type']}: {told['failure']['message']}"
-    return "".join(f" {name}={value}" for name, value in told.items())
+            shown.pop(name, None)
+    if isinstance(shown.get("failure"), dict):
+        shown["failure"] = f"{shown['failure']['type']}: {shown['failure']['message']}"
+    return "".join(f" {name}={value}" for name, value in shown.items())
 
 
-def _one_order() -> Story:
+def _one_command() -> Transcript:
     stage = Stage(flows.retried)
-    story = Story(stage)
-    story.say("somebody starts run-1", lambda: stage.start(flows.retried, 1, reply_to=0))
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1", lambda: stage.start(flows.retried, 1, reply_to=0))
     task = stage.sent["tasks"][-1]
-    story.say("the worker says the attempt failed", lambda: stage.fail(task, Failure(type="app.Busy", message="busy")))
-    story.say("a second passes", lambda: stage.advance(1))
+    transcript.note(
+        "the worker reports a failed attempt", lambda: stage.fail(task, Failure(type="app.Busy", message="busy"))
+    )
+    transcript.note("a second passes", lambda: stage.advance(1))
     again = stage.sent["tasks"][-1]
-    story.say("a late copy of the first attempt's result comes", lambda: stage.complete(task, 6))
-    story.say("the second attempt's result comes", lambda: stage.complete(again, 7))
-    story.say("somebody asks for the result", lambda: stage.tell(AwaitResult(workflow_id="run-1", reply_to=0)))
-    return story
+    transcript.note("a late copy of the first attempt's result arrives", lambda: stage.complete(task, 6))
+    transcript.note("the second attempt's result arrives", lambda: stage.complete(again, 7))
+    transcript.note("a client awaits the result", lambda: stage.tell(AwaitResult(workflow_id="run-1", reply_to=0)))
+    return transcript
 
 
-def _a_saga_cancelled() -> Story:
+def _a_saga_cancelled() -> Transcript:
     stage = Stage(flows.travel)
-    story = Story(stage)
-    story.say("somebody starts run-1", lambda: stage.start(flows.travel, ["hotel", "car"]))
-    story.say("the hotel is booked", lambda: stage.complete(stage.sent["tasks"][-1], "hotel"))
-    story.say("the car is booked", lambda: stage.complete(stage.sent["tasks"][-1], "car"))
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1", lambda: stage.start(flows.travel, ["hotel", "car"]))
+    transcript.note("the hotel is booked", lambda: stage.complete(stage.sent["tasks"][-1], "hotel"))
+    transcript.note("the car is booked", lambda: stage.complete(stage.sent["tasks"][-1], "car"))
     cancel = CancelWorkflow(workflow_id="run-1", reason="ill", message_id="cancel-1")
-    story.say("somebody cancels", lambda: stage.tell(cancel))
-    story.say("the car is unbooked", lambda: stage.complete(stage.sent["tasks"][-1], None))
-    story.say("the hotel is unbooked", lambda: stage.complete(stage.sent["tasks"][-1], None))
-    return story
+    transcript.note("a client cancels", lambda: stage.tell(cancel))
+    transcript.note("the car is unbooked", lambda: stage.complete(stage.sent["tasks"][-1], None))
+    transcript.note("the hotel is unbooked", lambda: stage.complete(stage.sent["tasks"][-1], None))
+    return transcript
 
 
-def _a_child_elsewhere() -> Story:
+def _a_child_elsewhere() -> Transcript:
     stage = Stage(flows.parent, flows.sleeper, flows.five, shards=3)
-    story = Story(stage)
-    story.say("somebody starts run-1", lambda: stage.start(flows.parent, "kid"))
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1", lambda: stage.start(flows.parent, "kid"))
     end = TerminateWorkflow(workflow_id="kid", reason="wrong number", message_id="end-1")
-    story.say("somebody terminates the child", lambda: stage.tell(end))
-    return story
+    transcript.note("a client terminates the child", lambda: stage.tell(end))
+    return transcript
 
 
-def _blocked() -> Story:
+def _blocked() -> Transcript:
     stage = Stage(flows.far_away)
-    story = Story(stage)
-    story.say("somebody starts run-1, whose queue has no topic", lambda: stage.start(flows.far_away, 1, reply_to=0))
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1; its queue has no topic", lambda: stage.start(flows.far_away, 1, reply_to=0))
 
-    def make_the_topic() -> None:
+    def create_the_topic() -> None:
         stage.queues.add("elsewhere")
         stage.nodes[0].blocked.try_again("missing_topic")
         stage.tick()
 
-    story.say("the topic is made", make_the_topic)
-    return story
+    transcript.note("the topic is created", create_the_topic)
+    return transcript
 
 
-def _refused() -> Story:
+def _refused() -> Transcript:
     stage = Stage(flows.five)
-    story = Story(stage)
+    transcript = Transcript(stage)
     unknown = StartWorkflow(workflow_id="x", workflow_type="six", message_id="m1")
-    story.say("a start of an unknown type, nobody waiting", lambda: stage.tell(unknown))
+    transcript.note("a start of an unknown type that asks for no reply", lambda: stage.tell(unknown))
     asked = SignalWorkflow(workflow_id="x", signal="go", message_id="m2", reply_to=0)
-    story.say("a signal to nobody, somebody waiting", lambda: stage.tell(asked))
+    transcript.note("a signal to an unknown run that asks for a reply", lambda: stage.tell(asked))
 
     def garbage() -> None:
         stage.put("commands", 0, b"\xc3\x01garbage")
         stage.settle()
 
-    story.say("bytes that are no record", garbage)
-    return story
+    transcript.note("bytes that are no record", garbage)
+    return transcript
 
 
-STORIES = {
-    "one-command": _one_order,
+TRANSCRIPTS = {
+    "one-command": _one_command,
     "saga-cancelled": _a_saga_cancelled,
     "child-terminated": _a_child_elsewhere,
     "blocked-and-freed": _blocked,
@@ -141,13 +143,13 @@ STORIES = {
 }
 
 
-@pytest.mark.parametrize("name", STORIES)
-def test_story_is_as_written_down(name: str) -> None:
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_a_transcript_is_unchanged(name: str) -> None:
     """The same inputs give the same decisions, word for word."""
     path = FOLDER / f"{name}.txt"
-    told = STORIES[name]().text()
+    text = TRANSCRIPTS[name]().text()
     if os.environ.get("PENSTOCK_REWRITE"):
         FOLDER.mkdir(exist_ok=True)
-        path.write_text(told)
+        path.write_text(text)
     assert path.exists(), f"{path} is missing; write it with PENSTOCK_REWRITE=1"
-    assert told == path.read_text()
+    assert text == path.read_text()

@@ -1,4 +1,4 @@
-"""Is what the log holds sound? Reads committed records only; stores are compared with it, never believed."""
+"""Checks of a log and its stores after a test: committed records are read, and stores compared with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.topics.log import Log
 
 
 def decisions(log: Log, topics: Topics, shards: int) -> list[DecisionRecorded]:
-    """Every committed decision, shard by shard in order."""
+    """All committed decisions, shard by shard in order."""
     found: list[DecisionRecorded] = []
     for shard in range(shards):
         first, _ = log.ends([(topics.events, shard)])[topics.events, shard]
@@ -26,7 +26,7 @@ def decisions(log: Log, topics: Topics, shards: int) -> list[DecisionRecorded]:
 
 
 def histories(found: list[DecisionRecorded]) -> dict[tuple[str, str], list[Any]]:
-    """Each run's events in order. Fails if the numbers of one have a gap or come twice."""
+    """Events of each run in order. Fails if the numbers of one have a gap or repeat."""
     runs: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for record in found:
         if record.first_sequence == 0:
@@ -40,7 +40,7 @@ def histories(found: list[DecisionRecorded]) -> dict[tuple[str, str], list[Any]]
 
 
 def check_decisions_contiguous(found: list[DecisionRecorded]) -> None:
-    """Each shard numbers its decisions without gaps: one writer, nothing lost, nothing twice."""
+    """Check that each shard numbers its decisions without gaps: one writer, nothing lost, nothing twice."""
     by_shard: dict[int, list[int]] = defaultdict(list)
     for record in found:
         if not by_shard[record.shard] or by_shard[record.shard][-1] != record.decision:
@@ -50,7 +50,7 @@ def check_decisions_contiguous(found: list[DecisionRecorded]) -> None:
 
 
 def check_results_once(runs: dict[tuple[str, str], list[Any]]) -> None:
-    """Each activity result was applied once."""
+    """Check that each activity result was applied once."""
     for run, events in runs.items():
         ended = Counter(event.sequence for event in events if isinstance(event, ActivityCompleted))
         twice = [sequence for sequence, count in ended.items() if count > 1]
@@ -58,7 +58,7 @@ def check_results_once(runs: dict[tuple[str, str], list[Any]]) -> None:
 
 
 def check_stores(log: Log, topics: Topics, shards: int, data: Path) -> None:
-    """Each shard's last store equals a fresh replay of its changelog. The processors are stopped."""
+    """Check that each shard's last store equals a fresh replay of its changelog. The processors are stopped."""
     for shard in range(shards):
         store = _last_store(data / topics.namespace, shard)
         try:
@@ -68,7 +68,7 @@ def check_stores(log: Log, topics: Topics, shards: int, data: Path) -> None:
 
 
 def _last_store(folder: Path, shard: int) -> RocksStore:
-    """The store that has seen most: a processor that finds a shard's files locked restores into files of its own."""
+    """Store with the highest offset: a processor that finds a shard's files locked restores into its own."""
     stores = [RocksStore(path) for path in sorted(folder.glob(f"shard-{shard}*"))]
     assert stores, f"there is no store of shard {shard} in {folder}"
     stores.sort(key=lambda store: stored_offset(store) or 0)

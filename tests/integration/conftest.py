@@ -1,4 +1,4 @@
-"""Which logs do whole-system tests run on? Both, shared between processes."""
+"""Fixture of whole-system tests, which run on both logs, shared between processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where does a processor die? A Log and stores that end the process at a chosen step of a chosen transaction.
+"""Log and stores that end the process at a chosen step of a chosen transaction.
 
 Run as a program it is a processor with such a log: `python -m tests.integration.faults URL DATA STEP NTH`.
 """
@@ -34,7 +34,7 @@ class Fuse:
         self.step, self.left = step, nth
 
     def reached(self, step: str) -> None:
-        """Count; perhaps die, as suddenly as by SIGKILL."""
+        """Count; at the chosen step exit at once, as by SIGKILL."""
         if step == self.step:
             self.left -= 1
             if self.left == 0:

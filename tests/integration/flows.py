@@ -1,4 +1,4 @@
-"""Which workflows do the whole-system tests run?"""
+"""Workflows that the whole-system tests run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ more = Signal("integration-more", int)
 
 @activity
 async def plus(a: int, b: int) -> int:
-    """Add; counted by whoever runs it."""
+    """Add two numbers; tests count its executions."""
     return a + b
 
 
@@ -38,13 +38,13 @@ async def mixed(n: int) -> int:
 
 
 def mixed_result(n: int) -> int:
-    """What `mixed` must give."""
+    """Expected result of `mixed`."""
     return sum(n + i for i in range(4)) + n + 10
 
 
 @workflow(name="integration.summed")
 async def summed(n: int) -> list[int]:
-    """Two numbers that come as signals, added one after the other; tells every sum on the way."""
+    """Two numbers that arrive as signals, added one after the other; returns all sums."""
     sums = [n]
     for _ in range(2):
         sums.append(await plus(sums[-1], await more.wait()))

@@ -1,9 +1,9 @@
-"""How does a test run a processor with settings of its own, or one that falls asleep? As a process:
+"""Processor with settings of its own, which can stop itself, as a process of a test:
 
 python -m tests.integration.host URL NAMESPACE DATA SETTINGS [STEP NTH]
 
 SETTINGS is a DriverSettings as JSON. With STEP (faults.STEPS) the process stops itself, as by SIGSTOP from outside,
-when that step of a commit is reached for the NTH time; it goes on when it gets SIGCONT.
+when that step of a commit is reached for the NTH time; it continues when it receives SIGCONT.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Slumber(Fuse):
     """Stops the process when `step` is reached for the `nth` time."""
 
     def reached(self, step: str) -> None:
-        """Count; perhaps fall asleep until somebody sends SIGCONT."""
+        """Count; at the chosen step stop until SIGCONT arrives."""
         if step == self.step:
             self.left -= 1
             if self.left == 0:
-                # To this very thread, which then stops here; by the process's id it might run on into the next step.
+                # To this thread, which then stops here; sent to the process, it could reach the next step first.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 

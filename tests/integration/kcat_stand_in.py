@@ -1,9 +1,9 @@
-"""What does `kcat` do where it is not installed? The same, of what our documents use: -P and -C.
+"""Replacement of `kcat` where it is not installed, for the options that our documents use: -P and -C.
 
     kcat -P -b BROKER -t TOPIC -k KEY               each line of stdin a record
-    kcat -C -e -b BROKER -t TOPIC -X … -f FORMAT    all records that are there
+    kcat -C -e -b BROKER -t TOPIC -X … -f FORMAT    all records of the topic
 
-It has librdkafka place the records by its default partitioner, as kcat does: CRC32 of the key.
+librdkafka's default partitioner places the records, as with kcat: CRC32 of the key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PATIENCE_S = 30
 
 
 def main() -> None:
-    """Produce what stdin holds, or print what the topic holds."""
+    """Produce the lines of stdin, or print the records of the topic."""
     parser = argparse.ArgumentParser(prog="kcat")
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("-P", action="store_true", dest="produce")

@@ -1,4 +1,4 @@
-"""How is a whole system started for a test? Topics made, a worker in this process, processors as children."""
+"""Whole system for a test: topics, a worker in this process, processors as child processes."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ class System:
 
     @cached_property
     def _session_ms(self) -> int:
-        """3 s, as long as a lease of the embedded log, or what the broker demands at least."""
+        """Session timeout: 3 s, as long as a lease of the embedded log, or the broker's minimum."""
         client = AdminClient({"bootstrap.servers": self.url.removeprefix("kafka://")})
         broker = ConfigResource(ResourceType.BROKER, str(next(iter(client.list_topics(timeout=10).brokers))))
         settings = client.describe_configs([broker])[broker].result(10)
         return max(SESSION_MS, int(settings["group.min.session.timeout.ms"].value))
 
-    # What runs.
+    # Processes.
 
     def start_worker(self, *, queues: Iterable[str] = ("default",), **options: Any) -> Worker:
-        """A worker in this process for all activities defined in it."""
+        """Start a worker in this process for all activities defined in it."""
         worker = Worker(self.log, self.topics, registered(), queues=list(queues), **options)
         self._workers.append(worker)
         worker.start()
@@ -86,8 +86,8 @@ class System:
         sleeps_at: tuple[str, int] = ("never", 1),
         properties: str = "",
     ) -> subprocess.Popen[bytes]:
-        """A processor as a child; `sleeps_at` as host.py has it. On Kafka its session is as short as may be, and
-        `properties` (`&name=value`) are its clients'."""
+        """Start a processor as a child; `sleeps_at`: see host.py. `properties` (`&name=value`) configure its clients
+        on Kafka, where its session is as short as the broker allows."""
         step, nth = sleeps_at
         return self.child(
             "tests.integration.host",
@@ -114,7 +114,7 @@ class System:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings of this system, as a shell has them."""
+        """Environment variables with the settings of this system."""
         return {
             **os.environ,
             "PENSTOCK_LOG": self.url,
@@ -123,13 +123,13 @@ class System:
         }
 
     def type(self, *words: str) -> Typed:
-        """Type `penstock …` in a shell of this system."""
+        """Run `penstock …` with the settings of this system."""
         typed = Typed(words, self.environment, self.data)
         self._typed.append(typed)
         return typed
 
     def wait_for_death(self, child: subprocess.Popen[bytes], code: int) -> None:
-        """Wait until the child ended with that exit code."""
+        """Wait until the child has ended with that exit code."""
         try:
             found = child.wait(CHILD_WAIT_S)
         except subprocess.TimeoutExpired:
@@ -146,17 +146,17 @@ class System:
         wait_until("the child to fall asleep", stopped, log=lambda: self.child_log(child))
 
     def child_log(self, child: subprocess.Popen[bytes]) -> str:
-        """The end of what the child wrote."""
+        """The last lines of the child's output."""
         path = self.data / f"child-{self._children.index(child)}.log"
         return path.read_text(errors="replace")[-10_000:]
 
     def end(self, child: subprocess.Popen[bytes]) -> int:
-        """Ask the child to stop and wait for it."""
+        """Stop the child with SIGTERM and wait for it."""
         child.terminate()
         return child.wait(CHILD_WAIT_S)
 
     def close(self) -> None:
-        """Stop all that was started here."""
+        """Stop everything that was started here."""
         for typed in self._typed:
             typed.close()
         for worker in self._workers:
@@ -167,10 +167,10 @@ class System:
                 child.wait(10)
         self.log.close()
 
-    # What is asked and told.
+    # Commands and results.
 
     def publish_starts(self, calls: Mapping[str, WorkflowCall[Any]]) -> None:
-        """Append a start for each id, without waiting for anybody."""
+        """Append a start for each id, without waiting for replies."""
         for call in calls.values():
             call.claim()
         self.publish_commands(
@@ -200,7 +200,7 @@ class System:
         )
 
     def results(self, ids: Iterable[str], timeout_s: float = 60.0) -> dict[str, Any]:
-        """The results of all these runs; fails when one is not there in time."""
+        """Results of all these runs; fails if one is not available in time."""
         return asyncio.run(self._results(list(ids), timeout_s))
 
     async def _results(self, ids: list[str], timeout_s: float) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class System:
         return dict(zip(ids, found, strict=True))
 
     def read(self, topic: str) -> list[StoredRecord]:
-        """Every committed record that a topic holds now, partition by partition."""
+        """All committed records of a topic, partition by partition."""
         partitions = [(topic, number) for number in range(self.log.describe([topic])[topic].partitions)]
         firsts = self.log.ends(partitions)
         return [
@@ -220,7 +220,7 @@ class System:
         ]
 
     def wait_for_events(self, kind: str, times: int) -> None:
-        """Wait until that kind of event stands in the log so often."""
+        """Wait until the log has that number of events of a kind."""
 
         def seen() -> bool:
             records = [decode(record.value or b"") for record in self.read(self.topics.events)]
@@ -230,21 +230,21 @@ class System:
         wait_until(f"{times} events {kind}", seen, log=lambda: "\n".join(map(self.child_log, self._children)))
 
     def check(self, runs_expected: int) -> None:
-        """Everything that the log and the stores hold is sound, and so many runs were started. All are stopped."""
+        """Check log and stores, and the number of runs that were started. All processes have ended."""
         found = checks.decisions(self.log, self.topics, self.shards)
         checks.check_decisions_contiguous(found)
         runs = checks.histories(found)
         checks.check_results_once(runs)
         checks.check_stores(self.log, self.topics, self.shards, self.data)
-        assert len(runs) == runs_expected, f"{len(runs)} runs were started, {runs_expected} were asked for"
+        assert len(runs) == runs_expected, f"{len(runs)} runs were started, {runs_expected} were expected"
 
     def owners(self) -> dict[int, ShardOwned]:
-        """What `registry` says of each shard's owner."""
+        """Owner of each shard according to `registry`."""
         entries = [decode(record.value or b"") for record in self.read(self.topics.registry)]
         return {entry.shard: entry for entry in entries if isinstance(entry, ShardOwned)}
 
     def wait_for_owners(self, what: str, processors: int) -> dict[int, ShardOwned]:
-        """Wait until every shard has an owner, and there are so many different ones."""
+        """Wait until every shard has an owner, and the number of different owners is `processors`."""
 
         def owned() -> bool:
             owners = [entry.transactional_id for entry in self.owners().values() if not entry.released]
@@ -255,7 +255,7 @@ class System:
 
 
 class Typed:
-    """A command that was typed. Runs beside the test until it is looked at."""
+    """A command of the command line. Runs beside the test until its outcome is read."""
 
     def __init__(self, words: Iterable[str], environment: Mapping[str, str], folder: Path) -> None:
         self._words = list(words)
@@ -274,12 +274,12 @@ class Typed:
         self._process.terminate()
 
     def code(self) -> int:
-        """Its exit code, once it ended."""
+        """Exit code, once it has ended."""
         self._communicate()
         return int(self._process.returncode)
 
     def ended(self, code: int = 0) -> tuple[str, str]:
-        """What it wrote to stdout and stderr, once it ended with that exit code."""
+        """Text on stdout and stderr, once it has ended with that exit code."""
         stdout, stderr = self._communicate()
         shown = f"penstock {' '.join(self._words)} ended with {self._process.returncode}\n{stdout}\n{stderr}"
         assert self._process.returncode == code, shown
@@ -293,7 +293,7 @@ class Typed:
             raise AssertionError(f"penstock {' '.join(self._words)} did not end in {COMMAND_WAIT_S} s") from None
 
     def close(self) -> None:
-        """End it if nobody looked at it."""
+        """Kill it if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
         for stream in (self._process.stdout, self._process.stderr):
@@ -302,7 +302,7 @@ class Typed:
         self._process.wait(10)
 
     def refused(self, code: int, *parts: str) -> None:
-        """It ended with that exit code and one sentence on stderr, in which all of this stands."""
+        """Check that it ended with that exit code and one sentence on stderr that contains all of `parts`."""
         stdout, stderr = self.ended(code)
         assert stdout == "", stdout
         assert stderr.startswith("penstock: "), stderr
@@ -312,7 +312,7 @@ class Typed:
 
 
 def wait_until(what: str, test: Any, timeout_s: float = 60.0, log: Any = lambda: "") -> None:
-    """Wait for `test()` to hold; tell what was waited for when it does not."""
+    """Wait until `test()` holds. AssertionError with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not test():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}\n{log()}"

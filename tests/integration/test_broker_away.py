@@ -1,4 +1,4 @@
-"""What if Kafka itself goes away? Everybody waits, says so, and goes on when it is back."""
+"""Test of an outage of Kafka: processors and workers wait, log it, and continue when it is back."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.integration.system import System
 from tests.kafka_broker import Broker
 
 # Suspected of Kafka 4.3.1, not proven: a transaction that times out while the one broker starts may be given up before
-# its marks can be written, and counted as aborted all the same, so that its readers wait for ever. By default Kafka
-# looks for such transactions only 10 s after its start, the tests' broker each second; these live longer than both.
+# its marks can be written, and counted as aborted all the same, so that its readers wait forever. By default Kafka
+# looks for such transactions only 10 s after its start, the tests' broker each second; this timeout is longer.
 LONG_TRANSACTIONS = "&transaction.timeout.ms=60000"
 
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
-    """A Kafka of the test's own, to be ended at will."""
+    """Kafka broker of the test's own, which it may stop."""
     made = Broker()
     made.start()
     yield made
@@ -27,7 +27,7 @@ def broker() -> Iterator[Broker]:
 
 
 def test_a_broker_that_was_away(broker: Broker, tmp_path: Path) -> None:
-    """Killed amid 30 runs and started again: the same processor goes on, nothing is lost and nothing done twice."""
+    """With Kafka killed amid 30 runs and started again, the same processor continues; nothing is lost or done twice."""
     system = System(f"kafka://{broker.bootstrap}", 3, tmp_path)
     try:
         ids = {f"run-{n}": n for n in range(30)}

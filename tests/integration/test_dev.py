@@ -1,4 +1,4 @@
-"""Does the first thing that a newcomer types work? `penstock dev examples/order.py`, and the other verbs beside it."""
+"""Tests of the first commands that a new user types: `penstock dev examples/order.py`, and other verbs beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ORDER = str(ROOT / "examples" / "order.py")
 
 
 class Shell:
-    """A folder in which commands are typed, with no settings but the defaults."""
+    """Folder in which commands run, with default settings."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class Shell:
         self._typed: list[Typed] = []
 
     def type(self, *words: str) -> Typed:
-        """Type `penstock …`."""
+        """Run `penstock …`."""
         self._typed.append(Typed(words, self._environment, self._folder))
         return self._typed[-1]
 
@@ -36,18 +36,18 @@ class Shell:
         return dev
 
     def said(self, *commands: Sequence[str]) -> list[str]:
-        """What each of these commands, typed at once, wrote to stdout."""
+        """Text on stdout of each of these commands, run at the same time."""
         return [typed.ended()[0] for typed in [self.type(*words) for words in commands]]
 
     def close(self) -> None:
-        """End what still runs."""
+        """Kill commands that still run."""
         for typed in self._typed:
             typed.close()
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    """An empty folder to type in."""
+    """Shell in an empty folder."""
     made = Shell(tmp_path)
     yield made
     made.close()

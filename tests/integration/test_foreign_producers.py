@@ -1,4 +1,4 @@
-"""Can a program that knows nothing of Penstock start, signal and follow workflows? Raw records on Kafka, as kcat's."""
+"""Tests of programs without Penstock that start, signal and follow workflows by raw records on Kafka, as kcat's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from penstock.topics.partitioner import partition_of
 from tests.integration import checks, flows
 from tests.integration.system import ROOT, System, wait_until
 
-# As the public interface has them; only broker and namespace become the test's own.
+# As in the public documents; only broker and namespace are replaced by the test's own.
 LINES = (
     r"""echo '{"type":"fulfil","id":"order-7","input":{"id":"order-7","total":12.5,"items":["a"]}}' \
       | kcat -P -b localhost:9092 -t penstock.default.commands -k order-7""",
@@ -31,7 +31,7 @@ LINES = (
       | kcat -P -b localhost:9092 -t penstock.default.commands -k order-7""",
 )
 
-# And those that follow, with the program that decodes, as the guide has them.
+# The lines that follow outcomes, with the program that decodes them, as in the guide.
 GUIDE = (ROOT / "docs" / "guides" / "foreign-producers.md").read_text("utf-8")
 KEYS_LINE, VALUES_LINE = re.findall(r"^    (kcat -C (?:.*\\\n)?.*)$", GUIDE, flags=re.MULTILINE)
 (OUTCOMES,) = re.findall(r"```python\n(# outcomes\.py\n.*?)```", GUIDE, flags=re.DOTALL)
@@ -47,7 +47,7 @@ def kafka_system(kafka_bootstrap: str, tmp_path: Path) -> Iterator[System]:
 
 
 def test_the_kcat_lines(kafka_system: System) -> None:
-    """The kcat lines work as they stand, and the outcome is on `completions` for a read_committed consumer."""
+    """The kcat lines work as written, and the outcome is on `completions` for a read_committed consumer."""
     system = kafka_system
     dev = system.type("dev", str(ROOT / "examples" / "order.py"))
     system.wait_for_owners("`penstock dev` to have every shard", 1)
@@ -70,20 +70,20 @@ def test_the_kcat_lines(kafka_system: System) -> None:
 
 @pytest.mark.parametrize("program", ["kcat", "stand-in"])
 def test_the_lines_that_follow(kafka_system: System, program: str) -> None:
-    """The guide's kcat lines tell in readable words which runs closed, and how, until the end of `completions`."""
+    """The guide's kcat lines print readably which runs closed, and how, up to the end of `completions`."""
     system = kafka_system
     environment = dict(os.environ)
     if program == "stand-in" or shutil.which("kcat") is None:
         environment = _with_stand_in(system.data)
     producer = Producer({"bootstrap.servers": _bootstrap(system)})
-    failure = Failure(type="WorkflowFailed", message="nobody approved it")
+    failure = Failure(type="WorkflowFailed", message="it was not approved")
     for id, why in {"order-7": None, "order-8": failure}.items():
         producer.produce(system.topics.completions, encode(_closed(id, why)), id.encode(), timestamp=CLOSED_MS)
     assert producer.flush(30) == 0
     assert _followed(system, KEYS_LINE, environment) == [f"{CLOSED_MS} order-7", f"{CLOSED_MS} order-8"]
     assert _followed(system, VALUES_LINE, environment) == [
         'order-7 completed "2000.00 paid for order-7"',
-        "order-8 failed nobody approved it",
+        "order-8 failed it was not approved",
     ]
 
 
@@ -102,7 +102,7 @@ def _closed(id: str, failure: Failure | None) -> WorkflowClosed:
 
 
 def _followed(system: System, line: str, environment: dict[str, str]) -> list[str]:
-    """What the line of the guide prints, sorted, when it ends where the topic ends."""
+    """Sorted output of a line of the guide, which ends at the end of the topic."""
     (system.data / "outcomes.py").write_text(OUTCOMES)
     here = line.replace("localhost:9092", _bootstrap(system)).replace("penstock.default.", _prefix(system))
     here = here.replace("kcat -C", "kcat -C -q -e").replace("| python ", f"| {sys.executable} ")
@@ -115,7 +115,7 @@ def _followed(system: System, line: str, environment: dict[str, str]) -> list[st
 
 @pytest.mark.parametrize("partitioner", ["murmur2_random", "consistent_random"])
 def test_raw_producers(kafka_system: System, partitioner: str) -> None:
-    """JSON starts and signals by key take effect once, forwarded exactly when the partitioner chose a wrong shard."""
+    """JSON starts and signals by key take effect once, forwarded exactly if the partitioner chose a wrong shard."""
     system = kafka_system
     ids = {f"raw-{n}": n for n in range(12)}
     system.start_worker()
@@ -152,7 +152,7 @@ def _lines(id: str, n: int) -> Iterator[dict[str, Any]]:
 
 
 def _completions(system: System, count: int) -> list[WorkflowClosed]:
-    """What a consumer of `completions` sees that reads committed records only; waits for so many."""
+    """Completions that a consumer of committed records sees; waits for `count` of them."""
     consumer = Consumer(
         {
             "bootstrap.servers": _bootstrap(system),
@@ -180,7 +180,7 @@ def _completions(system: System, count: int) -> list[WorkflowClosed]:
 
 
 def _with_stand_in(folder: Path) -> dict[str, str]:
-    """An environment whose `kcat` is a program of ours that produces as kcat does."""
+    """Environment whose `kcat` is kcat_stand_in.py."""
     made = folder / "bin" / "kcat"
     made.parent.mkdir(exist_ok=True)
     source = (Path(__file__).parent / "kcat_stand_in.py").read_text()

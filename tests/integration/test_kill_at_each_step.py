@@ -1,4 +1,4 @@
-"""Does a processor that dies inside a transaction leave everything whole?"""
+"""Tests of a processor that is killed inside a transaction."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ async def _results(system: System) -> list[int]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_each_step_of_the_commit(system: System, step: str) -> None:
-    """Killed there and restarted: results right, histories whole, each result once, no activity twice, stores equal."""
-    seed = random.Random(step).randrange(2, 7)  # even on a busy machine, which decides more at once, there are so many
+    """A processor killed there and restarted gives right results once, whole histories and equal stores."""
+    seed = random.Random(step).randrange(2, 7)  # few enough for a busy machine, which decides more at once
     print(f"dies at its transaction number {seed}")
     system.publish(_starts(system))
     worker = system.start_worker()

@@ -1,4 +1,4 @@
-"""What harm does a mistake do? One clear sentence, nothing lost, and nobody else touched."""
+"""Tests of users' mistakes: one clear sentence, nothing lost, and other runs unaffected."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.integration.system import System, wait_until
 
 
 def test_what_is_typed_wrong(system: System) -> None:
-    """Each wrong command is one sentence with its exit code, and a run that was started before is not touched."""
+    """Each wrong command gives one sentence and its exit code, and a run that was started before is unaffected."""
     _with_neighbour(system)
-    with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))
-        nowhere = f"kafka://127.0.0.1:{unheard.getsockname()[1]}"
+    with socket.socket() as unserved:
+        unserved.bind(("127.0.0.1", 0))
+        nowhere = f"kafka://127.0.0.1:{unserved.getsockname()[1]}"
         refusals = [
-            (system.type("start", "integration.nobody"), 1, "integration.nobody", "integration.five"),
+            (system.type("start", "integration.unknown"), 1, "integration.unknown", "integration.five"),
             (system.type("start", "integration.five", "--input", '"text"'), 1, "integration.five", "int"),
             (system.type("start", "integration.five", "--input", "{bad"), 2, "not JSON", "line 1, column 2"),
-            (system.type("result", "nobody"), 4, "nobody"),
-            (system.type("signal", "nobody", flows.go.name), 4, "nobody"),
-            (system.type("terminate", "nobody"), 4, "nobody"),
-            (system.type("history", "nobody"), 4, "nobody"),
+            (system.type("result", "unknown"), 4, "unknown"),
+            (system.type("signal", "unknown", flows.go.name), 4, "unknown"),
+            (system.type("terminate", "unknown"), 4, "unknown"),
+            (system.type("history", "unknown"), 4, "unknown"),
             (system.type("signal", "neighbour", flows.more.name, "--input", '"text"'), 1, flows.more.name),
             (system.type("processor", "no_such_module"), 2, "no module 'no_such_module'"),
             (system.type("list", "--log", nowhere), 3, "no Kafka broker answers", nowhere.removeprefix("kafka://")),
@@ -34,19 +34,19 @@ def test_what_is_typed_wrong(system: System) -> None:
         ]
         for typed, code, *parts in refusals:
             typed.refused(code, *parts)
-    assert _letters(system) == [], "who asked was told, so that nothing was set aside"
+    assert _letters(system) == [], "refusals were replies, so none became a dead letter"
     _neighbour_completes(system)
 
 
 def test_records_at_fault(system: System) -> None:
-    """What nobody can use is a dead letter that can be shown, replayed and discarded; no neighbour is touched."""
+    """An unusable record becomes a dead letter that can be shown, replayed and discarded; other runs are unaffected."""
     _with_neighbour(system)
     bad: dict[str, tuple[bytes, str, str]] = {
         "no-json": (b'{"type": "integration.five", ', "undecodable", "begins like JSON"),
         "no-record": (b"\x01\x02rubbish", "undecodable", ""),
         "no-bytes": (b"", "undecodable", "empty"),
         "no-key": (b'{"typ":"integration.five","id":"no-key"}', "undecodable", "`typ`"),
-        "no-type": (b'{"type":"integration.nobody","id":"no-type"}', "unknown_type", "integration.nobody"),
+        "no-type": (b'{"type":"integration.unknown","id":"no-type"}', "unknown_type", "integration.unknown"),
         "no-input": (b'{"type":"integration.five","id":"no-input","input":{"a":1}}', "bad_input", "integration.five"),
         "late": (_json_signal("late", "integration-more", 5), "not_found", "late"),
     }
@@ -56,7 +56,7 @@ def test_records_at_fault(system: System) -> None:
     for id, (value, reason, part) in bad.items():
         assert (letters[id]["reason"], letters[id]["value"]) == (reason, _shown(value)), letters[id]
         assert part in letters[id]["message"], letters[id]
-    assert "integration.nobody" in system.type("dead-letters", "show", letters["no-type"]["letter"]).ended()[0]
+    assert "integration.unknown" in system.type("dead-letters", "show", letters["no-type"]["letter"]).ended()[0]
 
     system.publish_starts({"late": flows.summed(1)})
     system.publish_signals(flows.more, ["late"], 3)
@@ -68,7 +68,7 @@ def test_records_at_fault(system: System) -> None:
 
 
 def test_a_queue_without_a_topic(system: System) -> None:
-    """A task for a queue that has no topic blocks its run alone, which goes on once the topic was made."""
+    """A task for a queue that has no topic blocks its run only, which continues once the topic exists."""
     _with_neighbour(system)
     system.publish_starts({"blocked": flows.detour(1)})
     system.wait_for_events("WorkflowBlocked", 1)
@@ -83,7 +83,7 @@ def test_a_queue_without_a_topic(system: System) -> None:
 
 
 def _with_neighbour(system: System) -> None:
-    """Everything runs, and so does a run that is in the middle of its work."""
+    """Start worker and processor, and a run that stays in the middle of its work."""
     system.start_worker()
     system.start_processor()
     system.publish_starts({"neighbour": flows.summed(1)})

@@ -1,4 +1,4 @@
-"""Is an id started once, whoever asks and however often?"""
+"""Test that an id is started once, by any clients and any number of starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDS = [f"run-{n}" for n in range(20)]
 
 
 def test_an_id_is_started_once(system: System) -> None:
-    """Started by two clients at once, then by two typed commands at once: one run each, and the second is told."""
+    """Ids started by two clients at once, then by two commands at once: one run each, and the second reply says so."""
     system.start_worker()
     processor = system.start_processor()
     system.wait_for_owners("the processor to have every shard", 1)
@@ -25,7 +25,7 @@ def test_an_id_is_started_once(system: System) -> None:
     for id in IDS:
         (run_of_first, first_joined), (run_of_second, second_joined) = first[id], second[id]
         assert run_of_first == run_of_second, f"{id} got two runs"
-        assert first_joined != second_joined, f"{id}: one started it and the other one was told so"
+        assert first_joined != second_joined, f"{id}: one started it and the other reply said so"
     told = sorted(one.ended()[1] for one in typed)
     assert [line.partition(" (run ")[0] for line in told] == ["started typed", "typed was started before"]
     system.type("start", "integration.five", "--id", "typed", "--on-existing", "reject", "--input", "1").refused(
@@ -38,7 +38,7 @@ def test_an_id_is_started_once(system: System) -> None:
 
 
 async def _start_all(system: System, at_once: Barrier) -> dict[str, tuple[str, bool]]:
-    """Run and whether it was there before, by id, for a client of its own that starts with the other one."""
+    """Run and whether it existed before, by id, for a client of its own that starts them when the other does."""
     async with Client(system.url, namespace=system.namespace) as client:
         await asyncio.to_thread(at_once.wait, 30)
         runs = await asyncio.gather(*(client.start(flows.five(1), id=id) for id in IDS))

@@ -1,4 +1,4 @@
-"""Does a processor need anything but the log? Its memory is bounded, its inputs trimmed, its directory replaceable."""
+"""Tests of a processor's state: bounded memory, trimmed inputs, a replaceable directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUDIT_WINDOW = 5
 
 
 def test_state_on_disk_can_be_lost(system: System) -> None:
-    """A store that was deleted, or replaced by an older copy, while stopped comes back equal, and its runs go on."""
+    """A store that was deleted, or replaced by an older copy, while stopped is restored, and its runs continue."""
     ids = {f"run-{n}": n for n in range(9)}
     place, older = system.data / system.namespace, system.data / "older"
     system.start_worker()
@@ -46,7 +46,7 @@ def test_state_on_disk_can_be_lost(system: System) -> None:
 
 
 def test_inputs_are_trimmed(system: System) -> None:
-    """Processed inputs are deleted, none of the audit window or above it; a processor that starts then goes on."""
+    """Processed inputs are deleted, none in the audit window or above it; a processor that starts then continues."""
     settings = DriverSettings(audit_window=AUDIT_WINDOW, trim_interval_s=0.1)
     inputs = [(topic, shard) for topic in (system.topics.commands, system.topics.results) for shard in range(3)]
     ids = {f"run-{n}": n for n in range(15)}
@@ -83,7 +83,7 @@ def test_one_coroutine_in_memory(system: System) -> None:
 
 
 def _run_until_seen(system: System, event: str, times: int) -> None:
-    """Run a processor until that kind of event stands in the log so often."""
+    """Run a processor until the log has that number of events of a kind."""
     processor = system.start_processor()
     system.wait_for_events(event, times)
     assert system.end(processor) == 0, system.child_log(processor)
@@ -99,7 +99,7 @@ def _checksums(system: System) -> list[str]:
 
 
 def _keep_busy_until_trimmed(system: System, inputs: list[tuple[str, int]]) -> None:
-    """Trimming comes with the transactions of whatever is going on."""
+    """Send work until inputs are trimmed, which happens after transactions only."""
     extra = iter(range(10_000))
 
     def trimmed() -> bool:

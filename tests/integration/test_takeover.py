@@ -1,4 +1,4 @@
-"""Do shards change hands without a loss? From a processor that sleeps past its session, and in a rolling restart."""
+"""Tests of takeovers: from a processor that stands still past its session, and in a rolling restart."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ IN_FLIGHT = 200
 
 
 def test_a_zombie_is_fenced(system: System) -> None:
-    """Asleep before a commit past its session, then awake: it commits nothing, rejoins, and everything is sound."""
+    """A processor stopped before a commit, past its session, commits nothing when it continues, and rejoins."""
     log = _let_it_sleep(system, "after offsets")
     assert "transaction did not commit" in log
 
 
 def test_a_zombie_that_had_committed(tmp_path: Path) -> None:
-    """Asleep between commit and store, then awake: what others wrote meanwhile is in its store, all of it sound."""
+    """A processor stopped between commit and store has in its store what others wrote meanwhile when it continues."""
     system = System(f"embedded:{tmp_path}/log.sqlite3", 3, tmp_path)
     try:
         _let_it_sleep(system, "after commit")
@@ -27,7 +27,7 @@ def test_a_zombie_that_had_committed(tmp_path: Path) -> None:
 
 
 def _let_it_sleep(system: System, step: str) -> str:
-    """A processor sleeps at that step of a commit, another one takes over and ends, the first one does the rest."""
+    """Stop a processor at that step of a commit, let another take over and end, then let the first one continue."""
     ids = {f"run-{n}": n for n in range(12)}
     worker = system.start_worker()
     zombie = system.start_processor(sleeps_at=(step, 9))
@@ -53,7 +53,7 @@ def _let_it_sleep(system: System, step: str) -> str:
 
 
 def test_a_rolling_restart(system: System) -> None:
-    """Two processors join and two leave while 200 runs are in flight: all complete, and everything is sound."""
+    """Two processors join and two leave while 200 runs are in flight: all complete, and log and stores are sound."""
     ids = {f"run-{n}": n for n in range(IN_FLIGHT)}
     worker = system.start_worker()
     first = system.start_processor()

@@ -1,5 +1,5 @@
-"""Does Penstock keep its promises whatever happens, and whenever? A seeded simulation of everything around the engine.
+"""Seeded simulation of everything around the engine, which checks that the engine keeps its invariants under faults.
 
-The engine's own code runs here (drivers, shards, stores, restore, takeover); the log, the disks, the clocks, clients
-and workers around it are simulated, and one seed decides all that happens. `python -m tests.simulation --seeds 200`.
+The engine's own code runs here (drivers, shards, stores, restore, takeover); the log, disks, clocks, clients and
+workers around it are simulated, and one seed determines every event. `python -m tests.simulation --seeds 200`.
 """

@@ -1,4 +1,4 @@
-"""Which seeds break a promise? `python -m tests.simulation --seeds 200`, or one and its story: `--seed 7`."""
+"""Command line of the simulator: `python -m tests.simulation --seeds 200`, or one seed and its story: `--seed 7`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.simulation.world import Failed, simulate
 
 
 def main() -> int:
-    """0 when every seed held, 1 after the story of the first that did not."""
+    """Run the seeds. Returns 0 if every seed held, 1 after the story of the first that did not."""
     arguments = _arguments()
     seeds = (
         [arguments.seed] if arguments.seed is not None else range(arguments.first, arguments.first + arguments.seeds)
@@ -43,7 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds (200)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--seed", type=int, help="one seed, and its whole story")
-    parser.add_argument("--keep-going", action="store_true", help="run all seeds, whatever fails")
+    parser.add_argument("--keep-going", action="store_true", help="run all seeds, also after failures")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""Is every promise kept, at every moment? Reads what the log has committed, and nothing of the processes' own.
+"""Auditor of the log: checks the invariants at every moment, from committed records alone.
 
-`committed` looks at each transaction as it becomes visible; `look` follows the topic `events`. Both raise Violation at
-the first thing that is not as it must be. What can be told only at the end is in verdict.py.
+`committed` checks each transaction when it becomes visible; `look` follows the topic `events`. Both raise Violation.
+Checks that are possible only at the end are in verdict.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.replies import Reply
-from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.run import (
+    CancelWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    WorkflowStarted,
+    WorkflowTerminated,
+)
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
@@ -34,7 +40,7 @@ EXPIRING = (CLOSED, MESSAGE, HISTORY, RUN)
 
 
 class Auditor:
-    """What the log says happened."""
+    """Everything that the log has recorded."""
 
     def __init__(self, broker: Broker, topics: Topics, shards: int) -> None:
         self._broker, self._topics, self._shards = broker, topics, shards
@@ -44,44 +50,90 @@ class Auditor:
         self._now_ms = dict.fromkeys(range(shards), 0)
         self._triggers: dict[Place, int] = {}
         self._tasks: set[tuple[str, int, int]] = set()
+        self._started: dict[tuple[str, str], WorkflowStarted] = {}
+        self._keys: dict[str, tuple[str, str, int]] = {}
+        self.children: dict[tuple[str, str, int], StartWorkflow] = {}
+        self.stops: set[tuple[type, str, str]] = set()
         self.runs: dict[str, list[Run]] = {}
         self.completions: Counter[str] = Counter()
         self.replies: dict[str, list[Reply]] = {}
         self.dead_letters: list[DeadLetter] = []
-        self.forwarded: set[str] = set()
         self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
         self._folds = {shard: Fold() for shard in range(shards)}
 
     def present(self, workflow_id: str) -> Run | None:
-        """The id's latest run."""
+        """The id's latest run; None if it has none."""
         found = self.runs.get(workflow_id)
         return found[-1] if found else None
 
-    # Each transaction, whole.
+    # Whole transactions.
 
     def committed(self, transaction: Transaction, before: Mapping[TopicPartition, int]) -> None:
-        """A transaction became visible; the group's offsets were `before`."""
+        """Check a transaction that became visible; the group's offsets were `before`."""
         self.transactions += 1
         by_topic: dict[str, list[Entry]] = {}
         for entry in transaction.entries:
             by_topic.setdefault(entry.where[0], []).append(entry)
         decisions = [decode(entry.value or b"") for entry in by_topic.get(self._topics.events, ())]
         letters = [decode(entry.value or b"") for entry in by_topic.get(self._topics.dead_letters, ())]
-        orders = [decode_command(entry.value or b"") for entry in by_topic.get(self._topics.commands, ())]
+        commands = [decode_command(entry.value or b"") for entry in by_topic.get(self._topics.commands, ())]
         self.dead_letters.extend(letters)
         for entry in by_topic.get(self._topics.replies, ()):
             reply = decode(entry.value or b"")
             self.replies.setdefault(reply.message_id, []).append(reply)
-        self._check_outputs(decisions, by_topic)
-        self._check_inputs(transaction, before, decisions, letters, orders)
+        tasks = self._tasks_in(by_topic)
+        self._check_outputs(decisions, tasks, by_topic)
+        self._check_inherited(decisions, tasks, commands)
+        self._check_inputs(transaction, before, decisions, letters, commands)
         changelog = by_topic.get(self._topics.state_changelog, [])
         rows = self._check_offsets(transaction, changelog)
         self._check_rows(by_topic.get(self._topics.events, []), changelog)
         self._keep(transaction, before, by_topic.get(self._topics.events, []), letters, rows)
 
-    def _check_outputs(self, decisions: list[Any], by_topic: Mapping[str, list[Entry]]) -> None:
-        """Tasks and completions are those that the decisions of this very transaction tell of."""
+    def _tasks_in(self, by_topic: Mapping[str, list[Entry]]) -> list[ActivityTask]:
+        found = []
+        for topic, entries in by_topic.items():
+            if self._topics.queue_of(topic) is not None:
+                for entry in entries:
+                    task = decode(entry.value or b"")
+                    assert isinstance(task, ActivityTask)
+                    found.append(task)
+        return found
+
+    def _check_inherited(self, decisions: list[Any], tasks: list[ActivityTask], commands: list[Any]) -> None:
+        """Check that tasks and starts of children have the headers of their run's start, tasks its seed as well.
+
+        Two activities have different idempotency keys."""
+        for decision in decisions:
+            event = decode(decision.events[0])
+            if isinstance(event, WorkflowStarted):
+                self._started[decision.workflow_id, decision.run_id] = event
+        for task in tasks:
+            started = self._started[task.workflow_id, task.run_id]
+            if task.seed != started.seed:
+                raise Violation("P (propagation)", f"{task} has another seed than its run: {started.seed}")
+            self._check_headers(task, task.headers, started)
+            activity = (task.workflow_id, task.run_id, task.sequence)
+            if self._keys.setdefault(task.idempotency_key, activity) != activity:
+                raise Violation("P (propagation)", f"{task} has the key of {self._keys[task.idempotency_key]}")
+        for command in commands:
+            if isinstance(command, StartWorkflow) and command.parent_workflow_id:
+                started = self._started[command.parent_workflow_id, command.parent_run_id]
+                self._check_headers(command, command.headers, started)
+                asked = (command.parent_workflow_id, command.parent_run_id, command.parent_sequence)
+                self.children[asked] = command
+            elif isinstance(command, CancelWorkflow | TerminateWorkflow):
+                self.stops.add((type(command), command.workflow_id, command.run_id))
+
+    def _check_headers(self, record: Any, headers: Mapping[str, str], started: WorkflowStarted) -> None:
+        if not started.headers.items() <= headers.items():
+            raise Violation("P (propagation)", f"{record} lacks headers of its run: {started.headers}")
+
+    def _check_outputs(
+        self, decisions: list[Any], found: list[ActivityTask], by_topic: Mapping[str, list[Entry]]
+    ) -> None:
+        """Check that tasks and completions are those of the decisions in the same transaction."""
         expected_tasks: Counter[tuple[str, int, int]] = Counter()
         expected_ends: Counter[str] = Counter()
         for decision in decisions:
@@ -92,18 +144,12 @@ class Auditor:
                     expected_tasks[decision.run_id, event.sequence, event.attempt] += 1
                 elif type(event) in CLOSING:
                     expected_ends[decision.run_id] += 1
-        tasks: Counter[tuple[str, int, int]] = Counter()
-        for topic, entries in by_topic.items():
-            if self._topics.queue_of(topic) is not None:
-                for entry in entries:
-                    task = decode(entry.value or b"")
-                    assert isinstance(task, ActivityTask)
-                    tasks[task.run_id, task.sequence, task.attempt] += 1
+        tasks = Counter((task.run_id, task.sequence, task.attempt) for task in found)
         if tasks != expected_tasks:
             raise Violation("T (transaction)", f"tasks {dict(tasks)} beside decisions for {dict(expected_tasks)}")
         repeated = self._tasks & tasks.keys()
         if repeated:
-            raise Violation("R (results)", f"tasks were handed out again: {sorted(repeated)}")
+            raise Violation("R (results)", f"tasks were sent again: {sorted(repeated)}")
         self._tasks.update(tasks)
         ends: Counter[str] = Counter()
         for entry in by_topic.get(self._topics.completions, ()):
@@ -116,16 +162,16 @@ class Auditor:
 
     def _check_inputs(
         self, transaction: Transaction, before: Mapping[TopicPartition, int], decisions: list[Any], letters: list[Any],
-        orders: list[Any],
+        commands: list[Any],
     ) -> None:  # fmt: skip
-        """Every input between the offsets before and after was dealt with here, and nothing else was."""
-        due: set[Place] = set()
+        """Check that the transaction handled every input between its offsets before and after, and no other."""
+        expected: set[Place] = set()
         for where, offset in transaction.offsets.items():
             if offset < before[where]:
                 raise Violation("O (offsets)", f"{where} went back from {before[where]} to {offset}")
             for entry in self._broker.partition(where).entries[before[where] : offset]:
                 if entry.is_committed:
-                    due.add((*where, entry.offset))
+                    expected.add((*where, entry.offset))
         triggered: dict[Place, set[int]] = {}
         for decision in decisions:
             trigger = decision.trigger
@@ -133,28 +179,28 @@ class Auditor:
                 place = place_of(trigger, self._topics)
                 triggered.setdefault(place, set()).add(decision.decision)
         dead = Counter((letter.topic, letter.partition, letter.offset) for letter in letters)
-        passed: Counter[Place] = Counter()
-        for order in orders:
-            if order.origin and order.origin.startswith(self._topics.commands):
-                topic, partition, offset = order.origin.rsplit("/", 2)
-                passed[topic, int(partition), int(offset)] += 1
-        self._compare(due, triggered, dead, passed)
+        forwarded: Counter[Place] = Counter()
+        for command in commands:
+            if command.origin and command.origin.startswith(self._topics.commands):
+                topic, partition, offset = command.origin.rsplit("/", 2)
+                forwarded[topic, int(partition), int(offset)] += 1
+        self._compare(expected, triggered, dead, forwarded)
 
     def _compare(
-        self, due: set[Place], triggered: Mapping[Place, set[int]], dead: Counter[Place], passed: Counter[Place]
+        self, expected: set[Place], triggered: Mapping[Place, set[int]], dead: Counter[Place], forwarded: Counter[Place]
     ) -> None:
-        handled = triggered.keys() | dead.keys() | passed.keys()
-        if handled != due:
+        handled = triggered.keys() | dead.keys() | forwarded.keys()
+        if handled != expected:
             raise Violation(
                 "O (offsets)",
-                f"a transaction moved past {sorted(due - handled)} without dealing with them"
-                if due - handled
-                else f"a transaction dealt with {sorted(handled - due)}, which its offsets do not cover",
+                f"a transaction moved past {sorted(expected - handled)} without handling them"
+                if expected - handled
+                else f"a transaction handled {sorted(handled - expected)}, which its offsets do not cover",
             )
         for place in handled:
-            if len(triggered.get(place, ())) > 1 or dead[place] > 1 or passed[place] > 1:
-                raise Violation("O (offsets)", f"{place} was dealt with more than once in one transaction")
-            if passed[place] and (place in triggered or dead[place]):
+            if len(triggered.get(place, ())) > 1 or dead[place] > 1 or forwarded[place] > 1:
+                raise Violation("O (offsets)", f"{place} was handled more than once in one transaction")
+            if forwarded[place] and (place in triggered or dead[place]):
                 raise Violation("O (offsets)", f"{place} was forwarded and decided as well")
             if place in self._triggers:
                 raise Violation("O (offsets)", f"{place} took effect before")
@@ -168,7 +214,7 @@ class Auditor:
         letters: list[Any],
         rows: Mapping[int, ShardRow],
     ) -> None:
-        """Note what each shard decided, for redecide.py."""
+        """Keep what each shard decided, for redecide.py."""
         for number, row in rows.items():
             inputs = {
                 (*where, entry.offset): entry.stored()
@@ -183,7 +229,7 @@ class Auditor:
             self.batches.setdefault(number, []).append(Batch(row.now_ms, inputs, recorded, places))
 
     def _check_rows(self, events: list[Entry], changelog: list[Entry]) -> None:
-        """The rows written are those that `evolve` makes of the recorded decisions; expiry alone deletes more."""
+        """Check that the rows written are those that `evolve` makes of the decisions; expiry may delete more."""
         for number, fold in self._folds.items():
             expected: dict[bytes, bytes | None] = {}
             for entry in events:
@@ -202,22 +248,24 @@ class Auditor:
                 if expected.get(key) != written.get(key) and key not in expired
             ]
             if differing:
-                raise Violation("E (evolve)", f"shard {number} wrote rows that its events do not give: {differing}")
+                raise Violation("E (evolve)", f"shard {number} wrote rows that its events do not imply: {differing}")
 
     def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> Mapping[int, ShardRow]:
-        """The offsets in the stores' own rows are the group's."""
+        """Check that the offsets in the shards' own rows are the group's."""
         rows = {entry.where[1]: unpack_shard(entry.value or b"") for entry in changelog if entry.key == SHARD_KEY}
         for (topic, number), offset in transaction.offsets.items():
             if number not in rows:
                 raise Violation("T (transaction)", f"offsets of shard {number} came without its row")
             if rows[number].offsets.get(topic, 0) != offset:
-                raise Violation("T (transaction)", f"shard {number} notes {rows[number].offsets}, the group {offset}")
+                raise Violation(
+                    "T (transaction)", f"shard {number} has offsets {rows[number].offsets}, the group {offset}"
+                )
         return rows
 
     # The topic `events`.
 
     def look(self) -> None:
-        """Follow what is visible of `events` by now."""
+        """Read and check the visible records of `events`."""
         for shard in range(self._shards):
             partition = self._broker.partition((self._topics.events, shard))
             records, self._read[shard] = partition.committed(self._read[shard], 1_000_000)
@@ -227,11 +275,11 @@ class Auditor:
                 self._follow(shard, decision)
 
     def _follow(self, shard: int, decision: DecisionRecorded) -> None:
-        is_numbered = decision.first_sequence > 0  # a result for nobody is ignored wherever it lies
+        is_numbered = decision.first_sequence > 0  # a result of an unknown run is ignored on any shard
         if decision.shard != shard or (is_numbered and partition_of(decision.workflow_id, self._shards) != shard):
-            raise Violation("H (history)", f"shard {shard} speaks of {decision.workflow_id}, which is not its own")
-        last = self._last.get(shard)
-        is_same = last is not None and last.decision == decision.decision and last.run_id == decision.run_id
+            raise Violation("H (history)", f"shard {shard} decides {decision.workflow_id}, which is not its own")
+        last, events = self._last.get(shard), [decode(data) for data in decision.events]
+        is_same = last is not None and last.decision == decision.decision and _belongs_to(last, decision, events)
         if decision.decision != self._decisions[shard] + (not is_same):
             raise Violation(
                 "H (history)", f"shard {shard} numbers a decision {decision.decision} after {self._decisions[shard]}"
@@ -239,7 +287,6 @@ class Auditor:
         if decision.now_ms < self._now_ms[shard]:
             raise Violation("C (timers)", f"shard {shard}'s clock went back {self._now_ms[shard] - decision.now_ms} ms")
         self._decisions[shard], self._now_ms[shard], self._last[shard] = decision.decision, decision.now_ms, decision
-        events = [decode(data) for data in decision.events]
         if decision.first_sequence == 0:
             if not all(isinstance(event, UNNUMBERED) for event in events):
                 raise Violation("H (history)", f"{decision.workflow_id} has events without numbers: {events}")
@@ -252,10 +299,34 @@ class Auditor:
             if any(run.run_id == decision.run_id for run in runs):
                 raise Violation("A (once)", f"run {decision.run_id} of {decision.workflow_id} was started twice")
             if runs and not runs[-1].is_closed:
-                raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} goes on")
+                raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} is open")
+            _check_replacement(runs, decision)
             runs.append(Run(decision.workflow_id, decision.run_id, events[0]))
         if not runs or runs[-1].run_id != decision.run_id:
             raise Violation(
-                "H (history)", f"{decision.workflow_id} goes on in run {decision.run_id}, which is not its own"
+                "H (history)",
+                f"{decision.workflow_id} continues in run {decision.run_id}, not in its present one",
             )
         runs[-1].take(decision, events)
+
+
+def _belongs_to(last: DecisionRecorded, decision: DecisionRecorded, events: list[Any]) -> bool:
+    """Whether two records under one number are one decision: of one run, or of a run and the one that replaces it."""
+    if last.run_id == decision.run_id:
+        return True
+    ended = decode(last.events[-1])
+    return (
+        last.workflow_id == decision.workflow_id
+        and isinstance(ended, WorkflowTerminated)
+        and ended.reason == f"replaced by run {decision.run_id}"
+        and isinstance(events[0], WorkflowStarted)
+    )
+
+
+def _check_replacement(runs: list[Run], decision: DecisionRecorded) -> None:
+    """Check that a run that was replaced ended in the decision that started the next one."""
+    ended = runs[-1].events[-1] if runs else None
+    if not isinstance(ended, WorkflowTerminated) or not ended.reason.startswith("replaced by run"):
+        return
+    if ended.reason != f"replaced by run {decision.run_id}" or runs[-1].records[-1].decision != decision.decision:
+        raise Violation("H (history)", f"{runs[-1]} was {ended.reason}, not in the decision that started {decision}")

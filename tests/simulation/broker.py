@@ -1,11 +1,11 @@
-"""What does the log itself do? Kafka's semantics in memory, without time, threads or chance of its own.
+"""Log in memory with Kafka's semantics, without time, threads or randomness of its own.
 
 - A transaction's records take offsets when they are produced and stay hidden until its end; each of its partitions
   gets a control record then, which takes an offset too. Committed reads stop at the first record of an open transaction
   (the last stable offset) and skip aborted records.
-- A transactional id has an epoch: `init` raises it and aborts what an elder holder left open.
-- A group has a generation: offsets are refused from anybody who is not a member of the present one. Nothing else about
-  partitions is checked, as in Kafka (KIP-447).
+- A transactional id has an epoch: `init` raises it and aborts what an older holder left open.
+- A group has a generation: offsets are accepted from members of the present one only. Nothing else about partitions is
+  checked, as in Kafka (KIP-447).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
 
 
 class Transaction:
-    """Records and offsets on their way, and how they ended."""
+    """Records and offsets of a transaction, and how it ended."""
 
     __slots__ = ("entries", "epoch", "id", "offsets", "state")
 
@@ -31,7 +31,7 @@ class Transaction:
 
 
 class Entry:
-    """One offset: a record, or a control record, or (after compaction) nothing any more."""
+    """One offset: a record, a control record, or (after compaction) nothing."""
 
     __slots__ = ("at_ms", "control", "gone", "key", "offset", "transaction", "value", "where")
 
@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def was_committed(self) -> bool:
-        """Whether it was ever visible, compacted since or not."""
+        """Whether it was ever visible, even if it was compacted since."""
         return not self.control and (self.transaction is None or self.transaction.state == COMMITTED)
 
     @property
@@ -64,7 +64,7 @@ class Entry:
 
 
 class Partition:
-    """Offsets in a row."""
+    """Entries of a partition, by offset."""
 
     __slots__ = ("compacted", "entries", "first", "open", "where")
 
@@ -94,7 +94,7 @@ class Partition:
         return min(self.open.values()) if self.open else len(self.entries)
 
     def committed(self, start: int, records_max: int, stop: int | None = None) -> tuple[list[StoredRecord], int]:
-        """Committed records from `start` on, and where to go on reading. Raises OffsetOutOfRange."""
+        """Committed records from `start` on, and the offset to continue at. Raises OffsetOutOfRange."""
         if not self.first <= start <= len(self.entries):
             raise OffsetOutOfRange(f"{self.where} holds {self.first} to {len(self.entries)}, not {start}")
         end = self.last_stable if stop is None else min(stop, self.last_stable)
@@ -112,16 +112,16 @@ class Partition:
         dropped = 0
         for entry in self.entries[: self.last_stable]:
             if entry.is_committed:
-                elder = latest.get(entry.key)
-                if elder is not None:
-                    elder.gone = True
+                older = latest.get(entry.key)
+                if older is not None:
+                    older.gone = True
                     dropped += 1
                 latest[entry.key] = entry
         return dropped
 
 
 class Group:
-    """A consumer group's coordinator: who is a member, of which generation, with what."""
+    """Coordinator of a consumer group: its members, its generation, and their shares."""
 
     def __init__(self, topics: list[str], partitions: int) -> None:
         self.topics, self.partitions = topics, partitions
@@ -132,25 +132,25 @@ class Group:
         self.offsets: dict[TopicPartition, int] = {}
 
     def join(self, member: str) -> None:
-        """A new member: everybody has to join again."""
+        """Add a member: all members have to join again."""
         self._prepare()
         self.members[member] = True
         self._finish()
 
     def rejoin(self, member: str) -> None:
-        """A member gave up what it had, and waits for its new share."""
+        """Note that a member released its share and waits for its new one."""
         self.members[member] = True
         self._finish()
 
     def leave(self, member: str) -> None:
-        """A member left, or its session ended."""
+        """Remove a member that left, or whose session ended."""
         if self.members.pop(member, None) is not None:
             self.shares.pop(member, None)
             self._prepare()
             self._finish()
 
     def admits(self, member: str, generation: int) -> bool:
-        """Whether offsets are taken from this member of this generation."""
+        """Whether offsets are accepted from this member of this generation."""
         return member in self.members and generation == self.generation
 
     def _prepare(self) -> None:
@@ -173,7 +173,7 @@ class Group:
 
 
 class Broker:
-    """Topics, transactions, groups. `on_commit` is told each transaction as it becomes visible, with the offsets that
+    """Topics, transactions, groups. `on_commit` receives each transaction when it becomes visible, and the offsets that
     the group had before."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
@@ -187,14 +187,14 @@ class Broker:
         self.on_commit: Callable[[Transaction, Mapping[TopicPartition, int]], None] = lambda transaction, before: None
 
     def create(self, topic: str, partitions: int) -> None:
-        """Make a topic that is not there yet."""
+        """Create a topic if it does not exist."""
         if topic not in self.counts:
             self.counts[topic] = partitions
             for number in range(partitions):
                 self.partitions[topic, number] = Partition((topic, number))
 
     def partition(self, where: TopicPartition) -> Partition:
-        """Raises UnknownTopic."""
+        """The partition. Raises UnknownTopic."""
         found = self.partitions.get(where)
         if found is None:
             raise UnknownTopic(f"{where[0]}[{where[1]}] does not exist")
@@ -209,20 +209,22 @@ class Broker:
     # Transactions.
 
     def init(self, transactional_id: str) -> int:
-        """Fence elder holders, abort what they left open; the new epoch."""
+        """Fence older holders of the id and abort their open transaction; returns the new epoch."""
         self.epochs[transactional_id] = self.epochs.get(transactional_id, 0) + 1
         self._end_open(transactional_id)
         return self.epochs[transactional_id]
 
     def time_out(self, transactional_id: str) -> bool:
-        """The coordinator gives an open transaction up: whether there was one. Its holder is fenced."""
+        """Abort the id's open transaction as the coordinator does after its timeout, fencing the holder.
+
+        Returns whether there was one."""
         if transactional_id not in self.open:
             return False
         self.init(transactional_id)
         return True
 
     def produce(self, transactional_id: str, epoch: int, records: Iterable[Record]) -> list[Entry]:
-        """Append in the open transaction, which begins with the first record."""
+        """Append records in the open transaction, which begins with the first one."""
         self._fence(transactional_id, epoch)
         records = list(records)
         self._check(records)
@@ -243,7 +245,7 @@ class Broker:
         generation: int,
         offsets: Mapping[TopicPartition, int],
     ) -> None:
-        """Offsets in the open transaction, fenced by the group's generation."""
+        """Add offsets to the open transaction, fenced by the group's generation."""
         self._fence(transactional_id, epoch)
         if not group.admits(member, generation):
             raise Fenced(f"{member} of generation {generation} is no member of generation {group.generation}")
@@ -255,7 +257,7 @@ class Broker:
         return next((found for found in self.open.values() if wanted & found.offsets.keys()), None)
 
     def commit(self, transactional_id: str, epoch: int) -> None:
-        """Make all of it visible."""
+        """Commit the open transaction: all of it becomes visible."""
         self._fence(transactional_id, epoch)
         transaction = self.open.pop(transactional_id, None)
         if transaction is None:
@@ -270,7 +272,7 @@ class Broker:
         self.on_commit(transaction, before)
 
     def abort(self, transactional_id: str, epoch: int) -> None:
-        """Make nothing of it visible."""
+        """Abort the open transaction: nothing of it becomes visible."""
         self._fence(transactional_id, epoch)
         self._end_open(transactional_id)
 

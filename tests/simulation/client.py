@@ -1,7 +1,7 @@
-"""How does one process see the simulated log? Through the contract of topics/log.py; each call may go wrong.
+"""Simulated log as one process sees it: the contract of topics/log.py, with calls that may fail.
 
-`Faults.at` stands before every call that goes over the network: it may raise LogUnavailable, end the process, or let
-other processes run before the call goes on, as a pause of the machine would.
+`Faults.at` comes before every call that goes over the network: it may raise LogUnavailable, end the process, or let
+other processes run before the call continues, as if the machine had paused.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ READ_RECORDS_MAX = 50
 
 
 class Faults(Protocol):
-    """What may happen to a process while it talks to the log."""
+    """Faults of a process while it uses the log."""
 
     random: Random
 
     def at(self, call: str) -> None:
-        """Before a call. Raises LogUnavailable, SimulatedCrash."""
+        """Called before each call. Raises LogUnavailable, SimulatedCrash."""
 
     def awaits_offsets(self) -> bool:
-        """Whether asking for committed offsets waits for those in open transactions."""
+        """Whether a read of committed offsets waits for those in open transactions."""
 
     def sends_late(self) -> bool:
         """Whether records may follow the offsets of their transaction instead of coming before them."""
 
     def notices_group(self) -> bool:
-        """Whether this poll hears what became of the group."""
+        """Whether this poll notices changes of the group."""
 
     def waits_for(self, transaction: Transaction) -> None:
-        """A read cannot go on before this transaction has ended: let it."""
+        """End this transaction, for which a read waits."""
 
 
 class SimLog:
@@ -56,7 +56,7 @@ class SimLog:
         self._member_ids: list[str] = []
 
     def member_ids(self) -> list[str]:
-        """Every member that was made here."""
+        """Ids of all members that this process created."""
         return list(self._member_ids)
 
     def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
@@ -121,7 +121,7 @@ class SimLog:
         return SimTransactor(self.broker, self.faults, transactional_id)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def _member_id(self) -> str:
         self._member_ids.append(f"{self._name}#{len(self._member_ids) + 1}")
@@ -148,9 +148,9 @@ class SimPublisher:
 
 
 class SimMember:
-    """A member of a group as Kafka's classic protocol has it: eager, so that all is given up before anything is taken.
+    """Member of a group in Kafka's classic, eager protocol: all partitions are released before any is granted.
 
-    It learns in `poll` what happened to the group, and not always in the first one."""
+    It notices changes of the group in `poll`, not always in the first one."""
 
     def __init__(
         self, broker: Broker, faults: Faults, group: Group, listener: Listener, new_id: Callable[[], str]
@@ -199,7 +199,7 @@ class SimMember:
         return {where: CommittedOffset(known[where]) for where in partitions if where in known}
 
     def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        raise LogUnavailable("processors commit in transactions alone")
+        raise LogUnavailable("processors commit in transactions only")
 
     def close(self) -> None:
         self._give_up(lost=self.id not in self.group.members)
@@ -252,7 +252,7 @@ class SimTransactor:
         self._send(self._faults.random.choice((0, len(records) // 2)) if late else len(records))
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
-        assert offsets, "a transaction without offsets is fenced by nobody"
+        assert offsets, "a transaction without offsets is not fenced"
         assert isinstance(member, SimMember)
         self._faults.at("offsets")
         # KIP-447: the generation is the member's present one, not that of the decision.
@@ -266,7 +266,7 @@ class SimTransactor:
         return self._ends
 
     def flush(self) -> None:
-        """Send what still waits."""
+        """Send the records that are still queued."""
         self._faults.at("the rest")
         self._send(len(self._queue))
 
@@ -287,7 +287,7 @@ class SimTransactor:
         self._ends: dict[TopicPartition, int] = {}
 
     def close(self) -> None:
-        """What is open stays open until somebody recovers the id, or the coordinator gives it up."""
+        """An open transaction stays open until a holder recovers the id, or the coordinator aborts it."""
 
 
 __all__ = ["Faults", "Fenced", "SimLog", "SimMember", "SimPublisher", "SimTransactor"]

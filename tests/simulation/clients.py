@@ -1,4 +1,4 @@
-"""Who writes commands? Clients and foreign producers: patient ones, misinformed ones, and some that write garbage."""
+"""Simulated clients and foreign producers: they repeat commands, choose wrong shards, and write garbage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.simulation.workflows import DEFINITIONS
 
 _JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
 _JSON_FIELDS = {
-    StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing"),
+    StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing", "headers"),
     SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
@@ -31,7 +31,7 @@ _JSON_FIELDS = {
 
 
 class Client:
-    """Publishes commands, each perhaps twice, as JSON, or to the wrong shard, and remembers what it asked."""
+    """Publishes commands, some of them twice, as JSON or to the wrong shard, and keeps what it published."""
 
     def __init__(self, broker: Broker, topics: Topics, shards: int, replies: int, random: Random, story: Story) -> None:
         self._broker, self._topics, self._shards, self._replies = broker, topics, shards, replies
@@ -43,18 +43,24 @@ class Client:
         self.hopeless: set[str] = set()  # message ids that may become dead letters
 
     def message_id(self) -> str:
-        """A new one."""
+        """A new message id."""
         self._messages += 1
         return f"m{self._messages}"
 
     def start(self, workflow_type: str, workflow_id: str, *args: Any, hopeless: bool = False, **fields: Any) -> str:
-        """Ask for a run; returns the message id, which is the run's id."""
+        """Start a run; returns the message id, which is the run's id."""
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
+        fields.setdefault("headers", self._headers())
         return self.ask(
             StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
             hopeless=hopeless,
         )
+
+    def _headers(self) -> dict[str, str]:
+        """Headers that no other start has, or none."""
+        names = self._random.choice(((), (), ("traceparent",), ("traceparent", "baggage")))
+        return {name: f"{name}-{self._messages}" for name in names}
 
     def signal(self, workflow_id: str, name: str, value: Any, *, hopeless: bool = False) -> str:
         """Send a signal. `hopeless`: its run may have ended by then."""
@@ -81,7 +87,7 @@ class Client:
         return message_id
 
     def repeat_something(self) -> bool:
-        """Publish a command again that was sent long ago; whether there was one."""
+        """Publish an old command again; returns whether there was one."""
         if not self._again:
             return False
         record = self._again.pop(self._random.randrange(len(self._again)))
@@ -90,17 +96,17 @@ class Client:
         return True
 
     def forget(self) -> None:
-        """Repeat nothing that is so old that nobody need know it any more."""
+        """Drop the commands that are too old to be recognised when they are repeated."""
         for record in self._again:
             self.asked[decode_command(record.value or b"").message_id].pop()
         self._again.clear()
 
     def litter(self) -> None:
-        """Publish something that nobody can use, or that nobody asked for."""
+        """Publish an unusable record, or a result that no run requested."""
         chance = self._random
         topic = chance.choice((self._topics.commands, self._topics.results))
         partition = chance.randrange(self._shards)
-        stray = TaskCompleted(workflow_id="nobody", run_id="none", sequence=1, attempt=1, result=b"1")
+        stray = TaskCompleted(workflow_id="unknown", run_id="none", sequence=1, attempt=1, result=b"1")
         kinds: dict[str, tuple[str, bytes | None]] = {
             "garbage bytes": (topic, bytes(chance.randrange(256) for _ in range(chance.randrange(1, 40)))),
             "an empty record": (topic, None),
@@ -112,12 +118,12 @@ class Client:
             "a start of an unknown type": self._start_at("sim_nothing", b"1", partition),
             "a start with bad input": self._start_at("sim_chain", b'"many"', partition),
             "a command lost twice": self._lost(partition),
-            "a result for nobody": (self._topics.results, encode(stray)),
+            "a result of an unknown run": (self._topics.results, encode(stray)),
         }
         what = chance.choice(list(kinds))
         topic, value = kinds[what]
         stored = self._broker.append(Record(topic, partition, b"litter", value))
-        if what != "a result for nobody":
+        if what != "a result of an unknown run":
             self.garbage[stored.topic, stored.partition, stored.offset] = what
         self._story.tell("litter", f"writes {what} to {_place(stored)}")
 
@@ -126,7 +132,7 @@ class Client:
         return self._topics.commands, encode(command)
 
     def _lost(self, partition: int) -> tuple[str, bytes]:
-        """What was forwarded before, and still is on the wrong shard."""
+        """A start that was forwarded before and is still on the wrong shard."""
         if self._shards == 1:
             return self._topics.commands, b"{"
         elsewhere = self._id_on((partition + 1) % self._shards)

@@ -1,7 +1,7 @@
-"""How does a commit proceed while other things happen? Step by step, and each step may go wrong as planned.
+"""Commits of the simulation: they proceed step by step between other events, with planned faults.
 
-The production function `commit` does the work. It is suspended between two steps by an exception and later run again
-from its beginning, with the steps that are done answering from memory: so no thread is needed, and no copy of it.
+The production function `commit` does the work. An exception suspends it between two steps; later it runs again from
+its beginning, with recorded answers for the finished steps. So neither a thread nor a copy of it is needed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ STEPS = ("begin", "produce", "offsets", "commit", "abort")
 
 
 class Fault:
-    """What is planned for one commit: at which step, before or after it, and what happens then.
+    """Planned fault of one commit: its kind, its step, and whether it strikes before or after the step.
 
-    Kinds: `crash`, `half` (crash after half of the records), `aborted`, `unknown`, `delayed` (unknown, and the order to
+    Kinds: `crash`, `half` (crash after half of the records), `aborted`, `unknown`, `delayed` (unknown, and the call to
     commit reaches the log later), `unavailable`, `abort_lost` (aborted, and the abort's outcome unknown)."""
 
     def __init__(self, kind: str, step: str = "", when: str = BEFORE) -> None:
@@ -34,27 +34,27 @@ class Fault:
 
 
 class Host(Protocol):
-    """The process whose commits these are."""
+    """Process whose commits these are."""
 
     def plan_commit(self, turn: Turn) -> Fault | None:
-        """What goes wrong with this one; None: nothing."""
+        """The fault of this commit; None for none."""
 
     def suffer(self, what: str) -> None:
-        """Tell that a planned fault came true."""
+        """Add a planned fault that struck to the story."""
 
     def crash(self, why: str) -> None:
         """End the process. Raises SimulatedCrash."""
 
     def delay_commit(self, transactional_id: str, epoch: int) -> None:
-        """An order to commit is under way, and may take long."""
+        """Let a call to commit reach the log later."""
 
 
 class Suspended(BaseException):
-    """The commit waits before its next step."""
+    """The commit is suspended before its next step."""
 
 
 class SimCommits:
-    """The commit port, over transactions that proceed step by step, or to their end for a caller that waits."""
+    """The commit port, over transactions that proceed step by step, or to their end when a caller waits."""
 
     def __init__(self, host: Host, transactor: Transactor) -> None:
         self._host, self._transactor = host, transactor
@@ -74,7 +74,7 @@ class SimCommits:
 
 
 class SimFuture(Future[Outcome]):
-    """A commit under way. Whoever waits for it drives it to its end."""
+    """A commit in progress. `result` runs it to its end."""
 
     def __init__(self, run: Callable[[], Outcome], steps: _Steps) -> None:
         super().__init__()
@@ -129,25 +129,25 @@ class _Steps:
         self._step("abort", self._real.abort)
 
     def recover(self, timeout_s: float) -> None:
-        raise AssertionError("recovering is no step of a commit")
+        raise AssertionError("recovery is not a step of a commit")
 
     def close(self) -> None:
-        raise AssertionError("closing is no step of a commit")
+        raise AssertionError("closing is not a step of a commit")
 
     def _step(self, name: str, act: Callable[[], Any]) -> Any:
         index, self._at = self._at, self._at + 1
         if index < len(self._answers):
-            return _told(self._answers[index])
+            return _answered(self._answers[index])
         if index >= self._allowed:
             raise Suspended
         try:
             self._strike(name, BEFORE)
             answer: Any = act()
             self._strike(name, AFTER)
-        except Exception as error:  # kept, to be raised again when the commit is resumed
+        except Exception as error:  # kept, and raised again when the commit is resumed
             answer = error
         self._answers.append(answer)
-        return _told(answer)
+        return _answered(answer)
 
     def _produce(self, records: Sequence[Record], track: frozenset[TopicPartition]) -> None:
         fault = self._fault
@@ -184,7 +184,7 @@ _ERRORS: dict[str, Callable[[str], Exception]] = {
 }
 
 
-def _told(answer: Any) -> Any:
+def _answered(answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer

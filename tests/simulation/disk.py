@@ -1,7 +1,7 @@
-"""What outlives a process? Rows on its disk, one directory a shard; and copies of them, to be put back later.
+"""Disks of simulated processes: the rows of each shard, and copies that may be restored later.
 
-Every write is compared with the log: a store holds exactly what the committed changelog says up to the offset that
-the store has noted (DESIGN, invariant 2).
+Every write is compared with the log: a store holds exactly the rows of the committed changelog up to the offset in
+the store (docs/ARCHITECTURE.md, invariant 2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.simulation.story import Violation
 
 
 class Directory:
-    """A shard's rows, and what they should be: the fold of the changelog up to `seen`."""
+    """Rows of a shard, and the expected ones: the changelog's up to the offset `seen`."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
@@ -30,7 +30,7 @@ class Directory:
 
 
 class Disk:
-    """One process slot's directories by shard."""
+    """Directories of one process slot, by shard."""
 
     def __init__(self) -> None:
         self.directories: dict[int, Directory] = {}
@@ -73,17 +73,17 @@ class SimStore(MemoryStore):
         self._directory.expected, self._directory.seen = {}, 0
 
     def close(self) -> None:
-        """Let go of the rows; they stay on disk."""
+        """Release the rows; they stay on disk."""
         self._rows = {}
         super().close()
 
     def _compare(self) -> None:
-        """The store's rows are the committed changelog's up to the offset in the store."""
+        """Check that the store's rows are the committed changelog's up to the offset in the store."""
         directory = self._directory
-        noted = directory.rows.get(CHANGELOG_OFFSET_KEY)
-        if noted is None:
+        stored = directory.rows.get(CHANGELOG_OFFSET_KEY)
+        if stored is None:
             raise Violation("S (store)", f"{self._changelog} was written without its changelog offset")
-        end = int.from_bytes(noted, "big")
+        end = int.from_bytes(stored, "big")
         partition = self._broker.partition(self._changelog)
         if end < directory.seen or end > len(partition.entries):
             raise Violation("S (store)", f"the store of {self._changelog} moved from offset {directory.seen} to {end}")
@@ -95,7 +95,7 @@ class SimStore(MemoryStore):
                 else:
                     directory.expected[entry.key] = entry.value
         directory.seen = end
-        directory.expected[CHANGELOG_OFFSET_KEY] = noted
+        directory.expected[CHANGELOG_OFFSET_KEY] = stored
         if directory.rows != directory.expected:
             wrong = _differing(directory, {entry.key for entry in partition.entries[:end] if entry.gone})
             if wrong:
@@ -103,7 +103,7 @@ class SimStore(MemoryStore):
 
 
 def _differing(directory: Directory, compacted: set[bytes | None]) -> list[bytes]:
-    """The keys of rows that are not as they should be. A row whose record was compacted away may be there or not: the
+    """Keys of rows that differ from the expected ones. A row whose record was compacted away may be present or not: the
     record that replaced it comes later."""
     keys = sorted(directory.rows.keys() | directory.expected.keys())
     wrong = [key for key in keys if directory.rows.get(key) != directory.expected.get(key)]

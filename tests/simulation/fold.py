@@ -1,4 +1,4 @@
-"""Rows as the topic `events` alone gives them: every recorded decision, applied by `evolve` from nothing."""
+"""Rows that follow from the topic `events` alone: each recorded decision, applied by `evolve`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Writes = dict[bytes, bytes | None]
 
 
 class Fold:
-    """The rows of one shard, folded from its decisions. It is the RowReader of the runs that it applies them to."""
+    """Rows of one shard, folded from its decisions; the RowReader of the runs that they are applied to."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}

@@ -1,4 +1,4 @@
-"""What if one safeguard were missing? Each mutation takes one away; the simulator must notice, or it is worthless."""
+"""Mutations of the engine, each without one safeguard, which the simulator must notice."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from itertools import count
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import msgspec
+
+from penstock.engine.core import effects as effects_module
 from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.keys import TIMER
 from penstock.engine.core.machines import activity as activity_module
+from penstock.engine.core.machines import child as child_module
+from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import timer as timer_module
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.runtime import deduplicate as deduplicate_module
@@ -18,7 +23,10 @@ from penstock.engine.runtime import due as due_module
 from penstock.engine.runtime.driver import Driver
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.shard import Shard
+from penstock.engine.runtime.step import Step
 from penstock.engine.runtime.takeover import Ownership
+from penstock.schemas.records.activity import ActivityRetried
+from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.timer import TimerCancelled, TimerFired
 from penstock.topics.log import StoredRecord
 from tests.simulation.broker import Broker, Group
@@ -29,7 +37,7 @@ from tests.simulation.weather import Weather
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
-    """Take the safeguard of that name away for the length of the block."""
+    """Remove the safeguard of that name during the block."""
     target, attribute, replacement, _ = MUTATIONS[name]
     table, keys = _TABLES.get(name, ({}, ()))
     with patch.object(target, attribute, replacement), patch.dict(table, dict.fromkeys(keys, replacement)):
@@ -119,6 +127,43 @@ def _timer_left(run: Any, event: Any, cause: Any) -> None:
     run.writes[run.key(TIMER, event.sequence)] = None
 
 
+_send_task, _start_child = activity_module._send_task, child_module._start_child
+
+
+def _headers_lost_on_retry(
+    found: Any, run: Any, event: Any, shard: int, send: Any = activity_module._send_task
+) -> None:
+    send(found, run, event, shard)
+    if event.attempt > 1:
+        found.tasks[-1] = msgspec.structs.replace(found.tasks[-1], headers={})
+
+
+def _headers_lost_at_child(
+    found: Any, run: Any, event: Any, shard: int, start: Any = child_module._start_child
+) -> None:
+    start(found, run, event, shard)
+    found.commands[-1] = msgspec.structs.replace(found.commands[-1], headers=event.headers)
+
+
+def _replaced_timers_left(run: Any, row: Any, drop: Any = run_module._drop_pending) -> None:
+    if row.reason.startswith("replaced by run"):
+        row.pending_timers = 0
+    drop(run, row)
+
+
+def _replaced_children_left(run: Any, row: Any, drop: Any = run_module._drop_pending) -> None:
+    drop(run, row)
+    if row.reason.startswith("replaced by run"):
+        run.dropped_children = ()
+
+
+def _end_unrecorded(
+    self: Step, found: Any, run: Any, decision: Any, *arguments: Any, apply: Any = Step._apply
+) -> list[Any]:
+    records: list[Any] = apply(self, found, run, decision, *arguments)
+    return [] if getattr(decision.events[-1], "reason", "").startswith("replaced by run") else records
+
+
 # The log.
 
 
@@ -126,11 +171,11 @@ def _impatient(self: SimLog, where: tuple[str, int], start: int, end: int) -> It
     yield self.broker.partition(where).committed(start, 1_000_000)[0]
 
 
-# The weather in which each is needed.
+# Weather in which the safeguards are needed.
 
 
 def _any(weather: Weather) -> None:
-    """As the seed has it."""
+    """The seed's own weather."""
 
 
 def _zombies(weather: Weather) -> None:
@@ -140,15 +185,15 @@ def _zombies(weather: Weather) -> None:
 
 
 def _late_zombies(weather: Weather) -> None:
-    """Asking for committed offsets would make up for what is missing, so that the log does without."""
+    """Zombies, on a log whose committed offsets do not wait: that would replace the missing safeguard."""
     _zombies(weather)
     weather.sends_late, weather.awaits_offsets = True, False
 
 
 def _misnamed(weather: Weather) -> None:
-    """`registry` names others than the owners, so that those are not fenced."""
+    """Zombies that are not fenced, as `registry` names other processes than the owners."""
     _late_zombies(weather)
-    weather.chaos_kinds = ["coup", "late_word"]
+    weather.chaos_kinds = ["coup", "late_announcement"]
 
 
 def _sleepers(weather: Weather) -> None:
@@ -165,7 +210,7 @@ def _handovers(weather: Weather) -> None:
     weather.commit_fault, weather.commit_kinds = 0.6, ["delayed"]
     weather.chaos, weather.chaos_kinds, weather.processes, weather.turns = 5.0, ["stop"], 2, 300
     weather.deaf = weather.unavailable = weather.crash_in_call = weather.crash_at_store = weather.pause = 0.0
-    weather.awaits_offsets = False  # it would do the waiting
+    weather.awaits_offsets = False  # it would wait instead
 
 
 def _clocks(weather: Weather) -> None:
@@ -177,7 +222,7 @@ def _small_window(weather: Weather) -> None:
 
 
 class Mutation(NamedTuple):
-    """What is put in the place of what, and the weather in which that must be noticed."""
+    """Replacement of an attribute, and the weather in which it must be noticed."""
 
     target: Any
     attribute: str
@@ -204,6 +249,12 @@ MUTATIONS: Mapping[str, Mutation] = {
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
     "fired timers stay in the index": Mutation(timer_module, "_on_ended", _timer_left),
+    "headers are lost on retry": Mutation(activity_module, "_send_task", _headers_lost_on_retry),
+    "headers do not reach children": Mutation(child_module, "_start_child", _headers_lost_at_child),
+    "all runs of an id have one seed": Mutation(run_module, "seed_of", lambda workflow_id, run_id: "0" * 16),
+    "timers of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_timers_left),
+    "children of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_children_left),
+    "the end of a replaced run is not recorded": Mutation(Step, "_apply", _end_unrecorded),
     "the group's generation is not checked": Mutation(
         Group, "admits", lambda self, member, generation: True, _sleepers
     ),
@@ -214,7 +265,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _handovers),
 }
 
-# `evolve` and `decide` look functions up in tables: those entries change along.
+# The core looks functions up in tables: these entries are replaced as well.
 _TABLES: Mapping[str, tuple[dict[Any, Any], tuple[Any, ...]]] = {
     "fired timers stay in the index": (evolve_module.EVOLVERS, (TimerFired, TimerCancelled)),
+    "headers are lost on retry": (effects_module.EFFECTS, (ActivityRetried,)),
+    "headers do not reach children": (effects_module.EFFECTS, (ChildScheduled,)),
 }

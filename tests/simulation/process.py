@@ -1,4 +1,4 @@
-"""What is one processor in the simulation? The production Driver, on a disk and a clock of its own."""
+"""Simulated processor: the production Driver, on a disk and a clock of its own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.simulation.workflows import HOSTED
 UP, DOWN, FROZEN = "up", "down", "frozen"
 
 _DELICATE = frozenset({"produce", "offsets", "the rest", "commit", "abort", "recover", "send", "fetch", "read_to_end"})
-"""Calls in which standing still is dangerous."""
+"""Calls in which a pause is dangerous."""
 
 
 class Surroundings(Protocol):
-    """What a process needs of the world around it."""
+    """The parts of the world that a process uses."""
 
     random: Random
     broker: b.Broker
@@ -38,17 +38,17 @@ class Surroundings(Protocol):
     now_ms: int
 
     def pause(self, process: Process, call: str) -> None:
-        """Let others go on while this process stands still in a call."""
+        """Run other processes while this one pauses in a call."""
 
     def delay_commit(self, process: Process, transactional_id: str, epoch: int) -> None:
-        """An order to commit reaches the log later."""
+        """Let a call to commit reach the log later."""
 
     def let_end(self, reader: Process, transaction: b.Transaction) -> None:
-        """Let a transaction end for which `reader` waits."""
+        """End a transaction for which `reader` waits."""
 
 
 class Process:
-    """One slot: its transactional id and its disk stay, its Driver comes and goes."""
+    """A process slot: its transactional id and its disk are permanent, its Driver is replaced at each start."""
 
     def __init__(self, world: Surroundings, name: str) -> None:
         self.world, self.name, self.random = world, name, world.random
@@ -67,12 +67,12 @@ class Process:
     def tell(self, what: str) -> None:
         self.world.story.tell(self.name, what)
 
-    # What the simulator does with it.
+    # Actions of the simulator.
 
     def start(self) -> None:
-        """Begin a new life on the disk as it is."""
+        """Start a driver on the disk as it is."""
         world = self.world
-        self._trouble_disk()
+        self._change_disk()
         self.starts += 1
         self.state = UP
         self.log = SimLog(world.broker, self, f"{self.name}.{self.starts}")
@@ -80,8 +80,8 @@ class Process:
         self.tell(f"starts ({len(self.disk.directories)} shards on its disk)")
         self._run(self._begin)
 
-    def _trouble_disk(self) -> None:
-        """While nobody looked, the disk was lost, or an old copy of it was put back."""
+    def _change_disk(self) -> None:
+        """Perhaps lose the disk, or restore an old copy of it."""
         if self.random.random() < self.world.weather.disk_trouble:
             if self.old_disk is None or self.random.random() < 0.4:
                 self.disk = Disk()
@@ -93,14 +93,14 @@ class Process:
             self.old_disk = self.disk.copy()
 
     def step(self) -> bool:
-        """One turn of its driver; whether it decided anything."""
+        """One turn of its driver; returns whether it decided anything."""
         driver = self.driver
         assert driver is not None
         decided = self._run(lambda: driver.step(0))
         return bool(decided)
 
     def stop(self) -> None:
-        """An orderly end."""
+        """Stop it in order."""
         driver = self.driver
         assert driver is not None
         self.tell("is asked to stop")
@@ -114,7 +114,7 @@ class Process:
             self._bury()
 
     def kill(self, why: str) -> None:
-        """End it between two turns."""
+        """Kill it between two turns, or in the call it is in."""
         self.tell(why)
         if self.in_call:
             self.is_doomed = True
@@ -122,10 +122,10 @@ class Process:
             self._bury()
 
     def advance_commit(self) -> None:
-        """Its committer's thread does one more step."""
+        """Run one more step of its commit."""
         flight = self.commits.flight
         assert flight is not None
-        if self.in_call:  # its driver stands still in a call of its own
+        if self.in_call:  # its driver is paused in a call of its own
             try:
                 flight.advance()
             except SimulatedCrash:
@@ -135,7 +135,7 @@ class Process:
 
     @property
     def is_committing(self) -> bool:
-        """Whether its committer's thread has something to do."""
+        """Whether a commit of its is in progress and not being run."""
         flight = self.commits.flight
         return self.state == UP and flight is not None and not flight.done() and not flight.is_running
 
@@ -164,14 +164,14 @@ class Process:
         )
 
     def _run(self, act: Callable[[], object]) -> object:
-        """Call into the driver, and see how that ends."""
+        """Call the driver, and handle the errors that end the process."""
         self.in_call = True
         try:
             return act()
         except SimulatedCrash:
             self._bury()
         except LogUnavailable as error:
-            self.tell(f"is told that the log is away ({error})")
+            self.tell(f"finds the log unavailable ({error})")
             if self.driver is None:
                 self._bury()
         except (LogError, StoreError) as error:
@@ -207,19 +207,19 @@ class Process:
     # Faults (client.py, committer.py).
 
     def at(self, call: str) -> None:
-        """Before each call over the network."""
-        self._heed_doom()
+        """Called before each call over the network: perhaps a fault."""
+        self._crash_if_doomed()
         weather, chance = self.world.weather, self.random.random()
         if chance < weather.unavailable:
             self.tell(f"cannot reach the log ({call})")
-            raise LogUnavailable(f"nobody answers to {call}")
+            raise LogUnavailable(f"no answer to {call}")
         chance -= weather.unavailable
         if chance < weather.crash_in_call:
             self.crash(f"crashes before {call}")
         chance -= weather.crash_in_call
         if chance < (weather.pause if call in _DELICATE else weather.pause / 20):
             self.world.pause(self, call)
-            self._heed_doom()
+            self._crash_if_doomed()
 
     def awaits_offsets(self) -> bool:
         return self.world.weather.awaits_offsets
@@ -233,7 +233,7 @@ class Process:
 
     def waits_for(self, transaction: b.Transaction) -> None:
         self.world.let_end(self, transaction)
-        self._heed_doom()
+        self._crash_if_doomed()
 
     def plan_commit(self, turn: Turn) -> Fault | None:
         return self.world.weather.plan_commit(self.random)
@@ -249,12 +249,12 @@ class Process:
     def delay_commit(self, transactional_id: str, epoch: int) -> None:
         self.world.delay_commit(self, transactional_id, epoch)
 
-    def _heed_doom(self) -> None:
+    def _crash_if_doomed(self) -> None:
         if self.is_doomed:
             raise SimulatedCrash("doomed")
 
     def _at_store(self, when: str) -> None:
-        self._heed_doom()
+        self._crash_if_doomed()
         chance = self.random.random()
         if chance < self.world.weather.crash_at_store:
             self.crash(f"crashes {when} a write to its store")

@@ -1,6 +1,7 @@
-"""Is deciding pure? Every committed batch is decided once more, from the log alone, and must give the same bytes.
+"""Repetition of every committed batch from the log alone: a second decision must give the same bytes.
 
-This is level 1 of DESIGN, invariant 4: the inputs in the recorded order, at the recorded time, on an empty store.
+The inputs come in the recorded order, at the recorded time, to a shard that began with an empty store
+(docs/ARCHITECTURE.md, invariant 4).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Place = tuple[str, int, int]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one transaction decided in one shard: when, from which inputs, and what it recorded in `events`.
+    """Decisions of one transaction in one shard: their time, their inputs, and the records in `events`.
 
     `refused`: inputs that were set aside because they kept an earlier transaction from committing."""
 
@@ -37,17 +38,17 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) -> None:
-    """Raises Violation where a batch does not come out as it did the first time."""
+    """Decide the batches again. Raises Violation for one that gives other records than the first time."""
     counts: dict[str, int | None] = {}
     store = MemoryStore()
     router = TaskRouter(shards, lambda topic: counts.get(topic, 4))
     again = Shard(store, HOSTED, Encoder(shard, shards, topics, lambda topic: counts.get(topic, 4), router))
     for batch in batches:
         decisions = [decode(data) for data in batch.events]
-        facts = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
-        is_missing = any(isinstance(event, WorkflowBlocked) and event.reason == "missing_topic" for _, event in facts)
+        events = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
+        is_missing = any(isinstance(event, WorkflowBlocked) and event.reason == "missing_topic" for _, event in events)
         counts[topics.tasks(LATE_QUEUE)] = None if is_missing else 4
-        again.blocked.waiting = _unblocked(facts)
+        again.blocked.waiting = _unblocked(events)
         by_itself = any(not decision.trigger.topic for decision in decisions)
         layer = again.decide(_in_order(batch, decisions, topics), batch.now_ms, inputs_only=not by_itself)
         found = [] if layer is None else [record.value for record in layer.outputs if record.topic == topics.events]
@@ -60,22 +61,22 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
 
 
 def place_of(trigger: Trigger, topics: Topics) -> Place:
-    """Where the record of a trigger lies."""
+    """Topic, partition and offset of the record of a trigger."""
     return (topics.name(trigger.topic), trigger.partition, trigger.offset)
 
 
 def _in_order(batch: Batch, decisions: Sequence[Any], topics: Topics) -> list[StoredRecord]:
-    """The inputs as they were taken; what caused no decision comes last, where it does no harm."""
+    """The inputs in the order of their decisions; those without a decision come last, where they have no effect."""
     places = [place_of(found.trigger, topics) for found in decisions]
     ordered = [*places, *sorted(batch.inputs)]
     return [batch.inputs[place] for place in dict.fromkeys(ordered) if place in batch.inputs.keys() - batch.refused]
 
 
-def _unblocked(facts: Sequence[tuple[Any, Any]]) -> list[str]:
-    """The runs that were tried again without anybody asking."""
+def _unblocked(events: Sequence[tuple[Any, Any]]) -> list[str]:
+    """Ids of the runs that were unblocked without a command."""
     return [
         decision.workflow_id
-        for decision, event in facts
+        for decision, event in events
         if isinstance(event, WorkflowUnblocked) and not decision.trigger.topic
     ]
 

@@ -1,6 +1,6 @@
-"""What do clients want, and what must come of it? A scenario is moves to make when it is time, and a verdict.
+"""Scenarios of clients: moves, each made when its condition holds, and a verdict on the outcome.
 
-The verdicts are plain Python: what the workflow would give if nothing ever went wrong.
+The verdicts are plain Python: the outcome of the workflow without any faults.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ COMPLETION_BYTES_MAX = 300_000
 
 
 class Move:
-    """Something a client does once `ready`."""
+    """An action of a client, taken once `ready` holds."""
 
-    def __init__(self, act: Callable[[Client], Any], ready: Ready = lambda auditor: True) -> None:
-        self.act, self.ready = act, ready
+    def __init__(self, act: Callable[[Client], Any], ready: Ready | None = None) -> None:
+        self.act, self.ready = act, ready or at_once
 
 
 class Scenario:
-    """A few moves about one workflow id. `verdict` is empty when all came as it must."""
+    """A few moves about one workflow id. `verdict` returns what is wrong, empty for nothing."""
 
     def __init__(self, workflow_id: str, moves: list[Move], verdict: Verdict, may_stay: str = "") -> None:
         self.workflow_id, self.moves, self.verdict = workflow_id, moves, verdict
-        self.may_stay = may_stay  # why the run may still be open in the end: what it is BLOCKED for, or `refused`
+        self.may_stay = may_stay  # why the run may be open at the end: the reason it is BLOCKED for, or `refused`
 
 
 def make(random: Random, number: int) -> Scenario:
@@ -47,7 +47,11 @@ def make(random: Random, number: int) -> Scenario:
     return KINDS[kind](random, f"{kind}-{number}")
 
 
-# What a run must have come to.
+# Conditions of moves, and verdicts.
+
+
+def at_once(auditor: Auditor) -> bool:
+    return True
 
 
 def started(workflow_id: str) -> Ready:
@@ -59,14 +63,14 @@ def closed(workflow_id: str) -> Ready:
 
 
 def completed(workflow_id: str, expected: Any) -> Verdict:
-    """One run, with that result."""
+    """Verdict: one run, with that result."""
     return judged(
         workflow_id, lambda run: "" if (value := result(run)) == expected else f"gave {value}, not {expected}"
     )
 
 
 def judged(workflow_id: str, judge: Callable[[Run], str], status: str = "completed") -> Verdict:
-    """One run, which ended so, and `judge` has nothing against it."""
+    """Verdict: one run, with that status, in which `judge` finds nothing wrong."""
 
     def verdict(auditor: Auditor) -> str:
         runs = auditor.runs.get(workflow_id, [])
@@ -74,8 +78,8 @@ def judged(workflow_id: str, judge: Callable[[Run], str], status: str = "complet
             return f"{workflow_id} had {len(runs)} runs, not 1"
         if runs[0].status not in status.split("|"):
             return f"{runs[0]} is {runs[0].status}, not {status}"
-        complaint = judge(runs[0])
-        return f"{runs[0]} {complaint}" if complaint else ""
+        problem = judge(runs[0])
+        return f"{runs[0]} {problem}" if problem else ""
 
     return verdict
 
@@ -84,7 +88,7 @@ def result(run: Run) -> Any:
     return msgspec.json.decode(run.events[-1].result) if run.status == "completed" else None
 
 
-# The kinds.
+# Kinds of scenarios.
 
 
 def _simple(workflow_type: str, arguments: Callable[[Random], tuple[Any, ...]], model: Callable[..., Any]) -> Any:
@@ -186,24 +190,24 @@ def _parent(random: Random, name: str) -> Scenario:
 
 
 def _sleeper(random: Random, name: str) -> Scenario:
-    order = random.choice((CancelWorkflow, TerminateWorkflow))
+    command = random.choice((CancelWorkflow, TerminateWorkflow))
     moves = [
         Move(lambda client: client.start("sim_sleeper", name, 300_000)),
-        Move(lambda client: client.ask(order(workflow_id=name, reason="enough")), started(name)),
+        Move(lambda client: client.ask(command(workflow_id=name, reason="enough")), started(name)),
     ]
-    status = "cancelled" if order is CancelWorkflow else "terminated"
+    status = "cancelled" if command is CancelWorkflow else "terminated"
     return Scenario(name, moves, judged(name, lambda run: "", f"{status}|completed"))
 
 
 def _guardian(random: Random, name: str) -> Scenario:
-    order, child = random.choice((CancelWorkflow, TerminateWorkflow)), f"{name}.sleeper"
+    command, child = random.choice((CancelWorkflow, TerminateWorkflow)), f"{name}.sleeper"
     moves = [
         Move(lambda client: client.start("sim_guardian", name, name)),
         Move(
-            lambda client: client.ask(order(workflow_id=name, reason="enough")), started(random.choice((name, child)))
+            lambda client: client.ask(command(workflow_id=name, reason="enough")), started(random.choice((name, child)))
         ),
     ]
-    status = "cancelled" if order is CancelWorkflow else "terminated"
+    status = "cancelled" if command is CancelWorkflow else "terminated"
 
     def verdict(auditor: Auditor) -> str:
         found = (judged(which, lambda run: "", f"{status}|completed")(auditor) for which in (name, child))
@@ -228,7 +232,7 @@ def _bulky(random: Random, name: str) -> Scenario:
 
 
 def _heavy(random: Random, name: str) -> Scenario:
-    """The result that brings it to its end is what keeps its transaction from committing: that alone is set aside."""
+    """A run whose last result keeps its transaction from committing; only that result is set aside."""
     start = Move(lambda client: client.start("sim_heavy", name, COMPLETION_BYTES_MAX + 1))
 
     def judge(run: Run) -> str:
@@ -250,11 +254,49 @@ def _named(random: Random, name: str) -> Scenario:
         runs = auditor.runs.get(name, [])
         wrong = [str(run) for run in runs if run.status != "completed" or result(run) != run.run_id]
         if wrong:
-            return f"{wrong} did not end with their own names"
-        most = len(moves)  # once an old run is forgotten, a start that would have been refused begins another one
+            return f"{wrong} did not end with their own run ids"
+        most = len(moves)  # once an old run has expired, a start that would have been refused begins another one
         return "" if 1 <= len(runs) <= most else f"{name} had {len(runs)} runs, not up to {most}"
 
     return Scenario(name, moves, verdict)
+
+
+def _headed(random: Random, name: str) -> Scenario:
+    given = {f"key-{number}": f"{name}-{number}" for number in range(random.randint(0, 3))}
+    start = Move(lambda client: client.start("sim_headed", name, headers=given))
+    return Scenario(name, [start], completed(name, [given] * 3))
+
+
+def _replaced(random: Random, name: str) -> Scenario:
+    """Starts that each terminate the open run and become a run of their own; the last one in the log completes."""
+    arguments = {"sim_busy": (random.choice((100, 3_000, 60_000)),), "sim_headed": (), "sim_homeless": (2,)}
+    kinds = [random.choice(("sim_busy", "sim_busy", "sim_headed", "sim_homeless")) for _ in range(random.randint(2, 4))]
+
+    def start(kind: str, ready: Ready) -> Move:
+        return Move(lambda client: client.start(kind, name, *arguments[kind], on_existing="terminate_existing"), ready)
+
+    moves = [start(kinds[0], at_once), *(start(kind, random.choice((at_once, started(name)))) for kind in kinds[1:])]
+    if random.random() < 0.5:
+        moves.insert(1, Move(lambda client: client.ask(AwaitResult(workflow_id=name)), started(name)))
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(name, [])
+        if len(runs) != len(kinds):
+            return f"{name} had {len(runs)} runs, not {len(kinds)}"
+        problems = [_problem_of_replaced(run, later) for run, later in zip(runs, [*runs[1:], None], strict=True)]
+        return " and ".join(filter(None, problems))
+
+    return Scenario(name, moves, verdict)
+
+
+def _problem_of_replaced(run: Run, later: Run | None) -> str:
+    if run.status == "terminated":
+        reason = run.events[-1].reason
+        return "" if later and reason == f"replaced by run {later.run_id}" else f"{run} was terminated: {reason}"
+    expected: dict[str, Any] = {"sim_busy": run.run_id, "sim_headed": [run.started.headers] * 3, "sim_homeless": 2}
+    if run.status != "completed" or result(run) != expected[run.workflow_type]:
+        return f"{run} is {run.status} with {result(run)}, not {expected[run.workflow_type]}"
+    return ""
 
 
 def _awaited(random: Random, name: str) -> Scenario:
@@ -294,6 +336,8 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "bulky": _bulky,
     "heavy": _heavy,
     "named": _named,
+    "headed": _headed,
+    "replaced": _replaced,
     "awaited": _awaited,
     "litter": _litter,
 }

@@ -1,4 +1,4 @@
-"""What happened, when, to whom? Numbered lines in plain words: the same seed tells the same story."""
+"""Story of a simulation: numbered lines in plain words, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STORY_LINES_SHOWN = 400
 
 
 class Violation(AssertionError):
-    """A promise was broken. `invariant`: its letter in RELIABILITY §6, with its name."""
+    """An invariant does not hold. `invariant`: its letter and its name."""
 
     def __init__(self, invariant: str, message: str) -> None:
         super().__init__(f"{invariant}: {message}")
@@ -17,11 +17,11 @@ class Violation(AssertionError):
 
 
 class SimulatedCrash(BaseException):
-    """The process ends here, at once: nothing may catch this but the simulator."""
+    """The process ends here, at once; only the simulator may catch this."""
 
 
 class Story:
-    """The lines of one run. `clock` gives the milliseconds since the beginning."""
+    """Lines of one simulation. `clock` returns the milliseconds since its beginning."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
@@ -32,11 +32,11 @@ class Story:
         self.lines.append(f"{len(self.lines) + 1:5}  +{self._clock() / 1000:9.3f} s  {who:<8} {what}")
 
     def text(self) -> str:
-        """The story, shortened in front when it is long: what went wrong stands at its end."""
+        """The story; a long one without its beginning, since the violation is at its end."""
         left_out = max(0, len(self.lines) - STORY_LINES_SHOWN)
         head = [f"       … {left_out} lines before"] if left_out else []
         return "\n".join(head + self.lines[left_out:])
 
     def digest(self) -> str:
-        """Equal for equal stories."""
+        """Hash of the story."""
         return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()

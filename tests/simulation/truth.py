@@ -1,4 +1,4 @@
-"""What must be true of one run, told from its committed events alone? A second opinion beside the engine's own."""
+"""Independent model of a run, built from its committed events; it raises Violation for events that cannot be."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined)
 
 
 class Activity:
-    """Where an activity stands: `open` (with workers), `waiting` (for its retry), or how it ended."""
+    """State of an activity: `open` (with workers), `waiting` (for its retry), or how it ended."""
 
     def __init__(self, event: ActivityScheduled) -> None:
         self.name, self.input, self.attempt, self.state, self.retry_ms = event.activity, event.input, 1, "open", 0
@@ -47,18 +47,18 @@ class Activity:
 
 
 class Run:
-    """One run's history as the topic `events` has it."""
+    """History of one run, as on the topic `events`."""
 
     def __init__(self, workflow_id: str, run_id: str, started: WorkflowStarted) -> None:
         self.workflow_id, self.run_id, self.workflow_type = workflow_id, run_id, started.workflow_type
-        self.parent_run_id = started.parent_run_id
+        self.started = started
         self.status, self.blocked_reason, self.next_number = "running", "", 1
         self.records: list[DecisionRecorded] = []
         self.events: list[Any] = []
         self.activities: dict[int, Activity] = {}
-        self.timers: dict[int, int] = {}  # pending ones: when they are due
-        self.children: dict[int, str] = {}  # pending ones: their workflow ids
-        self.orders = 0
+        self.timers: dict[int, int] = {}  # due times of pending ones
+        self.children: dict[int, str] = {}  # workflow ids of pending ones
+        self.requests = 0
 
     def __str__(self) -> str:
         return f"{self.workflow_id} (run {self.run_id}, {self.workflow_type})"
@@ -68,13 +68,13 @@ class Run:
         return self.status in CLOSING.values()
 
     def take(self, record: DecisionRecorded, events: list[Any]) -> None:
-        """The next decision. Raises Violation."""
+        """Apply the next decision. Raises Violation."""
         if record.first_sequence != self.next_number:
-            raise Violation("H (history)", f"{self} goes on with event {record.first_sequence}, not {self.next_number}")
+            raise Violation("H (history)", f"{self} has event {record.first_sequence}, not {self.next_number}")
         self.records.append(record)
         for event in events:
             if self.is_closed:
-                raise Violation("H (history)", f"{self} goes on after its end with {event}")
+                raise Violation("H (history)", f"{self} continues after its end with {event}")
             self.next_number += 1
             self.events.append(event)
             self._apply(event, record.now_ms)
@@ -100,12 +100,12 @@ class Run:
         if hasattr(event, "sequence") and kind.__name__.endswith(
             ("Scheduled", "Started", "Recorded", "Marked", "Sent")
         ):
-            self._order(event.sequence)
+            self._request(event.sequence)
 
-    def _order(self, sequence: int) -> None:
-        if sequence != self.orders + 1:
-            raise Violation("H (history)", f"{self} numbers an order {sequence} after {self.orders}")
-        self.orders = sequence
+    def _request(self, sequence: int) -> None:
+        if sequence != self.requests + 1:
+            raise Violation("H (history)", f"{self} numbers a request {sequence} after {self.requests}")
+        self.requests = sequence
 
     def _apply_activity(self, event: Any, now_ms: int) -> None:
         if isinstance(event, ActivityScheduled):
@@ -113,7 +113,7 @@ class Run:
             return
         found = self.activities.get(event.sequence)
         if found is None:
-            raise Violation("R (results)", f"{self}: {event} is about no activity")
+            raise Violation("R (results)", f"{self}: {event} is about an unknown activity")
         attempt = getattr(event, "attempt", found.attempt)
         match event:
             case ActivityCompleted() if found.state == "open" and attempt == found.attempt:
@@ -124,7 +124,7 @@ class Run:
                 found.state, found.retry_ms = "waiting", event.retry_ms
             case ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1:
                 if now_ms < found.retry_ms:
-                    raise Violation("C (timers)", f"{self} retried order {event.sequence} before {found.retry_ms}")
+                    raise Violation("C (timers)", f"{self} retried activity {event.sequence} before {found.retry_ms}")
                 found.state, found.attempt = "open", attempt
             case ActivityCancelled() if found.state in ("open", "waiting"):
                 found.state = "cancelled"

@@ -1,4 +1,4 @@
-"""Did all come to its right end? Asked once the faults are over and everything has been drained."""
+"""Checks at the end of a simulation, when the faults are over and all inputs were processed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, checksum, chec
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
-from penstock.schemas.records.run import AwaitResult
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-def pronounce(world: World) -> None:
-    """Raises Violation."""
+def check(world: World) -> None:
+    """Check stores, runs, scenarios and replies. Raises Violation."""
     world.auditor.look()
     _inputs_are_done(world)
     _stores_are_the_changelog(world)
@@ -29,8 +29,10 @@ def pronounce(world: World) -> None:
     _histories_replay(world)
     for shard, batches in world.auditor.batches.items():
         redecide(shard, world.shards, world.topics, batches)
-    _scenarios_came_true(world)
-    _everybody_was_answered(world)
+    _scenarios_succeeded(world)
+    _children_were_stopped(world)
+    _headers_arrived(world)
+    _all_were_answered(world)
     _dead_letters_are_garbage(world)
 
 
@@ -43,7 +45,7 @@ def _inputs_are_done(world: World) -> None:
 
 
 def inputs_left(world: World) -> list[tuple[str, int, int]]:
-    """The first input in each partition that no processor has dealt with yet."""
+    """First input of each partition that no processor has handled yet."""
     offsets = {where: offset for group in world.broker.groups.values() for where, offset in group.offsets.items()}
     found = []
     for topic in (world.topics.commands, world.topics.results):
@@ -56,7 +58,7 @@ def inputs_left(world: World) -> list[tuple[str, int, int]]:
 
 
 def _stores_are_the_changelog(world: World) -> None:
-    """The owners' stores, the changelog, and a store restored from nothing are the same."""
+    """The owners' stores, the changelog and a store restored from nothing are equal."""
     log = SimLog(world.broker, world.processes[0])
     held = {
         number: found
@@ -108,20 +110,20 @@ def _histories_replay(world: World) -> None:
             rebuilt.execution.close()
 
 
-def _scenarios_came_true(world: World) -> None:
+def _scenarios_succeeded(world: World) -> None:
     if any(world.pending):
         waiting = [
             scenario.workflow_id for scenario, moves in zip(world.scenarios, world.pending, strict=True) if moves
         ]
-        raise Violation("L (liveness)", f"clients still wait to go on with {waiting}")
+        raise Violation("L (liveness)", f"clients still wait to continue with {waiting}")
     for scenario in world.scenarios:
-        complaint = scenario.verdict(world.auditor)
-        if complaint:
-            raise Violation("A (once)", complaint)
+        problem = scenario.verdict(world.auditor)
+        if problem:
+            raise Violation("A (once)", problem)
 
 
-def _everybody_was_answered(world: World) -> None:
-    """Each command that asked has its answer, each time it was published; what was accepted happened, once."""
+def _all_were_answered(world: World) -> None:
+    """Each command with `reply_to` was answered as often as it was published; accepted signals took effect once."""
     for message_id, published in world.client.asked.items():
         answers = world.auditor.replies.get(message_id, [])
         command = published[0]
@@ -133,6 +135,30 @@ def _everybody_was_answered(world: World) -> None:
             raise Violation("A (once)", f"{command} was published {expected} times and answered {len(answers)} times")
         if isinstance(command, SignalWorkflow):
             _signal_came_once(world, message_id, answers)
+
+
+def _children_were_stopped(world: World) -> None:
+    """A run that closed with pending children cancelled each of them, or terminated it if it was terminated."""
+    for runs in world.auditor.runs.values():
+        for run in filter(lambda run: run.is_closed, runs):
+            expected = TerminateWorkflow if run.status == "terminated" else CancelWorkflow
+            for sequence in run.children:
+                child = world.auditor.children[run.workflow_id, run.run_id, sequence]
+                if (expected, child.workflow_id, child.message_id) not in world.auditor.stops:
+                    raise Violation("T (transaction)", f"{run} closed without a {expected.__name__} to its {child}")
+
+
+def _headers_arrived(world: World) -> None:
+    """Each run started with the headers of its command, and a child with those of its parent."""
+    started = {(run.workflow_id, run.run_id): run for runs in world.auditor.runs.values() for run in runs}
+    for message_id, published in world.client.asked.items():
+        run = started.get((published[0].workflow_id, message_id)) if published else None
+        if run is not None and run.started.headers != published[0].headers:
+            raise Violation("P (propagation)", f"{run} started with {run.started.headers}, not {published[0].headers}")
+    for run in started.values():
+        parent = started.get((run.started.parent_workflow_id, run.started.parent_run_id))
+        if parent is not None and not parent.started.headers.items() <= run.started.headers.items():
+            raise Violation("P (propagation)", f"{run} lacks headers of its parent {parent}")
 
 
 def _signal_came_once(world: World, message_id: str, answers: list[Any]) -> None:

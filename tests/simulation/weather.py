@@ -1,4 +1,4 @@
-"""How bad does it get? Each seed draws which faults there are and how often (swarm testing): rarely all, never none."""
+"""Weather of a simulation: the kinds of faults and their probabilities, drawn by each seed (swarm testing)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_word")
+CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_announcement")
 CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
 
 class Weather:
-    """The probabilities of one seed."""
+    """Faults of one seed and their probabilities."""
 
     def __init__(self, random: Random) -> None:
         self.commit_fault = random.choice((0.0, 0.05, 0.15, 0.4))
@@ -47,12 +47,12 @@ class Weather:
         )
 
     def clear_up(self) -> None:
-        """No more faults."""
+        """End all faults."""
         self.commit_fault = self.chaos = self.unavailable = self.crash_in_call = self.pause = 0.0
         self.crash_at_store = self.disk_full = self.disk_trouble = self.deaf = 0.0
 
     def plan_commit(self, random: Random) -> Fault | None:
-        """What goes wrong with a transaction."""
+        """The fault of a transaction; None for none."""
         if random.random() >= self.commit_fault:
             return None
         kind = random.choice(self.commit_kinds)

@@ -1,4 +1,4 @@
-"""Who runs activities? Simulated workers: at least once each task, sometimes twice, late, and out of order."""
+"""Simulated workers: they run each task at least once, some twice, late or out of order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Workers:
         self._tasks: list[tuple[tuple[str, int], Partition]] = []
 
     def fetch(self) -> None:
-        """Take the tasks that are visible."""
+        """Read the tasks that are visible."""
         if len(self._broker.partitions) != self._known:
             self._known = len(self._broker.partitions)
             self._tasks = [
@@ -43,11 +43,11 @@ class Workers:
             for record in records:
                 task = decode(record.value or b"")
                 if not isinstance(task, ActivityTask):
-                    raise Violation("T (transaction)", f"{record} is no task")
+                    raise Violation("T (transaction)", f"{record} is not a task")
                 self._waiting.append(task)
 
     def work(self) -> bool:
-        """Finish one task, or deliver one late result; whether there was anything to do."""
+        """Finish one task, or deliver one late result; returns whether there was one."""
         chance = self._random
         self.fetch()
         if self._late and (not self._waiting or chance.random() < LATE_SHARE):
@@ -71,11 +71,11 @@ class Workers:
         worker = f"w{self.executions}"
         result = task.failed(outcome, worker) if isinstance(outcome, Failure) else task.completed(outcome, worker)
         record = Record(self._topics.results, task.shard, task.workflow_id.encode(), encode(result))
-        words = f"{task.activity} of {task.workflow_id}, order {task.sequence}, attempt {task.attempt}"
+        words = f"{task.activity} of {task.workflow_id}, request {task.sequence}, attempt {task.attempt}"
         for _ in range(1 + (chance.random() < TWICE_SHARE)):
             if chance.random() < LATE_SHARE:
                 self._late.append(record)
-                self._story.tell("worker", f"ran {words}; its result is held up")
+                self._story.tell("worker", f"ran {words}; its result is delayed")
             else:
                 stored = self._broker.append(record)
                 self._story.tell("worker", f"ran {words} → results[{task.shard}]@{stored.offset}")

@@ -1,7 +1,7 @@
-"""What runs in the simulation? Workflows that use everything workflow code may ask for, and their activities.
+"""Workflows of the simulation, which use everything that workflow code may request, and their activities.
 
-An activity's outcome follows from its input and the attempt, so that a plain model (scenarios.py) can tell each run's
-result. The activities here are declared only: `perform` stands in for a worker.
+An activity's outcome follows from its input and the attempt, so that a plain model (scenarios.py) gives each run's
+result. The activities are declared only: `perform` replaces a worker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ tick = Signal("sim_tick", int)
 go = Signal("sim_go", str)
 
 
-# Activities. `task_result` says what comes of an attempt.
+# Activities. `perform` gives the outcome of an attempt.
 
 
 @activity(name="sim_add")
@@ -75,7 +75,7 @@ def unbook(place: str) -> None: ...
 
 
 def perform(task: ActivityTask, execution: int) -> bytes | Failure:
-    """What an execution of this attempt gives: the result as JSON, or its failure."""
+    """Outcome of an execution of this attempt: the result as JSON, or its failure."""
     values = msgspec.json.decode(task.input)
     match task.activity:
         case "sim_add" | "sim_late_add":
@@ -141,7 +141,7 @@ async def hopeless(value: int) -> list[int]:
 
 @workflow(name="sim_stamped")
 async def stamped(count: int) -> list[str]:
-    """Results that differ in each execution: the one that counted must be the one that code saw."""
+    """Results that differ in each execution: the recorded ones must be those that the code received."""
     return await asyncio.gather(*(stamp(value) for value in range(count)))
 
 
@@ -174,7 +174,7 @@ async def approval(patience_ms: int) -> str:
 
 @workflow(name="sim_collector")
 async def collector(count: int) -> list[int]:
-    """So many signals, whatever their order."""
+    """A number of signals, in any order."""
     return sorted([await tick.wait() for _ in range(count)])
 
 
@@ -227,7 +227,7 @@ async def failing(why: str) -> int:
 
 @workflow(name="sim_sleeper")
 async def sleeper(nap_ms: int) -> str:
-    """Sleeps long; there to be cancelled or terminated."""
+    """Sleeps for long; to be cancelled or terminated."""
     await sleep(nap_ms / 1000)
     return "slept"
 
@@ -249,7 +249,7 @@ async def homeless(steps: int) -> int:
 
 @workflow(name="sim_oracle")
 async def oracle(sides: int) -> bool:
-    """Everything that must be the same again on replay."""
+    """Everything that must repeat on replay."""
     thrown = random().randrange(sides)
     name = str(uuid4())
     kept = side_effect(lambda: sides * 2)
@@ -270,23 +270,51 @@ async def oracle(sides: int) -> bool:
 
 @workflow(name="sim_bulky")
 async def bulky(size: int) -> str:
-    """A result that no record can hold: the run must be BLOCKED, and harm nobody."""
+    """A result too large for a record: the run must be BLOCKED, and other runs unaffected."""
     await add(size, 0)
     return "x" * size
 
 
 @workflow(name="sim_heavy")
 async def heavy(size: int) -> str:
-    """A result that the engine takes and this log's topic of completions refuses."""
+    """A result that the engine accepts and this log's topic of completions refuses."""
     await add(size, 0)
     return "x" * size
 
 
 @workflow(name="sim_named")
 async def named(times: int) -> str:
-    """Tells which run it is: an id may be used again."""
+    """Returns its run id: a workflow id may be used again."""
     for _ in range(times):
         await add(1, times)
+    return info().run_id
+
+
+@workflow(name="sim_headers")
+async def headers() -> dict[str, str]:
+    """Returns the headers of its start, as its code sees them."""
+    await add(1, 1)
+    return info().headers
+
+
+@workflow(name="sim_headed")
+async def headed() -> list[dict[str, str]]:
+    """Returns its headers, read before and after a timer, and those of a child."""
+    before = info().headers
+    await sleep(0.2)
+    return [before, info().headers, await headers()]
+
+
+@workflow(name="sim_busy")
+async def busy(nap_ms: int) -> str:
+    """Activities, retries, a timer and children at the same time; to be replaced by another start."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sleep(nap_ms / 1000))
+        for value in range(3):
+            group.create_task(flaky(value, value))
+        group.create_task(slow(2))
+        group.create_task(chain(2))
+        group.create_task(sleeper(nap_ms))
     return info().run_id
 
 
@@ -295,6 +323,7 @@ DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
+        headers, headed, busy,
     )
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""What happens next? One seed decides: which process takes a turn, what clients and workers do, what breaks.
+"""World of a simulation: one seed chooses which process takes a turn, what clients and workers do, and the faults.
 
-Two phases: faults for a bounded number of turns, then healing without any. `simulate` returns the story of both;
-a broken promise raises Violation with the story so far.
+Two phases: faults for a bounded number of turns, then healing without any. `simulate` returns the story of both, or
+raises Failed with the story up to the violation.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ HEAL_ROUNDS_MAX = 600
 
 
 def simulate(seed: int, change: Callable[[Weather], None] = lambda weather: None) -> World:
-    """Run one seed to its end, in weather that `change` may alter. Raises Failed, which tells the story."""
+    """Run one seed to its end, in weather that `change` may alter. Raises Failed, which has the story."""
     world = World(seed, change)
-    with world.told():
+    with world.logged():
         try:
             world.storm()
             world.heal()
-            verdict.pronounce(world)
+            verdict.check(world)
         except Violation as violation:
             world.story.tell("", f"VIOLATION of {violation}")
             raise Failed(world, violation) from violation
@@ -51,7 +51,7 @@ def simulate(seed: int, change: Callable[[Weather], None] = lambda weather: None
 
 
 class Failed(AssertionError):
-    """A seed that broke a promise; its text is the story."""
+    """A seed that violated an invariant; its text is the story."""
 
     def __init__(self, world: World, violation: Violation) -> None:
         super().__init__(f"seed {world.seed}\n{world.story.text()}")
@@ -59,7 +59,7 @@ class Failed(AssertionError):
 
 
 class World:
-    """Everything there is in one simulation."""
+    """Everything in one simulation."""
 
     def __init__(self, seed: int, change: Callable[[Weather], None] = lambda weather: None) -> None:
         self.seed = seed
@@ -86,15 +86,15 @@ class World:
         self._actor: list[str] = []
         self.story.tell("", f"seed {seed}: {self.shards} shards, {len(self.processes)} processes; {self.weather}")
 
-    # The storm.
+    # Faults.
 
     def storm(self) -> None:
-        """Turns with faults."""
+        """Run all turns with faults."""
         while self.turn_number < self.weather.turns:
             self.turn()
 
     def turn(self) -> None:
-        """One thing happens."""
+        """One action of a process, a client, the workers or the faults."""
         self.turn_number += 1
         self.now_ms += 1
         actions: list[tuple[float, Callable[[], object]]] = [
@@ -113,39 +113,39 @@ class World:
         self.auditor.look()
 
     def pause(self, process: Process, call: str) -> None:
-        """`process` stands still in a call while others go on; it may lose its membership meanwhile."""
+        """Pause `process` in a call while others run; it may lose its membership meanwhile."""
         # An error being handled here would become the context of errors that other processes' workflows raise.
         if len(self._actor) > PAUSES_NESTED_MAX or sys.exception() is not None:
             return
         until = min(self.turn_number + self.random.choice((2, 8, 30, 80)), self.weather.turns)
-        process.tell(f"stands still before {call}")
+        process.tell(f"pauses before {call}")
         self._perhaps_forgotten(process)
         while self.turn_number < until:
             self.turn()
-        process.tell(f"goes on with {call}")
+        process.tell(f"continues with {call}")
 
     def _perhaps_forgotten(self, process: Process) -> None:
-        """Its session ends while it stands still, and it may take a few polls to learn that."""
+        """Perhaps end its session while it is paused; it may take a few polls to notice."""
         if self.random.random() < 0.5:
             process.deaf_polls = self.random.choice((0, 1, 2, 4))
             self._expel(process.log.member_ids(), f"{process.name}'s session ends")
 
     def delay_commit(self, process: Process, transactional_id: str, epoch: int) -> None:
-        """An order to commit reaches the log some turns later."""
+        """Let a call to commit reach the log some turns later."""
         self._delayed.append((self.turn_number + self.random.randint(1, 60), transactional_id, epoch))
 
     def _deliver_delayed(self, transactional_id: str = "") -> bool:
-        """What was under way arrives: orders whose time has come, or those of this transactional id."""
-        due = [order for order in self._delayed if order[0] <= self.turn_number or order[1] == transactional_id]
-        self._delayed = [order for order in self._delayed if order not in due]
+        """Deliver delayed calls to commit: those that are due, and those of this transactional id."""
+        due = [call for call in self._delayed if call[0] <= self.turn_number or call[1] == transactional_id]
+        self._delayed = [call for call in self._delayed if call not in due]
         for _, found, epoch in due:
-            self.story.tell("broker", f"gets an old order of {found} to commit")
+            self.story.tell("broker", f"receives an old call of {found} to commit")
             with suppress(Fenced):
                 self.broker.commit(found, epoch)
         return bool(due)
 
     def let_end(self, reader: Process, transaction: b.Transaction) -> None:
-        """A read waits for a transaction: its owner finishes it, or the coordinator gives it up."""
+        """End a transaction for which a read waits: its owner finishes it, or the coordinator aborts it."""
         if self.random.random() < 0.7 and self._deliver_delayed(transaction.id):
             return
         owner = next((process for process in self.processes if process.transactional_id == transaction.id), None)
@@ -153,9 +153,7 @@ class World:
             owner.advance_commit()
         else:
             self.broker.time_out(transaction.id)
-            self.story.tell(
-                "broker", f"gives up an open transaction of {transaction.id}, for which {reader.name} waits"
-            )
+            self.story.tell("broker", f"aborts an open transaction of {transaction.id}, for which {reader.name} waits")
 
     def _up(self) -> list[Process]:
         return [process for process in self.processes if self._is_free(process)]
@@ -167,7 +165,7 @@ class World:
 
     @contextmanager
     def _as(self, process: Process) -> Iterator[None]:
-        """What happens in this block, this process does."""
+        """Attribute what happens in the block to this process."""
         self._actor.append(process.name)
         try:
             yield
@@ -185,12 +183,12 @@ class World:
             self._advance(self.random.choice(committing))
 
     def _advance(self, process: Process) -> None:
-        """One step of a process's commit."""
+        """Run one step of a process's commit."""
         with self._as(process):
             process.advance_commit()
 
     def _ask(self) -> bool:
-        """A client makes its next move; whether anybody had one to make."""
+        """Let a client make its next move; returns whether one had a move to make."""
         ready = [moves for moves in self.pending if moves and moves[0].ready(self.auditor)]
         if not ready:
             return self.client.repeat_something()
@@ -231,7 +229,7 @@ class World:
             case "coup":
                 self._coup(process)
             case "expel":
-                self._expel_somebody()
+                self._expel_one()
             case "stop":
                 with self._as(process):
                     process.stop()
@@ -244,21 +242,21 @@ class World:
                 where = (self.topics.state_changelog, self.random.randrange(self.shards))
                 dropped = self.broker.partition(where).compact()
                 self.story.tell("broker", f"compacts {where[0]}[{where[1]}]: {dropped} records gone")
-            case "late_word":
-                self._late_word(process)
+            case "late_announcement":
+                self._late_announcement(process)
             case "time_out":
                 if self.broker.time_out(process.transactional_id):
-                    self.story.tell("broker", f"gives up the open transaction of {process.name}")
+                    self.story.tell("broker", f"aborts the open transaction of {process.name}")
 
-    def _late_word(self, process: Process) -> None:
-        """What a process said of its shards when they were granted arrives after a later owner's word."""
+    def _late_announcement(self, process: Process) -> None:
+        """A process's announcement of its shards arrives after that of a later owner."""
         owner = Ownership(process.log, self.topics, process.transactional_id, "")
         for shard in range(self.shards):
             self.broker.append(owner.entry(shard, self.now_ms, released=False))
-        process.tell("is heard late: registry names it as the owner")
+        process.tell("announces its shards late: registry names it as their owner")
 
     def _coup(self, zombie: Process) -> None:
-        """A process freezes in the middle of a commit, loses its shards, and wakes up when they have a new owner."""
+        """Freeze a process in the middle of a commit, and wake it up when its shards have a new owner."""
         for _ in range(6):
             if self._is_free(zombie) and not zombie.is_committing:
                 self.workers.work()
@@ -279,7 +277,7 @@ class World:
         self._go_on([zombie, *heirs], self.random.randint(2, 12))
 
     def _go_on(self, processes: list[Process], turns: int) -> None:
-        """These processes take turns, with work to do."""
+        """Let these processes take turns, with work to do."""
         for _ in range(turns):
             self.random.choice((self.workers.work, self._ask, lambda: None))()
             process = self.random.choice(processes)
@@ -292,10 +290,10 @@ class World:
     def _is_free(self, process: Process) -> bool:
         return process.state == UP and not process.in_call
 
-    def _expel_somebody(self) -> None:
+    def _expel_one(self) -> None:
         for process in self.processes:
             if process.ghosts:
-                self._expel(process.ghosts, f"the session of {process.name}'s former life ends")
+                self._expel(process.ghosts, f"the session of {process.name}'s former member ends")
                 return
         process = self.random.choice(self.processes)
         if process.state == FROZEN or self.random.random() < 0.3:
@@ -324,8 +322,8 @@ class World:
     # Healing.
 
     def heal(self) -> None:
-        """No more faults: everything comes to its end within a bounded number of rounds."""
-        self.story.tell("", "the faults end; all that was begun must come to its end")
+        """End the faults. Raises Violation if work is left after a bounded number of rounds."""
+        self.story.tell("", "the faults end; all work must be finished")
         self.weather.clear_up()
         self.turn_number += 1_000
         self._deliver_delayed()
@@ -344,10 +342,10 @@ class World:
         raise Violation("L (liveness)", f"not at rest {HEAL_ROUNDS_MAX} rounds after the last fault")
 
     def _heal_round(self) -> bool:
-        """Everybody gets a turn; whether anything happened."""
+        """One turn of every process, the workers and the clients; returns whether anything happened."""
         busy = False
         for process in self.processes:
-            self._expel(process.ghosts, f"the session of {process.name}'s former life ends")
+            self._expel(process.ghosts, f"the session of {process.name}'s former member ends")
             if process.state == DOWN:
                 self._start(process)
                 busy = True
@@ -364,7 +362,7 @@ class World:
         return busy
 
     def _jump(self) -> bool:
-        """To the next moment at which something is due; False: nothing ever will be."""
+        """Advance the time to the next due timer. Returns False if there is none."""
         waits = [
             held.shard.next_due_ms - process.clock_ms
             for process in self.processes
@@ -380,21 +378,21 @@ class World:
         self.now_ms += max(1, min(waits))
         return True
 
-    # The story of the engine's own words.
+    # Log messages of the engine.
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """What the engine logs becomes part of the story; an error in its log is a violation."""
+    def logged(self) -> Iterator[None]:
+        """Add the engine's log messages to the story in this block; an error among them is a violation."""
         before = structlog.get_config()
         structlog.configure(
-            processors=[self._hear], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False
+            processors=[self._note], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False
         )
         try:
             yield
         finally:
             structlog.configure(**before)
 
-    def _hear(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    def _note(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         words = event.pop("event")
         details = ", ".join(f"{key} {value}" for key, value in event.items() if key != "exc_info")
         self.story.tell(self._actor[-1] if self._actor else "", f"“{words}” {details}")

@@ -95,7 +95,7 @@ def test_the_subject_is_the_first_line_that_is_no_comment():
 
 
 def test_the_hook_reads_the_message_file(tmp_path, capsys):
-    """With a file, the exit code tells whether its subject passes, and stderr names the fault."""
+    """With a file, the exit code says whether its subject passes, and stderr names the fault."""
     message = tmp_path / "COMMIT_EDITMSG"
     message.write_text("Add a rule\n", "utf-8")
     assert main([str(message)]) == 0

@@ -1,4 +1,4 @@
-"""Which workflows do the engine's tests run? Small ones, each showing one feature."""
+"""Workflows that the engine's tests run: small ones, each showing one feature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ price = Signal("price", int)
 
 
 class Refused(Exception):
-    """An activity's own error."""
+    """Error that an activity raises."""
 
 
 @activity
@@ -79,7 +79,7 @@ async def approved() -> str:
     try:
         return f"paid {await price.wait(timeout='1h')}"
     except TimeoutError:
-        return "nobody answered"
+        return "no answer"
 
 
 @workflow
@@ -165,7 +165,7 @@ async def approves_blindly(which: str) -> str:
 
 @workflow
 async def hands_over(what: str) -> Any:
-    """Uses what was not awaited as if it were its outcome."""
+    """Use of what was not awaited as if it were its outcome."""
     match what:
         case "call":
             call = add(1, 2)
@@ -197,18 +197,18 @@ async def mistakes_a_saga(what: str) -> None:
 
 @workflow
 async def waits_by_asyncio(signal_s: float) -> list[Any]:
-    """Whatever takes a coroutine takes a wait, begun at once or later."""
-    told: list[str] = []
+    """Waits in all places of asyncio that take a coroutine, begun at once or later."""
+    seen: list[str] = []
     task = asyncio.create_task(go.wait(timeout="1h"))
     try:
         await asyncio.wait_for(word.wait(), signal_s)
     except TimeoutError:
-        told.append("no word")
+        seen.append("no signal")
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(sleep(1))
-        group.create_task(wait_condition(lambda: bool(told)))
+        group.create_task(wait_condition(lambda: bool(seen)))
     await asyncio.gather(sleep(1), asyncio.shield(sleep(2)))
-    return [*told, await task, now().timestamp()]
+    return [*seen, await task, now().timestamp()]
 
 
 @workflow

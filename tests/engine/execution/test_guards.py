@@ -1,4 +1,4 @@
-"""Is workflow code kept from what would not replay, and is everything else left alone?"""
+"""Tests of the guards that keep workflow code from calls that would not replay, and only those."""
 
 # Clocks and files are used here in just the ways that workflow code should not.
 # ruff: noqa: B018, DTZ002, DTZ003, DTZ005, DTZ011, LOG001, PTH107, PTH123, PTH207, PTH208, SIM115, UP031
@@ -40,7 +40,7 @@ from penstock.engine.execution import guards
 from penstock.engine.execution.guards import allowed, enter, guarded, install, is_guarded, leave
 from penstock.schemas.errors import NonDeterministicCall
 
-# Bound by name before any guard is up, as in a user's module: only strict mode can see these.
+# Bound by name before any guard is installed, as in a user's module: only strict mode can see these.
 from_time = time.time
 from_random = random.random
 from_uuid4 = uuid.uuid4
@@ -50,13 +50,13 @@ install()
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after install(strict=True), for one test."""
+    """Strict mode, as after install(strict=True), for one test."""
     monkeypatch.setattr(guards, "_strict", True)
 
 
 @pytest.fixture(autouse=True)
-def lenient_unless_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Start lenient whatever other tests installed; no test may leave its thread guarded."""
+def lenient_by_default(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lenient mode by default, even if other tests installed strict mode; no test may leave its thread guarded."""
     monkeypatch.setattr(guards, "_strict", False)
     yield
     assert not is_guarded()
@@ -115,15 +115,15 @@ REFUSED: list[tuple[str, str, Callable[[], Any]]] = [
 def test_workflow_code_is_refused(called: str, remedy: str, call: Callable[[], Any]) -> None:
     """Calls that do not replay raise an error that names the call and its replacement."""
     if called in {"io.open", "tempfile", "os.mkdir", "os.putenv"}:
-        called = ""  # by which of their own functions the standard library gets there differs between Pythons
+        called = ""  # which of its own functions the standard library calls on the way differs between Pythons
     with guarded(), pytest.raises(NonDeterministicCall) as refused:
         call()
     assert f"workflow code called {called}" in str(refused.value)
     assert remedy in str(refused.value)
 
 
-def test_the_sentence_reads_as_one() -> None:
-    """The message is one sentence: what was called, and what to do instead."""
+def test_the_message_is_one_sentence() -> None:
+    """The message says in one sentence what was called and what to do instead."""
     with guarded(), pytest.raises(NonDeterministicCall) as refused:
         time.time()
     assert str(refused.value) == (
@@ -164,8 +164,8 @@ def test_strict_mode_sees_subclasses_of_datetime() -> None:
 
 
 @pytest.mark.usefixtures("strict")
-def test_strict_mode_gives_the_profiler_back() -> None:
-    """A profile function that was set before enter is back after the outermost leave."""
+def test_strict_mode_restores_the_profiler() -> None:
+    """A profile function that was set before enter is set again after the outermost leave."""
     seen: list[str] = []
 
     def mine(_frame: types.FrameType, event: str, _arg: Any) -> None:
@@ -195,7 +195,7 @@ def test_a_refusal_caught_leaves_the_thread_as_it_was() -> None:
 
 
 def harmless() -> list[Any]:
-    """What workflow code may do: compute, use seeded chance, parse and format times that it was given."""
+    """Permitted calls: computing, seeded random numbers, parsing and formatting given times."""
     return [
         random.Random(7).random(),
         random.Random("seed").choices("abc", k=3),
@@ -212,8 +212,8 @@ def harmless() -> list[Any]:
 
 
 @pytest.mark.parametrize("mode", [False, True], ids=["always", "strict"])
-def test_computing_is_left_alone(mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seeded generators, given moments and plain computing pass, with the results they have elsewhere."""
+def test_computing_is_permitted(mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeded generators, given times and plain computing pass, with the results they have elsewhere."""
     monkeypatch.setattr(guards, "_strict", mode)
     expected = harmless()
     with guarded():
@@ -221,7 +221,7 @@ def test_computing_is_left_alone(mode: bool, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_only_the_guarded_thread_is_guarded() -> None:
-    """While one thread runs workflow code, another may do as it likes."""
+    """While one thread runs workflow code, another may call anything."""
     entered, checked = threading.Event(), threading.Event()
     outcome: list[str] = []
 
@@ -257,14 +257,14 @@ def test_entering_may_be_nested() -> None:
 
 
 def test_leaving_without_entering_is_a_mistake() -> None:
-    """leave() without its enter() is an assertion, not a thread that is guarded no more."""
+    """leave() without its enter() raises AssertionError, and does not leave the thread unguarded."""
     with pytest.raises(AssertionError, match="without enter"):
         leave()
 
 
 @pytest.mark.parametrize("mode", [False, True], ids=["always", "strict"])
-def test_allowed_lets_its_block_through(mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within `allowed()` anything goes, also nested; afterwards the guard is back, also after an exception."""
+def test_allowed_permits_every_call_in_its_block(mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within `allowed()` every call passes, also nested; after it, or an exception, the thread is guarded again."""
     monkeypatch.setattr(guards, "_strict", mode)
     with guarded():
         with allowed():
@@ -318,9 +318,9 @@ with open(os.path.join(os.path.dirname(__file__), "data.txt")) as file:
 def test_importing_works_in_workflow_code(
     mode: bool, turn: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module may be imported lazily, from source or compiled, whatever it does while it is imported."""
+    """A module may be imported lazily, from source or compiled, and may call anything while it is imported."""
     monkeypatch.setattr(guards, "_strict", mode)
-    name = f"penstock_lazy_{turn}_{mode}"  # no module of the engine, although it begins like one
+    name = f"penstock_lazy_{turn}_{mode}"  # not a module of the engine, although its name begins like one
     (tmp_path / f"{name}.py").write_text(LAZY_MODULE)
     (tmp_path / "data.txt").write_text("some data")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -338,7 +338,7 @@ def test_importing_works_in_workflow_code(
 def test_functions_of_a_lazy_module_are_guarded_once_imported(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Being imported excuses a module only until the import is done."""
+    """An import excuses its module's calls only until it is done."""
     (tmp_path / "penstock_lazy_late.py").write_text("import time\ndef now():\n    return time.time()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with guarded():
@@ -369,16 +369,16 @@ def test_logging_works_in_workflow_code(mode: bool, tmp_path: pathlib.Path, monk
     with guarded():
         logger.warning("plain")
         try:
-            raise ValueError("told")
+            raise ValueError("shown")
         except ValueError:
             logger.exception("with traceback")
             struct.info("structured", order="o-1", exc_info=True)
     handler.close()
     written = (tmp_path / "log.txt").read_text()
     assert "plain" in written
-    assert "ValueError: told" in written
+    assert "ValueError: shown" in written
     assert '"order": "o-1"' in lines.getvalue()
-    assert "ValueError: told" in lines.getvalue()
+    assert "ValueError: shown" in lines.getvalue()
 
 
 @pytest.mark.parametrize("mode", [False, True], ids=["always", "strict"])
@@ -390,19 +390,19 @@ def test_tracebacks_and_warnings_work_in_workflow_code(mode: bool, monkeypatch: 
     linecache.clearcache()
     with guarded():
         try:
-            raise ValueError("told")
+            raise ValueError("shown")
         except ValueError:
             text = traceback.format_exc()
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             warnings.warn("careful", stacklevel=1)
             assert "careful" in str(warnings.formatwarning(seen[0].message, UserWarning, __file__, 1))
-    assert 'raise ValueError("told")' in text
+    assert 'raise ValueError("shown")' in text
 
 
 @pytest.mark.parametrize("mode", [False, True], ids=["always", "strict"])
 def test_pydantic_and_time_zones_work_in_workflow_code(mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models defined and validated for the first time, and time zones read from disk, work."""
+    """Models defined and validated for the first time, and time zones read from disk work."""
     monkeypatch.setattr(guards, "_strict", mode)
     zoneinfo.ZoneInfo.clear_cache()
     with guarded():
@@ -457,8 +457,8 @@ def test_an_event_loop_runs_under_guard(mode: bool, monkeypatch: pytest.MonkeyPa
         loop.close()
 
 
-def test_finalisers_may_clean_up(tmp_path: pathlib.Path) -> None:
-    """An object that dies while workflow code runs may delete its files: nobody chose that moment."""
+def test_finalizers_may_clean_up(tmp_path: pathlib.Path) -> None:
+    """An object finalized while workflow code runs may delete its files: the code does not choose that moment."""
     path = tmp_path / "left"
 
     class Owner:
@@ -476,7 +476,7 @@ def test_finalisers_may_clean_up(tmp_path: pathlib.Path) -> None:
 
 
 def called_by_engine(call: Callable[[], Any]) -> Any:
-    """Runs `call` from a frame whose module is one of the engine's."""
+    """A function that runs `call` from a frame whose module is one of the engine's."""
     module = types.ModuleType("penstock.engine.core.pretended")
     exec("def run(call):\n    return call()\ndef clock():\n    import time\n    return time.time()", module.__dict__)
     return module.run(call), module.clock
@@ -507,8 +507,8 @@ with guards.guarded():
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-def test_strict_stays_once_asked_for() -> None:
-    """A later install() without strict does not take strict mode away; the interpreter ends without complaints."""
+def test_strict_mode_stays_installed() -> None:
+    """A later install() without strict does not end strict mode; the interpreter ends without errors."""
     program = """
 import datetime as dt
 from penstock.engine.execution import guards

@@ -1,4 +1,4 @@
-"""Do layers that are not committed yet look like rows to the next decision?"""
+"""Tests of the rows that a decision sees: the store under layers that are not committed yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def overlay() -> Overlay:
 
 
 def test_later_layers_count(overlay: Overlay) -> None:
-    """A row is what the latest layer says, and gone where that deleted it."""
+    """A row has the value of the latest layer that wrote it, and is absent if that deleted it."""
     assert [overlay.get(key) for key in (b"Ha1", b"Ha2", b"Ha3", b"Hb1")] == [None, b"new", b"new", b"old"]
     assert list(overlay.scan(b"H", b"I")) == [
         (b"Ha2", b"new"),
@@ -37,7 +37,7 @@ def test_later_layers_count(overlay: Overlay) -> None:
 
 
 def test_rows_of_one_run(overlay: Overlay) -> None:
-    """The rows of one run are those of a whole scan, although layers that did not touch it are passed over."""
+    """The rows of one run are those of a whole scan, although layers that did not touch it are skipped."""
     assert list(overlay.of_run("a", b"Ha")) == [(b"Ha2", b"new"), (b"Ha3", b"new")]
     assert list(overlay.of_run("b", b"Hb")) == [(b"Hb1", b"old"), (b"Hb2", b"new")]
     assert list(overlay.of_run("c", b"Hc")) == []

@@ -1,4 +1,4 @@
-"""Are the promises kept whatever happens, and would the simulator notice if they were not?"""
+"""Tests of the whole engine by simulation, and of the simulator: it notices each missing safeguard."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MUTATION_SEEDS_MAX = 100
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-def test_every_seed_keeps_every_promise(first: int) -> None:
-    """Whatever one seed breaks, each invariant holds all the while and everything comes to its end."""
+def test_every_seed_keeps_every_invariant(first: int) -> None:
+    """Under the faults of any seed each invariant holds at every moment, and all runs end."""
     for seed in range(first, first + CHUNK):
         simulate(seed)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_missing_safeguard_is_noticed(name: str) -> None:
-    """With this one safeguard taken away, one of the first seeds breaks a promise."""
+    """Without this safeguard, one of the first seeds violates an invariant."""
     with mutated(name), pytest.raises(Failed):
         for seed in range(MUTATION_SEEDS_MAX):
             simulate(seed, MUTATIONS[name].weather)
 
 
-def test_a_broken_promise_is_told_as_a_story() -> None:
-    """A failing seed prints its number, numbered lines of what happened to whom, and what was broken in the last."""
+def test_a_violation_is_shown_with_its_story() -> None:
+    """A failing seed prints its number, numbered lines of what happened where, and the violation in the last line."""
     with mutated("a task is sent twice"), pytest.raises(Failed) as caught:
         for seed in range(MUTATION_SEEDS_MAX):
             simulate(seed)
@@ -47,7 +47,7 @@ def test_a_broken_promise_is_told_as_a_story() -> None:
     assert "VIOLATION of T (transaction)" in lines[-1]
 
 
-def test_one_seed_tells_one_story() -> None:
+def test_one_seed_gives_one_story() -> None:
     """The same seed gives the same story in another process with another hash seed."""
     stories = {_digests(hash_seed) for hash_seed in ("0", "77")}
     assert stories == {" ".join(simulate(seed).story.digest() for seed in (1, 2, 3))}
@@ -64,7 +64,7 @@ def _digests(hash_seed: str) -> str:
     return done.stdout.strip()
 
 
-# The simulated log is Kafka's where it matters.
+# The simulated log behaves as Kafka where the engine relies on it.
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def _record(value: bytes) -> Record:
     return Record("t", 0, b"key", value)
 
 
-def test_an_open_transaction_hides_all_behind_it(broker: Broker) -> None:
-    """Committed reads stop before the first record of an open transaction, whoever wrote what follows."""
+def test_an_open_transaction_hides_all_records_behind_it(broker: Broker) -> None:
+    """Committed reads stop before the first record of an open transaction, whichever producer wrote what follows."""
     epoch = broker.init("one")
     broker.append(_record(b"before"))
     broker.produce("one", epoch, [_record(b"inside")])
@@ -103,8 +103,8 @@ def test_aborted_and_control_records_take_offsets(broker: Broker) -> None:
     assert _values(broker) == [(3, b"next")]
 
 
-def test_a_newer_holder_of_the_id_fences_the_elder(broker: Broker) -> None:
-    """Recovering a transactional id aborts what its elder holder left open and refuses all that it does later."""
+def test_a_newer_holder_of_the_id_fences_the_older(broker: Broker) -> None:
+    """Recovering a transactional id aborts what its older holder left open and refuses all its later calls."""
     epoch = broker.init("one")
     broker.produce("one", epoch, [_record(b"lost")])
     broker.init("one")
@@ -118,8 +118,8 @@ def test_a_newer_holder_of_the_id_fences_the_elder(broker: Broker) -> None:
     assert _values(broker) == []
 
 
-def test_an_elder_generation_commits_no_offsets(broker: Broker) -> None:
-    """Offsets are refused from a member of an elder generation, and from one that was expelled."""
+def test_an_older_generation_commits_no_offsets(broker: Broker) -> None:
+    """Offsets are refused from a member of an older generation, and from one that was expelled."""
     group = broker.groups["g"] = Group(["t"], 1)
     group.join("a")
     epoch = broker.init("one")

@@ -1,4 +1,4 @@
-"""Does the log name the workflow code that keeps a processor busy, and is it silent about all other code?"""
+"""Tests of the watch, which logs workflow code that runs for long without waiting."""
 
 import json
 import threading
@@ -62,24 +62,24 @@ async def for_ever() -> None:
 
 @pytest.fixture
 def lines(monkeypatch):
-    """The lines of log; the watch looks at this thread, when workflow code or the test says so."""
+    """The logged lines; the watch looks at this thread whenever workflow code or the test calls `look`."""
     monkeypatch.setattr(scene, "watch", Watch(threading.get_ident(), slow_s=5))
     with structlog.testing.capture_logs() as captured:
         yield captured
 
 
-def told(lines):
+def logged(lines):
     return [(line["log_level"], line["workflow_id"], line["running_s"], "at" in line) for line in lines]
 
 
 def test_code_that_runs_on(lines):
-    """Code that runs for long is told once while it runs, with its line, and once when it has ended."""
+    """Code that runs for long is logged once while it runs, with its line, and once when it has ended."""
     scene.moments = [100.0, 104.9, 105.0, 106.0, 107.0]
     Stage(crunches).start(crunches, id="order-1")
-    assert told(lines) == [("warning", "order-1", 5.0, True)]
+    assert logged(lines) == [("warning", "order-1", 5.0, True)]
     scene.watch.look(108.0)
     scene.watch.look(109.0)
-    assert told(lines) == [("warning", "order-1", 5.0, True), ("warning", "order-1", 8.0, False)]
+    assert logged(lines) == [("warning", "order-1", 5.0, True), ("warning", "order-1", 8.0, False)]
     first, last = lines
     assert first["workflow_type"] == last["workflow_type"] == "watch-crunches"
     assert first["run_id"] == last["run_id"] != ""
@@ -88,7 +88,7 @@ def test_code_that_runs_on(lines):
 
 
 def test_code_that_waits_in_between(lines):
-    """Many activations of one run, each short, are no long one, however they follow each other."""
+    """Many short activations of one run, one after the other, do not count as a long one."""
     scene.moments = [100.0, 103.0, 106.0, 109.0]
     stage = Stage(in_turns)
     stage.start(in_turns, id="order-1")
@@ -112,7 +112,7 @@ def test_no_workflow_code():
 
 
 def test_a_processor_is_watched():
-    """A processor whose workflow code goes on for ever says so while it does, and when it has ended after all."""
+    """A processor logs workflow code that does not wait while it runs, and again when it has ended."""
     topics = Topics("watched")
     log = EmbeddedLog(MEMORY)
     admin.apply(log, admin.plan(log, specs(topics, 1, ["default"])))

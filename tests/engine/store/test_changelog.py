@@ -1,4 +1,4 @@
-"""Is a store rebuilt from its changelog equal to the one whose writes made it, however often the way is cut short?"""
+"""Tests of changelogs: a store rebuilt from one equals the store that wrote it, also after interruptions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FakeLog:
         self.gap_every = gap_every
 
     def append(self, records: Sequence[Record]) -> int:
-        """Append as one transaction; returns the next offset as its committer would know it."""
+        """Append as one transaction; returns the next offset as a commit reports it."""
         for record in records:
             assert (record.topic, record.partition) == (TOPIC, SHARD)
             self.records.append(StoredRecord(TOPIC, SHARD, self.end, record.key, record.value))
@@ -77,7 +77,7 @@ def bring_up(log: Any, store: Store, **options: Any) -> Any:
 
 
 def commit(log: FakeLog, store: Store, rows: dict[bytes, bytes | None]) -> None:
-    """What a shard does: changelog first, then rows and offset in one batch."""
+    """Commit as a shard does: changelog first, then rows and offset in one batch."""
     offset = log.append(to_records(rows, TOPIC, SHARD))
     store.write({**rows, **offset_row(offset)})
 
@@ -137,7 +137,7 @@ def test_only_the_tail_is_replayed() -> None:
 
 
 def test_rows_and_offset_are_one_write() -> None:
-    """Each batch is one write that holds its rows and its offset, so that no crash parts the two."""
+    """Each batch is one write that holds its rows and its offset, so that no crash separates the two."""
 
     class Watched(MemoryStore):
         writes: list[dict[bytes, bytes | None]] = []
@@ -158,8 +158,8 @@ def test_rows_and_offset_are_one_write() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_restore_cut_short_is_taken_up(seed: int) -> None:
-    """A crash at any write of a restore, a wipe's included, leaves a store that the next restore makes whole."""
+def test_an_interrupted_restore_is_continued(seed: int) -> None:
+    """A crash at any write of a restore, a wipe's included, leaves a store that the next restore completes."""
     print(f"seed {seed}")
 
     class Crash(Exception):
@@ -203,7 +203,7 @@ def test_rows_without_an_offset_are_wiped() -> None:
     assert list(store.scan(b"\x01", b"\xff")) == [(b"k", b"v")]
 
 
-def test_an_empty_store_is_not_called_wiped() -> None:
+def test_an_empty_store_is_not_reported_as_wiped() -> None:
     """A fresh store is filled from the first kept offset, and an empty changelog leaves it with that offset."""
     log, store = FakeLog(), MemoryStore()
     report = bring_up(log, store)
@@ -227,7 +227,7 @@ def test_a_store_older_than_the_changelog_is_wiped() -> None:
 
 
 def test_a_distrusted_store_is_wiped() -> None:
-    """A store away for longer than deletions are kept is rebuilt when the caller says so, though its offset is kept."""
+    """A store unused for longer than deletions are kept is rebuilt if `distrusted`, although the log has its offset."""
     log, store = FakeLog(), MemoryStore()
     commit(log, store, {b"deleted": b"1", b"kept": b"1"})
     report = bring_up(log, store, distrusted=True)
@@ -235,13 +235,13 @@ def test_a_distrusted_store_is_wiped() -> None:
 
 
 def test_a_store_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
-    """A store that has seen more than the log holds is not touched; the error says what to look at and to delete."""
+    """A store whose offset is beyond the log's end is not changed; the error says what to check and to delete."""
     log, store = FakeLog(), RocksStore(tmp_path / "shard-2")
     store.write({b"k": b"v", **offset_row(42)})
     log.append([Record(TOPIC, SHARD, b"k", b"other")])
     with pytest.raises(StoreAheadOfLog) as refused:
         bring_up(log, store)
-    for words in (f"{TOPIC}[{SHARD}] ends at 1", "seen it up to 42", f"delete the store's directory {tmp_path}"):
+    for words in (f"{TOPIC}[{SHARD}] ends at 1", "applied it up to 42", f"delete the store's directory {tmp_path}"):
         assert words in str(refused.value)
     assert store.get(b"k") == b"v"
     store.close()
@@ -249,7 +249,7 @@ def test_a_store_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [None, b"", CHANGELOG_OFFSET_KEY, b"\x00other"])
 def test_a_record_that_no_write_made_stops_the_restore(key: bytes | None) -> None:
-    """A changelog record without a key, or with a local one, raises Undecodable naming its place."""
+    """A changelog record without a key, or with a local one, raises Undecodable with its place."""
     log, store = FakeLog(batch_size=1), MemoryStore()
     log.append([Record(TOPIC, SHARD, b"k", b"v")])
     log.records.append(StoredRecord(TOPIC, SHARD, 1, key, b"\x00" * 8))
@@ -259,15 +259,15 @@ def test_a_record_that_no_write_made_stops_the_restore(key: bytes | None) -> Non
     assert stored_offset(store) == 1
 
 
-def test_progress_is_told_after_each_batch() -> None:
-    """on_progress hears the next offset and the end, once for each batch applied."""
-    log, told = FakeLog(batch_size=4), []
+def test_progress_is_reported_after_each_batch() -> None:
+    """on_progress receives the next offset and the end, once for each batch applied."""
+    log, reported = FakeLog(batch_size=4), []
     log.append([Record(TOPIC, SHARD, b"k%d" % number, b"v") for number in range(10)])
-    bring_up(log, MemoryStore(), on_progress=lambda offset, end: told.append((offset, end)))
-    assert told == [(4, 10), (8, 10), (10, 10)]
+    bring_up(log, MemoryStore(), on_progress=lambda offset, end: reported.append((offset, end)))
+    assert reported == [(4, 10), (8, 10), (10, 10)]
 
 
-def test_the_checksum_tells_stores_apart() -> None:
+def test_the_checksum_differs_between_stores() -> None:
     """One differing key, value or boundary between the two changes the checksum; local rows and history do not."""
     rows: list[dict[bytes, bytes | None]] = [
         {},

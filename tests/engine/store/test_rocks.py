@@ -1,4 +1,4 @@
-"""What does RocksDB add to the contract: crashes, locks, damaged files, bounded use of disk?"""
+"""Tests of RocksStore beyond the contract of stores: crashes, locks, damaged files, bounded use of disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from penstock.engine.store.rocks import RocksStore, delete_store
 from penstock.schemas.errors import StoreCorrupt, StoreError, StoreLocked
 
-# Writes batches of a hundred rows that all hold the batch's number, telling of each batch that was written.
+# Writes batches of a hundred rows that all hold the batch's number, and prints the number of each written batch.
 BATCH_WRITER = """
 import sys
 from penstock.engine.store.rocks import RocksStore
@@ -67,7 +67,7 @@ def flip_bits(file: Path, start: int, length: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_process_leaves_whole_batches(tmp_path: Path, seed: int) -> None:
-    """After SIGKILL in mid-write, every batch is there whole or not at all, and none that was finished is missing."""
+    """After SIGKILL in mid-write, every batch is present whole or not at all, and no finished one is missing."""
     print(f"seed {seed}")
     chance = random.Random(seed)
     path = tmp_path / "store"
@@ -149,7 +149,7 @@ def test_damaged_files_are_corrupt(tmp_path: Path, damaged: str) -> None:
 
 
 def test_a_damaged_block_is_corrupt_on_get(tmp_path: Path) -> None:
-    """Reading a row whose block is damaged raises StoreCorrupt rather than saying that there is none."""
+    """Reading a row whose block is damaged raises StoreCorrupt instead of returning None."""
     filled(tmp_path)
     for file in tmp_path.glob("*.sst"):
         flip_bits(file, 0, 2000)
@@ -183,8 +183,8 @@ def test_a_damaged_store_can_be_deleted(tmp_path: Path) -> None:
     store.close()
 
 
-def test_deleting_spares_foreign_files(tmp_path: Path) -> None:
-    """delete_store leaves files alone that are not the store's."""
+def test_deleting_keeps_foreign_files(tmp_path: Path) -> None:
+    """delete_store keeps files that are not the store's."""
     filled(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     delete_store(tmp_path)
@@ -192,7 +192,7 @@ def test_deleting_spares_foreign_files(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_a_file_is_a_store_error(tmp_path: Path) -> None:
-    """A path that cannot be a directory raises StoreError with the path, and is not called corrupt."""
+    """A path that cannot be a directory raises StoreError with the path, not StoreCorrupt."""
     path = tmp_path / "file"
     path.write_text("not a store")
     with pytest.raises(StoreError, match=str(path)) as refused:

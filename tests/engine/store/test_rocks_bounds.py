@@ -1,4 +1,4 @@
-"""Does a scan of RocksDB keep its end in sight, whatever happens to memory meanwhile?"""
+"""Tests of the upper bounds of RocksDB's scans."""
 
 import os
 
@@ -6,7 +6,7 @@ from penstock.engine.store.rocks import RocksStore
 
 
 def test_the_end_of_a_scan_survives_other_scans(tmp_path):
-    """A scan ends at its own stop key, even when its options' memory could long be used by somebody else."""
+    """A scan ends at its own stop key, even if other scans could have reused its options' memory."""
     store = RocksStore(tmp_path)
     store.write(dict.fromkeys((b"H1", b"H2", b"R", b"S"), b"value"))
     held = []

@@ -1,4 +1,4 @@
-"""What becomes of a forgotten `await`? The run fails and names the line; awaited, waits are what asyncio takes."""
+"""Tests of waits: sleep and wait_condition, awaited and not awaited, inside and outside of workflows."""
 
 from __future__ import annotations
 
@@ -12,27 +12,19 @@ from tests.engine.core import flows
 from tests.engine.stage import START_MS, Stage
 
 
-def test_a_call_thrown_away_names_its_line() -> None:
-    """A call that is never awaited fails the run and says where it was made."""
-    stage = Stage(flows.forgetful)
-    stage.start(flows.forgetful)
-    failure = stage.described()["failure"]
-    assert failure["type"].endswith("CallNotAwaited") and "flows.py:" in failure["message"]
-
-
-@pytest.mark.parametrize("wait", ["sleep", "wait_condition", "go.wait"])
-def test_a_wait_thrown_away_names_its_line(wait: str) -> None:
-    """A wait that is never awaited fails the run as a call does, and says where it was made."""
-    stage = Stage(flows.forgets_a_wait)
-    stage.start(flows.forgets_a_wait, wait)
-    failure = stage.described()["failure"]
-    assert failure["type"].endswith("CallNotAwaited") and "flows.py:" in failure["message"]
-    assert f"write `await {wait}(…)`" in failure["message"]
+def test_wait_condition() -> None:
+    """A condition is tested again whenever the run advanced."""
+    stage = Stage(flows.conditional)
+    stage.start(flows.conditional)
+    stage.signal("price", 4)
+    assert stage.described()["status"] == "running"
+    stage.signal("price", 6)
+    assert stage.described()["result"] == 10
 
 
 @pytest.mark.parametrize("name", ["go.wait", "add"])
-def test_what_was_not_awaited_is_not_true(name: str) -> None:
-    """`if go.wait():` without its `await` approves nothing: the run fails and says what to write."""
+def test_what_was_not_awaited_has_no_truth_value(name: str) -> None:
+    """`if go.wait():` without its `await` does not count as true: the run fails, and the failure says what to write."""
     stage = Stage(flows.approves_blindly)
     stage.start(flows.approves_blindly, name)
     failure = stage.described()["failure"]
@@ -41,14 +33,14 @@ def test_what_was_not_awaited_is_not_true(name: str) -> None:
 
 @pytest.mark.parametrize(("what", "says"), [("call", "add"), ("nested", "add"), ("argument", "add"), ("wait", "sleep")])
 def test_what_was_not_awaited_is_no_value(what: str, says: str) -> None:
-    """A call or a wait that is returned or handed over as a value fails the run, which names its line and `await`."""
+    """A call or a wait that is returned or passed as a value fails the run, which names its line and `await`."""
     stage = Stage(flows.hands_over)
     stage.start(flows.hands_over, what)
     message = stage.described()["failure"]["message"]
     assert "flows.py:" in message and f"was not awaited: write `await {says}(…)`" in message
 
 
-def test_waits_are_what_asyncio_takes() -> None:
+def test_asyncio_takes_waits() -> None:
     """Tasks, `wait_for`, `gather`, `shield`, `timeout` and TaskGroup take waits, and replay finds the same history."""
     histories = []
     for evicts in (False, True):
@@ -58,7 +50,7 @@ def test_waits_are_what_asyncio_takes() -> None:
             if evicts:
                 stage.nodes[0].runs.clear()
             act(value)  # type: ignore[operator]  # each takes its own
-        assert stage.described()["result"] == ["no word", None, START_MS / 1000 + 8]
+        assert stage.described()["result"] == ["no signal", None, START_MS / 1000 + 8]
         histories.append(stage.history())
     assert histories[0] == histories[1]
 
@@ -88,8 +80,8 @@ def test_sleep_outside_of_a_workflow() -> None:
         asyncio.run(sleep(0))
 
 
-def test_a_sleep_forgotten_outside_of_a_workflow() -> None:
-    """A forgotten `sleep` outside of a workflow warns once and names its line."""
+def test_a_sleep_that_is_not_awaited_outside_of_a_workflow() -> None:
+    """A `sleep` that is not awaited outside of a workflow warns once and names its line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         sleep("1h")

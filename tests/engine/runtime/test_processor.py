@@ -1,4 +1,4 @@
-"""Does every data directory get a name of its own, whoever begins with it at once or died over it?"""
+"""Tests of a processor's place in its state directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.engine.runtime.processor import Slot
 
 
 def test_processes_that_begin_at_once_share_one_whole_name(tmp_path: Path) -> None:
-    """None of them sees a name that is only half written, and they agree on one."""
+    """None of several slots opened at once sees a name that is only half written, and they agree on one."""
     for attempt in range(20):
         with ThreadPoolExecutor(4) as pool:
             slots = list(pool.map(lambda _, at=attempt: Slot(tmp_path / f"{at}"), range(4)))
@@ -21,7 +21,7 @@ def test_processes_that_begin_at_once_share_one_whole_name(tmp_path: Path) -> No
 
 
 def test_an_empty_name_is_made_anew(tmp_path: Path) -> None:
-    """A process that was killed while it wrote left nothing to share with other machines."""
+    """An empty installation name, left by a process that was killed while it wrote, is replaced."""
     (tmp_path / "installation").touch()
     slot = Slot(tmp_path)
     assert len(slot.installation) == 32

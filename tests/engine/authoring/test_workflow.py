@@ -1,0 +1,26 @@
+"""Tests of the workflow decorator."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from penstock.engine.authoring.workflow import workflow
+from tests.engine.core import flows
+
+
+def test_awaiting_a_workflow_outside_of_a_run() -> None:
+    """A workflow awaited outside of a run raises an error that names client.start."""
+
+    async def wrong() -> None:
+        await flows.five(1)
+
+    with pytest.raises(Exception, match=r"client\.start"):
+        asyncio.run(wrong())
+
+
+def test_a_plain_function_is_no_workflow() -> None:
+    """@workflow raises at once for a function that is not async."""
+    with pytest.raises(Exception, match="async def"):
+        workflow(lambda: None)  # type: ignore[call-overload]

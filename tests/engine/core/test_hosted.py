@@ -1,0 +1,17 @@
+"""Tests of the workflow types and signals that a processor hosts."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.engine.authoring import signal as signal_module
+from penstock.engine.core.hosted import Hosted
+
+
+def test_the_note_on_a_signal_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note on an undeclared signal stays small, for any number and length of declared names."""
+    declared = {f"{number:05d}".ljust(255, "x"): {} for number in range(9_000)}
+    monkeypatch.setattr(signal_module, "_declared", declared)
+    note = Hosted({}, signal_module.declared_signals()).signal_note("\x01" * 255)
+    assert len(note) < 2_000
+    assert "and 8990 more" in note

@@ -1,0 +1,218 @@
+"""Tests of one input from decision to layer: inputs too large, missing topics, engine errors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.execution.program import Program
+from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed
+from penstock.schemas.failure import Failure
+from penstock.schemas.records.child import ResolveChild
+from penstock.schemas.records.run import RetryWorkflow, StartWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
+from penstock.topics.catalogue import RECORD_BYTES_MAX
+from tests.engine.core import flows
+from tests.engine.stage import Stage
+
+
+@workflow
+async def chooser(far: bool) -> int:
+    return await flows.far(1) if far else 0
+
+
+def test_a_restart_that_is_blocked_at_once_is_a_run_of_its_own() -> None:
+    """A closed id started anew, and BLOCKED at its first step, has its own run id and history from the first event."""
+    stage = Stage(chooser)
+    first = stage.start(chooser, False)
+    second = stage.start(chooser, True, on_existing="restart_closed")
+    described = stage.described()
+    assert (described["status"], described["run_id"]) == ("blocked", second)
+    assert [event["event"] for event in stage.history(run_id=first)] == ["WorkflowStarted", "WorkflowCompleted"]
+    assert stage.events() == ["WorkflowStarted", "WorkflowBlocked"]
+    stage.queues.add("elsewhere")
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.run(far=lambda n: 7)
+    assert stage.described()["result"] == 7
+
+
+@pytest.mark.parametrize("size", [RECORD_BYTES_MAX - 20_000, RECORD_BYTES_MAX - 1, RECORD_BYTES_MAX, 1_040_000])
+def test_a_signal_too_large_for_a_history_is_refused(size: int) -> None:
+    """A signal whose event would not fit is refused and becomes a dead letter; its run continues."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, [])
+    stage.tell(SignalWorkflow(workflow_id="run-1", signal="other", input=b'"%b"' % (b"x" * size), message_id="big"))
+    assert stage.described()["status"] == "running"
+    fits = size == RECORD_BYTES_MAX - 20_000
+    assert [letter.reason for letter in stage.take("dead-letters")] == ([] if fits else ["too_large"])
+    stage.signal("go")
+    assert stage.described()["status"] == "completed"
+
+
+def test_a_start_too_large_for_a_history_is_answered() -> None:
+    """A start with an input that no history holds is answered with a refusal, and leaves no row."""
+    stage = Stage(flows.travel)
+    big = b'["%b"]' % (b"x" * RECORD_BYTES_MAX)
+    stage.tell(StartWorkflow(workflow_id="run-1", workflow_type="travel", input=big, message_id="big", reply_to=0))
+    assert [(reply.message_id, reply.reason) for reply in stage.take("replies")] == [("big", "too_large")]
+    assert not list(stage.stores[0].scan(b"R", b"S"))
+    stage.start(flows.travel, [])
+    assert stage.described()["status"] == "running"
+
+
+@workflow
+async def caller() -> str:
+    try:
+        return str(await flows.add(1, 2))
+    except ActivityFailedError as error:
+        return f"failed: {error.type}"
+
+
+def test_a_result_too_large_for_a_history_fails_its_activity() -> None:
+    """A result that no history holds counts as a failure of its activity, so that the code does not wait forever."""
+    stage = Stage(caller)
+    stage.start(caller)
+    [task] = stage.take("tasks")
+    stage.complete(task, "x" * RECORD_BYTES_MAX)
+    assert stage.described()["result"] == "failed: penstock.schemas.errors.PayloadTooLarge"
+
+
+def test_a_failure_too_large_for_a_history_is_shortened() -> None:
+    """A failure with endless text fails its activity all the same, without the text."""
+    stage = Stage(flows.retried)
+    stage.start(flows.retried, 1)
+    [task] = stage.take("tasks")
+    stage.fail(task, Failure(type="Huge", message="m", traceback="x" * RECORD_BYTES_MAX, non_retryable=True))
+    assert stage.described()["status"] == "completed"
+
+
+@workflow
+async def mother() -> str:
+    try:
+        return str(await flows.five(1).options(id="child"))
+    except ChildWorkflowFailed as error:
+        return f"child: {error.type}"
+
+
+def test_a_childs_result_too_large_for_its_parent_fails_there() -> None:
+    """A child's result that its parent's history cannot hold is a failed child; the parent does not wait forever."""
+    stage = Stage(mother, flows.five)
+    run_id = stage.start(mother)
+    sequence = next(event["sequence"] for event in stage.history() if event["event"] == "ChildScheduled")
+    stage.tell(
+        ResolveChild(
+            workflow_id="run-1",
+            run_id=run_id,
+            sequence=sequence,
+            child_workflow_id="child",
+            child_run_id="any",
+            status="completed",
+            result=b"1" * RECORD_BYTES_MAX,
+            message_id="big",
+        )
+    )
+    assert stage.described()["result"] == "child: too_large"
+
+
+@workflow
+async def shaky_far(n: int) -> int:
+    return await flows.far(n)
+
+
+def test_a_retry_whose_topic_is_gone_waits_for_it() -> None:
+    """When a task queue's topic is deleted while an activity waits for its next attempt, the run is BLOCKED for that
+    reason, and the attempt is made once the topic is back."""
+    stage = Stage(shaky_far, queues=("elsewhere",))
+    stage.start(shaky_far, 1)
+    [task] = stage.take("tasks")
+    stage.fail(task, Failure(type="Shaky", message="once"))
+    stage.queues.clear()
+    stage.advance(5)
+    assert stage.described()["blocked_reason"] == "missing_topic"
+    stage.queues.add("elsewhere")
+    stage.nodes[0].blocked.try_again("missing_topic")
+    stage.tick()
+    stage.advance(120)
+    assert [again.attempt for again in stage.take("tasks")] == [2]
+    assert stage.described()["status"] == "running"
+
+
+def _breaks(monkeypatch: pytest.MonkeyPatch, workflow_id: str) -> list[bool]:
+    """Let the activation of that run's code fail inside the engine while the list holds True."""
+    broken = [True]
+    driven = Program.activate
+
+    def activate(self: Program, inputs: Any, now_ms: int) -> list[Any]:
+        requests = driven(self, inputs, now_ms)
+        if broken[0] and self.workflow_id == workflow_id and not self.replaying:
+            raise RuntimeError("a bug")
+        return requests
+
+    monkeypatch.setattr(Program, "activate", activate)
+    return broken
+
+
+def test_an_engine_error_loses_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result on which deciding fails is kept in the history of its BLOCKED run, which continues from it later."""
+    stage = Stage(flows.five)
+    stage.start(flows.five, 1)
+    [task] = stage.take("tasks")
+    broken = _breaks(monkeypatch, "run-1")
+    stage.complete(task, 1)
+    assert stage.described()["blocked_reason"] == "engine_error"
+    broken[0] = False
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.run(add=lambda a, b: a + b)
+    assert stage.described()["result"] == 11
+    assert stage.events().count("ActivityScheduled") == 5
+
+
+def test_an_engine_error_loses_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer on which deciding fails wakes its run when that is retried."""
+    stage = Stage(flows.sleeper)
+    stage.start(flows.sleeper, 60)
+    broken = _breaks(monkeypatch, "run-1")
+    stage.advance(60)
+    assert stage.described()["blocked_reason"] == "engine_error"
+    broken[0] = False
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.advance(120)
+    assert stage.described()["status"] == "completed"
+    assert stage.events().count("TimerFired") == 1
+
+
+def test_a_start_that_the_engine_cannot_decide_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start on which deciding fails is answered with a refusal, and the record becomes a dead letter."""
+    stage = Stage(flows.five)
+    _breaks(monkeypatch, "run-1")
+    stage.start(flows.five, 1, reply_to=0, message_id="mine")
+    assert [(reply.message_id, reply.reason) for reply in stage.take("replies")] == [("mine", "engine_error")]
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["engine_error"]
+
+
+def test_a_child_that_the_engine_cannot_start_fails_in_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose start could not be decided fails in its parent, which does not wait forever."""
+    stage = Stage(mother, flows.five)
+    _breaks(monkeypatch, "child")
+    stage.start(mother)
+    assert stage.described()["result"] == "child: engine_error"
+
+
+@workflow
+async def both_queues() -> None:
+    await asyncio.gather(flows.add(1, 2), flows.far(1))
+
+
+def test_one_missing_topic_of_several_holds_back_all_requests_of_a_decision() -> None:
+    """A decision is carried out wholly or not at all: with one task queue missing, no other task leaves either."""
+    stage = Stage(both_queues)
+    stage.start(both_queues)
+    assert stage.described()["status"] == "blocked"
+    assert stage.take("tasks") == []
+    stage.queues.add("elsewhere")
+    stage.restart()
+    tasks = stage.take("tasks")
+    assert sorted(task.queue for task in tasks) == ["default", "elsewhere"], (tasks, stage.history())
