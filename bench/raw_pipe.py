@@ -1,14 +1,14 @@
-"""How fast does Kafka move what a Penstock processor moves, when nothing is decided? The ceiling of the benchmark.
+"""Raw pipe on Kafka: the records of a Penstock processor without its decisions, the benchmark's upper bound.
 
-FROZEN. This program is a yardstick: it is not tuned when Penstock is. It imports confluent_kafka and the standard
-library alone, and its bytes are held by tests/bench/test_frozen.py; whoever changes it changes that hash too, and
-measures every figure anew.
+FROZEN. This program is the measure of comparison and is not tuned with Penstock. It imports only confluent_kafka and
+the standard library, and tests/bench/test_frozen.py holds a hash of its code; a change of the code needs a new hash,
+and all figures measured again.
 
 It reads a plan (JSON) from stdin, fills input topics of its own with bytes of the given sizes, and then, transaction by
-transaction: takes the next inputs, produces the outputs they stand for, adds the input offsets, commits. The schedule
-of inputs walks over the shards in turn, so that a transaction of n inputs touches as many partitions as Penstock's.
-One thread, one transaction at a time, nothing but bytes made beforehand. It prints what it measured (JSON): the first
-transactions are not counted.
+transaction, takes the next inputs, produces their outputs, adds the input offsets and commits. The schedule of inputs
+takes the shards in turn, so that a transaction of n inputs touches as many partitions as Penstock's.
+One thread runs one transaction at a time with prepared bytes. It prints its figures (JSON), without the first
+transactions.
 
     {"bootstrap": "host:port", "shards": 4,
      "inputs":    [{"topic": "commands", "per_workflow": 1, "key_bytes": 13, "value_bytes": 90}, …],

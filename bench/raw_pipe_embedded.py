@@ -1,12 +1,13 @@
-"""How fast does SQLite move what a Penstock processor moves, when nothing is decided? The embedded log's ceiling.
+"""Raw pipe on SQLite: the records of a Penstock processor without its decisions, the embedded log's upper bound.
 
-FROZEN. This program is a yardstick: it is not tuned when Penstock is. It imports the standard library alone, and its
-bytes are held by tests/bench/test_frozen.py; whoever changes it changes that hash too, and measures every figure anew.
+FROZEN. This program is the measure of comparison and is not tuned with Penstock. It imports only the standard library,
+and tests/bench/test_frozen.py holds a hash of its code; a change of the code needs a new hash, and all figures measured
+again.
 
 It reads a plan (JSON, as bench/raw_pipe.py takes it, with `file` in place of `bootstrap`) from stdin, fills input
 partitions with bytes of the given sizes, and then, transaction by transaction: selects the next inputs, inserts the
-outputs they stand for, writes the input offsets, commits durably (WAL, synchronous=FULL). One thread. It prints what it
-measured (JSON): the first transactions are not counted.
+corresponding outputs, writes the input offsets and commits durably (WAL, synchronous=FULL), on one thread. It prints
+its figures (JSON), without the first transactions.
 """
 
 import json

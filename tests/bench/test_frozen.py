@@ -12,16 +12,17 @@ import pytest
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 # A new hash means that figures measured before cannot be compared with those measured after.
 FROZEN = {
-    "raw_pipe.py": "2d0a13506872d5b43611f99b18758145c55897f666e0726321803b6979b3e327",
-    "raw_pipe_embedded.py": "f520b3b18ed3978b1dd6b7b5039bee92daa31ac7dbe5294ed90ce84acaefd7a5",
+    "raw_pipe.py": "7404240cad6870ebe14e44a6818737f7b9a233e27fea2358d66a3d8327206bd5",
+    "raw_pipe_embedded.py": "5d778adcff9a4c0bbd985498624b7ceba4511e80700dc593b31b52b9b737041d",
 }
 LIBRARIES = {"raw_pipe.py": {"confluent_kafka"}, "raw_pipe_embedded.py": set()}
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_a_raw_pipe_has_the_bytes_it_was_frozen_with(name):
-    """The program that Penstock is compared with is, to the byte, the one on record."""
-    assert hashlib.sha256((BENCH / name).read_bytes()).hexdigest() == FROZEN[name]
+def test_a_raw_pipe_has_the_code_it_was_frozen_with(name):
+    """The code that Penstock is compared with is, to the byte, the one on record; its docstring may change."""
+    _, _, code = (BENCH / name).read_text("utf-8").split('"""', 2)
+    assert hashlib.sha256(code.encode()).hexdigest() == FROZEN[name]
 
 
 @pytest.mark.parametrize("name", FROZEN)
