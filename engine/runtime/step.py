@@ -27,7 +27,7 @@ from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
 from penstock.schemas.records.decisions import Listening, Trigger
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import InputIgnored, WorkflowBlocked, WorkflowFailed
+from penstock.schemas.records.run import InputIgnored, StartWorkflow, WorkflowBlocked, WorkflowFailed
 from penstock.topics.log import Record
 
 logger = structlog.get_logger(__name__)
@@ -61,7 +61,8 @@ class Step:
             found, failed = self._guarded(layer, input, trigger)
             if not failed:
                 return found
-        if self.block(layer, input.workflow_id, _ENGINE_FAILED):
+        is_start = isinstance(input, StartWorkflow)  # it concerns a run of its own, not the id's present one
+        if not is_start and self.block(layer, input.workflow_id, _ENGINE_FAILED):
             return self._guarded(layer, input, trigger)[0]  # a BLOCKED run only records its inputs
         return None
 

@@ -69,7 +69,7 @@ def refusal_of(rejected: Rejected) -> CommandRejected:
 
 
 def _wraps(link: tuple[str, str], following: tuple[str, str] | None) -> bool:
-    """Return whether a link only repeats the next one, as ActivityFailed repeats the activity's error."""
+    """Return whether a link only repeats the next one, as ActivityFailedError repeats the activity's error."""
     wrapper = _short(link[0]) in {"ActivityFailedError", "ChildWorkflowFailed"}
     return wrapper and following is not None and following[1] in link[1]
 

@@ -91,7 +91,7 @@ def _below(error: BaseException) -> list[BaseException]:
 
 
 def _failure_within(error: BaseException) -> Failure | None:
-    """The failure that an error such as ActivityFailed reports, if any."""
+    """The failure that an error such as ActivityFailedError reports, if any."""
     try:
         failure = getattr(error, "failure", None)
     except Exception:  # noqa: BLE001 - a user's property that happens to have this name

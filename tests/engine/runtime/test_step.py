@@ -170,6 +170,19 @@ def test_an_engine_error_loses_no_input(monkeypatch: pytest.MonkeyPatch) -> None
     assert stage.events().count("ActivityScheduled") == 5
 
 
+def test_an_engine_error_of_a_start_leaves_the_present_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that the engine fails to decide is a dead letter; the run that it would have replaced goes on."""
+    stage = Stage(flows.approved)
+    stage.start(flows.approved)
+    broken = _breaks(monkeypatch, "run-1")
+    stage.start(flows.approved, on_existing="terminate_existing")
+    broken[0] = False
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["engine_error"]
+    assert stage.described()["status"] == "running"
+    stage.signal("price", 5)
+    assert stage.described()["result"] == "paid 5"
+
+
 def test_an_engine_error_loses_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer on which deciding fails wakes its run when that is retried."""
     stage = Stage(flows.sleeper)
