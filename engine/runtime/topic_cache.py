@@ -27,7 +27,7 @@ class TopicCache:
         """Read all topics before anything is decided: a topic that could not be looked up would count as missing.
 
         Raises LogUnavailable."""
-        self._known = {name: facts.partitions for name, facts in self._log.describe().items()}
+        self._known = {name: found.partitions for name, found in self._log.describe().items()}
 
     def partitions(self, topic: str) -> int | None:
         """Number of partitions of the topic; None if it does not exist."""
@@ -55,6 +55,6 @@ class TopicCache:
     def _ask(self) -> None:
         self._asked_ms = self._clock_ms()
         try:
-            self._known = {name: facts.partitions for name, facts in self._log.describe().items()}
+            self._known = {name: found.partitions for name, found in self._log.describe().items()}
         except LogError as error:
             logger.warning("topics not listed", error=str(error))
