@@ -43,7 +43,7 @@ SHOWN = 40
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "read": [(shard, "read")],
     "decide": [(step, "repetition"), (step, "decide")],
-    "evolve": [(step, "begin"), (step, "evolve"), (step, "add_effects"), (step, "finish"), (step, "keep_history")],
+    "evolve": [(step, "begin"), (step, "evolve_with_effects"), (step, "finish"), (step, "keep_history")],
     "encode": [(Encoder, "decision"), (Encoder, "effects"), (shard, "to_records")],
 }
 

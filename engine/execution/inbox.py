@@ -124,8 +124,6 @@ def _resolved(condition: Callable[[], bool], future: asyncio.Future[None]) -> bo
 
 def listening(signals: Signals, conditions: Conditions) -> Listening | None:
     """What code waits for besides its requests, and which signals it has not read; None for nothing."""
-    if not (signals.waiters or signals.values or conditions.waiting):
-        return None
     found = Listening(awaited=signals.awaited(), conditions=conditions.count(), unread=signals.unread())
     return found if found != _NOTHING else None
 

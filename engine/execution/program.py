@@ -106,6 +106,8 @@ class Program:
 
     def listening(self) -> Listening | None:
         """Signals and conditions the code waits for; None for none."""
+        if not (self.signals.waiters or self.signals.values or self.conditions.waiting):
+            return None
         return listening(self.signals, self.conditions)
 
     def close(self) -> None:

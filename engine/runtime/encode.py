@@ -70,12 +70,11 @@ class Encoder:
                 sequence += len(portion)
         return records
 
-    def effects(self, workflow_id: str, found: Effects) -> list[Record] | WorkflowBlocked:
-        """Records of everything that leaves the shard besides the decision itself.
+    def effects(self, records: list[Record], workflow_id: str, found: Effects) -> WorkflowBlocked | None:
+        """Add the records of everything that leaves the shard besides the decision itself.
 
-        The event for the run instead, if a task's queue has no topic."""
+        Returns the event for the run instead, if a task's queue has no topic."""
         key = workflow_id.encode()
-        records: list[Record] = []
         for task in found.tasks:
             topic = self.task_topic(task.queue)
             if self.partitions(topic) is None:
@@ -86,7 +85,7 @@ class Encoder:
             records += self.reply(reply_to, reply)
         for completion in found.completions:
             records.append(Record(self.topics.completions, self.shard, key, encode(completion)))
-        return records
+        return None
 
     def command(self, command: Command) -> Record:
         """A command for the shard of its workflow id."""

@@ -33,6 +33,9 @@ from penstock.engine.store.store import StoreReader
 from penstock.schemas.records.decisions import Trigger
 from penstock.topics.log import StoredRecord
 
+COMMANDS, RESULTS = "commands", "results"
+"""Topics of inputs, as `Trigger.topic` names them."""
+
 _NEVER_COMMITS = Rejection(
     "engine_error", "It kept its transaction from committing; the processor's log has the reason."
 )
@@ -60,7 +63,7 @@ class Shard:
     ) -> None:
         self.number, self.shards, self.topics = encoder.shard, encoder.shards, encoder.topics
         self._limits = limits
-        self._sources = {self.topics.commands: "commands", self.topics.results: "results"}
+        self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
         self.runs = RunCache(self._overlay, hosted, limits.runs_max)
         self._step = Step(self.runs, encoder)
@@ -79,7 +82,7 @@ class Shard:
         layer = self._open_at(clock_ms)
         for record in records:
             if record.offset >= self._offsets.get(record.topic, 0):
-                if (record.topic, record.offset) in self._set_aside:
+                if self._set_aside and (record.topic, record.offset) in self._set_aside:
                     self._answers.dead_letter(layer, record, _NEVER_COMMITS)
                 else:
                     self._take(layer, record)
@@ -174,11 +177,12 @@ class Shard:
         if isinstance(input, Forward):
             layer.outputs.append(self._encoder.command(input.command))
             return
+        source = self._sources[record.topic]
         trigger = Trigger(
-            topic=self._sources[record.topic],
+            topic=source,
             partition=record.partition,
             offset=record.offset,
-            message_id=getattr(input, "message_id", ""),
+            message_id=input.message_id if source == COMMANDS else "",
         )
         decision = self._step.process(layer, input, trigger)
         if decision is None:

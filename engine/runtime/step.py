@@ -16,11 +16,11 @@ import structlog
 from penstock.engine.core.catalogue import REQUESTS
 from penstock.engine.core.decide import TOO_LARGE, decide, substitute
 from penstock.engine.core.decision import Decision, Rejection, RetryActivity
-from penstock.engine.core.effects import add_effects
-from penstock.engine.core.evolve import begin, evolve, finish, keep_history
+from penstock.engine.core.effects import evolve_with_effects
+from penstock.engine.core.evolve import begin, finish, keep_history
 from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.core.machine import Cause, Effects
-from penstock.engine.core.statuses import BLOCKED, CLOSED
+from penstock.engine.core.statuses import ABSENT, BLOCKED, CLOSED, RUNNING
 from penstock.engine.runtime.deduplicate import DEDUPLICATED, repetition
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer
@@ -131,31 +131,26 @@ class Step:
         records: list[Record] = []
         if decision.before is not None:
             ended = Decision(run_id=decision.before.run_id, events=decision.before.events)
-            records += self._apply(found, run, ended, None, trigger, now_ms)
-        records += self._apply(found, run, decision, run.listening(), trigger, now_ms)
-        effects = self._encoder.effects(run.workflow_id, found)
-        if isinstance(effects, WorkflowBlocked):
-            return effects
-        records += effects
-        return self._encoder.too_large(records) or records
+            self._apply(records, found, run, ended, None, trigger, now_ms)
+        self._apply(records, found, run, decision, run.listening(), trigger, now_ms)
+        problem = self._encoder.effects(records, run.workflow_id, found)
+        return problem or self._encoder.too_large(records) or records
 
     def _apply(
         self,
+        records: list[Record],
         found: Effects,
         run: CachedRun,
         decision: Decision,
         listening: Listening | None,
         trigger: Trigger,
         now_ms: int,
-    ) -> list[Record]:
-        """Evolve one run by a decision's events, collect their effects, and encode them."""
-        cause, events, shard = Cause(now_ms, trigger.message_id), decision.events, self._encoder.shard
+    ) -> None:
+        """Evolve one run by a decision's events, collect their effects in `found`, and encode them into `records`."""
+        events = decision.events
         first = begin(run, decision.run_id, events)
-        for event in events:
-            evolve(run, event, cause)
-            add_effects(found, run, event, shard)
+        evolve_with_effects(found, run, events, Cause(now_ms, trigger.message_id), self._encoder.shard)
         finish(run, 0 if decision.unnumbered else len(events), listening)
-        records: list[Record] = []
         number, first = self.decided + 1, 0 if decision.unnumbered else first
         for sequence, record in self._encoder.decision(
             run.workflow_id, decision.run_id, events, first, number, now_ms, trigger, listening
@@ -163,12 +158,12 @@ class Step:
             if sequence:
                 keep_history(run, sequence, record.value or b"")
             records.append(record)
-        return records
 
     def _merge(self, layer: Layer, run: CachedRun, decision: Decision, records: list[Record]) -> None:
         """Make the run's savepoint and the records part of the layer."""
         self.decided += 1
-        self.due_ms = min(self.due_ms, run.due_ms)
+        if run.due_ms < self.due_ms:
+            self.due_ms = run.due_ms
         run.due_ms = NEVER_MS
         layer.writes.update(run.writes)
         run.writes.clear()
@@ -180,10 +175,13 @@ class Step:
     def _note_touched(self, layer: Layer, run: CachedRun) -> None:
         layer.touched.add(run.workflow_id)
         layer.decisions += 1
-        if run.row is None or run.row.status in CLOSED:
-            self._runs.evict(run.workflow_id)
-        elif run.row.status == BLOCKED:
+        status = run.row.status if run.row is not None else ABSENT
+        if status == RUNNING:
+            return
+        if status == BLOCKED:
             run.forget()
+        else:
+            self._runs.evict(run.workflow_id)
 
     def _record_ignored(self, layer: Layer, run: CachedRun, decision: Decision, trigger: Trigger) -> None:
         """Record an input without effect; a timer of a run that no longer waits leaves no record."""

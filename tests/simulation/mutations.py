@@ -113,10 +113,10 @@ def _jitter(policy: Any, failure: Any, attempt: int, turns: Iterator[int] = coun
     return None if delay_ms is None else delay_ms + next(turns) % 7
 
 
-def _first_attempt_again(self: Any, workflow_id: str, found: Any) -> Any:
+def _first_attempt_again(self: Any, records: Any, workflow_id: str, found: Any) -> Any:
     if found.tasks:
         found.tasks.append(found.tasks[0])
-    return _effects(self, workflow_id, found)
+    return _effects(self, records, workflow_id, found)
 
 
 _effects = Encoder.effects
@@ -127,15 +127,14 @@ def _timer_left(run: Any, event: Any, cause: Any) -> None:
     run.writes[run.key(TIMER, event.sequence)] = None
 
 
-_send_task, _start_child = activity_module._send_task, child_module._start_child
+_start_child = child_module._start_child
 
 
 def _headers_lost_on_retry(
-    found: Any, run: Any, event: Any, shard: int, send: Any = activity_module._send_task
+    found: Any, run: Any, event: Any, shard: int, send: Any = activity_module._send_again
 ) -> None:
     send(found, run, event, shard)
-    if event.attempt > 1:
-        found.tasks[-1] = msgspec.structs.replace(found.tasks[-1], headers={})
+    found.tasks[-1] = msgspec.structs.replace(found.tasks[-1], headers={})
 
 
 def _headers_lost_at_child(
@@ -249,7 +248,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
     "fired timers stay in the index": Mutation(timer_module, "_on_ended", _timer_left),
-    "headers are lost on retry": Mutation(activity_module, "_send_task", _headers_lost_on_retry),
+    "headers are lost on retry": Mutation(activity_module, "_send_again", _headers_lost_on_retry),
     "headers do not reach children": Mutation(child_module, "_start_child", _headers_lost_at_child),
     "all runs of an id have one seed": Mutation(run_module, "seed_of", lambda workflow_id, run_id: "0" * 16),
     "timers of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_timers_left),

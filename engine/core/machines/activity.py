@@ -158,24 +158,31 @@ def drop(run: WorkingRun, pending: ActivityRow) -> None:
 # Effects.
 
 
-def _send_task(found: Effects, run: WorkingRun, event: ActivityScheduled | ActivityRetried, shard: int) -> None:
-    row, pending = run.row, run.activity(event.sequence)
-    assert row is not None and pending is not None, "an activity that was just scheduled is pending"
-    found.tasks.append(
-        ActivityTask(
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            sequence=pending.sequence,
-            attempt=pending.attempt,
-            activity=pending.activity,
-            input=pending.input,
-            queue=pending.queue,
-            shard=shard,
-            timeout_ms=pending.timeout_ms,
-            workflow_type=row.workflow_type,
-            seed=row.seed,
-            headers={**row.headers, **pending.headers} if pending.headers else row.headers,
-        )
+def _send_first(found: Effects, run: WorkingRun, event: ActivityScheduled, shard: int) -> None:
+    found.tasks.append(_task(run, event, 1, shard))
+
+
+def _send_again(found: Effects, run: WorkingRun, event: ActivityRetried, shard: int) -> None:
+    pending = run.activity(event.sequence)
+    assert pending is not None, "an activity that is tried again is pending"
+    found.tasks.append(_task(run, pending, event.attempt, shard))
+
+
+def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, attempt: int, shard: int) -> ActivityTask:
+    row, headers = run.header, activity.headers
+    return ActivityTask(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        sequence=activity.sequence,
+        attempt=attempt,
+        activity=activity.activity,
+        input=activity.input,
+        queue=activity.queue,
+        shard=shard,
+        timeout_ms=activity.timeout_ms,
+        workflow_type=row.workflow_type,
+        seed=row.seed,
+        headers={**row.headers, **headers} if headers else row.headers,
     )
 
 
@@ -190,13 +197,13 @@ MACHINE = Machine(
     events={
         ActivityScheduled: EventRule(
             evolve=_on_scheduled,
-            effects=_send_task,
+            effects=_send_first,
             is_request=True,
             subject=lambda event: event.activity,
             payload=lambda event: event.input,
         ),
         ActivityAttemptFailed: EventRule(evolve=_on_attempt_failed),
-        ActivityRetried: EventRule(evolve=_on_retried, effects=_send_task),
+        ActivityRetried: EventRule(evolve=_on_retried, effects=_send_again),
         ActivityCompleted: EventRule(
             evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)
         ),
