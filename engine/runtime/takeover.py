@@ -14,6 +14,7 @@ from penstock.engine.core.rows import unpack_shard
 from penstock.engine.store.changelog import restore
 from penstock.engine.store.store import Store
 from penstock.schemas.encoding.codec import encode
+from penstock.schemas.errors import LogUnavailable
 from penstock.schemas.records.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record
@@ -24,6 +25,7 @@ logger = structlog.get_logger(__name__)
 SETTLE_TIMEOUT_S = 30.0
 RESTORE_TIMEOUT_S = 60.0
 STALE_MS = 20 * 3_600_000
+READS_MAX = 20
 
 
 class Ownership:
@@ -73,17 +75,22 @@ class Ownership:
 def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> bool:
     """Replay the changelog's tail into the store; returns whether that changed it.
 
+    A processor that was replaced without having noticed reads while its successor commits, and the end that it was
+    given may lie within a transaction. The last record of each transaction is the shard's own row, so reading
+    continues until it is the last one here.
+
     Raises StoreAheadOfLog, LogUnavailable."""
-    report = restore(
-        log,
-        topics.state_changelog,
-        shard,
-        store,
-        timeout_s=RESTORE_TIMEOUT_S,
-        distrusted=_is_stale(store, now_ms),
+    changed, distrusted = False, _is_stale(store, now_ms)
+    for _ in range(READS_MAX):
+        report = restore(log, topics.state_changelog, shard, store, timeout_s=RESTORE_TIMEOUT_S, distrusted=distrusted)
+        logger.info("shard restored", shard=shard, records=report.records, wiped=report.wiped)
+        changed, distrusted = changed or report.wiped or report.records > 0, False
+        if not report.records or report.last_key == SHARD_KEY:
+            return changed
+    raise LogUnavailable(
+        f"{topics.state_changelog}[{shard}] was read {READS_MAX} times and ended within a transaction each time: "
+        "another processor writes it"
     )
-    logger.info("shard restored", shard=shard, records=report.records, wiped=report.wiped)
-    return report.wiped or report.records > 0
 
 
 def _is_stale(store: Store, now_ms: int) -> bool:

@@ -23,12 +23,14 @@ BEHIND_ALL_KEYS = b"\xff" * KEY_BYTES_MAX  # stop of a scan over all rows
 
 
 class RestoreReport(msgspec.Struct, frozen=True):
-    """Outcome of a restore: first and next offset, number of records, and whether the store was wiped first."""
+    """Outcome of a restore: first and next offset, number of records and the key of the last one, and whether the store
+    was wiped first."""
 
     from_offset: int
     to_offset: int
     records: int
     wiped: bool
+    last_key: bytes | None = None
 
 
 def restore(
@@ -56,16 +58,16 @@ def restore(
     if wiped:
         store.wipe()
     start = begin if wiped or seen is None else seen
-    offset, records = start, 0
+    offset, records, last_key = start, 0, None
     store.write(offset_row(start))
     for batch in log.read_to_end(topic, shard, start, timeout_s):
         if batch:
-            offset = batch[-1].offset + 1
+            offset, last_key = batch[-1].offset + 1, batch[-1].key
             records += len(batch)
             store.write({**rows_of(batch), **offset_row(offset)})
             if on_progress is not None:
                 on_progress(offset, end)
-    return RestoreReport(from_offset=start, to_offset=offset, records=records, wiped=wiped)
+    return RestoreReport(from_offset=start, to_offset=offset, records=records, wiped=wiped, last_key=last_key)
 
 
 def to_records(rows: Mapping[bytes, bytes | None], topic: str, shard: int) -> list[Record]:
