@@ -34,7 +34,7 @@ check: $(VENV)/.ready-dev ## style, types, commit subjects, imports, packaging a
 	$(PY) -m pytest -q -n $(TESTS_TOGETHER) -m "not broker" tests/test_architecture.py tests/test_packaging.py tests/test_docs.py tests/tools
 
 # Tests marked `broker` or `slow` are left out (tests/conftest.py says which); `make test` runs them.
-test-fast: $(VENV)/.ready-dev ## the tests of the inner loop: no broker, nothing slow (about a minute)
+test-fast: $(VENV)/.ready-dev ## the tests of the inner loop: no broker, nothing slow (one to two minutes)
 	$(PY) -m pytest -q -n $(TESTS_TOGETHER) -m "not broker and not slow"
 
 test: java $(VENV)/.ready-dev ## run every test, including those on a real Kafka broker (needs Java 17 and Maven)

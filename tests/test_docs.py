@@ -19,6 +19,7 @@ from types import ModuleType
 import pytest
 
 from penstock import __all__ as exported
+from penstock.cli.root import penstock as command_line
 from tools import import_graph
 from tools import reference as reference_tool
 
@@ -267,6 +268,13 @@ def test_decisions_are_listed():
     )
     assert sorted(file for _, file in listed) == sorted(path.name for path in folder.glob("[0-9]*.md"))
     assert all(file.startswith(number) for number, file in listed)
+
+
+def test_the_readme_lists_the_verbs_of_the_command_line():
+    """The README's table names every verb of `penstock`."""
+    listed = "".join(re.findall(r"^\| `penstock [^|]*\|", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE))
+    missing = [verb for verb in command_line.commands if not re.search(rf"(`|penstock ){re.escape(verb)}\b", listed)]
+    assert not missing, f"add {missing} to the table of verbs in README.md"
 
 
 def test_make_help_lists_the_verbs():

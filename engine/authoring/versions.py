@@ -6,5 +6,6 @@ from penstock.engine.authoring.context import current
 
 
 def patched(patch: str) -> bool:
-    """Whether to take the new path of the change `patch`: True for runs that had not come this far before it."""
+    """Return True if the run shall execute the changed code: it reaches this line for the first time since the change
+    `patch` was deployed."""
     return current("patched()").patched(patch)

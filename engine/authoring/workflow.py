@@ -71,7 +71,7 @@ class WorkflowDefinition(Generic[P, R]):
     # Definition (engine/core/execution.py).
 
     def check_input(self, data: bytes) -> None:
-        """Raise what the signature's types raise for an input (JSON) that they cannot take."""
+        """Validate an input (JSON) against the signature. Raises BadInput, or whatever a user's validator raises."""
         self.signature.decode(data)
 
     def begin(self, workflow_id: str, run_id: str, seed: str) -> Program:

@@ -19,7 +19,7 @@ def open_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
     if row is None:
         return rejected(Rejection("not_found", f"There is no run with the id {run.workflow_id}.", keep=keep))
     if run_id and run_id != row.run_id:
-        message = f"{run.workflow_id} has no run {run_id}; its present run is {row.run_id}."
+        message = f"{run.workflow_id} has no run {run_id}; its current run is {row.run_id}."
         return rejected(Rejection("not_found", message, row.run_id, keep=keep))
     if row.status in CLOSED:
         message = f"{run.workflow_id} has already closed ({row.status})."

@@ -1,4 +1,4 @@
-"""Every machine, and what they say together of inputs and events."""
+"""All machines, and their combined rules by input and by event."""
 
 from __future__ import annotations
 

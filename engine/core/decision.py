@@ -46,7 +46,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one input causes.
 
     `events` of the run `run_id` continue its history, unless they are `unnumbered`. `before`: events that end the id's
-    present run first, when this decision starts the next one. `ignored` says why the input had no effect; there are no
+    current run first, when this decision starts the next one. `ignored` says why the input had no effect; there are no
     events then. `reply` answers the sender, `rejection` refuses the input."""
 
     run_id: str

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import SequenceMatcher
 
 from penstock.engine.core.execution import Definition
-from penstock.engine.core.limits import SIGNAL_NAME_CHARS_MAX, SIGNALS_DECLARED_MAX, SIGNALS_NAMED_MAX
+from penstock.engine.core.limits import (
+    SIGNAL_NAME_CHARS_MAX,
+    SIGNALS_COMPARED_MAX,
+    SIGNALS_DECLARED_MAX,
+    SIGNALS_NAMED_MAX,
+)
 
 SignalCheck = Callable[[bytes], str]
 """Why a value (JSON) does not fit a signal, in a sentence; empty if it fits."""
@@ -41,14 +47,28 @@ class Hosted:
         check = self.signals.get(name)
         return check(value) if check is not None else ""
 
+    def _nearest(self, name: str) -> list[str]:
+        """Declared signals to list in a warning: the most similar ones first, if there are few enough to compare."""
+        known = sorted(self.signals)
+        if len(known) <= SIGNALS_COMPARED_MAX:
+            matcher = SequenceMatcher(b=name[:SIGNAL_NAME_CHARS_MAX])
+            known.sort(key=lambda other: -_similarity(matcher, other))
+        return known[:SIGNALS_NAMED_MAX]
+
     def signal_note(self, name: str) -> str:
         """A warning for the sender of a signal that no module declares; empty for a declared one."""
         if name in self.signals or len(self.signals) >= SIGNALS_DECLARED_MAX:
             return ""
-        names = [known[:SIGNAL_NAME_CHARS_MAX] for known in sorted(self.signals)[:SIGNALS_NAMED_MAX]]
+        names = [known[:SIGNAL_NAME_CHARS_MAX] for known in self._nearest(name)]
         if len(self.signals) > SIGNALS_NAMED_MAX:
             names.append(f"and {len(self.signals) - SIGNALS_NAMED_MAX} more")
         return (
             f"no module of this processor declares a signal called {name[:SIGNAL_NAME_CHARS_MAX]!r} "
             f"(declared: {', '.join(names) or 'none'}); it is kept until the workflow reads one of that name"
         )
+
+
+def _similarity(matcher: SequenceMatcher[str], other: str) -> float:
+    """Share of the letters that both names have, in any order (0 to 1)."""
+    matcher.set_seq1(other[:SIGNAL_NAME_CHARS_MAX])
+    return matcher.quick_ratio()

@@ -6,7 +6,7 @@ together in the order of their sequences.
 | kind | row | key continues with |
 |---|---|---|
 | `S` | the shard's own row | nothing |
-| `R` | header of an id's present run | workflow id |
+| `R` | header of an id's current run | workflow id |
 | `B` | mark of a BLOCKED run | workflow id |
 | `H` | history: one decision's events | workflow id, run id, first sequence |
 | `A` | pending activity | workflow id, run id, sequence |
@@ -47,7 +47,7 @@ class DueKey(msgspec.Struct, frozen=True, gc=False):
 
 
 def run_key(workflow_id: str) -> bytes:
-    """Key of the header of the id's present run."""
+    """Key of the header of the id's current run."""
     return RUN + workflow_id.encode()
 
 

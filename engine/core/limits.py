@@ -22,3 +22,6 @@ SIGNALS_DECLARED_MAX = 10_000
 
 SIGNALS_NAMED_MAX, SIGNAL_NAME_CHARS_MAX = 10, 80
 """Declared signals that a note to a sender lists."""
+
+SIGNALS_COMPARED_MAX = 1_000
+"""Declared signals up to which that list begins with the most similar names (5 µs each)."""

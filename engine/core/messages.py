@@ -10,13 +10,15 @@ from penstock.engine.core.working import WorkingRun
 
 
 def remember(run: WorkingRun, cause: Cause) -> None:
-    """Keep that the message which caused this event took effect in the id's present run. For evolve functions."""
+    """Record that the id's current run processed the message behind this event, so that a repetition is recognised.
+
+    For evolve functions."""
     if cause.message_id:
         remember_in(run, cause.now_ms, cause.message_id, run.run_id)
 
 
 def remember_in(run: WorkingRun, now_ms: int, message_id: str, run_id: str) -> None:
-    """Keep that a message took effect in the run `run_id`. For evolve functions."""
+    """Record a message as processed by the run `run_id`. For evolve functions."""
     run.writes[message_key(now_ms, run.workflow_id, message_id)] = run_id.encode()
 
 

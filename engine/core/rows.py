@@ -45,7 +45,7 @@ class ChildRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
 
 
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
-    """Header of an id's present run; its key holds the workflow id. Changed by `evolve` alone.
+    """Header of an id's current run; its key holds the workflow id. Changed by `evolve` alone.
 
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 

@@ -32,13 +32,13 @@ class RowScanner(RowReader, Protocol):
 
 
 class RunView(Protocol):
-    """Read access to an id's present run, and to its execution, which is a cache of its history."""
+    """Read access to an id's current run, and to its execution, which is a cache of its history."""
 
     @property
     def workflow_id(self) -> str: ...
     @property
     def row(self) -> RunRow | None:
-        """Header of the id's present run; None if it never had one. Not to be changed."""
+        """Header of the id's current run; None if it never had one. Not to be changed."""
         ...
 
     @property

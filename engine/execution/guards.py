@@ -287,11 +287,11 @@ def _refuse_unless_excused(frame: types.FrameType, called: str, remedy: str) -> 
 
 
 def _excused(start: types.FrameType, observers: frozenset[str]) -> bool:
-    """Whether something else than workflow code caused this call. Looks outwards from `start`:
+    """Whether the call is allowed because workflow code did not cause it.
 
-    An observer met before any user code is excused; so are an import under way, whatever its module calls; a finalizer,
-    since code does not choose its moment; and the engine, unless user code was met before it: then it is the engine
-    that runs the workflow, and frames further out do not matter."""
+    Walks the frames outwards from `start`. Allowed are an observer with no user code between it and the call; an import
+    under way, whatever its module calls; a finalizer, since code does not choose its moment; and the engine itself, if
+    no user code came first."""
     user_code_met = False
     frame: types.FrameType | None = start
     while frame is not None:

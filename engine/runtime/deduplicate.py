@@ -18,7 +18,7 @@ DEDUPLICATED = frozenset(kind for kind, rule in INPUTS.items() if rule.deduplica
 def repetition(rows: RowReader, row: RunRow | None, command: Any, now_ms: int) -> Decision | None:
     """The decision about a command whose message took effect before; None for a new one.
 
-    `command`: of a type in DEDUPLICATED. `row`: header of the id's present run."""
+    `command`: of a type in DEDUPLICATED. `row`: header of the id's current run."""
     if row is None or not command.message_id:
         return None
     run_id = _first_run(rows, row, command, now_ms)

@@ -29,7 +29,7 @@ class DueTimers:
         return min(self._next_ms, *self._postponed.values()) if self._postponed else self._next_ms
 
     def note(self, due_ms: int) -> None:
-        """Take notice of a timer that was added to the index."""
+        """Register a timer that was added to the index."""
         self._next_ms = min(self._next_ms, due_ms)
 
     def reset(self) -> None:

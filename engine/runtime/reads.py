@@ -32,7 +32,7 @@ LIMIT_MAX = 10_000
 
 
 def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
-    """The id's present run and what it waits for; None if there is no such run."""
+    """The id's current run and what it waits for; None if there is no such run."""
     data = store.get(run_key(workflow_id))
     if data is None:
         return None

@@ -69,7 +69,7 @@ class CachedRun(WorkingRun):
         return self._execution
 
     def history(self) -> Iterator[DecisionRecorded]:
-        """The present run's decisions in order."""
+        """The current run's decisions in order."""
         prefix = run_prefix(HISTORY, self.workflow_id, self.run_id)
         for _, value in self._reader.of_run(self.workflow_id, prefix):
             yield decode(value)

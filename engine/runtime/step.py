@@ -61,7 +61,7 @@ class Step:
             found, failed = self._guarded(layer, input, trigger)
             if not failed:
                 return found
-        is_start = isinstance(input, StartWorkflow)  # it concerns a run of its own, not the id's present one
+        is_start = isinstance(input, StartWorkflow)  # it concerns a run of its own, not the id's current one
         if not is_start and self.block(layer, input.workflow_id, _ENGINE_FAILED):
             return self._guarded(layer, input, trigger)[0]  # a BLOCKED run only records its inputs
         return None
@@ -204,7 +204,7 @@ class Step:
 
 
 def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision | None:
-    """The decision with its inputs alone, its run BLOCKED; None if no request is to blame."""
+    """The decision reduced to its inputs, with the run BLOCKED; None if it has no requests to remove."""
     inputs = [event for event in decision.events if type(event) not in REQUESTS]
     if len(inputs) == len(decision.events):
         return None

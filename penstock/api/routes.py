@@ -105,7 +105,7 @@ def _read_run(stores: Mapping[int, StoreReader], shards: int, request: Request) 
     else:
         found = reads.describe(store, workflow_id)
     if found is None:
-        missing = f"{workflow_id} has no run {run_id}" if run_id else f"there is no run with the id {workflow_id}"
+        missing = f"{workflow_id} has no run {run_id}" if run_id else f"There is no run with the id {workflow_id}"
         return _problem(404, "not_found", f"{missing}.")
     return _json(found)
 

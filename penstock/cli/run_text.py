@@ -78,7 +78,7 @@ def _traceback(run: Json) -> list[str]:
 
 def _waits(run: Json, now_ms: int) -> list[str]:
     waits = [f"for {wait}" for wait in (*_pending(run, now_ms), *_awaited(run))]
-    return waits or ["for its own code only: no activity, timer, child, signal or condition"]
+    return waits or ["for nothing: no activity, timer, child, signal or condition is pending; its code may be running"]
 
 
 def _awaited(run: Json) -> Iterator[str]:

@@ -23,7 +23,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 class ReplyAddress(TypedDict):
-    """Fields of a command that its reply is matched by."""
+    """Fields of a command by which its reply is found."""
 
     message_id: str
     reply_to: int

@@ -65,7 +65,8 @@ def letter_at(log: Log, topics: Topics, position: str) -> Letter:
     partition, slash, offset = position.partition("/")
     if not (slash and partition.isdecimal() and offset.isdecimal()):
         raise BadName(
-            f"{position!r} is no position of a dead letter: write PARTITION/OFFSET as in `penstock dead-letters list`."
+            f"{position!r} is not the position of a dead letter: write PARTITION/OFFSET as "
+            "`penstock dead-letters list` prints it."
         )
     wanted = (int(partition), int(offset))
     for letter in letters(log, topics):

@@ -74,7 +74,7 @@ class Run(Generic[R]):
         check_size(value, what=f"the value of signal {signal}")
         accepted = await self._connection.send(SignalWorkflow(signal=signal, input=value, **self._target()))
         if accepted.note:
-            self._connection.exchange.unanswered.warn(f"{self.id} has the signal, but {accepted.note}.")
+            self._connection.exchange.unanswered.warn(f"note on the signal to {self.id}: {accepted.note}.")
 
     async def cancel(self, reason: str = "") -> None:
         """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
@@ -88,7 +88,10 @@ class Run(Generic[R]):
         await self._connection.send(TerminateWorkflow(reason=reason, **self._target()))
 
     async def retry(self) -> None:
-        """Try a BLOCKED run again. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered."""
+        """Retry a BLOCKED run.
+
+        Raises CommandRejected (the run is not BLOCKED), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        """
         await self._connection.send(RetryWorkflow(**self._target()))
 
     async def describe(self) -> Json:

@@ -103,7 +103,7 @@ class Saga:
 def _not_a_call(given: object) -> str:
     name = getattr(given, "name", None) or getattr(given, "__name__", None)
     if callable(given) and name:
-        return f"saga.do takes a call, and {name} is none yet; call it: {name}(…)."
+        return f"saga.do needs a call, but got the function {name}; write {name}(…)."
     return f"saga.do takes a call such as reserve(…), not {given!r}."
 
 

@@ -58,7 +58,8 @@ def _keys_of(command: type[Command]) -> dict[str, JsonKey]:
         if field.name in command.INTERNAL | _NOT_IN_JSON:
             continue
         kind = hints[field.name]
-        allowed = _ALLOWED.get(field.name) or _ALLOWED_OF_TYPE[kind]
+        allowed = _ALLOWED.get(field.name) or _ALLOWED_OF_TYPE.get(kind)
+        assert allowed, f"describe the values of {command.__name__}.{field.name} in _ALLOWED"
         if kind is bytes:
             kind = msgspec.Raw
         elif field.name == "on_existing":

@@ -16,7 +16,7 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     """Start a run.
 
     `on_existing`, for an id that already has a run: `use_existing` joins it; `reject` refuses the start;
-    `restart_closed` starts a new run if the present one has closed and joins it otherwise; `terminate_existing`
+    `restart_closed` starts a new run if the current one has closed and joins it otherwise; `terminate_existing`
     terminates an open run and starts a new one. `run_timeout_ms` bounds one run and `execution_timeout_ms` a chain of
     runs (0: no bound); `retry` restarts a failed run (null: never); all three are recorded and not yet enforced.
     `headers` travel on to the run's activities and children."""
@@ -36,27 +36,27 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
 
 
 class CancelWorkflow(Command, frozen=True, gc=False, kw_only=True):
-    """Ask a run to stop: its code receives `CancelledError` and may clean up. Empty `run_id`: the present run."""
+    """Ask a run to stop: its code receives `CancelledError` and may clean up. Empty `run_id`: the current run."""
 
     reason: str = ""
     run_id: str = ""
 
 
 class TerminateWorkflow(Command, frozen=True, gc=False, kw_only=True):
-    """End a run at once, without running its code. Empty `run_id`: the present run."""
+    """End a run at once, without running its code. Empty `run_id`: the current run."""
 
     reason: str = ""
     run_id: str = ""
 
 
 class RetryWorkflow(Command, frozen=True, gc=False, kw_only=True):
-    """Try a BLOCKED run again after its code or its topics were mended. Empty `run_id`: the present run."""
+    """Retry a BLOCKED run after its code or its topics were corrected. Empty `run_id`: the current run."""
 
     run_id: str = ""
 
 
 class AwaitResult(Command, frozen=True, gc=False, kw_only=True):
-    """Answer with RunClosed when the run closes, at once if it has closed. Empty `run_id`: the present run."""
+    """Answer with RunClosed when the run closes, at once if it has closed. Empty `run_id`: the current run."""
 
     run_id: str = ""
 
@@ -113,7 +113,8 @@ class WorkflowTerminated(Event, frozen=True, gc=False, kw_only=True):
 
 
 class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
-    """The run stopped until an operator, mended code or a new topic helps it; inputs are recorded meanwhile.
+    """The run is BLOCKED until an operator retries it, its code is corrected or a missing topic is created; inputs are
+    recorded meanwhile.
 
     `reason`: `non_determinism` | `missing_topic` | `too_large` | `engine_error` | `unknown_type`. `message` says what
     is wrong and what to do."""
@@ -123,7 +124,7 @@ class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
 
 
 class WorkflowUnblocked(Event, frozen=True, gc=False, kw_only=True):
-    """The run goes on; inputs recorded while it was BLOCKED reach its code now. `by`: an operator or the processor."""
+    """The run continues; inputs recorded while it was BLOCKED reach its code now. `by`: operator or processor."""
 
     by: str = ""
 
@@ -142,7 +143,9 @@ class ResultAwaited(Event, frozen=True, gc=False, kw_only=True):
 
 
 class StartJoined(Event, frozen=True, gc=False, kw_only=True):
-    """A start joined the run that the id already had; repeated, it will not start another. Unnumbered."""
+    """A start joined the id's existing run. Recorded so that a repetition of the message does not start another run.
+
+    On the topic `events` alone: it takes no number in the history."""
 
     message_id: str
 

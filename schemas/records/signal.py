@@ -6,7 +6,7 @@ from penstock.schemas.records.kinds import Command, Event
 
 
 class SignalWorkflow(Command, frozen=True, gc=False, kw_only=True):
-    """Send a value to the run's signal of that name. Empty `run_id`: the present run."""
+    """Send a value to the run's signal of that name. Empty `run_id`: the current run."""
 
     signal: str
     input: bytes = b""

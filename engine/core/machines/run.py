@@ -151,7 +151,7 @@ def _problem_of_headers(headers: dict[str, str]) -> str:
 
 
 def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
-    """A start of an id whose run stays: it is joined or refused."""
+    """Decide a start whose id has a run that is not replaced: join the run or refuse the start."""
     is_own = row.run_id == command.message_id
     if command.parent_workflow_id and not is_own:
         message = f"{run.workflow_id} is taken by another run ({row.run_id})."

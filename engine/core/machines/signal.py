@@ -9,6 +9,7 @@ from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, T
 from penstock.engine.core.messages import remember
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
+from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
 
 ABSENT, RECEIVED = "absent", "received"
@@ -25,7 +26,7 @@ def _signal(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
         message = f"Signal {command.signal} cannot take this value: {problem}"
         return rejected(Rejection("bad_input", message, row.run_id))
     received = SignalReceived(signal=command.signal, input=command.input, message_id=command.message_id)
-    note = run.hosted.signal_note(command.signal)
+    note = run.hosted.signal_note(command.signal) if command.reply_to != NO_REPLY else ""
     return accepted(run, command, activated(run, row, [received], now_ms), note)
 
 

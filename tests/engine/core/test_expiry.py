@@ -29,7 +29,7 @@ def test_expiry_deletes_all_of_a_run_a_little_at_a_time() -> None:
 
 
 def test_expiry_of_an_old_run_keeps_the_present_run_of_its_id() -> None:
-    """When a closed run's time is over, the present run of the same id keeps its header and history."""
+    """When a closed run's time is over, the current run of the same id keeps its header and history."""
     stage = Stage(flows.travel)
     first = stage.start(flows.travel, [])
     stage.signal("go")

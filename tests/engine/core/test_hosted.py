@@ -15,3 +15,9 @@ def test_the_note_on_a_signal_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     note = Hosted({}, signal_module.declared_signals()).signal_note("\x01" * 255)
     assert len(note) < 2_000
     assert "and 8990 more" in note
+
+
+def test_the_note_begins_with_the_most_similar_name() -> None:
+    """The note on a misspelt signal lists the name that was meant first, however many signals are declared."""
+    declared = {f"signal-{number:03d}": lambda _: "" for number in range(200)} | {"price": lambda _: ""}
+    assert "(declared: price, " in Hosted({}, declared).signal_note("prcie")

@@ -47,15 +47,18 @@ def brought_up(log: BusyLog) -> MemoryStore:
 
 
 def test_a_reading_that_ends_within_a_transaction_is_continued() -> None:
+    """A restore whose end lies within a transaction reads on to the end of that transaction."""
     store = brought_up(BusyLog([HEADER, HISTORY, SHARD_KEY], ends=[1, 2]))
     assert store.get(HISTORY) is not None and store.get(SHARD_KEY) is not None
 
 
 def test_a_reading_that_ends_with_a_transaction_is_the_last() -> None:
+    """A restore stops at the end of a transaction, even if the changelog has grown since."""
     store = brought_up(BusyLog([HEADER, HISTORY, SHARD_KEY, b"Rorder-2"], ends=[3]))
     assert store.get(b"Rorder-2") is None
 
 
 def test_readings_that_always_end_within_a_transaction_are_bounded() -> None:
+    """A restore that another processor keeps from ending gives up with an error that says so."""
     with pytest.raises(LogUnavailable, match="another processor writes it"):
         brought_up(BusyLog([HEADER] * (READS_MAX + 1), ends=range(1, READS_MAX + 1)))

@@ -18,7 +18,7 @@ RUN = {
     "failure": None, "blocked_reason": None, "blocked_message": None, "parent_workflow_id": None,
     "pending_activities": [], "pending_timers": [], "pending_children": [],
 }  # fmt: skip
-NO_WAITS = "its own code only: no activity, timer, child, signal or condition"
+NO_WAITS = "nothing: no activity, timer, child, signal or condition is pending; its code may be running"
 
 
 def activity(name, attempt=1, **fields):

@@ -125,7 +125,7 @@ def test_a_signal_with_a_note(log, processor):
 
     with processor(answer):
         with_client(log, use)
-    assert warnings == ["x has the signal, but no module declares it."]
+    assert warnings == ["note on the signal to x: no module declares it."]
 
 
 def test_asking_again(log, processor, monkeypatch):

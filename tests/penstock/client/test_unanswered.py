@@ -11,10 +11,11 @@ from penstock.client import connection as connection_module
 from penstock.client import reads
 from penstock.client.client import Client
 from penstock.client.sync import SyncClient
-from penstock.client.unanswered import Unanswered
+from penstock.client.unanswered import _COMMAND_WORDS, Unanswered
 from penstock.config import Settings
 from penstock.observe.logs import route_to_logging
 from penstock.schemas.encoding.codec import encode
+from penstock.schemas.encoding.record_types import COMMANDS
 from penstock.schemas.errors import NotAnswered, StillRunning
 from penstock.schemas.records.registry import ShardOwned
 from penstock.schemas.records.replies import Accepted, RunClosed
@@ -227,3 +228,9 @@ def test_the_verb_result_without_a_processor(tmp_path):
     first, last = ended.stderr.splitlines()
     assert first.startswith(f"penstock: {UNSERVED}")
     assert "not known whether x closed" in last
+
+
+def test_every_command_of_a_client_is_named():
+    """The warning has words for each command that a client waits for, instead of `a command to`."""
+    from_clients = {name for name, kind in COMMANDS.items() if not kind.FROM_SHARDS and name != "AwaitResult"}
+    assert _COMMAND_WORDS.keys() == from_clients

@@ -51,8 +51,8 @@ def test_saga_is_undone_though_cancelled_again() -> None:
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("definition", "book_place is none yet; call it: book_place(…)."),
-        ("undo", "unbook_place is none yet; call it: unbook_place(…)."),
+        ("definition", "got the function book_place; write book_place(…)."),
+        ("undo", "got the function unbook_place; write unbook_place(…)."),
         ("nothing", "saga.do takes a call such as reserve(…), not None."),
         ("not entered", "use it inside `async with Saga() as saga:`"),
     ],
