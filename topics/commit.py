@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def commit(transactor: Transactor, member: Member, turn: Turn) -> Outcome:
     """Run the whole transaction. A crash between any two steps leaves all of it visible, or nothing."""
-    tracked = frozenset((record.topic, record.partition) for record in turn.changelog)
+    tracked = frozenset([(record.topic, record.partition) for record in turn.changelog])
     try:
         transactor.begin()
         transactor.produce([*turn.outputs, *turn.changelog], tracked)

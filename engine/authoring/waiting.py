@@ -23,7 +23,7 @@ R = TypeVar("R")
 class Wait(Lazy[R]):
     """A wait that has not begun. Await it once, or hand it to an asyncio function that takes a coroutine."""
 
-    __slots__ = ("_code", "_coroutine", "_instruction", "_loop", "_used", "name")
+    __slots__ = ("_code", "_coroutine", "_instruction", "_loop", "_number", "_used", "name")
 
     def __init__(self, name: str, coroutine: Coroutine[Any, Any, R]) -> None:
         """To be created by the function that user code calls: errors name the line of that call."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from penstock.engine.core.execution import Rebuilt
+from penstock.engine.execution import guards
 from penstock.engine.execution.program import Program
 from penstock.engine.execution.replayer import rebuild
 from penstock.schemas.errors import BadName, NotInWorkflow
@@ -71,8 +72,9 @@ class WorkflowDefinition(Generic[P, R]):
     # Definition (engine/core/execution.py).
 
     def check_input(self, data: bytes) -> None:
-        """Validate an input (JSON) against the signature. Raises BadInput, or whatever a user's validator raises."""
-        self.signature.decode(data)
+        """Validate an input (JSON) against the signature, guarded as workflow code is. Raises BadInput."""
+        with guards.guarded():
+            self.signature.decode(data)
 
     def begin(self, workflow_id: str, run_id: str, seed: str) -> Program:
         """The execution of a new run."""

@@ -58,7 +58,8 @@ class EventRule(msgspec.Struct, frozen=True):
     execution; without it, the execution does not notice the event.
 
     `is_request`: workflow code asked for it, so replay compares it with what the code asks again. `subject` is what
-    must agree besides kind and sequence, `payload` the input that should."""
+    must agree besides kind and sequence, `payload` the input that should. `group`, by default the subject, is what
+    requests have in common that could receive each other's results."""
 
     evolve: Callable[[WorkingRun, Any, Cause], None] = no_rows
     effects: Callable[[Effects, WorkingRun, Any, int], None] | None = None
@@ -66,6 +67,7 @@ class EventRule(msgspec.Struct, frozen=True):
     is_request: bool = False
     subject: Callable[[Any], str] | None = None
     payload: Callable[[Any], bytes] | None = None
+    group: Callable[[Any], str] | None = None
 
 
 class Machine(msgspec.Struct, frozen=True):

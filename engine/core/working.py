@@ -32,8 +32,10 @@ class WorkingRun:
     """One run while a decision is applied: reads through to the rows below, writes to its savepoint.
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
-    writes (epoch). `dropped_children`, `dropped_awaiters`: what a closing event removed, for its effects."""
+    writes (epoch). `header`: `row` of a run that exists. `dropped_children`, `dropped_awaiters`: what a closing event
+    removed, for its effects."""
 
+    header: RunRow
     __slots__ = (
         "_activities",
         "_prefixes",
@@ -42,6 +44,7 @@ class WorkingRun:
         "dropped_awaiters",
         "dropped_children",
         "due_ms",
+        "header",
         "header_key",
         "row",
         "run_id",
@@ -51,6 +54,8 @@ class WorkingRun:
 
     def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader) -> None:
         self.workflow_id, self.row, self._reader = workflow_id, row, reader
+        if row is not None:
+            self.header = row
         self.run_id = row.run_id if row is not None else ""
         self.writes: dict[bytes, bytes | None] = {}
         self.due_ms = NEVER_MS
@@ -61,12 +66,6 @@ class WorkingRun:
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_run_id = ""
 
-    @property
-    def header(self) -> RunRow:
-        """The header of a run that exists."""
-        assert self.row is not None, f"{self.workflow_id} has no run"
-        return self.row
-
     def key(self, kind: bytes, sequence: int) -> bytes:
         """Key of a numbered row of this run: its prefix, cached, and the sequence."""
         if self._prefixes_run_id != self.run_id:
@@ -74,7 +73,7 @@ class WorkingRun:
         prefix = self._prefixes.get(kind)
         if prefix is None:
             prefix = self._prefixes[kind] = run_prefix(kind, self.workflow_id, self.run_id)
-        return prefix + sequence.to_bytes(8, "big")
+        return prefix + sequence.to_bytes(8, "big", signed=sequence < 0)  # no row has a negative one
 
     # Reading.
 

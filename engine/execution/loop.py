@@ -185,6 +185,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         # in one set, in which equal hashes would cost the square of the number of runs.
         self._serial = zlib.crc32(owner.seed.encode()) << 24
         self._tasks_kept_max = TASKS_KEPT_MIN
+        self._hashes = 0
 
     def enter(self) -> asyncio.AbstractEventLoop | None:
         """Become the thread's running loop; returns the previous one, for `leave`."""
@@ -292,6 +293,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def perform(self, call: Call[Any]) -> RequestFuture:
         """Request what `call` stands for (the CallHost protocol of schemas/values/call.py)."""
         return self.owner.perform(call)
+
+    def next_hash(self) -> int:
+        """Hash of a call or wait that was created under this loop, when code first needs it."""
+        self._hashes += 1
+        return self._hashes
 
     def dropped(self, call: Lazy[Any]) -> None:
         """A call or a wait was discarded without being awaited (the CallHost protocol)."""

@@ -1,14 +1,14 @@
 """Comparison of the requests that code makes on replay with those in its history, for one decision.
 
-Kind, sequence and subject of a request must agree with the recorded one. Inputs should: the recorded input is read and
-written again by today's types, so that a new default is no difference, and compared with what the code asks for.
-Requests that exchanged their inputs would receive each other's results, so a permutation is an error.
+Kind, sequence and subject of a request must agree with the recorded one. Inputs should: both are read and
+written again by today's types, so that a new default is no difference, and then compared. Requests that exchanged their
+inputs would receive each other's results, so a permutation of two or more is an error, whatever else has changed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from penstock.engine.core.catalogue import EVENTS
@@ -54,9 +54,9 @@ class Matcher:
             return
         payload = EVENTS[type(request)].payload
         if payload is not None and (was := payload(recorded)) != (asked := payload(request)):
-            was = _rewritten(rewrite, was)
-            if was != asked:
-                self._changed.append(_Changed(request, _kind(request), was, asked))
+            was, now = _rewritten(rewrite, was), _rewritten(rewrite, asked)
+            if was != now:
+                self._changed.append(_Changed(request, _group(request), was, now))
 
     def finish(self, workflow_type: str, *, strict_inputs: bool) -> list[InputDifference]:
         """End the decision. Returns the requests whose inputs differ.
@@ -77,8 +77,9 @@ class Matcher:
     def _permutation(self) -> str:
         for kind in dict.fromkeys(one.kind for one in self._changed):
             ours = [one for one in self._changed if one.kind == kind]
-            if Counter(one.recorded for one in ours) == Counter(one.asked for one in ours):
-                numbers = ", ".join(str(one.request.sequence) for one in ours[:5])
+            exchanged = _exchanged(ours)
+            if exchanged:
+                numbers = ", ".join(str(one.request.sequence) for one in exchanged[:5])
                 return (
                     f"the code makes the same requests {kind} in another order (requests {numbers}), as iteration over "
                     "a set does; iterate over a list or sorted(…)"
@@ -104,6 +105,33 @@ def described(request: Any) -> str:
 def _kind(request: Any) -> str:
     subject = _subject(request)
     return type(request).__name__ + (f" {subject}" if subject else "")
+
+
+def _exchanged(changed: Sequence[_Changed]) -> list[_Changed]:
+    """Those requests whose inputs went round in a circle: each asks what another one of them had recorded."""
+    forwards = _on_circles([(one.recorded, one.asked, one) for one in changed])
+    return _on_circles([(one.asked, one.recorded, one) for one in forwards])
+
+
+def _on_circles(edges: Sequence[tuple[bytes, bytes, _Changed]]) -> list[_Changed]:
+    """Requests of the edges that remain when nodes that no edge leads to are removed one by one (Kahn, 1962)."""
+    incoming = Counter(end for _, end, _ in edges)
+    outgoing: dict[bytes, list[bytes]] = {}
+    for start, end, _ in edges:
+        outgoing.setdefault(start, []).append(end)
+    removable = [node for node in outgoing if not incoming[node]]
+    while removable:
+        for end in outgoing.pop(removable.pop()):
+            incoming[end] -= 1
+            if not incoming[end] and end in outgoing:
+                removable.append(end)
+    return [one for start, _, one in edges if start in outgoing]
+
+
+def _group(request: Any) -> str:
+    """Kind of a request, and what those have in common that could receive each other's results."""
+    group = EVENTS[type(request)].group
+    return f"{type(request).__name__} {group(request)}" if group is not None else _kind(request)
 
 
 def _identity(request: Any) -> tuple[Any, ...]:

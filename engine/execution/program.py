@@ -112,6 +112,8 @@ class Program:
 
     def close(self) -> None:
         """Discard the code's progress; it can be rebuilt from history. Makes no request and keeps no task alive."""
+        if self.closing:
+            return
         self.closing = True
         before = self.loop.enter()
         try:
@@ -151,7 +153,7 @@ class Program:
 
     def start(self, event: WorkflowStarted) -> None:
         """Create the main task. Raises NonDeterminism if today's code cannot take the recorded input."""
-        self.started, self.started_ms = event, self.loop.now_ms
+        self.started, self.started_ms = event, self.started_ms or self.loop.now_ms
         try:
             arguments = self.definition.signature.decode(event.input)
         except Exception as error:

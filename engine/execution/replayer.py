@@ -32,6 +32,7 @@ def rebuild(
                 started = events[0]
                 assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
                 program = Program(definition, workflow_id, run_id, started.seed)
+                program.started_ms = now_ms  # its code may have received the start later, when it was unblocked
                 replay = _Replay(program, strict_inputs=strict_inputs)
             replay.repeat(now_ms, events)
     except BaseException:

@@ -46,12 +46,14 @@ class BlockedRuns:
         """Dry run; the execution is discarded afterwards."""
         try:
             events = decide(run, RetryWorkflow(workflow_id=run.workflow_id), now_ms).events
-        except Exception:
+        except (Exception, SystemExit):  # user code may raise either, as in step.py
             logger.exception("retrying a blocked run failed", workflow_id=run.workflow_id)
             return False
         finally:
             run.forget()
         if any(isinstance(event, WorkflowBlocked) for event in events):
+            return False
+        if self._encoder.too_large([self._encoder.event(event) for event in events]):
             return False
         queues = {event.queue for event in events if isinstance(event, ActivityScheduled)}
         return all(self._encoder.partitions(self._encoder.task_topic(queue)) is not None for queue in queues)

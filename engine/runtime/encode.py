@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from penstock.engine.core.machine import Effects
@@ -70,6 +71,10 @@ class Encoder:
                 sequence += len(portion)
         return records
 
+    def event(self, event: Event) -> Record:
+        """An event alone: what its decision's record takes at least."""
+        return Record(self.topics.events, self.shard, b"", encode(event))
+
     def effects(self, records: list[Record], workflow_id: str, found: Effects) -> WorkflowBlocked | None:
         """Add the records of everything that leaves the shard besides the decision itself.
 
@@ -80,7 +85,7 @@ class Encoder:
             if self.partitions(topic) is None:
                 return WorkflowBlocked(reason="missing_topic", message=self._missing(task.queue, topic))
             records.append(Record(topic, self._router.partition(topic), key, encode(task)))
-        records += [self.command(command) for command in found.commands]
+        records.extend(map(self.command, found.commands))
         for reply_to, reply in found.replies:
             records += self.reply(reply_to, reply)
         for completion in found.completions:
@@ -118,17 +123,27 @@ class Encoder:
             f"The task queue {queue!r} has no topic {topic}; {creation_advice(topic)}, and the run goes on by itself."
         )
 
-    def too_large(self, records: Sequence[Record]) -> WorkflowBlocked | None:
-        """The event for a run with a record beyond the limit of the log; None if all fit."""
+    def too_large(
+        self, records: Sequence[Record], writes: Mapping[bytes, bytes | None] = MappingProxyType({})
+    ) -> WorkflowBlocked | None:
+        """The event for a run with a record, or a row, beyond the limit of the log; None if all fit.
+
+        Rows become records of the changelog."""
         for record in records:
-            if record.value is not None and (size := len(record.value)) > RECORD_BYTES_MAX:
-                return WorkflowBlocked(
-                    reason="too_large",
-                    message=f"A record for {record.topic} would take {size:,} bytes, the limit is "
-                    f"{RECORD_BYTES_MAX:,}; hand over a reference to large data instead, and run `penstock retry` "
-                    "when the code is mended.",
-                )
+            if record.value is not None and len(record.value) > RECORD_BYTES_MAX:
+                return _too_large(record.topic, len(record.value))
+        for value in writes.values():
+            if value is not None and len(value) > RECORD_BYTES_MAX:
+                return _too_large(self.topics.state_changelog, len(value))
         return None
+
+
+def _too_large(topic: str, size: int) -> WorkflowBlocked:
+    return WorkflowBlocked(
+        reason="too_large",
+        message=f"A record for {topic} would take {size:,} bytes, the limit is {RECORD_BYTES_MAX:,}; hand over a "
+        "reference to large data instead, and run `penstock retry` when the code is mended.",
+    )
 
 
 def _portions(events: list[bytes]) -> list[tuple[bytes, ...]]:

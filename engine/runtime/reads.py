@@ -160,7 +160,7 @@ def json_value(data: bytes) -> Any:
         return None
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return data.decode(errors="replace")
 
 

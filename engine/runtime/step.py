@@ -27,7 +27,13 @@ from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
 from penstock.schemas.records.decisions import Listening, Trigger
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import InputIgnored, StartWorkflow, WorkflowBlocked, WorkflowFailed
+from penstock.schemas.records.run import (
+    InputIgnored,
+    StartWorkflow,
+    WorkflowBlocked,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
 from penstock.topics.log import Record
 
 logger = structlog.get_logger(__name__)
@@ -132,9 +138,12 @@ class Step:
         if decision.before is not None:
             ended = Decision(run_id=decision.before.run_id, events=decision.before.events)
             self._apply(records, found, run, ended, None, trigger, now_ms)
-        self._apply(records, found, run, decision, run.listening(), trigger, now_ms)
-        problem = self._encoder.effects(records, run.workflow_id, found)
-        return problem or self._encoder.too_large(records) or records
+        terminated = type(decision.events[-1]) is WorkflowTerminated  # its code is not there to say that it ended
+        listening = None if terminated else run.listening()
+        self._apply(records, found, run, decision, listening, trigger, now_ms)
+        encoder = self._encoder
+        problem = encoder.effects(records, run.workflow_id, found)
+        return problem or encoder.too_large(records, run.writes) or records
 
     def _apply(
         self,

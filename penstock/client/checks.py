@@ -47,3 +47,7 @@ def check_headers(headers: object) -> None:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise BadInput(f"headers must be texts, not {name!r}: {value!r}; convert them with `str(…)`.")
+        try:
+            (name + value).encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"headers must be texts that UTF-8 can express, not {name!r}: {value!r}.") from None

@@ -16,12 +16,12 @@ HASH_SEED_WARNING = (
 
 def hash_seed_is_fixed() -> bool:
     """Return whether the environment sets PYTHONHASHSEED to 0, as all processors must."""
-    return os.environ.get(HASH_SEED) == "0"
+    return os.environ.get(HASH_SEED) == "0" and not sys.flags.ignore_environment  # `python -I` ignores it
 
 
 def with_fixed_hash_seed() -> None:
     """Restart this command with PYTHONHASHSEED=0 unless it is set already."""
-    if hash_seed_is_fixed():
+    if os.environ.get(HASH_SEED) == "0":
         return
     environment = {**os.environ, HASH_SEED: "0"}
     sys.stdout.flush()

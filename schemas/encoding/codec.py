@@ -64,7 +64,17 @@ def decode_command(data: bytes) -> Command:
     if not isinstance(command, Command):
         raise Undecodable(f"{type(command).__name__} is not a command and does not belong on this topic.")
     json_command.check(command)
+    if data[:1] == b"{":
+        _check_range(command)
     return command
+
+
+def _check_range(command: Command) -> None:
+    """Check that Avro can express a command written in JSON: it may be forwarded to another shard."""
+    try:
+        encode(command)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise Undecodable(f"{type(command).__name__} cannot be recorded: {error}.") from error
 
 
 def schema_of(record: type[msgspec.Struct]) -> dict[str, Any]:

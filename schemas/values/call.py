@@ -35,7 +35,7 @@ class CallHost(Protocol):
 class Call(Lazy[R]):
     """Call that has not started yet. Await it, or pass it to `asyncio.create_task`, `client.start` or `undo=`."""
 
-    __slots__ = ("_code", "_instruction", "_iterator", "_loop", "_used", "begun", "input", "name", "returns")
+    __slots__ = ("_code", "_instruction", "_iterator", "_loop", "_number", "_used", "begun", "input", "name", "returns")
 
     def __init__(self, name: str, input: bytes, returns: Adapter[R], *, depth: int = 2) -> None:
         frame = sys._getframe(depth)  # noqa: SLF001 - the caller's line, for CallNotAwaited, at little cost

@@ -24,6 +24,7 @@ class Lazy(Coroutine[Any, Any, R], Generic[R]):
     _code: CodeType
     _instruction: int
     _loop: asyncio.AbstractEventLoop | None
+    _number: int
     _used: bool
 
     def claim(self) -> None:
@@ -52,6 +53,15 @@ class Lazy(Coroutine[Any, Any, R], Generic[R]):
             )
         elif asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - a late collection must not be reported to another run
             self._loop.dropped(self)
+
+    def __hash__(self) -> int:
+        """Number of the first hash within the run, not an address: sets of calls iterate alike on replay."""
+        try:
+            return self._number
+        except AttributeError:
+            number = getattr(self._loop, "next_hash", None)
+            self._number = number() if number is not None else id(self) >> 4
+            return self._number
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} from {self.made_at}>"

@@ -11,6 +11,8 @@ is pickled.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
 import sys
 import typing
@@ -76,7 +78,9 @@ class Adapter(Generic[T]):
         """Encode the value as JSON. Raises BadInput if it has no JSON form."""
         try:
             return to_json(value)
-        except Exception as error:  # whatever the user's own models raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the user's own models raise: SystemExit, a panic of pydantic's
             raise BadInput(encoding_problem(value, error)) from error
 
     def decode(self, data: bytes, what: str = "The value") -> T:
@@ -84,7 +88,9 @@ class Adapter(Generic[T]):
         read = self._read
         try:
             return read(data or _NULL)
-        except Exception as error:  # whatever the user's own models raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the user's own models raise: SystemExit, a panic of pydantic's
             raise BadInput(f"{what} does not fit {type_name(self.type)}: {decoding_problem(error)}.") from error
 
     @property
@@ -147,13 +153,15 @@ class Signature:
         decode = self._decode
         try:
             return decode(data or _NULL)
-        except Exception as error:  # whatever the user's own models raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the user's own models raise: SystemExit, a panic of pydantic's
             fault = f"The input does not fit {self._fn.__name__}({self._names_listed}): {decoding_problem(error)}."
             raise BadInput(fault) from error
 
     def rewritten(self, data: bytes) -> bytes:
         """A recorded input, read and written again by today's annotations. Raises BadInput, PayloadTooLarge."""
-        return self.bind(self.decode(data), {})
+        return self.bind([_completed(value) for value in self.decode(data)], {})
 
     @cached_property
     def returns(self) -> Adapter[Any]:
@@ -257,7 +265,9 @@ def _bind_several(struct: type[msgspec.Struct], args: Sequence[Any], kwargs: Map
     bound = struct(*args, **kwargs)
     try:
         return to_json(bound)
-    except Exception as error:  # whatever the user's own models raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's own models raise
         raise BadInput(encoding_problem(msgspec.structs.asdict(bound), error)) from error
 
 
@@ -273,7 +283,7 @@ def _decode_one(parameter: inspect.Parameter, adapter: Adapter[Any], data: bytes
     except BadInput as error:
         # A missing input is `null` on the wire. It is not a value of this type, so it means the default.
         if data == _NULL and parameter.default is not parameter.empty:
-            return (parameter.default,)
+            return (copy.deepcopy(parameter.default),)
         raise error.__cause__ or error from None
 
 
@@ -299,12 +309,33 @@ def _decode_several(
     return tuple(read)
 
 
+def _completed(value: Any) -> Any:
+    """The value, with all fields of its dataclasses set and in order.
+
+    msgspec leaves a field that the data lacks to the default in the class, and would then not write it."""
+    if isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            _completed(one)
+    elif isinstance(value, dict):
+        for one in (*value, *value.values()):
+            _completed(one)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _completed(getattr(value, name))
+    elif dataclasses.is_dataclass(value) and hasattr(value, "__dict__"):
+        fields = {field.name: _completed(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        others = {name: one for name, one in vars(value).items() if name not in fields}
+        vars(value).clear()
+        vars(value).update(fields | others)
+    return value
+
+
 def _default(parameter: inspect.Parameter) -> Any:
-    """The parameter's default for msgspec; a mutable one is shared between calls, as in Python."""
+    """The parameter's default for msgspec; a mutable one is copied, since a shared one would differ on replay."""
     default = parameter.default
     if default is parameter.empty:
         return msgspec.NODEFAULT
-    return default if isinstance(default, _IMMUTABLE) else msgspec.field(default_factory=lambda: default)
+    return default if isinstance(default, _IMMUTABLE) else msgspec.field(default_factory=lambda: copy.deepcopy(default))
 
 
 def _enclosing_locals(fn: Callable[..., Any]) -> Mapping[str, Any]:

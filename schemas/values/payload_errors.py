@@ -49,7 +49,7 @@ def decoding_problem(error: BaseException) -> str:
     return f"`{place}`: {text}" if place else text
 
 
-def encoding_problem(value: Any, error: Exception) -> str:
+def encoding_problem(value: Any, error: BaseException) -> str:
     """Why a value cannot be encoded as JSON: a full sentence."""
     if isinstance(error, NotImplementedError):
         return (

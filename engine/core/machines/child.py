@@ -185,6 +185,7 @@ MACHINE = Machine(
             is_request=True,
             subject=lambda event: f"{event.workflow_type} {event.workflow_id}",
             payload=lambda event: event.input,
+            group=lambda event: event.workflow_type,
         ),
         ChildCompleted: EventRule(
             evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)

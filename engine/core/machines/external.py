@@ -54,6 +54,7 @@ MACHINE = Machine(
             is_request=True,
             subject=lambda event: f"{event.workflow_id} {event.signal}",
             payload=lambda event: event.input,
+            group=lambda event: event.signal,
         ),
         ExternalCancelRequested: EventRule(
             evolve=_on_sent, effects=_send_cancel, is_request=True, subject=lambda event: event.workflow_id

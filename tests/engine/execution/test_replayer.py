@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from penstock.engine.authoring import context
 from penstock.engine.authoring.context import now
+from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
+from penstock.schemas.records.run import StartWorkflow
+from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -78,3 +82,62 @@ def test_every_step_survives_eviction(flow: Any) -> None:
                 stage.complete(task, task.sequence)
         histories.append(stage.history())
     assert histories[0] == histories[1]
+
+
+go = Signal("replayer-go")
+
+
+@activity
+def replayer_charge(name: str) -> str: ...
+
+
+@workflow
+async def replayer_started() -> str:
+    started = context.info().started
+    await replayer_charge("x")
+    return started.isoformat()
+
+
+@workflow
+async def replayer_mutates(x: int, items: list[str] = []) -> int:  # noqa: B006 - the case
+    items.append("a")
+    await asyncio.gather(*map(replayer_charge, items))
+    return len(items)
+
+
+@workflow
+async def replayer_set() -> None:
+    await asyncio.gather(*{replayer_charge(str(n)) for n in range(6)})
+
+
+def test_started_is_when_a_blocked_run_started() -> None:
+    """`info().started` of a run that was BLOCKED at first is when it started, not when it was unblocked."""
+    stage = Stage(replayer_started, queues=())
+    stage.start(replayer_started)
+    stage.advance(3600)
+    stage.queues.add("default")
+    stage.restart()
+    stage.run(replayer_charge=lambda _: "ok")
+    assert stage.described()["result"].startswith("2023-11-14T22:13:20")
+
+
+def test_default_arguments_are_not_shared() -> None:
+    """Code that changes a mutable default argument changes it for its own run, and again on replay."""
+    stage = Stage(replayer_mutates)
+    for id in "ab":
+        stage.tell(StartWorkflow(workflow_id=id, workflow_type="replayer_mutates", input=b'{"x":1}', message_id=id))
+    stage.restart()
+    stage.run(replayer_charge=lambda _: "ok")
+    assert [stage.described(id)["result"] for id in "ab"] == [1, 1]
+
+
+@pytest.mark.parametrize("padding", range(5))
+def test_a_set_of_calls_keeps_its_order(padding: int) -> None:
+    """A set of calls is iterated in one order on replay, wherever they lie in memory."""
+    stage = Stage(replayer_set)
+    stage.start(replayer_set)
+    kept = [replayer_charge("x") for _ in range(100 + padding)]
+    [call.claim() for call in kept]
+    stage.restart()
+    stage.run(replayer_charge=lambda _: "ok")
+    assert stage.described()["status"] == "completed"

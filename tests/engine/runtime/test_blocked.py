@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.execution.program import Program
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -37,3 +40,49 @@ def test_a_restart_unblocks_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     stage.restart(flows.five)
     stage.run(add=lambda a, b: a + b)
     assert stage.described()["result"] == 11
+
+
+go = Signal("blocked-go")
+
+
+@workflow
+async def blocked_large(text: str) -> str:
+    await go.wait()
+    return text * 3
+
+
+raised: list[type[BaseException]] = []
+
+
+@workflow
+async def blocked_exits() -> None:
+    if raised:
+        raise raised[0]
+    await go.wait()
+
+
+def test_a_retry_that_exits_leaves_the_run_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run of a BLOCKED run that raises SystemExit ends neither the shard nor the run."""
+    stage = Stage(blocked_exits, queues=())
+    stage.start(blocked_exits)
+    with monkeypatch.context() as patched:
+        patched.setattr(Program, "replay", _exit)
+        stage.restart()
+        stage.signal("blocked-go")
+        stage.restart()
+    assert stage.described()["status"] == "blocked"
+
+
+def _exit(*_: object, **__: object) -> None:
+    raise SystemExit
+
+
+def test_a_run_that_is_still_too_large_is_not_unblocked() -> None:
+    """A restart adds nothing to the history of a BLOCKED run whose result is still too large."""
+    stage = Stage(blocked_large)
+    stage.start(blocked_large, "x" * 400_000)
+    stage.signal("blocked-go")
+    before = len(stage.history())
+    for _ in range(3):
+        stage.restart()
+    assert len(stage.history()) == before

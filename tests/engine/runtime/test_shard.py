@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow
+from penstock.topics.partitioner import partition_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -23,3 +26,12 @@ def test_two_open_layers_that_are_discarded_leave_nothing() -> None:
     after = [node.decide([first], stage.now_ms), node.decide([second, third], stage.now_ms)]
     assert [layer and layer.writes for layer in before] == [layer and layer.writes for layer in after]
     assert all(layer is not None and layer.outputs for layer in before)
+
+
+@pytest.mark.parametrize("value", [b'"run_timeout_ms":%d' % 2**64, b'"retry":{"delays_ms":[%d]}' % 2**64])
+def test_number_beyond_64_bits_on_the_wrong_shard(value: bytes) -> None:
+    """A number that Avro cannot express is a dead letter, also on the wrong shard, where the command is sent on."""
+    stage = Stage(flows.five, shards=2)
+    stage.put("commands", 1 - partition_of("a", 2), b'{"type":"five","id":"a","input":1,%s}' % value)
+    stage.settle()
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["undecodable"]

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
+import pydantic
 import pytest
 
+from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.keys import run_key
+from penstock.engine.core.rows import unpack_run
+from penstock.engine.execution import guards
 from penstock.engine.execution.program import Program
 from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.run import RetryWorkflow, StartWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.records.tasks import TaskCompleted
 from penstock.topics.catalogue import RECORD_BYTES_MAX
+from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -229,3 +237,98 @@ def test_one_missing_topic_of_several_holds_back_all_requests_of_a_decision() ->
     stage.restart()
     tasks = stage.take("tasks")
     assert sorted(task.queue for task in tasks) == ["default", "elsewhere"], (tasks, stage.history())
+
+
+go = Signal("step-go")
+
+
+@activity
+def step_charge(name: str) -> str: ...
+
+
+@workflow
+async def step_waits() -> None:
+    await go.wait()
+
+
+@workflow
+async def step_charges(name: str) -> str:
+    return await step_charge(name)
+
+
+class Panic(BaseException):
+    """As pydantic_core's PanicException."""
+
+
+raised: list[type[BaseException]] = []
+
+
+class Model(pydantic.BaseModel):
+    x: int = 0
+
+    @pydantic.field_validator("x")
+    @classmethod
+    def validate(cls, value: int) -> int:
+        if raised:
+            raise raised[0]
+        return value
+
+
+@workflow
+async def step_modelled(model: Model) -> None:
+    await go.wait()
+
+
+@pytest.mark.parametrize("error", [Panic, asyncio.CancelledError, GeneratorExit, SystemExit])
+def test_an_exception_of_any_kind_in_a_validator_is_a_bad_input(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a user's validator raises refuses the input; the shard goes on."""
+    stage = Stage(step_modelled)
+    monkeypatch.setitem(globals(), "raised", [error])
+    stage.tell(StartWorkflow(workflow_id="a", workflow_type="step_modelled", input=b'{"x":1}', message_id="m"))
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["bad_input"]
+
+
+def test_a_negative_sequence_has_no_effect() -> None:
+    """A result under a negative sequence has no effect, like any of an activity that is not pending."""
+    stage = Stage(step_charges)
+    stage.start(step_charges, "x")
+    task = stage.take("tasks")[0]
+    stage._result(task, TaskCompleted(workflow_id="run-1", run_id=task.run_id, sequence=-1, attempt=1, result=b"1"))
+    assert stage.described()["status"] == "running"
+
+
+def test_an_input_and_a_failure_that_are_too_large_together() -> None:
+    """A failure is shortened if the row of its activity, which holds the input too, would be too large to commit."""
+    stage = Stage(step_charges)
+    stage.start(step_charges, "x" * 895_000)
+    stage.fail(stage.take("tasks")[0], Failure(type="E", message="m" * 300_000))
+    _, row = next(iter(stage.stores[0].scan(b"A", b"B")))
+    assert len(row) < RECORD_BYTES_MAX
+
+
+def test_a_terminated_run_awaits_nothing() -> None:
+    """A terminated run is recorded as waiting for no signal."""
+    stage = Stage(step_waits)
+    stage.start(step_waits)
+    stage.terminate()
+    header = stage.stores[0].get(run_key("run-1"))
+    assert header is not None and unpack_run(header).listening is None
+    assert stage.take("events")[-1].listening is None
+
+
+class Keyed(pydantic.BaseModel):
+    key: uuid.UUID = pydantic.Field(default_factory=uuid.uuid4)
+
+
+@workflow
+async def step_keyed(keyed: Keyed) -> None: ...
+
+
+def test_a_random_default_is_a_bad_input() -> None:
+    """An input whose type makes up a random default is refused, since replay would make up another."""
+    guards.install()
+    stage = Stage(step_keyed)
+    stage.tell(StartWorkflow(workflow_id="a", workflow_type="step_keyed", input=b"{}", message_id="m"))
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["bad_input"]

@@ -18,6 +18,7 @@ from tests.penstock.client.helpers import (
         (lambda client: client.start(parcel_of("a", 1), on_existing="join"), BadInput, "use_existing, reject, restart"),
         (lambda client: client.start_by_name("t", on_existing=None), BadInput, "use_existing, reject, restart_closed"),
         (lambda client: client.start_by_name("t", headers={"a": 1}), BadInput, "headers must be texts, not 'a': 1"),
+        (lambda client: client.start_by_name("t", headers={"a": "\ud800"}), BadInput, "that UTF-8 can express"),
         (lambda client: client.start_by_name("t", headers="a=1"), BadInput, "headers must be a mapping of texts"),
         (lambda client: anext(client.start_many([], on_existing="join")), BadInput, "use_existing, reject, restart"),
         (lambda client: client.start(parcel_of("a", 1), id=7), BadName, "must be a str, not 7 of type int"),

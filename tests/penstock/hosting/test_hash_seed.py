@@ -1,6 +1,8 @@
 """Tests of the warning about PYTHONHASHSEED."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -42,6 +44,23 @@ def test_the_fixed_hash_seed(tmp_path, monkeypatch):
     """With PYTHONHASHSEED=0 there is no warning."""
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     assert warnings_of(Engine([trial], f"embedded:{tmp_path}/log")) == []
+
+
+def test_a_python_that_ignores_its_environment():
+    """Under `python -I` the variable has no effect, so the seed is not fixed."""
+    code = "from penstock.hosting.hash_seed import hash_seed_is_fixed; print(hash_seed_is_fixed())"
+    said = [
+        subprocess.run(
+            [sys.executable, *options, "-c", code],
+            env={"PYTHONHASHSEED": "0"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout.strip()
+        for options in ([], ["-I"])
+    ]
+    assert said == ["True", "False"]
 
 
 @pytest.mark.parametrize(
