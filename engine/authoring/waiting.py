@@ -31,7 +31,7 @@ class Wait(Lazy[R]):
         self._code, self._instruction = frame.f_code, frame.f_lasti
         self.name, self._coroutine = name, coroutine
         self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, where no loop runs
-        self._used = False
+        self._used, self._number = False, 0
 
     def __await__(self) -> Generator[Any, Any, R]:
         self._used = True

@@ -43,6 +43,7 @@ class Call(Lazy[R]):
         self.name, self.input, self.returns = name, input, returns
         self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, if no loop runs
         self._used = self.begun = False
+        self._number = 0
         self._iterator: Generator[Any, Any, R] | None = None
 
     @abstractmethod

@@ -56,12 +56,10 @@ class Lazy(Coroutine[Any, Any, R], Generic[R]):
 
     def __hash__(self) -> int:
         """Number of the first hash within the run, not an address: sets of calls iterate alike on replay."""
-        try:
-            return self._number
-        except AttributeError:
+        if not self._number:
             number = getattr(self._loop, "next_hash", None)
             self._number = number() if number is not None else id(self) >> 4
-            return self._number
+        return self._number
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} from {self.made_at}>"

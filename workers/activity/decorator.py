@@ -172,7 +172,7 @@ class ActivityCall(Call[R]):
         new: ActivityCall[R] = object.__new__(ActivityCall)
         for slot in _SLOTS:
             setattr(new, slot, getattr(self, slot))
-        new._used = False
+        new._used, new._number = False, 0
         if not isinstance(timeout, msgspec.UnsetType):
             new.timeout_ms = timeout_ms_of(timeout)
         if not isinstance(queue, msgspec.UnsetType):
