@@ -52,10 +52,10 @@ def priced(skus: Callable[[], Any], price: Any = price) -> WorkflowDefinition[[]
 
 def replayed(old: Any, new: Any, *, strict: bool = False) -> Stage:
     """A stage whose run was started by the code `old`, was replayed by `new` and received the signal `finish`."""
-    stage = Stage(old, kid, strict_inputs=strict)
+    stage = Stage(old, matching_kid, strict_inputs=strict)
     stage.start(old)
     with structlog.testing.capture_logs() as lines:
-        stage.restart(new, kid)
+        stage.restart(new, matching_kid)
         stage.signal("finish")
     stage.lines = lines
     return stage
@@ -237,11 +237,11 @@ def test_an_exact_repetition_is_no_difference() -> None:
 
 
 @activity
-def charge(name: str) -> str: ...
+def matching_charge(name: str) -> str: ...
 
 
 @workflow
-async def kid(name: str) -> str:
+async def matching_kid(name: str) -> str:
     await finish.wait()
     return name
 
@@ -259,24 +259,28 @@ def gathered(make: Any, names: str) -> WorkflowDefinition[[], None]:
 
 def test_exchanged_children_block_the_run() -> None:
     """Children of one type that exchange their inputs are a permutation, although each has an id of its own."""
-    assert replayed(gathered(kid, "ab"), gathered(kid, "ba")).described()["status"] == "blocked"
+    assert replayed(gathered(matching_kid, "ab"), gathered(matching_kid, "ba")).described()["status"] == "blocked"
 
 
 def test_an_exchange_beside_another_change_blocks_the_run() -> None:
     """Two exchanged inputs are found beside a third that has merely changed."""
-    assert replayed(gathered(charge, "abc"), gathered(charge, "bad")).described()["status"] == "blocked"
+    assert (
+        replayed(gathered(matching_charge, "abc"), gathered(matching_charge, "bad")).described()["status"] == "blocked"
+    )
 
 
 def test_shifted_inputs_are_changes() -> None:
     """Inputs that move up by one, the last one new, are no permutation: they are logged."""
-    stage = replayed(gathered(charge, "abc"), gathered(charge, "bcd"))
+    stage = replayed(gathered(matching_charge, "abc"), gathered(matching_charge, "bcd"))
     assert stage.described()["status"] == "running"
-    assert differences(stage) == ["ActivityScheduled charge"]
+    assert differences(stage) == ["ActivityScheduled matching_charge"]
 
 
 def test_changed_children_of_one_type_are_logged_once() -> None:
     """The log has one line for all children of a type, not one for each id."""
-    assert differences(replayed(gathered(kid, "abc"), gathered(kid, "xyz"))) == ["ChildScheduled kid"]
+    assert differences(replayed(gathered(matching_kid, "abc"), gathered(matching_kid, "xyz"))) == [
+        "ChildScheduled matching_kid"
+    ]
 
 
 def _order(*, extended: bool) -> Any:
