@@ -26,6 +26,7 @@ def broker() -> Iterator[Broker]:
     made.close()
 
 
+@pytest.mark.timeout(300)
 def test_a_broker_that_was_away(broker: Broker, tmp_path: Path) -> None:
     """With Kafka killed amid 30 runs and started again, the same processor continues; nothing is lost or done twice."""
     system = System(f"kafka://{broker.bootstrap}", 3, tmp_path)
@@ -41,7 +42,7 @@ def test_a_broker_that_was_away(broker: Broker, tmp_path: Path) -> None:
         assert processor.poll() is None, system.child_log(processor)
         broker.start()
         wanted = {id: flows.mixed_result(n) for id, n in ids.items()}
-        assert system.results(ids) == wanted
+        assert system.results(ids, timeout_s=150) == wanted  # clients and processor reconnect, with growing pauses
         system.publish_signals(flows.more, ["waiting"], 1)
         system.publish_signals(flows.more, ["waiting"], 2)
         assert system.results(["waiting"]) == {"waiting": [1, 2, 4]}
