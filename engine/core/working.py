@@ -32,10 +32,8 @@ class WorkingRun:
     """One run while a decision is applied: reads through to the rows below, writes to its savepoint.
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
-    writes (epoch). `header`: `row` of a run that exists. `dropped_children`, `dropped_awaiters`: what a closing event
-    removed, for its effects."""
+    writes (epoch). `dropped_children`, `dropped_awaiters`: what a closing event removed, for its effects."""
 
-    header: RunRow
     __slots__ = (
         "_activities",
         "_prefixes",
@@ -44,7 +42,6 @@ class WorkingRun:
         "dropped_awaiters",
         "dropped_children",
         "due_ms",
-        "header",
         "header_key",
         "row",
         "run_id",
@@ -54,8 +51,6 @@ class WorkingRun:
 
     def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader) -> None:
         self.workflow_id, self.row, self._reader = workflow_id, row, reader
-        if row is not None:
-            self.header = row
         self.run_id = row.run_id if row is not None else ""
         self.writes: dict[bytes, bytes | None] = {}
         self.due_ms = NEVER_MS
@@ -65,6 +60,12 @@ class WorkingRun:
         self._activities: dict[int, ActivityRow] = {}
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_run_id = ""
+
+    @property
+    def header(self) -> RunRow:
+        """The header of a run that exists."""
+        assert self.row is not None, f"{self.workflow_id} has no run"
+        return self.row
 
     def key(self, kind: bytes, sequence: int) -> bytes:
         """Key of a numbered row of this run: its prefix, cached, and the sequence."""

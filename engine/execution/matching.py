@@ -20,7 +20,7 @@ Rewrite = Callable[[bytes], bytes]
 
 
 class _Changed(NamedTuple):
-    """A request whose input is not the recorded one; `recorded` is rewritten by today's types."""
+    """A request whose input is not the recorded one, both as today's types write them."""
 
     request: Any
     kind: str

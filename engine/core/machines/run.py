@@ -233,7 +233,7 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         # A start is recognised by the run id in the header; both starts need rows once another run may be there.
         remember_in(run, cause.now_ms, before.run_id, before.run_id)
         remember(run, cause)
-    run.row = run.header = RunRow(
+    run.row = RunRow(
         run_id=run.run_id,
         seed=event.seed,
         workflow_type=event.workflow_type,
