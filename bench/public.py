@@ -12,7 +12,7 @@ Rows: on the embedded log (1 shard) and on Kafka (1 and 4 shards), each with
 Inputs and results are strings of 200 characters. Processor, worker and client are processes of their own; a workflow
 counts from `Client.start` to the end of `Run.result`. The rows of a log share a namespace and run after one another.
 
-With `--against`, both checkouts measure in turn on one broker: other, this, other, this, … For each row the medians of
+With `--against`, both checkouts measure in turn on one broker: other, this, this, other, … For each row the medians of
 both sides are printed and the ratios this / other pair by pair (minimum, median, maximum), for rates, latencies, CPU
 time, broker requests, records and bytes. The other checkout needs nothing but a `.venv` that its Penstock is
 installed in.
@@ -207,10 +207,12 @@ def _against(other: Checkout, stages: Sequence[Stage], pairs: int, out: Path) ->
 
 
 def _pair(other: Checkout, pair: int, stages: Sequence[Stage], broker: Place | None) -> Iterator[Run]:
-    """One measurement of the stages on both sides, the other checkout first."""
+    """One measurement of the stages on both sides. The sides change places from pair to pair, because what runs
+    second finds a warmer machine and a longer log."""
+    sides = (other, this_checkout()) if pair % 2 else (this_checkout(), other)
     with requests_of(broker) as requests:
         for stage in stages:
-            for checkout in (other, this_checkout()):
+            for checkout in sides:
                 with contextlib.nullcontext(broker) if broker is not None else embedded() as place:
                     for row in measure(checkout, place, stage, requests):
                         yield Run(pair, checkout.name, row)

@@ -392,10 +392,8 @@ DECORATORS = {"workflow", "activity"}
 GIVEN = {"WorkflowCall", "ExternalRun", "ActivityCall", "Run", "SyncRun"}  # made by the library, not by users
 # Public to our own modules only.
 INSIDE = {
-    "WorkflowCall.request",
     "WorkflowCall.rewritten",
     "WorkflowCall.run_outside",
-    "ActivityCall.request",
     "ActivityCall.rewritten",
     "ActivityCall.run_outside",
     "Client.reads",

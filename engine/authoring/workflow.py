@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from penstock.engine.core.execution import Rebuilt
 from penstock.engine.execution import guards
@@ -20,7 +20,6 @@ from penstock.schemas.values.requests import ChildRequest
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Self = TypeVar("Self", bound="WorkflowCall[Any]")
 
 _definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
 
@@ -28,21 +27,17 @@ _definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
 class WorkflowCall(Call[R]):
     """A workflow that has not started: await it inside a workflow (a child), or hand it to `client.start`."""
 
-    __slots__ = ("_signature", "workflow_id")
+    __slots__ = ("_signature",)
+
+    request: ChildRequest
 
     def __init__(self, name: str, input: bytes, signature: Signature, *, depth: int = 3) -> None:
-        super().__init__(name, input, signature.returns, depth=depth)
+        super().__init__(name, ChildRequest(name), input, signature.returns, depth=depth)
         self._signature = signature
-        self.workflow_id = ""
 
-    def options(self: Self, *, id: str | None = None) -> Self:
-        """The same call under a workflow id of your choice. Raises BadName."""
-        if id is not None:
-            self.workflow_id = check_workflow_id(id)
-        return self
-
-    def request(self) -> ChildRequest:
-        return ChildRequest(self.name, self.input, self.workflow_id)
+    def options(self, *, id: str | None = None) -> Self:
+        """Return a copy of the call under a workflow id of your choice. Raises BadName."""
+        return self._changed(self.request if id is None else ChildRequest(self.name, check_workflow_id(id)))
 
     def rewritten(self, input: bytes) -> bytes:
         return self._signature.rewritten(input)

@@ -22,10 +22,12 @@ EVOLVERS = {kind: rule.evolve for kind, rule in EVENTS.items()}
 
 def begin(run: WorkingRun, run_id: str, events: Sequence[Event]) -> int:
     """Prepare the working copy for these events of the run `run_id`; returns the number of the first in its history."""
-    if isinstance(events[0], WorkflowStarted):
+    if type(events[0]) is WorkflowStarted:
         run.run_id = run_id
         return 1
-    return run.header.next_number
+    row = run.row
+    assert row is not None, "only WorkflowStarted begins a run"
+    return row.next_number
 
 
 def evolve(run: WorkingRun, event: Event, cause: Cause) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 
 from penstock.engine.core.keys import (
     ACTIVITY,
@@ -26,6 +27,8 @@ from penstock.engine.core.rows import (
     unpack_timer,
 )
 from penstock.engine.core.view import RowReader
+
+_SEQUENCE = Struct(">q")
 
 
 class WorkingRun:
@@ -74,7 +77,7 @@ class WorkingRun:
         prefix = self._prefixes.get(kind)
         if prefix is None:
             prefix = self._prefixes[kind] = run_prefix(kind, self.workflow_id, self.run_id)
-        return prefix + sequence.to_bytes(8, "big", signed=sequence < 0)  # no row has a negative one
+        return prefix + _SEQUENCE.pack(sequence)
 
     # Reading.
 
@@ -125,6 +128,12 @@ class WorkingRun:
 
     # Writing.
 
+    def add_activity(self, row: ActivityRow) -> None:
+        """Store an activity that is pending from now on."""
+        assert self.row is not None, "an activity belongs to a run"
+        self.row.pending_activities += 1
+        self.put_activity(row)
+
     def put_activity(self, row: ActivityRow) -> None:
         """Store a pending activity: a few small ones in the header, which every decision writes anyway; all others in
         rows of their own, so that thousands of them stay linear."""
@@ -142,6 +151,7 @@ class WorkingRun:
     def drop_activity(self, sequence: int) -> None:
         """Remove an activity that is no longer pending."""
         assert self.row is not None, "an activity belongs to a run"
+        self.row.pending_activities -= 1
         if self.row.near.pop(sequence, None) is None:
             self._activities.pop(sequence, None)
             self.writes[self.key(ACTIVITY, sequence)] = None

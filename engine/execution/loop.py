@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
+
+import msgspec
 
 from penstock.schemas.errors import EndlessWorkflow, NonDeterministicCall
 from penstock.schemas.values.call import Call
@@ -78,17 +81,15 @@ class LoopOwner(Protocol):
         ...
 
 
-class _Handle(asyncio.Handle):
-    """Callback in the queue; leaner than asyncio's own, which formats itself for debugging."""
+class _Handle(msgspec.Struct, eq=False):
+    """Callback in the queue; leaner than asyncio's own, which formats itself for debugging.
 
-    __slots__ = ("_stopped", "args", "callback", "context")
+    A Struct, because three are created for each awaited call."""
 
-    def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
-    ) -> None:
-        self.callback, self.args = callback, args
-        self.context = context if context is not None else contextvars.copy_context()
-        self._stopped = False
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    _stopped: bool = False
 
     def cancel(self) -> None:
         self._stopped = True
@@ -185,7 +186,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         # in one set, in which equal hashes would cost the square of the number of runs.
         self._serial = zlib.crc32(owner.seed.encode()) << 24
         self._tasks_kept_max = TASKS_KEPT_MIN
-        self._hashes = 0
+        self.next_hash = itertools.count(1).__next__  # of calls created under this loop, when code first needs one
 
     def enter(self) -> asyncio.AbstractEventLoop | None:
         """Become the thread's running loop; returns the previous one, for `leave`."""
@@ -230,13 +231,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # asyncio's loop interface.
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # the handle has all of asyncio.Handle but its debugging
         self,
         callback: Callable[[*Ts], object],
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> _Handle:
-        handle = _Handle(callback, args, context)
+        handle = _Handle(callback, args, context if context is not None else contextvars.copy_context())
         self._ready.append(handle)
         return handle
 
@@ -293,11 +294,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def perform(self, call: Call[Any]) -> RequestFuture:
         """Request what `call` stands for (the CallHost protocol of schemas/values/call.py)."""
         return self.owner.perform(call)
-
-    def next_hash(self) -> int:
-        """Hash of a call or wait that was created under this loop, when code first needs it."""
-        self._hashes += 1
-        return self._hashes
 
     def dropped(self, call: Lazy[Any]) -> None:
         """A call or a wait was discarded without being awaited (the CallHost protocol)."""

@@ -17,21 +17,19 @@ _SEED_CHARS = 8
 
 def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> tuple[Any, str]:
     """The request that records `call` under that sequence of the run, and its kind: `activity` or `child`."""
-    asked = call.request()
-    if isinstance(asked, ActivityRequest):
+    asked = call.request
+    if type(asked) is ActivityRequest:
         scheduled = ActivityScheduled(
             sequence=sequence,
             activity=asked.activity,
-            input=asked.input,
+            input=call.input,
             queue=asked.queue,
             timeout_ms=asked.timeout_ms,
             retry=asked.retry,
         )
         return scheduled, ACTIVITY
     child_id = asked.workflow_id or default_child_id(workflow_id, seed, sequence)
-    child = ChildScheduled(
-        sequence=sequence, workflow_type=asked.workflow_type, workflow_id=child_id, input=asked.input
-    )
+    child = ChildScheduled(sequence=sequence, workflow_type=asked.workflow_type, workflow_id=child_id, input=call.input)
     return child, CHILD
 
 

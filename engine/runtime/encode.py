@@ -132,9 +132,10 @@ class Encoder:
         for record in records:
             if record.value is not None and len(record.value) > RECORD_BYTES_MAX:
                 return _too_large(record.topic, len(record.value))
-        for value in writes.values():
-            if value is not None and len(value) > RECORD_BYTES_MAX:
-                return _too_large(self.topics.state_changelog, len(value))
+        if sum(map(len, filter(None, writes.values()))) > RECORD_BYTES_MAX:
+            largest = max(map(len, filter(None, writes.values())))
+            if largest > RECORD_BYTES_MAX:
+                return _too_large(self.topics.state_changelog, largest)
         return None
 
 

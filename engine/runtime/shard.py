@@ -171,10 +171,10 @@ class Shard:
 
     def _take(self, layer: Layer, record: StoredRecord) -> None:
         input = read(record, self.topics, self.number, self.shards)
-        if isinstance(input, Rejection):
+        if type(input) is Rejection:
             self._answers.dead_letter(layer, record, input)
             return
-        if isinstance(input, Forward):
+        if type(input) is Forward:
             layer.outputs.append(self._encoder.command(input.command))
             return
         source = self._sources[record.topic]

@@ -63,13 +63,15 @@ class Step:
 
     def process(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | None:
         """Decide an input and merge what it causes. None if that failed; its run, if it has one, is BLOCKED then."""
-        for _ in range(ATTEMPTS):
-            found, failed = self._guarded(layer, input, trigger)
-            if not failed:
-                return found
-        is_start = isinstance(input, StartWorkflow)  # it concerns a run of its own, not the id's current one
-        if not is_start and self.block(layer, input.workflow_id, _ENGINE_FAILED):
-            return self._guarded(layer, input, trigger)[0]  # a BLOCKED run only records its inputs
+        for attempt in range(ATTEMPTS + 1):
+            if attempt == ATTEMPTS and not self._block_by_error(layer, input):
+                break
+            try:
+                found = self._try(layer, input, trigger)
+                return found if isinstance(found, Decision) else self._reduce(layer, input, trigger, found)
+            except (Exception, SystemExit):  # user code may raise either where none is expected
+                logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
+                self._runs.evict(input.workflow_id)
         return None
 
     def block(self, layer: Layer, workflow_id: str, problem: WorkflowBlocked) -> bool:
@@ -83,17 +85,9 @@ class Step:
         self._merge(layer, run, decision, draft)
         return True
 
-    def _guarded(self, layer: Layer, input: Any, trigger: Trigger) -> tuple[Decision | None, bool]:
-        """The decision, and whether an error inside the engine prevented it."""
-        try:
-            decision, problem = self._try(layer, input, trigger)
-            if problem is not None:
-                decision = self._reduce(layer, input, trigger, problem)
-            return decision, False
-        except (Exception, SystemExit):  # user code may raise either where none is expected
-            logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
-            self._runs.evict(input.workflow_id)
-            return None, True
+    def _block_by_error(self, layer: Layer, input: Any) -> bool:
+        """Block the run of an input, which then only records it. A start concerns a run of its own."""
+        return not isinstance(input, StartWorkflow) and self.block(layer, input.workflow_id, _ENGINE_FAILED)
 
     def _reduce(self, layer: Layer, input: Any, trigger: Trigger, problem: WorkflowBlocked) -> Decision | None:
         """Decide an input that cannot be recorded as it is: block its run, put a failure in its place, or refuse it."""
@@ -102,12 +96,12 @@ class Step:
             return None
         smaller = substitute(input)
         if smaller is not None:
-            decision, still = self._try(layer, smaller, trigger)
-            if still is None:
-                return decision
+            found = self._try(layer, smaller, trigger)
+            if isinstance(found, Decision):
+                return found
         return self._refuse(layer, input, trigger)
 
-    def _try(self, layer: Layer, input: Any, trigger: Trigger) -> tuple[Decision | None, WorkflowBlocked | None]:
+    def _try(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | WorkflowBlocked:
         """Decide and merge, if need be as BLOCKED; else nothing is changed and the problem returned."""
         run = self._runs.get(input.workflow_id)
         now_ms = layer.now_ms
@@ -116,20 +110,20 @@ class Step:
             decision = decide(run, input, now_ms)
         if decision.ignored:
             self._record_ignored(layer, run, decision, trigger)
-            return decision, None
+            return decision
         draft = self._draft(run, decision, trigger, now_ms)
-        if isinstance(draft, WorkflowBlocked):
+        if not isinstance(draft, list):
             self._runs.evict(run.workflow_id)
             reduced = _without_requests(decision, draft)
             if reduced is None:
-                return None, draft
+                return draft
             run, decision = self._runs.get(run.workflow_id), reduced
             draft = self._draft(run, decision, trigger, now_ms)
-            if isinstance(draft, WorkflowBlocked):
+            if not isinstance(draft, list):
                 self._runs.evict(run.workflow_id)
-                return None, draft
+                return draft
         self._merge(layer, run, decision, draft)
-        return decision, None
+        return decision
 
     def _draft(self, run: CachedRun, decision: Decision, trigger: Trigger, now_ms: int) -> Draft:
         """Apply a decision to the run's savepoint and encode what it causes."""
@@ -161,9 +155,10 @@ class Step:
         evolve_with_effects(found, run, events, Cause(now_ms, trigger.message_id), self._encoder.shard)
         finish(run, 0 if decision.unnumbered else len(events), listening)
         number, first = self.decided + 1, 0 if decision.unnumbered else first
-        for sequence, record in self._encoder.decision(
+        encoded = self._encoder.decision(
             run.workflow_id, decision.run_id, events, first, number, now_ms, trigger, listening
-        ):
+        )
+        for sequence, record in encoded:
             if sequence:
                 keep_history(run, sequence, record.value or b"")
             records.append(record)

@@ -86,7 +86,7 @@ class Client(AsyncLifecycle):
         if not isinstance(call, WorkflowCall):
             raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {call!r}.")
         call.claim()
-        chosen = id if id is not None else call.workflow_id or uuid7()
+        chosen = id if id is not None else call.request.workflow_id or uuid7()
         deadline = deadline_after(timeout)
         return await self._start(call.name, call.input, chosen, on_existing, call.returns, deadline, headers)
 

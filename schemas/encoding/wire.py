@@ -31,6 +31,7 @@ _CACHED_RECORDS = frozenset({"RetryPolicy"})  # frozen, and constant for each ac
 _UNCACHED_LONGS = frozenset({"decision", "offset"})  # fields whose values rarely repeat: caching them would cost more
 _CACHED_TEXTS = frozenset({"activity", "queue", "topic", "worker", "workflow_type"})  # fields with few different values
 _TEXTS_CACHED_MAX = 1_024
+_FOURTEEN_BITS = (1 << 14) - 1
 _SHIFTS = tuple(range(7, 64, 7))  # for a number's second to tenth byte
 
 
@@ -118,10 +119,16 @@ class _Source:
 
     def _written_field(self, field: Schema, expression: str) -> list[str]:
         if field["name"] in _UNCACHED_LONGS and field["type"] == "long":
-            return [f"uncached_long({expression})"]
+            return [self._written_uncached(expression)]
         if field["name"] in _CACHED_TEXTS and field["type"] == "string":
             return [f"texts[{expression}]"]
         return self.written(field["type"], expression)
+
+    def _written_uncached(self, expression: str) -> str:
+        """A number by two table look-ups from 2^13 to 2^27, where a cache of numbers would be of no use."""
+        name, rest = self._name(), self._name()
+        tables = f"middles[({rest} := {name} << 1) & {_FOURTEEN_BITS}] + ends[{rest} >> 14]"
+        return f"({tables} if {1 << 13} <= ({name} := {expression}) < {1 << 27} else longs[{name}])"
 
     def _written_array(self, schema: Schema, value: str, name: str) -> list[str]:
         item = self._name()
@@ -236,9 +243,12 @@ def _indented(lines: Iterator[str] | list[str]) -> list[str]:
 
 
 def _read_long(name: str) -> Iterator[str]:
-    """Statements that read a number; most numbers fit into 7 bits and need no call."""
+    """Statements that read a number; those of up to 14 bits need no call."""
     yield f"{name} = data[position]; position += 1"
-    yield f"if {name} > 127: {name}, position = long(data, position)"
+    yield f"if {name} > 127:"
+    yield "    byte = data[position]"
+    yield f"    if byte < 128: {name} += (byte << 7) - 128; position += 1"
+    yield f"    else: {name}, position = long(data, position)"
 
 
 # Functions called by generated code.
@@ -284,14 +294,6 @@ class _RecordCache(dict[Any, bytes]):
         return written
 
 
-def _uncached_long(number: int) -> bytes:
-    """The encoding of a number, uncached between 2^13 and 2^27: two table look-ups."""
-    rest = (number << 1) ^ (number >> 63)
-    if _FOURTEEN_BITS < rest <= _TWENTY_EIGHT_BITS:
-        return _MIDDLES[rest & _FOURTEEN_BITS] + _ENDS[rest >> 14]
-    return _LONGS[number]
-
-
 def _varint(rest: int) -> bytes:
     """Seven bits a byte, the lowest first, the highest bit set on all bytes but the last.
 
@@ -305,8 +307,6 @@ def _varint(rest: int) -> bytes:
 
 _LONGS = _Longs()
 _TEXTS = _Texts()
-_FOURTEEN_BITS = (1 << 14) - 1
-_TWENTY_EIGHT_BITS = (1 << 28) - 1
 _MIDDLES = [bytes((pair & 127 | 128, pair >> 7 | 128)) for pair in range(_FOURTEEN_BITS + 1)]
 _ENDS = [bytes((pair,)) if pair < 128 else bytes((pair & 127 | 128, pair >> 7)) for pair in range(_FOURTEEN_BITS + 1)]
 
@@ -355,14 +355,15 @@ _NAMES: dict[str, Any] = {
     "TRUE": b"\1",
     "boolean": _boolean,
     "boolean_branch": _branch,
+    "ends": _ENDS,
     "join": b"".join,
     "long": _long,
     "longs": _LONGS,
+    "middles": _MIDDLES,
     "texts": _TEXTS,
     "misfit": _misfit,
     "negative": _negative,
     "pack_double": struct.Struct("<d").pack,
-    "uncached_long": _uncached_long,
     "unpack_double": struct.Struct("<d").unpack_from,
 }
 

@@ -8,10 +8,11 @@ other, because a call finds the loop's `perform` by duck typing.
 from __future__ import annotations
 
 import asyncio
+import copy
 import sys
 from abc import abstractmethod
 from collections.abc import Generator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from penstock.schemas.values.lazy import Lazy
 from penstock.schemas.values.payload import Adapter
@@ -33,22 +34,41 @@ class CallHost(Protocol):
 
 
 class Call(Lazy[R]):
-    """Call that has not started yet. Await it, or pass it to `asyncio.create_task`, `client.start` or `undo=`."""
+    """Call that has not started yet. Await it, or pass it to `asyncio.create_task`, `client.start` or `undo=`.
 
-    __slots__ = ("_code", "_instruction", "_iterator", "_loop", "_number", "_used", "begun", "input", "name", "returns")
+    `request`: what it asks of a run, with the options; `input`: JSON."""
 
-    def __init__(self, name: str, input: bytes, returns: Adapter[R], *, depth: int = 2) -> None:
+    __slots__ = (
+        "_code",
+        "_instruction",
+        "_iterator",
+        "_loop",
+        "_number",
+        "_used",
+        "begun",
+        "input",
+        "name",
+        "request",
+        "returns",
+    )
+
+    def __init__(
+        self, name: str, request: ActivityRequest | ChildRequest, input: bytes, returns: Adapter[R], *, depth: int = 2
+    ) -> None:
         frame = sys._getframe(depth)  # noqa: SLF001 - the caller's line, for CallNotAwaited, at little cost
         self._code, self._instruction = frame.f_code, frame.f_lasti  # computing the line number here would be slow
-        self.name, self.input, self.returns = name, input, returns
+        self.name, self.request, self.input, self.returns = name, request, input, returns
         self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, if no loop runs
         self._used = self.begun = False
         self._number = 0
         self._iterator: Generator[Any, Any, R] | None = None
 
-    @abstractmethod
-    def request(self) -> ActivityRequest | ChildRequest:
-        """What this call asks of a run."""
+    def _changed(self, request: ActivityRequest | ChildRequest) -> Self:
+        """A copy that asks for this instead; the call itself need not be awaited any more."""
+        self.claim()
+        changed = copy.copy(self)
+        changed.request, changed._used, changed._number = request, False, 0  # noqa: SLF001 - of its own class
+        return changed
 
     @abstractmethod
     def rewritten(self, input: bytes) -> bytes:

@@ -1,25 +1,27 @@
-"""What a call asks for, before the engine records it as a request of a run."""
+"""What a call asks for besides its input, before the engine records it as a request of a run."""
 
 from __future__ import annotations
+
+from typing import final
 
 import msgspec
 
 from penstock.schemas.values.retry import RetryPolicy
 
 
+@final
 class ActivityRequest(msgspec.Struct, frozen=True, gc=False):
-    """An activity with its input (JSON) and options. `timeout_ms`: start-to-close, 0 for none."""
+    """An activity with its options. `timeout_ms`: start-to-close, 0 for none."""
 
     activity: str
-    input: bytes
     queue: str
     timeout_ms: int
     retry: RetryPolicy
 
 
+@final
 class ChildRequest(msgspec.Struct, frozen=True, gc=False):
-    """A workflow with its input (JSON). An empty `workflow_id` is chosen by the engine."""
+    """A workflow with its options. An empty `workflow_id` is chosen by the engine."""
 
     workflow_type: str
-    input: bytes
     workflow_id: str = ""

@@ -123,6 +123,7 @@ class ActivityDefinition(Generic[P, R]):
         self.priority = check_priority(priority)
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature.of(fn)
+        self.request = ActivityRequest(self.name, self.queue, timeout_ms, retry)
         code = inspect.unwrap(fn).__code__
         self.place = f"{fn.__module__}.{fn.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
         functools.update_wrapper(self, fn)
@@ -146,15 +147,16 @@ AnyActivity = ActivityDefinition[..., Any]
 class ActivityCall(Call[R]):
     """Lazy call of an activity; it happens when it is awaited."""
 
-    __slots__ = ("_arguments", "definition", "queue", "retry", "timeout_ms")
+    __slots__ = ("_arguments", "definition")
+
+    request: ActivityRequest
 
     def __init__(
         self, definition: ActivityDefinition[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], *, depth: int = 3
     ) -> None:
         data = definition.signature.bind(args, kwargs, definition.name)
-        super().__init__(definition.name, data, definition.returns, depth=depth)
+        super().__init__(definition.name, definition.request, data, definition.returns, depth=depth)
         self.definition = definition
-        self.queue, self.timeout_ms, self.retry = definition.queue, definition.timeout_ms, definition.retry
         self._arguments = (args, kwargs)
 
     def options(
@@ -168,20 +170,15 @@ class ActivityCall(Call[R]):
         """Return a copy of the call with changed options; `timeout=None` and `retries=None` mean unlimited.
 
         Raises BadName, BadInput, BadDuration."""
-        self.claim()
-        new: ActivityCall[R] = object.__new__(ActivityCall)
-        for slot in _SLOTS:
-            setattr(new, slot, getattr(self, slot))
-        new._used, new._number = False, 0
-        if not isinstance(timeout, msgspec.UnsetType):
-            new.timeout_ms = timeout_ms_of(timeout)
-        if not isinstance(queue, msgspec.UnsetType):
-            new.queue = check_queue(queue)
-        new.retry = changed_policy(self.retry, retries, backoff)
-        return new
-
-    def request(self) -> ActivityRequest:
-        return ActivityRequest(self.name, self.input, self.queue, self.timeout_ms, self.retry)
+        given = self.request
+        return self._changed(
+            ActivityRequest(
+                self.name,
+                given.queue if isinstance(queue, msgspec.UnsetType) else check_queue(queue),
+                given.timeout_ms if isinstance(timeout, msgspec.UnsetType) else timeout_ms_of(timeout),
+                changed_policy(given.retry, retries, backoff),
+            )
+        )
 
     def rewritten(self, input: bytes) -> bytes:
         return self.definition.signature.rewritten(input)
@@ -199,8 +196,6 @@ class ActivityCall(Call[R]):
             result = await asyncio.to_thread(self.definition.fn, *args, **kwargs)
         return result
 
-
-_SLOTS = (*ActivityCall.__slots__, *Call.__slots__)
 
 _registry: Registry[AnyActivity] = Registry()
 

@@ -105,8 +105,7 @@ def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
 
 def _on_scheduled(run: WorkingRun, event: ActivityScheduled, cause: Cause) -> None:
     advance(TRANSITIONS, ABSENT, event, run.workflow_id)
-    run.header.pending_activities += 1
-    run.put_activity(
+    run.add_activity(
         ActivityRow(
             sequence=event.sequence,
             attempt=1,
@@ -135,7 +134,6 @@ def _on_retried(run: WorkingRun, event: ActivityRetried, cause: Cause) -> None:
 
 def _on_ended(run: WorkingRun, event: ActivityCompleted | ActivityFailed | ActivityCancelled, cause: Cause) -> None:
     drop(run, _pending(run, event))
-    run.header.pending_activities -= 1
 
 
 def _pending(
@@ -169,7 +167,8 @@ def _send_again(found: Effects, run: WorkingRun, event: ActivityRetried, shard: 
 
 
 def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, attempt: int, shard: int) -> ActivityTask:
-    row, headers = run.header, activity.headers
+    row, headers = run.row, activity.headers
+    assert row is not None, "an activity belongs to a run"
     return ActivityTask(
         workflow_id=run.workflow_id,
         run_id=run.run_id,

@@ -24,3 +24,12 @@ def test_a_plain_function_is_no_workflow() -> None:
     """@workflow raises at once for a function that is not async."""
     with pytest.raises(Exception, match="async def"):
         workflow(lambda: None)  # type: ignore[call-overload]
+
+
+def test_options_of_a_workflow_change_a_copy() -> None:
+    """`.options` of a workflow's call leaves the call as it is, so that one call can become several children."""
+    call = flows.five(1)
+    first, second = call.options(id="a"), call.options(id="b")
+    for each in (call, first, second):
+        each.claim()
+    assert (call.request.workflow_id, first.request.workflow_id, second.request.workflow_id) == ("", "a", "b")

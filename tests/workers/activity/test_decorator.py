@@ -71,9 +71,9 @@ def test_a_call_has_input_and_options() -> None:
 
     call = reserve("o-1", sku="pear")
     call.claim()
-    request = call.request()
+    request = call.request
     assert (request.activity, request.queue, request.timeout_ms) == ("reserve", "stock", 10_000)
-    assert reserve.signature.decode(request.input) == ("o-1", "pear")
+    assert reserve.signature.decode(call.input) == ("o-1", "pear")
 
 
 def test_options_change_a_copy() -> None:
@@ -86,11 +86,11 @@ def test_options_change_a_copy() -> None:
     call = reserve("a")
     changed = call.options(timeout=None, retries=None, queue="other").options(backoff=["2s"])
     changed.claim()
-    request = changed.request()
+    request = changed.request
     assert isinstance(changed, ActivityCall)
     assert (request.timeout_ms, request.queue, request.retry.retries_max) == (0, "other", -1)
     assert (request.retry.delays_ms, request.retry.factor) == ((2_000,), 1.0)
-    assert (call.timeout_ms, call.queue, call.retry.retries_max) == (10_000, "default", 2)
+    assert (call.request.timeout_ms, call.request.queue, call.request.retry.retries_max) == (10_000, "default", 2)
     assert changed.made_at == call.made_at
 
 
