@@ -21,7 +21,11 @@ PenstockError
 │   └── ChildWorkflowFailed        a child workflow did not complete
 ├── LogError                       error of the log (Kafka or embedded)
 │   ├── LogUnavailable             the log cannot be reached
-│   ├── UnknownTopic · RecordTooLarge · OffsetOutOfRange · TopicMismatch
+│   ├── OffsetOutOfRange · TopicMismatch
+│   ├── TopicRefused               a topic, or a partition of it, accepts no records for now
+│   │   └── UnknownTopic
+│   ├── RecordRefused              a record would be refused again
+│   │   └── RecordTooLarge
 │   ├── TransactionAborted         no part of the transaction is visible; it can be repeated
 │   ├── OutcomeUnknown             the transaction may or may not have been committed; recover before continuing
 │   └── Fenced                     a newer owner has taken over; stop
@@ -193,15 +197,28 @@ class LogUnavailable(LogError):
     """The log cannot be reached."""
 
 
-class UnknownTopic(LogError):
-    """A topic does not exist."""
+class TopicRefused(LogError):
+    """A topic accepts no records for now: it is offline, or this program may not write it. `partition`: -1 for all."""
+
+    def __init__(self, message: str, *, topic: str = "", partition: int = -1) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.partition = partition
+
+
+class UnknownTopic(TopicRefused):
+    """A topic, or a partition of it, does not exist."""
 
 
 class TopicMismatch(LogError):
     """A topic's partitions or settings differ from the required ones."""
 
 
-class RecordTooLarge(LogError):
+class RecordRefused(LogError):
+    """A record that its topic does not accept: it would be refused again."""
+
+
+class RecordTooLarge(RecordRefused):
     """A record exceeds the topic's limit."""
 
 

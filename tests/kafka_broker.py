@@ -24,10 +24,18 @@ import tempfile
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not declare its exports
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
@@ -36,6 +44,7 @@ JARS = ROOT / ".kafka"
 CLUSTER_ID = "cGVuc3RvY2stdGVzdHMtMQ"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 10.0
 MAVEN_TIMEOUT_S = 300.0
 LOG_TAIL_LINES = 40
 PR_SET_PDEATHSIG = 1
@@ -43,6 +52,25 @@ PR_SET_PDEATHSIG = 1
 
 class BrokerError(RuntimeError):
     """The broker cannot be started; the message says why and what to do."""
+
+
+def deny_writes(bootstrap: str, topic: str) -> None:
+    """Let the broker refuse records for a topic, until `allow_writes`."""
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    for future in client.create_acls([_denial(topic)]).values():
+        future.result(ANSWER_TIMEOUT_S)
+
+
+def allow_writes(bootstrap: str, topic: str) -> None:
+    """End `deny_writes`."""
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    for future in client.delete_acls([_denial(topic, AclBindingFilter)]).values():
+        future.result(ANSWER_TIMEOUT_S)
+
+
+def _denial(topic: str, kind: type = AclBinding) -> Any:
+    by_name = ResourceType.TOPIC, topic, ResourcePatternType.LITERAL
+    return kind(*by_name, "User:ANONYMOUS", "*", AclOperation.WRITE, AclPermissionType.DENY)
 
 
 class Broker:
@@ -69,6 +97,9 @@ class Broker:
         "group.min.session.timeout.ms": "1000",
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "transaction.partition.verification.enable": "true",
+        # Everything is allowed until a test denies it (`deny_writes`).
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
         # A small machine, many short-lived topics.

@@ -30,12 +30,16 @@ class Answers:
         if decision.rejection is not None:
             self._refuse(layer, record, input, decision.rejection)
         elif decision.reply is not None and (reply_to := getattr(input, "reply_to", NO_REPLY)) != NO_REPLY:
-            layer.outputs.extend(self._encoder.reply(reply_to, decision.reply))
+            self._reply(layer, reply_to, decision.reply)
+
+    def _reply(self, layer: Layer, reply_to: int, reply: Any) -> None:
+        for record in self._encoder.reply(reply_to, reply):
+            layer.add(record)
 
     def _refuse(self, layer: Layer, record: StoredRecord, input: Any, rejection: Rejection) -> None:
         reply_to = getattr(input, "reply_to", NO_REPLY)
         if isinstance(input, StartWorkflow) and input.parent_workflow_id:
-            layer.outputs.append(self._encoder.command(rejected_start(input, rejection)))
+            layer.add(self._encoder.command(rejected_start(input, rejection)))
         elif reply_to != NO_REPLY:
             rejected = Rejected(
                 message_id=input.message_id,
@@ -44,7 +48,7 @@ class Answers:
                 message=rejection.message,
                 run_id=rejection.run_id,
             )
-            layer.outputs.extend(self._encoder.reply(reply_to, rejected))
+            self._reply(layer, reply_to, rejected)
         elif rejection.keep:
             self.dead_letter(layer, record, rejection)
 
@@ -60,6 +64,6 @@ class Answers:
         )
         topic = self._encoder.topics.dead_letters
         partitions = self._encoder.partitions(topic) or 1
-        layer.outputs.append(
+        layer.add(
             dead_letter(record, rejection.reason, rejection.message, layer.now_ms, topic=topic, partitions=partitions)
         )

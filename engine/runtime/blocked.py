@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import structlog
@@ -27,17 +28,17 @@ class BlockedRuns:
 
     def __init__(self, rows: RowScanner, runs: RunCache, encoder: Encoder) -> None:
         self._rows, self._runs, self._encoder = rows, runs, encoder
-        self.waiting: list[str] = []
+        self.waiting: deque[str] = deque()
 
     def try_again(self, reason: str = "") -> None:
         """Try the runs BLOCKED for `reason`, all of them by default."""
         marks = self._rows.scan(BLOCKED_MARKS, after(BLOCKED_MARKS))
-        self.waiting = [key[1:].decode() for key, value in marks if not reason or value == reason.encode()]
+        self.waiting = deque(key[1:].decode() for key, value in marks if not reason or value == reason.encode())
 
-    def take(self, now_ms: int) -> Iterator[RetryWorkflow]:
+    def take(self, now_ms: int, count: int = TRIED_MAX) -> Iterator[RetryWorkflow]:
         """Commands for the next few that would go on; one that would be BLOCKED again is left without a record."""
-        batch, self.waiting = self.waiting[:TRIED_MAX], self.waiting[TRIED_MAX:]
-        for workflow_id in batch:
+        for _ in range(min(count, len(self.waiting))):
+            workflow_id = self.waiting.popleft()
             run = self._runs.get(workflow_id)
             if run.row is not None and run.row.status == BLOCKED and self._would_go_on(run, now_ms):
                 yield RetryWorkflow(workflow_id=workflow_id)
@@ -56,4 +57,4 @@ class BlockedRuns:
         if self._encoder.too_large([self._encoder.event(event) for event in events]):
             return False
         queues = {event.queue for event in events if isinstance(event, ActivityScheduled)}
-        return all(self._encoder.partitions(self._encoder.task_topic(queue)) is not None for queue in queues)
+        return all(map(self._encoder.can_send, queues))

@@ -20,17 +20,21 @@ import structlog
 
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import NEVER_MS
+from penstock.engine.runtime.backlog import Backlog
+from penstock.engine.runtime.blocked import TRIED_MAX
 from penstock.engine.runtime.commit import Commits
-from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.overlay import Layer
+from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace, Room
+from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
-from penstock.engine.runtime.shard import Shard, ShardLimits, by_shard
+from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.runtime.topic_cache import TopicCache
 from penstock.engine.runtime.watch import SLOW_S
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogError, RecordTooLarge, UnknownTopic
+from penstock.schemas.errors import LogError, RecordRefused, TopicRefused
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Outcome, Turn
 from penstock.topics.log import Log, StoredRecord, TopicPartition
@@ -47,10 +51,13 @@ KEPT_OPEN_MS = 1_000
 class DriverSettings(msgspec.Struct, frozen=True):
     """Bounds of one processor.
 
-    `audit_window`: input records kept below the committed offset. `slow_activation_s`: how long workflow code may run
-    without waiting before that is logged. `private_log`: no other program can reach the log."""
+    `records_max`: inputs of a turn; `turn_records_max`, `turn_bytes_max`: records that it causes, rows included, and
+    their bytes. `audit_window`: input records kept below the committed offset. `slow_activation_s`: how long workflow
+    code may run without waiting before that is logged. `private_log`: no other program can reach the log."""
 
     records_max: int = 4_000
+    turn_records_max: int = TURN_RECORDS_MAX
+    turn_bytes_max: int = TURN_BYTES_MAX
     idle_s: float = 0.5
     commit_poll_s: float = 0.005
     commit_watchdog_s: float = 90.0
@@ -75,17 +82,18 @@ class Gathered(msgspec.Struct):
     """Inputs in the open layers: their number, the clock they were read at (epoch), the only one if it is isolated."""
 
     clock_ms: int
+    room: Room
     records: int = 0
     suspect: StoredRecord | None = None
 
 
 class InFlight(msgspec.Struct, frozen=True):
-    """A turn that is being committed. `suspect`: its only input, while a refused one is being searched for."""
+    """A turn that is being committed. `suspect`: its only input, or the key of its only timer, if it was isolated."""
 
     layers: list[Layer]
     future: Future[Outcome]
     deadline_s: float
-    suspect: StoredRecord | None
+    suspect: StoredRecord | bytes | None
 
 
 def wall_clock_ms() -> int:
@@ -129,8 +137,9 @@ class Driver:
         self._kept_open_until_ms = 0
         self._in_flight: InFlight | None = None
         self._gathered: Gathered | None = None
-        self._records_max = settings.records_max
-        self._one_by_one = False
+        self._pace = Pace(settings.records_max, settings.turn_records_max, settings.turn_bytes_max)
+        self._backlog = Backlog()
+        self._refusals = Refusals()
         self._trim_ms = 0
         self._went_back = False
         self._commits.recover(settings.settle_timeout_s)
@@ -149,17 +158,19 @@ class Driver:
         self._open_granted()
         if self._kept_open and self._clock_ms() > self._kept_open_until_ms:
             self._close_kept_open()
+        self._end_pauses()
         records = self._poll(wait_s)
         if self._went_back:
             return True  # a rebalance went back: these records lie beyond the positions to start from
-        gathered = self._gather(records)
-        if not self.settle(wait=gathered is not None and gathered.records >= self._records_max):
+        self._backlog.add(records)
+        gathered = self._gather()
+        if not self.settle(wait=gathered is not None and self._is_full(gathered)):
             return True
         if gathered is None or self._in_flight is not None:
             return bool(records)
         layers = self._seal(gathered)
         if layers:
-            self._submit(layers, gathered.suspect)
+            self._submit(layers, self._suspect(gathered, layers))
         return bool(records or layers)
 
     def settle(self, *, wait: bool) -> bool:
@@ -177,13 +188,13 @@ class Driver:
             raise
         if outcome.error is not None:
             self._in_flight = None
-            self._go_back(outcome.error, flight.suspect)
+            self._go_back(outcome.error, flight)
             return False
         for layer in flight.layers:
             self._write(layer, outcome)
         self._in_flight = None  # not before the stores are written: wait_settled reads it
-        self._records_max = min(self._records_max * 2, self._settings.records_max)
-        self._one_by_one = False
+        self._pace.committed()
+        self._note_accepted(flight.layers)
         self._trim()
         return True
 
@@ -226,46 +237,76 @@ class Driver:
             if gathered and self._in_flight is not None:  # wait for its end; inputs arrive meanwhile
                 futures.wait((self._in_flight.future,), wait_s)
                 wait_s = 0.0
-        return self._member.poll(self._records_max - gathered, wait_s)
+        # One at least: without polls, the group would take this member for dead.
+        return self._member.poll(max(1, self._pace.inputs - gathered - len(self._backlog)), wait_s)
 
     def _wait_s(self) -> float:
         if self._in_flight is not None:
             return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
-        due_ms = min((held.shard.next_due_ms for held in self._held.values()), default=NEVER_MS)
+        if self._backlog:
+            return 0.0
+        due_ms = min((held.shard.next_due_ms for _, held in self._working()), default=NEVER_MS)
         return min(max(0.0, (due_ms - self._clock_ms()) / 1000), self._settings.idle_s)
 
-    def _gather(self, records: Sequence[StoredRecord]) -> Gathered | None:
-        """Decide records into the open layers; None if there is nothing to commit, due timers included."""
+    def _working(self) -> list[tuple[int, Held]]:
+        """The shards whose own topics accept records."""
+        stopped = self._refusals.shards
+        return [(number, held) for number, held in self._held.items() if not stopped or number not in stopped]
+
+    def _gather(self) -> Gathered | None:
+        """Decide inputs into the open layers; None if there is nothing to commit, due timers included."""
         gathered = self._gathered
         if gathered is None:
             now_ms = self._clock_ms()
             if self.topic_cache.has_news():
-                self.retry_blocked("missing_topic")
-            if not records and not any(held.shard.is_due(now_ms) for held in self._held.values()):
+                self.retry_blocked(MISSING_TOPIC)
+            if not self._backlog and not any(held.shard.is_due(now_ms) for _, held in self._working()):
                 return None
             self._router.next_transaction()
-            gathered = self._gathered = Gathered(now_ms)
-        if records:
-            gathered.records += len(records)
-            gathered.suspect = records[0] if self._one_by_one and gathered.records == 1 else None
-            for number, batch in by_shard(records).items():
-                if number in self._held:
-                    self._held[number].shard.take(batch, gathered.clock_ms)
+            gathered = self._gathered = Gathered(now_ms, self._pace.room())
+        if not gathered.room.is_used:
+            for number, batch in self._backlog.take(self._pace.inputs - gathered.records):
+                if number in self._held and number not in self._refusals.shards:
+                    self._take(gathered, number, batch)
         return gathered
+
+    def _take(self, gathered: Gathered, number: int, batch: list[StoredRecord]) -> None:
+        if gathered.room.is_used:
+            self._backlog.put_back(number, batch)
+            return
+        gathered.suspect = batch[0] if self._pace.isolates else None
+        taken = self._held[number].shard.take(batch, gathered.clock_ms, gathered.room)
+        gathered.records += taken
+        if taken < len(batch):
+            self._backlog.put_back(number, batch[taken:])
+
+    def _is_full(self, gathered: Gathered) -> bool:
+        return gathered.records >= self._pace.inputs or gathered.room.is_used
 
     def _seal(self, gathered: Gathered) -> list[Layer]:
         """End all open layers, to be committed as one turn."""
         self._gathered = None
-        now_ms, inputs_only = gathered.clock_ms, self._one_by_one and gathered.records > 0
+        now_ms, isolates = gathered.clock_ms, self._pace.isolates
+        timers = 0 if isolates and gathered.records else self._pace.timers
+        self._pace.extend(gathered.room)
         layers: list[Layer] = []
-        for held in self._held.values():
-            if held.shard.is_open or (held.shard.is_due(now_ms) and not inputs_only):
-                layer = held.shard.seal(now_ms, inputs_only=inputs_only)
+        for _, held in self._working():
+            if held.shard.is_open or (timers and held.shard.is_due(now_ms)):
+                retries = 0 if isolates else TRIED_MAX
+                layer = held.shard.seal(now_ms, timers=timers, retries=retries, room=gathered.room)
                 if layer is not None:
                     layers.append(layer)
+                    if isolates:
+                        break
         return layers
 
-    def _submit(self, layers: list[Layer], suspect: StoredRecord | None) -> None:
+    def _suspect(self, gathered: Gathered, layers: list[Layer]) -> StoredRecord | bytes | None:
+        """What a turn holds alone, if it isolates."""
+        if not self._pace.isolates:
+            return None
+        return gathered.suspect or next(iter(layers[0].fired), None)
+
+    def _submit(self, layers: list[Layer], suspect: StoredRecord | bytes | None = None) -> None:
         future = self._commits.submit(self._turn(layers), self._member)
         deadline_s = time.monotonic() + self._settings.commit_watchdog_s
         self._in_flight = InFlight(layers, future, deadline_s, suspect)
@@ -290,20 +331,69 @@ class Driver:
 
     # A turn that did not commit.
 
-    def _go_back(self, error: Exception, suspect: StoredRecord | None) -> None:
+    def _go_back(self, error: Exception, flight: InFlight) -> None:
         """Discard all open layers; the next turn starts where the stores are.
 
-        A refused record would be refused again: turns are halved until one input is isolated, and that is set aside."""
+        A topic that refuses records is paused, or the shard that it belongs to. After any other error that repeats,
+        turns are halved until an input or a timer is isolated; one whose record is refused then blocks its run."""
         logger.warning("transaction did not commit", error=str(error), kind=type(error).__name__)
-        if isinstance(error, RecordTooLarge | UnknownTopic):
-            if suspect is not None and suspect.partition in self._held:
-                self._held[suspect.partition].shard.set_aside(suspect)
-            self._records_max = max(1, self._records_max // 2)
-            self._one_by_one = self._records_max == 1
+        if isinstance(error, TopicRefused) and error.topic:
+            self._note_refused(error)
+        else:
+            self._pace.failed(certain=isinstance(error, RecordRefused))
+            if isinstance(error, RecordRefused) and flight.suspect is not None:
+                self._held[flight.layers[0].shard].shard.refuse(flight.suspect, str(error))
         for held in self._held.values():
             held.shard.discard()
         self._gathered = None
+        self._backlog.clear()
         self._went_back = True
+
+    def _note_refused(self, error: TopicRefused) -> None:
+        """Pause the topic for the runs that need it, or the shards that it belongs to."""
+        topics = self.topics
+        now_ms = self._clock_ms()
+        if error.topic not in {topics.events, topics.state_changelog, topics.completions, topics.dead_letters}:
+            delay_ms = self._refusals.topics.begin(error.topic, now_ms)
+            logger.error("a topic refuses records; the runs that need it wait", topic=error.topic, retry_in_ms=delay_ms)
+            return
+        own = error.topic != topics.dead_letters and error.partition in self._held
+        for number in [error.partition] if own else list(self._held):
+            delay_ms = self._refusals.shards.begin(number, now_ms)
+            logger.error(
+                "a shard stops: its topic refuses records", shard=number, topic=error.topic, retry_in_ms=delay_ms
+            )
+            self._member.pause(self._inputs([number]))
+
+    def _end_pauses(self) -> None:
+        """Try again what was refused: a shard from its store, a topic with one of the runs that need it, alone."""
+        refusals = self._refusals
+        if not (refusals.topics or refusals.shards) or self._in_flight is not None or self._gathered is not None:
+            return
+        now_ms = self._clock_ms()
+        resumed = [number for number in refusals.shards.end_due(now_ms) if number in self._held]
+        if resumed:
+            self._member.resume(self._inputs(resumed))
+            self._start(resumed)
+        for _ in refusals.topics.end_due(now_ms):
+            self.retry_blocked(REFUSED_TOPIC)
+            for _, held in self._working():
+                layer = held.shard.seal(now_ms, timers=0, retries=1, room=self._pace.room())
+                if layer is not None:
+                    self._submit([layer])
+                    self.settle(wait=True)
+                    return
+
+    def _note_accepted(self, layers: list[Layer]) -> None:
+        """Forget the pauses of what the log accepts again."""
+        refusals = self._refusals
+        for layer in layers:
+            if refusals.shards.accepted(layer.shard):
+                logger.warning("a shard goes on: its topics accept records", shard=layer.shard)
+            for topic in refusals.topics.known():
+                if any(record.topic == topic for record in layer.outputs) and refusals.topics.accepted(topic):
+                    logger.warning("a topic accepts records again", topic=topic)
+                    self.retry_blocked(REFUSED_TOPIC)
 
     def _begin_again(self) -> None:
         """Settle the turn of unknown outcome, replay what did commit from the changelog, and start from there."""
@@ -314,7 +404,7 @@ class Driver:
             if bring_up(self._log, self.topics, number, held.store, self._clock_ms()):
                 held.shard.runs.clear()  # rows changed under runs in memory, perhaps by a successor
             held.shard.discard()
-        self._start(list(self._held))
+        self._start([number for number, _ in self._working()])
         self._went_back = False
 
     # Membership (topics.log.Listener).
@@ -333,6 +423,8 @@ class Driver:
             held.shard.discard()
             held.shard.close()
             self._kept_open[number] = held.store
+            self._backlog.drop(number)
+            self._refusals.shards.accepted(number)
         if not any(held.shard.is_open for held in self._held.values()):
             self._gathered = None
         self._kept_open_until_ms = self._clock_ms() + KEPT_OPEN_MS
@@ -374,6 +466,7 @@ class Driver:
                 self.topic_cache.partitions,
                 self._router,
                 private_log=self._settings.private_log,
+                refused=self._refusals.topics,
             )
             shard = Shard(store, self._hosted, encoder, self._settings.limits)
         except BaseException:

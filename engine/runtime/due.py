@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.engine.core.decision import FireTimer, RetryActivity
 from penstock.engine.core.keys import NEVER_MS, TIMER_DUE, due_bound, due_ms_of, parse_due_key
 from penstock.engine.core.view import RowScanner
@@ -37,8 +39,8 @@ class DueTimers:
         self._next_ms = self._scanned_ms = 0
         self._postponed.clear()
 
-    def take(self, now_ms: int) -> list[tuple[bytes, DueInput]]:
-        """The timers due at `now_ms`, the earliest first, DUE_MAX at most; each with its key."""
+    def take(self, now_ms: int, count: int = DUE_MAX) -> list[tuple[bytes, DueInput]]:
+        """The timers due at `now_ms`, the earliest first, `count` at most; each with its key."""
         found = [key for key, until_ms in self._postponed.items() if until_ms <= now_ms]
         for key in found:
             del self._postponed[key]
@@ -46,13 +48,19 @@ class DueTimers:
         bound = due_bound(now_ms + 1)
         # From the last scan on: nothing is ever due earlier, and a scan over deleted timers is slow.
         for key, _ in self._rows.scan(due_bound(self._scanned_ms), b"U"):
-            if key >= bound or len(found) >= DUE_MAX:
+            if key >= bound or len(found) >= count:
                 self._next_ms = due_ms_of(key)
                 break
             if key not in self._postponed and key not in found:
                 found.append(key)
         self._scanned_ms = min(now_ms, self._next_ms)
         return [(key, _input_of(key)) for key in found]
+
+    def put_back(self, keys: Sequence[bytes]) -> None:
+        """Return timers that were taken and not decided."""
+        for key in keys:
+            due_ms = due_ms_of(key)
+            self._next_ms, self._scanned_ms = min(self._next_ms, due_ms), min(self._scanned_ms, due_ms)
 
     def postpone(self, key: bytes, now_ms: int) -> None:
         """Try a timer again later, as its decision failed."""

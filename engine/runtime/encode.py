@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,11 +19,15 @@ from penstock.topics.partitioner import partition_of
 DECISION_BYTES_MAX = 512_000
 FEW_EVENTS = 16
 
+MISSING_TOPIC, REFUSED_TOPIC = "missing_topic", "refused_topic"
+"""Reasons of runs that are BLOCKED until a topic exists, or accepts records."""
+
 
 class Encoder:
     """Records of one shard's decisions.
 
-    `private_log`: no other program can reach the log, to create a topic or to host an activity."""
+    `private_log`: no other program can reach the log, to create a topic or to host an activity. `refused`: topics that
+    accept no records for now."""
 
     def __init__(
         self,
@@ -34,9 +38,10 @@ class Encoder:
         router: TaskRouter,
         *,
         private_log: bool = False,
+        refused: Collection[str] = (),
     ) -> None:
         self.shard, self.shards, self.topics, self._private_log = shard, shards, topics, private_log
-        self.partitions, self._router = partitions, router
+        self.partitions, self._router, self._refused = partitions, router, refused
         self._task_topics: dict[str, str] = {}
 
     def decision(
@@ -78,14 +83,18 @@ class Encoder:
     def effects(self, records: list[Record], workflow_id: str, found: Effects) -> WorkflowBlocked | None:
         """Add the records of everything that leaves the shard besides the decision itself.
 
-        Returns the event for the run instead, if a task's queue has no topic."""
+        Returns the event for the run instead, if a task's queue has no topic, or a topic is refused."""
         key = workflow_id.encode()
+        records.extend(map(self.command, found.commands))
         for task in found.tasks:
             topic = self.task_topic(task.queue)
             if self.partitions(topic) is None:
-                return WorkflowBlocked(reason="missing_topic", message=self._missing(task.queue, topic))
+                return WorkflowBlocked(reason=MISSING_TOPIC, message=self._missing(task.queue, topic))
             records.append(Record(topic, self._router.partition(topic), key, encode(task)))
-        records.extend(map(self.command, found.commands))
+        if self._refused:
+            refused = next((record.topic for record in records if record.topic in self._refused), None)
+            if refused is not None:
+                return WorkflowBlocked(reason=REFUSED_TOPIC, message=_refused(refused))
         for reply_to, reply in found.replies:
             records += self.reply(reply_to, reply)
         for completion in found.completions:
@@ -100,9 +109,9 @@ class Encoder:
         )
 
     def reply(self, reply_to: int, reply: Any) -> list[Record]:
-        """A reply, if its partition exists: a wrong one must not keep a transaction from committing."""
+        """A reply, if its topic takes it: one that is refused must not keep a transaction from committing."""
         count = self.partitions(self.topics.replies) or 0
-        if not 0 <= reply_to < count:
+        if not 0 <= reply_to < count or self.topics.replies in self._refused:
             return []
         return [Record(self.topics.replies, reply_to, reply.message_id.encode(), encode(reply))]
 
@@ -123,6 +132,11 @@ class Encoder:
             f"The task queue {queue!r} has no topic {topic}; {creation_advice(topic)}, and the run goes on by itself."
         )
 
+    def can_send(self, queue: str) -> bool:
+        """Whether tasks of that queue have a topic that accepts them."""
+        topic = self.task_topic(queue)
+        return self.partitions(topic) is not None and topic not in self._refused
+
     def too_large(
         self, records: Sequence[Record], writes: Mapping[bytes, bytes | None] = MappingProxyType({})
     ) -> WorkflowBlocked | None:
@@ -132,11 +146,20 @@ class Encoder:
         for record in records:
             if record.value is not None and len(record.value) > RECORD_BYTES_MAX:
                 return _too_large(record.topic, len(record.value))
-        if sum(map(len, filter(None, writes.values()))) > RECORD_BYTES_MAX:
-            largest = max(map(len, filter(None, writes.values())))
-            if largest > RECORD_BYTES_MAX:
-                return _too_large(self.topics.state_changelog, largest)
-        return None
+        largest = max(map(len, filter(None, writes.values())), default=0)
+        return _too_large(self.topics.state_changelog, largest) if largest > RECORD_BYTES_MAX else None
+
+
+def size_of(records: Sequence[Record], writes: Mapping[bytes, bytes | None]) -> int:
+    """Bytes of the records and rows together."""
+    return sum([len(record.value or b"") for record in records]) + sum(map(len, filter(None, writes.values())))
+
+
+def _refused(topic: str) -> str:
+    return (
+        f"The topic {topic} accepts no records: see the processor's log for the broker's reason. "
+        "The run goes on by itself as soon as it does."
+    )
 
 
 def _too_large(topic: str, size: int) -> WorkflowBlocked:

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator
 
 from penstock.engine.core.keys import after
+from penstock.engine.runtime.pace import Room
 from penstock.engine.store.store import StoreReader
 from penstock.topics.log import Record
 
@@ -14,18 +15,36 @@ class Layer:
     """What one transaction changes in one shard, all of it decided at `now_ms`.
 
     `writes`: rows, and `changelog` the same as records; `outputs`: records that leave the shard; `offsets`: next offset
-    of each input topic; `touched`: ids of runs with changed rows."""
+    of each input topic; `touched`: ids of runs with changed rows; `room`: what the turn may still take; `fired`: keys
+    of the timers that were due."""
 
-    __slots__ = ("changelog", "decisions", "now_ms", "offsets", "outputs", "shard", "touched", "writes")
+    __slots__ = (
+        "changelog",
+        "decisions",
+        "fired",
+        "now_ms",
+        "offsets",
+        "outputs",
+        "room",
+        "shard",
+        "touched",
+        "writes",
+    )
 
-    def __init__(self, shard: int, now_ms: int) -> None:
-        self.shard, self.now_ms = shard, now_ms
+    def __init__(self, shard: int, now_ms: int, room: Room) -> None:
+        self.shard, self.now_ms, self.room = shard, now_ms, room
+        self.fired: list[bytes] = []
         self.writes: dict[bytes, bytes | None] = {}
         self.outputs: list[Record] = []
         self.changelog: list[Record] = []
         self.offsets: dict[str, int] = {}
         self.touched: set[str] = set()
         self.decisions = 0
+
+    def add(self, record: Record) -> None:
+        """Add a record that leaves the shard without a decision."""
+        self.outputs.append(record)
+        self.room.use(1, len(record.value or b""))
 
 
 class Overlay:

@@ -10,7 +10,7 @@ open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -21,16 +21,18 @@ from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import NEVER_MS, SHARD_KEY
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.engine.runtime.answers import Answers
-from penstock.engine.runtime.blocked import BlockedRuns
-from penstock.engine.runtime.due import DueTimers
+from penstock.engine.runtime.blocked import TRIED_MAX, BlockedRuns
+from penstock.engine.runtime.due import DUE_MAX, DueTimers
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer, Overlay
+from penstock.engine.runtime.pace import Room
 from penstock.engine.runtime.read import Forward, read
 from penstock.engine.runtime.run_cache import RunCache
 from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.records.decisions import Trigger
+from penstock.schemas.records.run import WorkflowBlocked
 from penstock.topics.log import StoredRecord
 
 COMMANDS, RESULTS = "commands", "results"
@@ -39,6 +41,7 @@ COMMANDS, RESULTS = "commands", "results"
 _NEVER_COMMITS = Rejection(
     "engine_error", "It kept its transaction from committing; the processor's log has the reason."
 )
+_REFUSED = "The log refused a record of this decision; mend the code, then run `penstock retry`. The log said: "
 
 
 class ShardLimits(msgspec.Struct, frozen=True):
@@ -74,12 +77,16 @@ class Shard:
         self._offsets: dict[str, int] = {}
         self._open: Layer | None = None
         self._set_aside: set[tuple[str, int]] = set()
+        self._refused: dict[bytes | tuple[str, int], WorkflowBlocked] = {}
         self._load()
         self.blocked.try_again()
 
-    def take(self, records: Iterable[StoredRecord], clock_ms: int) -> None:
-        """Decide these inputs into the open layer; one is opened at `clock_ms` (epoch) if there is none."""
-        layer = self._open_at(clock_ms)
+    def take(self, records: Sequence[StoredRecord], clock_ms: int, room: Room | None = None) -> int:
+        """Decide these inputs into the open layer until its room is used; returns how many were taken.
+
+        A layer is opened at `clock_ms` (epoch) with that room if there is none. At least one input is taken."""
+        layer = self._open_at(clock_ms, room)
+        taken = 0
         for record in records:
             if record.offset >= self._offsets.get(record.topic, 0):
                 if self._set_aside and (record.topic, record.offset) in self._set_aside:
@@ -87,16 +94,24 @@ class Shard:
                 else:
                     self._take(layer, record)
                 layer.offsets[record.topic] = self._offsets[record.topic] = record.offset + 1
+            taken += 1
+            if layer.room.is_used:
+                break
+        return taken
 
-    def seal(self, clock_ms: int, *, inputs_only: bool = False) -> Layer | None:
+    def seal(
+        self, clock_ms: int, *, timers: int = DUE_MAX, retries: int = TRIED_MAX, room: Room | None = None
+    ) -> Layer | None:
         """End the open layer, after adding what happens without a record; None if there is nothing to commit.
 
-        `inputs_only`: leave due timers and BLOCKED runs for later, so that all of the layer comes from its inputs."""
-        layer = self._open_at(clock_ms)
+        `timers`, `retries`: at most so many due timers and BLOCKED runs; none of both leaves a layer all of whose
+        outputs come from its inputs. `room`: of the layer, if none is open."""
+        layer = self._open_at(clock_ms, room)
         self._open = None
-        if not inputs_only:
-            self._fire_due(layer)
-            self._retry_blocked(layer)
+        if timers:
+            self._fire_due(layer, timers)
+        if retries:
+            self._retry_blocked(layer, retries)
         self._swept_day = expire(
             layer.writes,
             layer.touched,
@@ -111,10 +126,11 @@ class Shard:
         self._finish(layer)
         return layer
 
-    def decide(self, records: Iterable[StoredRecord], clock_ms: int, *, inputs_only: bool = False) -> Layer | None:
+    def decide(self, records: Sequence[StoredRecord], clock_ms: int, *, inputs_only: bool = False) -> Layer | None:
         """`take` and `seal`: a whole layer at once."""
-        self.take(records, clock_ms)
-        return self.seal(clock_ms, inputs_only=inputs_only)
+        taken = self.take(records, clock_ms)
+        assert taken == len(records), "a layer without bounds takes every input"
+        return self.seal(clock_ms, timers=0, retries=0) if inputs_only else self.seal(clock_ms)
 
     def confirm(self, layer: Layer) -> None:
         """The layer is committed and in the store."""
@@ -158,14 +174,23 @@ class Shard:
         data = self._overlay.store.get(SHARD_KEY)
         return dict(unpack_shard(data).offsets) if data is not None else {}
 
-    def set_aside(self, record: StoredRecord) -> None:
-        """From now on, send this record to `dead-letters`: it keeps its transaction from committing."""
-        self._set_aside.add((record.topic, record.offset))
+    def refuse(self, suspect: StoredRecord | bytes, error: str) -> None:
+        """The log refused what this input, or the timer with this key, caused on its own.
 
-    def _open_at(self, clock_ms: int) -> Layer:
+        From now on it blocks its run instead. If that is refused as well, the input goes to `dead-letters`, and the
+        timer is postponed."""
+        key = suspect if isinstance(suspect, bytes) else (suspect.topic, suspect.offset)
+        if key not in self._refused:
+            self._refused[key] = WorkflowBlocked(reason="refused_record", message=f"{_REFUSED}{error}")
+        elif isinstance(key, bytes):
+            self._due.postpone(key, self._now_ms)
+        else:
+            self._set_aside.add(key)
+
+    def _open_at(self, clock_ms: int, room: Room | None) -> Layer:
         if self._open is None:
             self._now_ms = max(clock_ms, self._now_ms)
-            self._open = Layer(self.number, self._now_ms)
+            self._open = Layer(self.number, self._now_ms, room or Room())
             self._overlay.layers.append(self._open)
         return self._open
 
@@ -175,7 +200,7 @@ class Shard:
             self._answers.dead_letter(layer, record, input)
             return
         if type(input) is Forward:
-            layer.outputs.append(self._encoder.command(input.command))
+            layer.add(self._encoder.command(input.command))
             return
         source = self._sources[record.topic]
         trigger = Trigger(
@@ -184,7 +209,8 @@ class Shard:
             offset=record.offset,
             message_id=input.message_id if source == COMMANDS else "",
         )
-        decision = self._step.process(layer, input, trigger)
+        refused = self._refused.get((record.topic, record.offset)) if self._refused else None
+        decision = self._step.process(layer, input, trigger, refused)
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
@@ -193,18 +219,25 @@ class Shard:
         if self._step.due_ms != NEVER_MS:
             self._note_due()
 
-    def _fire_due(self, layer: Layer) -> None:
+    def _fire_due(self, layer: Layer, count: int) -> None:
         if layer.now_ms < self._due.next_ms:
             return
-        for key, input in self._due.take(layer.now_ms):
-            if self._step.process(layer, input, TIMER) is None:
+        due = self._due.take(layer.now_ms, count)
+        for index, (key, input) in enumerate(due):
+            layer.fired.append(key)
+            if self._step.process(layer, input, TIMER, self._refused.get(key)) is None:
                 self._due.postpone(key, layer.now_ms)
+            if layer.room.is_used:
+                self._due.put_back([key for key, _ in due[index + 1 :]])
+                break
         self._note_due()
 
-    def _retry_blocked(self, layer: Layer) -> None:
+    def _retry_blocked(self, layer: Layer, count: int) -> None:
         if self.blocked.waiting:
-            for command in self.blocked.take(layer.now_ms):
+            for command in self.blocked.take(layer.now_ms, count):
                 self._step.process(layer, command, TIMER)
+                if layer.room.is_used:
+                    break
             self._note_due()
 
     def _note_due(self) -> None:
@@ -230,11 +263,3 @@ class Shard:
         )
         write_shard(layer.writes, row)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)
-
-
-def by_shard(records: Iterable[StoredRecord]) -> dict[int, list[StoredRecord]]:
-    """Records by their partition, in order."""
-    found: dict[int, list[StoredRecord]] = {}
-    for record in records:
-        found.setdefault(record.partition, []).append(record)
-    return found

@@ -22,7 +22,7 @@ from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.core.machine import Cause, Effects
 from penstock.engine.core.statuses import ABSENT, BLOCKED, CLOSED, RUNNING
 from penstock.engine.runtime.deduplicate import DEDUPLICATED, repetition
-from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.encode import Encoder, size_of
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
 from penstock.schemas.records.decisions import Listening, Trigger
@@ -34,6 +34,7 @@ from penstock.schemas.records.run import (
     WorkflowFailed,
     WorkflowTerminated,
 )
+from penstock.topics.catalogue import RECORD_BYTES_MAX
 from penstock.topics.log import Record
 
 logger = structlog.get_logger(__name__)
@@ -47,8 +48,12 @@ ENGINE_ERROR = Rejection(
 )
 _ENGINE_FAILED = WorkflowBlocked(reason=ENGINE_ERROR.reason, message=ENGINE_ERROR.message)
 
-Draft = list[Record] | WorkflowBlocked
-"""The records of a decision, or why they cannot be sent."""
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """The records of a decision, and their bytes together with those of its rows."""
+
+    records: list[Record]
+    size: int
 
 
 class Step:
@@ -61,13 +66,17 @@ class Step:
         self.decided = 0
         self.due_ms = NEVER_MS
 
-    def process(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | None:
-        """Decide an input and merge what it causes. None if that failed; its run, if it has one, is BLOCKED then."""
+    def process(
+        self, layer: Layer, input: Any, trigger: Trigger, refused: WorkflowBlocked | None = None
+    ) -> Decision | None:
+        """Decide an input and merge what it causes. None if that failed; its run, if it has one, is BLOCKED then.
+
+        `refused`: the log refused what the input caused, so its run is BLOCKED by this event instead."""
         for attempt in range(ATTEMPTS + 1):
             if attempt == ATTEMPTS and not self._block_by_error(layer, input):
                 break
             try:
-                found = self._try(layer, input, trigger)
+                found = self._try(layer, input, trigger, refused)
                 return found if isinstance(found, Decision) else self._reduce(layer, input, trigger, found)
             except (Exception, SystemExit):  # user code may raise either where none is expected
                 logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
@@ -81,7 +90,7 @@ class Step:
             return False
         decision = Decision(run_id=run.run_id, events=[problem])
         draft = self._draft(run, decision, TIMER, layer.now_ms)
-        assert isinstance(draft, list), "a blocking event alone fits a record"
+        assert isinstance(draft, Draft), "a blocking event alone fits a record"
         self._merge(layer, run, decision, draft)
         return True
 
@@ -101,7 +110,9 @@ class Step:
                 return found
         return self._refuse(layer, input, trigger)
 
-    def _try(self, layer: Layer, input: Any, trigger: Trigger) -> Decision | WorkflowBlocked:
+    def _try(
+        self, layer: Layer, input: Any, trigger: Trigger, refused: WorkflowBlocked | None = None
+    ) -> Decision | WorkflowBlocked:
         """Decide and merge, if need be as BLOCKED; else nothing is changed and the problem returned."""
         run = self._runs.get(input.workflow_id)
         now_ms = layer.now_ms
@@ -111,21 +122,21 @@ class Step:
         if decision.ignored:
             self._record_ignored(layer, run, decision, trigger)
             return decision
-        draft = self._draft(run, decision, trigger, now_ms)
-        if not isinstance(draft, list):
+        draft = refused or self._draft(run, decision, trigger, now_ms)
+        if not isinstance(draft, Draft):
             self._runs.evict(run.workflow_id)
             reduced = _without_requests(decision, draft)
             if reduced is None:
                 return draft
             run, decision = self._runs.get(run.workflow_id), reduced
             draft = self._draft(run, decision, trigger, now_ms)
-            if not isinstance(draft, list):
+            if not isinstance(draft, Draft):
                 self._runs.evict(run.workflow_id)
                 return draft
         self._merge(layer, run, decision, draft)
         return decision
 
-    def _draft(self, run: CachedRun, decision: Decision, trigger: Trigger, now_ms: int) -> Draft:
+    def _draft(self, run: CachedRun, decision: Decision, trigger: Trigger, now_ms: int) -> Draft | WorkflowBlocked:
         """Apply a decision to the run's savepoint and encode what it causes."""
         found = Effects()
         records: list[Record] = []
@@ -137,7 +148,12 @@ class Step:
         self._apply(records, found, run, decision, listening, trigger, now_ms)
         encoder = self._encoder
         problem = encoder.effects(records, run.workflow_id, found)
-        return problem or encoder.too_large(records, run.writes) or records
+        if problem is not None:
+            return problem
+        size = size_of(records, run.writes)
+        if size > RECORD_BYTES_MAX and (problem := encoder.too_large(records, run.writes)) is not None:
+            return problem
+        return Draft(records, size)
 
     def _apply(
         self,
@@ -163,15 +179,16 @@ class Step:
                 keep_history(run, sequence, record.value or b"")
             records.append(record)
 
-    def _merge(self, layer: Layer, run: CachedRun, decision: Decision, records: list[Record]) -> None:
+    def _merge(self, layer: Layer, run: CachedRun, decision: Decision, draft: Draft) -> None:
         """Make the run's savepoint and the records part of the layer."""
         self.decided += 1
+        layer.room.use(len(draft.records) + len(run.writes), draft.size)
         if run.due_ms < self.due_ms:
             self.due_ms = run.due_ms
         run.due_ms = NEVER_MS
         layer.writes.update(run.writes)
         run.writes.clear()
-        layer.outputs.extend(records)
+        layer.outputs.extend(draft.records)
         self._note_touched(layer, run)
         if type(decision.events[-1]) in _LOGGED:
             _log_ending(run.workflow_id, decision.events[-1])
@@ -196,7 +213,7 @@ class Step:
         for _, record in self._encoder.decision(
             run.workflow_id, decision.run_id, [event], 0, self.decided, layer.now_ms, trigger
         ):
-            layer.outputs.append(record)
+            layer.add(record)
         self._note_touched(layer, run)
 
     def _refuse(self, layer: Layer, input: Any, trigger: Trigger) -> Decision:

@@ -6,6 +6,7 @@ The inputs come in the recorded order, at the recorded time, to a shard that beg
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,9 +49,12 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
         events = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
         is_missing = any(isinstance(event, WorkflowBlocked) and event.reason == "missing_topic" for _, event in events)
         counts[topics.tasks(LATE_QUEUE)] = None if is_missing else 4
-        again.blocked.waiting = _unblocked(events)
-        by_itself = any(not decision.trigger.topic for decision in decisions)
-        layer = again.decide(_in_order(batch, decisions, topics), batch.now_ms, inputs_only=not by_itself)
+        unblocked = _unblocked(events)
+        again.blocked.waiting = deque(unblocked)
+        _block_refused(again, events, topics)
+        timers = sum(not decision.trigger.topic for decision in decisions) - len(unblocked)
+        again.take(_in_order(batch, decisions, topics), batch.now_ms)
+        layer = again.seal(batch.now_ms, timers=timers)
         found = [] if layer is None else [record.value for record in layer.outputs if record.topic == topics.events]
         if found != list(batch.events):
             raise Violation("D (replay)", f"shard {shard} decides otherwise at {batch.now_ms}: {_first(batch, found)}")
@@ -58,6 +62,14 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
             store.write(layer.writes)
             again.confirm(layer)
     again.runs.clear()
+
+
+def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:
+    """Let inputs block their runs whose records the log had refused."""
+    for decision, event in events:
+        if isinstance(event, WorkflowBlocked) and event.reason == "refused_record":
+            topic, _, offset = place_of(decision.trigger, topics)
+            shard._refused[topic, offset] = event
 
 
 def place_of(trigger: Trigger, topics: Topics) -> Place:

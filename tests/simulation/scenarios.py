@@ -38,7 +38,7 @@ class Scenario:
 
     def __init__(self, workflow_id: str, moves: list[Move], verdict: Verdict, may_stay: str = "") -> None:
         self.workflow_id, self.moves, self.verdict = workflow_id, moves, verdict
-        self.may_stay = may_stay  # why the run may be open at the end: the reason it is BLOCKED for, or `refused`
+        self.may_stay = may_stay  # why the run may be open at the end: the reason it is BLOCKED for
 
 
 def make(random: Random, number: int) -> Scenario:
@@ -232,14 +232,14 @@ def _bulky(random: Random, name: str) -> Scenario:
 
 
 def _heavy(random: Random, name: str) -> Scenario:
-    """A run whose last result keeps its transaction from committing; only that result is set aside."""
+    """A run whose completion keeps its transaction from committing; only that run is BLOCKED, and keeps its input."""
     start = Move(lambda client: client.start("sim_heavy", name, COMPLETION_BYTES_MAX + 1))
 
     def judge(run: Run) -> str:
-        refused = run.activities[1].state == "open"
-        return "" if refused else f"was not refused: {run.activities[1].state}"
+        kept = run.activities[1].state == "completed"
+        return "" if kept else f"lost its result: {run.activities[1].state}"
 
-    return Scenario(name, [start], judged(name, judge, "running"), may_stay="refused")
+    return Scenario(name, [start], judged(name, judge, "blocked"), may_stay="refused_record")
 
 
 def _named(random: Random, name: str) -> Scenario:

@@ -13,9 +13,19 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from penstock.schemas.errors import Fenced, LogError, LogUnavailable, OutcomeUnknown, TransactionAborted, UnknownTopic
+from penstock.schemas.errors import (
+    Fenced,
+    LogError,
+    LogUnavailable,
+    OutcomeUnknown,
+    RecordRefused,
+    TopicRefused,
+    TransactionAborted,
+    UnknownTopic,
+)
 from penstock.topics.kafka import KafkaLog, settings
 from penstock.topics.kafka import transactor as transactor_module
+from penstock.topics.kafka.admin import Admin
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.transactor import KafkaTransactor
 from penstock.topics.log import Record
@@ -31,6 +41,7 @@ from tests.contract.log_tools import (
     values,
     wait_for,
 )
+from tests.kafka_broker import deny_writes
 
 
 @pytest.fixture
@@ -165,7 +176,9 @@ class _Counted:
     def __init__(self, bootstrap: str) -> None:
         self.watches: list[Watch] = []
         self._bootstrap = bootstrap
-        self.transactor = KafkaTransactor(self._open, lambda record: None, unique("counted"), bootstrap)
+        self.transactor = KafkaTransactor(
+            self._open, lambda record: None, lambda topics: [], unique("counted"), bootstrap
+        )
         self.transactor.recover(WAIT_S)
 
     def _open(self, watch: Watch) -> Producer:
@@ -226,7 +239,7 @@ def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, mo
         hung.append(_Hung(producer, go_on))
         return hung[0]
 
-    transactor = KafkaTransactor(open_producer, lambda record: None, slot, kafka_bootstrap)
+    transactor = KafkaTransactor(open_producer, lambda record: None, lambda topics: [], slot, kafka_bootstrap)
     transactor.recover(WAIT_S)
     begin_with(transactor, topic, b"hung")
     with pytest.raises(OutcomeUnknown, match="recover before continuing"):
@@ -239,6 +252,59 @@ def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, mo
     transactor.commit()
     assert hung[0].ended == ["refused"]
     assert values(everything(kafka, topic)) == [b"next"]
+    transactor.close()
+
+
+def _impatient(bootstrap: str, slot: str) -> KafkaTransactor:
+    """A transactor that gives up on a record after two seconds."""
+    timeouts = {"message.timeout.ms": 2_000, "request.timeout.ms": 1_000}
+    transactor = KafkaTransactor(
+        lambda watch: Producer({**settings.transactional(bootstrap, {}, watch, slot), **timeouts}),
+        lambda record: None,
+        Admin(bootstrap, {}).unwritable,
+        slot,
+        bootstrap,
+    )
+    transactor.recover(WAIT_S)
+    return transactor
+
+
+def _failure(transactor: KafkaTransactor, *records: Record) -> LogError | None:
+    """What keeps these records from committing; aborted or recovered afterwards."""
+    try:
+        transactor.begin()
+        transactor.produce(records)
+        transactor.commit()
+    except OutcomeUnknown as error:
+        transactor.recover(WAIT_S)
+        return error
+    except LogError as error:
+        transactor.abort()
+        return error
+    return None
+
+
+def test_a_topic_that_refuses_records_is_named(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """If one topic of a transaction takes no records, the second attempt names it; without it, the others commit."""
+    good, bad = make_topic(kafka), make_topic(kafka)
+    deny_writes(kafka_bootstrap, bad)
+    transactor = _impatient(kafka_bootstrap, unique("refused"))
+    both = Record(good, 0, None, b"good"), Record(bad, 0, None, b"bad")
+    failures = [_failure(transactor, *both) for _ in range(2)]
+    assert isinstance(failures[1], TopicRefused), failures
+    assert failures[1].topic == bad
+    assert _failure(transactor, both[0]) is None
+    transactor.close()
+
+
+def test_a_record_that_is_refused_is_told_from_its_topic(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A record that its topic refuses for its size raises RecordRefused, at the second attempt at the latest."""
+    good, bad = make_topic(kafka), make_topic(kafka)
+    kafka.configure(bad, {"max.message.bytes": "200"})
+    transactor = _impatient(kafka_bootstrap, unique("refused"))
+    both = Record(good, 0, None, b"good"), Record(bad, 0, None, b"x" * 1_000)
+    failures = [_failure(transactor, *both) for _ in range(2)]
+    assert isinstance(failures[1], RecordRefused), failures
     transactor.close()
 
 

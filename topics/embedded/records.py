@@ -168,7 +168,9 @@ class Catalogue:
             partitions, bytes_max = limits.get(record.topic) or self._limits_of(record.topic)
             if not 0 <= record.partition < partitions:
                 raise UnknownTopic(
-                    f"topic {record.topic} has partitions 0 to {partitions - 1}, but no partition {record.partition}"
+                    f"topic {record.topic} has partitions 0 to {partitions - 1}, but no partition {record.partition}",
+                    topic=record.topic,
+                    partition=record.partition,
                 )
             if size > bytes_max:
                 raise RecordTooLarge(
@@ -188,5 +190,5 @@ class Catalogue:
     def _limits_of(self, topic: str) -> tuple[int, int]:
         self.reload()
         if topic not in self._limits:
-            raise UnknownTopic(f"topic {topic} does not exist: {creation_advice(topic)}")
+            raise UnknownTopic(f"topic {topic} does not exist: {creation_advice(topic)}", topic=topic)
         return self._limits[topic]

@@ -15,9 +15,11 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
 )
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not declare its exports
+    AclOperation,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -63,7 +65,9 @@ class Admin:
         partitions, bytes_max = self._read_limits(record.topic)
         if not 0 <= record.partition < partitions:
             raise UnknownTopic(
-                f"topic {record.topic} has partitions 0 to {partitions - 1}, but no partition {record.partition}"
+                f"topic {record.topic} has partitions 0 to {partitions - 1}, but no partition {record.partition}",
+                topic=record.topic,
+                partition=record.partition,
             )
         if size > bytes_max:
             raise RecordTooLarge(
@@ -71,11 +75,28 @@ class Admin:
                 "make it smaller or raise the topic's max.message.bytes"
             )
 
+    def unwritable(self, topics: Collection[str]) -> list[str]:
+        """Those of the topics that this program may not write; none if the broker does not say."""
+        asked = self._client.describe_topics(
+            TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=ANSWER_TIMEOUT_S
+        )
+        found = []
+        for topic, future in asked.items():
+            try:
+                allowed = future.result(ANSWER_TIMEOUT_S).authorized_operations
+            except (KafkaException, TimeoutError):
+                continue  # missing, or no answer: the next transaction's error says which
+            if allowed is not None and AclOperation.WRITE not in allowed:
+                found.append(topic)
+        return found
+
     def partitions(self, topic: str) -> int:
         """The number of a topic's partitions, uncached. Raises UnknownTopic, LogUnavailable."""
         count = self._counts().get(topic)
         if count is None:
-            raise UnknownTopic(f"topic {topic} does not exist at {self._bootstrap}: {creation_advice(topic)}")
+            raise UnknownTopic(
+                f"topic {topic} does not exist at {self._bootstrap}: {creation_advice(topic)}", topic=topic
+            )
         return count
 
     def _read_limits(self, topic: str) -> tuple[int, int]:

@@ -107,6 +107,7 @@ class KafkaLog:
         return KafkaTransactor(
             lambda watch: Producer(settings.transactional(self._bootstrap, self._options, watch, transactional_id)),
             self._check,
+            self._admin.unwritable,
             transactional_id,
             self._bootstrap,
         )

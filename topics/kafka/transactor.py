@@ -31,11 +31,13 @@ from penstock.schemas.errors import (
     LogUnavailable,
     OutcomeUnknown,
     RecordTooLarge,
+    TopicRefused,
     TransactionAborted,
     UnknownTopic,
 )
 from penstock.topics.kafka import faults
 from penstock.topics.kafka.bounded import Bounded
+from penstock.topics.kafka.deliveries import OF_THE_TOPIC, Deliveries, Unwritable, unauthorised
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.member import KafkaMember
 from penstock.topics.log import Member, Record, TopicPartition
@@ -59,11 +61,12 @@ class KafkaTransactor:
         self,
         open_producer: Callable[[Watch], Producer],
         check: Callable[[Iterable[Record]], None],
+        unwritable: Unwritable,
         transactional_id: str,
         bootstrap: str,
     ) -> None:
         self._open_producer = open_producer
-        self._check = check
+        self._check, self._unwritable = check, unwritable
         self._name = transactional_id
         self._bootstrap = bootstrap
         self._watch = Watch(bootstrap)
@@ -72,6 +75,9 @@ class KafkaTransactor:
         self._in_transaction = False
         self._doubtful = False
         self._end_offsets: dict[TopicPartition, int] = {}
+        self._has_failed = False
+        self._deliveries: Deliveries | None = None
+        self._topics: set[str] = set()
 
     def recover(self, timeout_s: float) -> None:
         """Take over the transactional id: the broker aborts its open transaction and fences earlier holders.
@@ -104,7 +110,8 @@ class KafkaTransactor:
             except LogUnavailable as error:
                 raise OutcomeUnknown(f"transactor {self._name} could not be replaced: {error}") from error
         producer = self._require_producer()
-        self._end_offsets = {}
+        self._end_offsets, self._topics = {}, set()
+        self._deliveries = Deliveries() if self._has_failed else None
         self._watch.troubles = 0
         try:
             producer.begin_transaction()
@@ -115,11 +122,14 @@ class KafkaTransactor:
     def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
         """Append records, after checking all of them.
 
-        Raises UnknownTopic, RecordTooLarge, TransactionAborted (call `abort`), Fenced, OutcomeUnknown."""
+        Raises TopicRefused, RecordRefused, TransactionAborted (call `abort`), Fenced, OutcomeUnknown."""
         producer = self._require_producer()
         self._check(records)
+        self._topics.update([record.topic for record in records])
         callbacks = self._callbacks(records, track) if track else {}
         produce = producer.produce
+        if self._deliveries is not None:
+            produce = partial(producer.produce, on_delivery=self._deliveries.on_delivery)
         index = 0
         while index < len(records):
             try:
@@ -127,14 +137,14 @@ class KafkaTransactor:
                 for index in range(index, len(records)):  # noqa: B020
                     record = records[index]
                     if index in callbacks:
-                        produce(record.topic, record.value, record.key, record.partition, callbacks[index])
+                        producer.produce(record.topic, record.value, record.key, record.partition, callbacks[index])
                     else:
                         produce(record.topic, record.value, record.key, record.partition)
                 return
             except BufferError:
                 self._poll(producer, QUEUE_FULL_POLL_S)
             except KafkaException as raised:
-                raise self._produce_failure(raised) from raised
+                raise self._produce_failure(raised, records[index]) from raised
 
     def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
         """Add the member's next offsets, fenced by its current generation (KIP-447).
@@ -154,9 +164,10 @@ class KafkaTransactor:
     def commit(self) -> Mapping[TopicPartition, int]:
         """Commit, for at most STEP_TIMEOUT_S; a shorter limit could leave librdkafka out of step with the broker.
 
-        Raises TransactionAborted, Fenced, OutcomeUnknown."""
+        Raises TransactionAborted (or TopicRefused, RecordRefused if that can be said), Fenced, OutcomeUnknown."""
         producer = self._require_producer()
         self._settle(producer, producer.commit_transaction, "commit")
+        self._has_failed = False
         end_offsets, self._end_offsets = self._end_offsets, {}
         return end_offsets
 
@@ -222,15 +233,18 @@ class KafkaTransactor:
                 callbacks[index] = partial(_note_end_offset, self._end_offsets, place)
         return callbacks
 
-    def _produce_failure(self, raised: KafkaException) -> LogError:
+    def _produce_failure(self, raised: KafkaException, record: Record) -> LogError:
         error = faults.error_of(raised)
         if error.code() in faults.UNKNOWN_TOPIC:
-            return UnknownTopic(f"produce: {error.str()}")
+            return UnknownTopic(f"produce: {error.str()}", topic=record.topic, partition=record.partition)
+        if error.code() in OF_THE_TOPIC:
+            self._has_failed = True
+            return TopicRefused(f"produce: {error.str()}", topic=record.topic, partition=record.partition)
         if error.code() in faults.TOO_LARGE:
             return RecordTooLarge(f"produce: {error.str()}")
         if error.code() == faults.NOT_IN_THIS_STATE:
             # An earlier record failed; the transaction can only be aborted.
-            return TransactionAborted(f"produce: {error.str()}")
+            return self._refusal(error) or TransactionAborted(f"produce: {error.str()}")
         return self._failure(raised, "produce")
 
     def _failure(self, raised: KafkaException | SystemError, step: str) -> LogError:
@@ -241,7 +255,18 @@ class KafkaTransactor:
             error = self._watch.fatal or error
         if error is None:
             return OutcomeUnknown(f"{where}: {raised}; recover before continuing")
-        return faults.transaction_failure(error, where)
+        failure = faults.transaction_failure(error, where)
+        return (self._refusal(error) or failure) if isinstance(failure, TransactionAborted) else failure
+
+    def _refusal(self, error: KafkaError) -> LogError | None:
+        """The topic or record that made a transaction fail. Most can be named by the next one alone (Deliveries)."""
+        self._has_failed = True
+        if self._producer is not None:
+            self._poll(self._producer)
+        found = self._deliveries.refusal() if self._deliveries is not None else None
+        if found is None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            found = unauthorised(sorted(self._topics), self._unwritable)
+        return found
 
     def _poll(self, producer: Producer, timeout_s: float = 0.0) -> None:
         """Process events and delivery reports.

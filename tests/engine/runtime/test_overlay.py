@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from penstock.engine.runtime.overlay import Layer, Overlay
+from penstock.engine.runtime.pace import Room
 from penstock.engine.store.memory import MemoryStore
 
 
 def layer(touched: str, **writes: bytes | None) -> Layer:
-    made = Layer(0, 1)
+    made = Layer(0, 1, Room())
     made.touched.add(touched)
     made.writes = {key.encode(): value for key, value in writes.items()}
     return made

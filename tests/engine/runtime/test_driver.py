@@ -1,0 +1,287 @@
+"""Tests of the driver's turns: their bounds, and what happens to those that do not commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from penstock import activity, sleep, workflow
+from penstock.engine.runtime.driver import DriverSettings
+from penstock.schemas.encoding.codec import decode
+from penstock.schemas.errors import LogError, RecordRefused, TopicRefused, TransactionAborted
+from penstock.schemas.records.run import RetryWorkflow
+from penstock.topics.commit import Turn
+from penstock.topics.log import Record
+from penstock.topics.partitioner import partition_of
+from tests.engine.runtime.driver_rig import Rig
+
+SMALL = DriverSettings(turn_records_max=100, turn_bytes_max=100_000)
+
+
+@activity(name="rig_part")
+def part(number: int, text: str) -> None: ...
+
+
+@activity(name="rig_elsewhere", queue="elsewhere")
+def elsewhere(text: str) -> None: ...
+
+
+@workflow(name="rig_fan")
+async def fan(width: int, text: str) -> None:
+    await asyncio.gather(*(part(number, text) for number in range(width)))
+
+
+@workflow(name="rig_one")
+async def one(text: str) -> None:
+    await part(0, text)
+
+
+@workflow(name="rig_other_queue")
+async def other_queue(text: str) -> None:
+    await elsewhere(text)
+
+
+@workflow(name="rig_nap")
+async def nap() -> None:
+    await sleep("1s")
+
+
+ALL = (fan, one, other_queue, nap)
+
+
+@pytest.fixture
+def rig() -> Iterator[Callable[..., Rig]]:
+    """Makes rigs, and closes them."""
+    made: list[Rig] = []
+
+    def make(**options: Any) -> Rig:
+        made.append(Rig(*ALL, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def _records(turn: Turn) -> list[Record]:
+    return [*turn.outputs, *turn.changelog]
+
+
+def _size(turn: Turn) -> int:
+    return sum(len(record.value or b"") for record in _records(turn))
+
+
+def _inputs(turn: Turn) -> set[str]:
+    """Ids of the runs whose decisions a turn holds."""
+    return {decode(r.value or b"").workflow_id for r in turn.outputs if r.topic.endswith(".events")}
+
+
+def _concerns(*ids: str, error: Callable[[], LogError]) -> Callable[[Turn], LogError | None]:
+    """Refuses every turn that holds a decision of one of these runs."""
+    return lambda turn: error() if _inputs(turn) & set(ids) else None
+
+
+def test_a_turn_is_bounded_by_records(rig: Callable[..., Rig]) -> None:
+    """Queued fan-outs are spread over turns: each exceeds the bound by its last decision at most."""
+    it = rig(settings=SMALL)
+    for number in range(20):
+        it.start(fan, 20, "x", id=f"r-{number}")
+    it.turns(30)
+    alone = 20 * 3 + 6
+    assert max(len(_records(turn)) for turn in it.commits.turns) <= SMALL.turn_records_max + alone
+    assert len(it.tasks()) == 20 * 20
+
+
+def test_a_turn_is_bounded_by_bytes(rig: Callable[..., Rig]) -> None:
+    """Inputs with large payloads are spread over turns."""
+    it = rig(settings=DriverSettings(turn_bytes_max=100_000))
+    for number in range(20):
+        it.start(one, "x" * 20_000, id=f"r-{number}")
+    it.turns(30)
+    assert max(map(_size, it.commits.turns)) <= 100_000 + 5 * 20_000
+    assert len(it.tasks()) == 20
+
+
+def test_inputs_of_a_full_turn_keep_their_order(rig: Callable[..., Rig]) -> None:
+    """The inputs that a full turn left behind are decided in their order, each once."""
+    it = rig(settings=SMALL)
+    for number in range(50):
+        it.start(one, "x" * 9_000, id=f"r-{number}")
+    it.turns(40)
+    assert [task.workflow_id for task in sorted(it.tasks(), key=lambda task: int(task.workflow_id[2:]))] == [
+        f"r-{number}" for number in range(50)
+    ]
+    decisions = it.committed(it.topics.events)
+    assert [decision.decision for decision in decisions] == list(range(1, 51))
+
+
+def test_due_timers_are_bounded_too(rig: Callable[..., Rig]) -> None:
+    """Timers that are due at once are spread over turns, and all fire."""
+    it = rig(settings=DriverSettings(turn_records_max=40))
+    for number in range(50):
+        it.start(nap, id=f"r-{number}")
+    it.turns(40)
+    it.now_ms += 1_000
+    it.turns(60)
+    assert len(it.completed()) == 50
+    assert max(len(_records(turn)) for turn in it.commits.turns) <= 40 + 20
+
+
+def test_timers_fire_beside_a_backlog(rig: Callable[..., Rig]) -> None:
+    """A timer that is due does not wait for a backlog of inputs to end."""
+    it = rig(settings=SMALL)
+    it.start(nap, id="napper")
+    it.turns(4)
+    it.now_ms += 1_000
+    for number in range(200):
+        it.start(one, "x" * 9_000, id=f"r-{number}")
+    it.turns(6)
+    assert it.completed() == ["napper"] and len(it.tasks()) < 200
+
+
+def test_an_abort_that_repeats_halves_the_turn(rig: Callable[..., Rig]) -> None:
+    """A turn that the log refuses by its size is halved until it fits, and everything commits."""
+    it = rig()
+    it.commits.refusal = lambda turn: TransactionAborted("too much") if len(_inputs(turn)) > 3 else None
+    for number in range(40):
+        it.start(one, "x", id=f"r-{number}")
+    it.turns(120)
+    assert len(it.tasks()) == 40
+    assert it.commits.outcomes.count(None) >= 40 / 3
+
+
+def test_due_timers_that_the_log_refuses_are_halved(rig: Callable[..., Rig]) -> None:
+    """Too many due timers for one transaction are halved as inputs are, and all fire."""
+    it = rig()
+    for number in range(40):
+        it.start(nap, id=f"r-{number}")
+    it.turns(4)
+    it.commits.refusal = lambda turn: TransactionAborted("too much") if len(_inputs(turn)) > 3 else None
+    it.now_ms += 1_000
+    it.turns(150)
+    assert len(it.completed()) == 40
+
+
+def test_a_refused_record_blocks_its_run_alone(rig: Callable[..., Rig]) -> None:
+    """An input whose records the log refuses blocks its run; the inputs around it are decided as ever."""
+    it = rig()
+    it.commits.refusal = lambda turn: (
+        RecordRefused("timestamp out of range")
+        if any(".tasks." in r.topic and r.key == b"r-7" for r in turn.outputs)
+        else None
+    )
+    for number in range(20):
+        it.start(one, "x", id=f"r-{number}")
+    it.turns(80)
+    assert sorted(task.workflow_id for task in it.tasks()) == sorted(f"r-{n}" for n in range(20) if n != 7)
+    assert it.status("r-7") == "blocked refused_record"
+
+
+def test_a_refused_timer_blocks_its_run_alone(rig: Callable[..., Rig]) -> None:
+    """A due timer whose records the log refuses blocks its run; other timers fire, now and later."""
+    it = rig()
+    for number in range(10):
+        it.start(nap, id=f"r-{number}")
+    it.turns(4)
+    it.commits.refusal = lambda turn: (
+        RecordRefused("too large")
+        if any(r.topic.endswith(".completions") and r.key == b"r-3" for r in turn.outputs)
+        else None
+    )
+    it.now_ms += 1_000
+    it.turns(80)
+    assert sorted(it.completed()) == sorted(f"r-{n}" for n in range(10) if n != 3)
+    assert it.status("r-3") == "blocked refused_record"
+
+
+def test_an_abort_without_a_name_sets_nothing_aside(rig: Callable[..., Rig]) -> None:
+    """However often a turn aborts for a reason that names no record, its inputs are kept and decided in the end."""
+    it = rig()
+    it.commits.refusal = _concerns("r-2", error=lambda: TransactionAborted("coordinator moved"))
+    for number in range(5):
+        it.start(one, "x", id=f"r-{number}")
+    it.turns(60)
+    assert it.committed(it.topics.dead_letters) == []
+    it.commits.refusal = lambda turn: None
+    it.turns(20)
+    assert len(it.tasks()) == 5
+
+
+def test_runs_wait_for_a_refused_topic(rig: Callable[..., Rig]) -> None:
+    """A refused task topic makes the runs that need it wait, and no others; they go on when it accepts records."""
+    it = rig(queues=("default", "elsewhere"))
+    refused = it.topics.tasks("elsewhere")
+    it.commits.refusal = lambda turn: (
+        TopicRefused("not authorised", topic=refused, partition=0)
+        if any(record.topic == refused for record in turn.outputs)
+        else None
+    )
+    for number in range(6):
+        it.start(other_queue if number % 2 else one, "x", id=f"r-{number}")
+    it.turns(10)
+    assert sorted(task.workflow_id for task in it.tasks()) == ["r-0", "r-2", "r-4"]
+    assert {it.status(f"r-{number}") for number in (1, 3, 5)} == {"blocked refused_topic"}
+    it.now_ms += 100_000
+    it.turns(10)
+    assert it.tasks("elsewhere") == []
+    it.commits.refusal = lambda turn: None
+    it.now_ms += 100_000
+    it.turns(10)
+    assert sorted(task.workflow_id for task in it.tasks("elsewhere")) == ["r-1", "r-3", "r-5"]
+
+
+def test_a_refused_topic_is_tried_by_one_run_alone(rig: Callable[..., Rig]) -> None:
+    """The trial of a refused topic holds one decision, so that it costs the neighbours one turn at most."""
+    it = rig(queues=("default", "elsewhere"))
+    refused = it.topics.tasks("elsewhere")
+    it.commits.refusal = lambda turn: (
+        TopicRefused("not authorised", topic=refused, partition=0)
+        if any(record.topic == refused for record in turn.outputs)
+        else None
+    )
+    for number in range(6):
+        it.start(other_queue, "x", id=f"r-{number}")
+    it.turns(10)
+    before = len(it.commits.turns)
+    it.now_ms += 100_000
+    it.turns(3)
+    tried = [turn for turn in it.commits.turns[before:] if any(r.topic == refused for r in turn.outputs)]
+    assert [len(_inputs(turn)) for turn in tried] == [1]
+
+
+def test_a_shard_whose_own_topic_is_refused_stops_alone(rig: Callable[..., Rig]) -> None:
+    """A shard whose events are refused stops; the other shards of the process go on, and it does when it can."""
+    it = rig(shards=2)
+    it.commits.refusal = lambda turn: (
+        TopicRefused("offline", topic=it.topics.events, partition=1)
+        if any(r.topic == it.topics.events and r.partition == 1 for r in turn.outputs)
+        else None
+    )
+    ids = [f"r-{number}" for number in range(20)]
+    for id in ids:
+        it.start(one, "x", id=id)
+    it.turns(10)
+    mine = [id for id in ids if partition_of(id, 2) == 0]
+    assert sorted(task.workflow_id for task in it.tasks()) == sorted(mine)
+    it.commits.refusal = lambda turn: None
+    it.now_ms += 100_000
+    it.turns(10)
+    assert sorted(task.workflow_id for task in it.tasks()) == sorted(ids)
+
+
+def test_a_blocked_run_goes_on_after_a_retry(rig: Callable[..., Rig]) -> None:
+    """A run that a refused record BLOCKED keeps its input, and goes on when it is retried."""
+    it = rig()
+    it.commits.refusal = lambda turn: (
+        RecordRefused("too large") if any(".tasks." in record.topic for record in turn.outputs) else None
+    )
+    it.start(one, "x", id="r-1")
+    it.turns(30)
+    assert it.status("r-1") == "blocked refused_record"
+    it.commits.refusal = lambda turn: None
+    it.tell(RetryWorkflow(workflow_id="r-1", message_id="retry"))
+    it.turns(6)
+    assert [task.workflow_id for task in it.tasks()] == ["r-1"]
