@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.engine.core.machine import EventRule, InputRule, Machine
-from penstock.engine.core.machines import activity, child, external, marker, run, signal, timer
+from penstock.engine.core.machines import activity, child, external, marker, run, signal, suspension, timer
 
 MACHINES: tuple[Machine, ...] = (
     run.MACHINE,
@@ -15,6 +15,7 @@ MACHINES: tuple[Machine, ...] = (
     signal.MACHINE,
     marker.MACHINE,
     external.MACHINE,
+    suspension.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

@@ -26,6 +26,14 @@ class RetryActivity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int
 
 
+class ResumeActivation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A suspended activation goes on. `sequence`: always 0."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int = 0
+
+
 class Rejection(msgspec.Struct, frozen=True, gc=False):
     """Why an input was refused. `keep`: it goes to `dead-letters` if it asked for no reply."""
 

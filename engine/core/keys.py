@@ -13,7 +13,7 @@ together in the order of their sequences.
 | `t` | pending timer | workflow id, run id, sequence |
 | `C` | pending child | workflow id, run id, sequence |
 | `W` | caller that awaits the result | workflow id, run id, message id |
-| `T` | due time of a timer or retry | due time, `t` or `r`, workflow id, run id, sequence |
+| `T` | entry of the due index | due time, kind, workflow id, run id, sequence |
 | `M` | message that took effect | day, workflow id, message id |
 | `Z` | closed run | day, workflow id, run id |
 """
@@ -33,11 +33,14 @@ RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
 ACTIVITY, TIMER, CHILD, AWAITER = b"A", b"t", b"C", b"W"
 DUE, MESSAGE, CLOSED = b"T", b"M", b"Z"
 
-TIMER_DUE, RETRY_DUE = "t", "r"
+TIMER_DUE, RETRY_DUE, ACTIVATION_DUE = "t", "r", "a"
 
 
 class DueKey(msgspec.Struct, frozen=True, gc=False):
-    """Entry of the due index. `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity."""
+    """Entry of the due index.
+
+    `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity, `a` for a suspended
+    activation."""
 
     due_ms: int
     kind: str

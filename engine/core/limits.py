@@ -25,3 +25,7 @@ SIGNALS_NAMED_MAX, SIGNAL_NAME_CHARS_MAX = 10, 80
 
 SIGNALS_COMPARED_MAX = 1_000
 """Declared signals up to which that list begins with the most similar names (5 µs each)."""
+
+REQUESTS_MAX = 5_000
+REQUEST_BYTES_MAX = 4 * 1024 * 1024
+"""Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""

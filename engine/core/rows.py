@@ -47,6 +47,7 @@ class ChildRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     """Header of an id's current run; its key holds the workflow id. Changed by `evolve` alone.
 
+    `resume_ms`: when its suspended activation goes on, 0 without one.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -73,6 +74,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     blocked_message: str = ""
     near: dict[int, ActivityRow] = {}
     listening: Listening | None = None
+    resume_ms: int = 0
 
 
 class ShardRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

@@ -186,6 +186,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         # in one set, in which equal hashes would cost the square of the number of runs.
         self._serial = zlib.crc32(owner.seed.encode()) << 24
         self._tasks_kept_max = TASKS_KEPT_MIN
+        self.stops = False
         self.next_hash = itertools.count(1).__next__  # of calls created under this loop, when code first needs one
 
     def enter(self) -> asyncio.AbstractEventLoop | None:
@@ -199,10 +200,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(before)
 
     def drain(self) -> None:
-        """Run callbacks until none is left, STEPS_MAX at most. To be called between `enter` and `leave`."""
+        """Run callbacks until none is left or `stops` was set, STEPS_MAX at most.
+
+        To be called between `enter` and `leave`."""
         ready = self._ready
+        self.stops = False
         steps = 0
-        while ready:
+        while ready and not self.stops:
             handle = ready.popleft()
             if handle._stopped:
                 continue
@@ -215,6 +219,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 handle.context.run(handle.callback, *handle.args)
             except BaseException as error:  # noqa: BLE001 - SystemExit of one run must not end the processor
                 self.owner.callback_failed(error)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether callbacks are left that `drain` did not run."""
+        return bool(self._ready)
 
     def close_tasks(self) -> None:
         """Close tasks that still run, the youngest first; what their `finally` blocks await is not performed."""

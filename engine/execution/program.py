@@ -17,6 +17,7 @@ import msgspec
 
 from penstock.engine.core.catalogue import DELIVERIES
 from penstock.engine.core.execution import InputDifference
+from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
 from penstock.engine.execution.code import Code
 from penstock.engine.execution.inbox import Conditions, Signals, listening
@@ -39,6 +40,7 @@ from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
 from penstock.schemas.records.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
+from penstock.schemas.records.suspension import ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.failure import failure_of
@@ -75,6 +77,7 @@ class Program:
         self._callback_error: BaseException | None = None
         self._ended = False
         self._in_side_effect = False
+        self._request_bytes = 0
 
     # Execution (engine/core/execution.py).
 
@@ -83,11 +86,13 @@ class Program:
         self.loop.now_ms = now_ms
         requests: list[Any] = []  # watch.py distinguishes activations by this list
         self._requests = requests
+        self._request_bytes = 0
         collects = gc.isenabled()
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats
         try:
             self._deliver(inputs)
-            self._end_if_done()
+            if not self.loop.is_suspended:
+                self._end_if_done()
         finally:
             if collects:
                 gc.enable()
@@ -140,14 +145,18 @@ class Program:
             self.loop.leave(before)
 
     def _run_until_idle(self) -> None:
-        self.loop.drain()
+        """Run the code until it waits, or has made as many requests as one decision takes."""
+        loop = self.loop
+        loop.drain()
         rounds = 0
-        while self.conditions.waiting and self.conditions.resolve():
-            self.loop.drain()
+        while not loop.is_suspended and self.conditions.waiting and self.conditions.resolve():
+            loop.drain()
             rounds += 1
             if rounds > ROUNDS_MAX:
                 self.callback_failed(EndlessWorkflow(_CIRCULAR))
                 return
+        if loop.is_suspended:
+            self.request(ActivationSuspended(sequence=self._sequence))
 
     # Delivery of events (Receiver in engine/core/execution.py).
 
@@ -195,6 +204,7 @@ class Program:
         self.refuse_if_closing()
         sequence = self.next_sequence()
         request, kind = request_of(call, sequence, self.workflow_id, self.seed)
+        self._request_bytes += len(call.input)
         self.request(request, call.rewritten)
         future = self._pending[sequence] = self.loop.request_future(sequence, kind)
         if kind == CHILD:
@@ -268,10 +278,15 @@ class Program:
 
     def request(self, request: Event, rewrite: Rewrite | None = None) -> None:
         """Record a request; on replay compare it with the recorded one. `rewrite`: see Matcher.match."""
-        if self._matcher is None:
+        matcher = self._matcher
+        if matcher is None:
             self._requests.append(request)
+            if len(self._requests) >= REQUESTS_MAX or self._request_bytes >= REQUEST_BYTES_MAX:
+                self.loop.stops = True
         else:
-            self._matcher.match(request, rewrite)
+            matcher.match(request, rewrite)
+            if type(matcher.following) is ActivationSuspended:
+                self.loop.stops = True
 
     # State that the code may ask for, and its mistakes.
 

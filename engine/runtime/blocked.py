@@ -19,6 +19,11 @@ from penstock.schemas.records.run import RetryWorkflow, WorkflowBlocked
 
 logger = structlog.get_logger(__name__)
 
+REFUSED_RECORD = "refused_record"
+"""Reason of a run whose records the log refused."""
+
+_REFUSED_RECORD = REFUSED_RECORD.encode()
+
 TRIED_MAX = 100
 """BLOCKED runs tried with one layer."""
 
@@ -31,9 +36,14 @@ class BlockedRuns:
         self.waiting: deque[str] = deque()
 
     def try_again(self, reason: str = "") -> None:
-        """Try the runs BLOCKED for `reason`, all of them by default."""
+        """Try the runs BLOCKED for `reason`, by default all but those whose records the log had refused.
+
+        Only the log can say whether it would refuse them again, so an operator retries them."""
         marks = self._rows.scan(BLOCKED_MARKS, after(BLOCKED_MARKS))
-        self.waiting = deque(key[1:].decode() for key, value in marks if not reason or value == reason.encode())
+        wanted = reason.encode()
+        self.waiting = deque(
+            key[1:].decode() for key, value in marks if value == wanted or (not wanted and value != _REFUSED_RECORD)
+        )
 
     def take(self, now_ms: int, count: int = TRIED_MAX) -> Iterator[RetryWorkflow]:
         """Commands for the next few that would go on; one that would be BLOCKED again is left without a record."""

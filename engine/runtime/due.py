@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from penstock.engine.core.decision import FireTimer, RetryActivity
-from penstock.engine.core.keys import NEVER_MS, TIMER_DUE, due_bound, due_ms_of, parse_due_key
+from penstock.engine.core.decision import FireTimer, ResumeActivation, RetryActivity
+from penstock.engine.core.keys import (
+    ACTIVATION_DUE,
+    NEVER_MS,
+    RETRY_DUE,
+    TIMER_DUE,
+    due_bound,
+    due_ms_of,
+    parse_due_key,
+)
 from penstock.engine.core.view import RowScanner
 
 DUE_MAX = 1_000
@@ -14,7 +22,13 @@ DUE_MAX = 1_000
 POSTPONED_MS = 60_000
 """Delay of a timer whose decision failed."""
 
-DueInput = FireTimer | RetryActivity
+DueInput = FireTimer | RetryActivity | ResumeActivation
+
+_INPUTS: Mapping[str, type[DueInput]] = {
+    TIMER_DUE: FireTimer,
+    RETRY_DUE: RetryActivity,
+    ACTIVATION_DUE: ResumeActivation,
+}
 
 
 class DueTimers:
@@ -69,5 +83,4 @@ class DueTimers:
 
 def _input_of(key: bytes) -> DueInput:
     found = parse_due_key(key)
-    kind = FireTimer if found.kind == TIMER_DUE else RetryActivity
-    return kind(workflow_id=found.workflow_id, run_id=found.run_id, sequence=found.sequence)
+    return _INPUTS[found.kind](workflow_id=found.workflow_id, run_id=found.run_id, sequence=found.sequence)

@@ -21,7 +21,7 @@ from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import NEVER_MS, SHARD_KEY
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.engine.runtime.answers import Answers
-from penstock.engine.runtime.blocked import TRIED_MAX, BlockedRuns
+from penstock.engine.runtime.blocked import REFUSED_RECORD, TRIED_MAX, BlockedRuns
 from penstock.engine.runtime.due import DUE_MAX, DueTimers
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer, Overlay
@@ -181,7 +181,7 @@ class Shard:
         timer is postponed."""
         key = suspect if isinstance(suspect, bytes) else (suspect.topic, suspect.offset)
         if key not in self._refused:
-            self._refused[key] = WorkflowBlocked(reason="refused_record", message=f"{_REFUSED}{error}")
+            self._refused[key] = WorkflowBlocked(reason=REFUSED_RECORD, message=f"{_REFUSED}{error}")
         elif isinstance(key, bytes):
             self._due.postpone(key, self._now_ms)
         else:

@@ -15,7 +15,7 @@ import structlog
 
 from penstock.engine.core.catalogue import REQUESTS
 from penstock.engine.core.decide import TOO_LARGE, decide, substitute
-from penstock.engine.core.decision import Decision, Rejection, RetryActivity
+from penstock.engine.core.decision import Decision, Rejection, ResumeActivation, RetryActivity
 from penstock.engine.core.effects import evolve_with_effects
 from penstock.engine.core.evolve import begin, finish, keep_history
 from penstock.engine.core.keys import NEVER_MS
@@ -100,7 +100,7 @@ class Step:
 
     def _reduce(self, layer: Layer, input: Any, trigger: Trigger, problem: WorkflowBlocked) -> Decision | None:
         """Decide an input that cannot be recorded as it is: block its run, put a failure in its place, or refuse it."""
-        if isinstance(input, RetryActivity):
+        if isinstance(input, RetryActivity | ResumeActivation):
             self.block(layer, input.workflow_id, problem)
             return None
         smaller = substitute(input)

@@ -155,6 +155,7 @@ class Process:
             commits=self.commits,
             settings=DriverSettings(
                 records_max=weather.records_max,
+                turn_records_max=weather.turn_records_max,
                 trim_interval_s=5,
                 audit_window=weather.audit_window,
                 limits=ShardLimits(runs_max=weather.runs_max),

@@ -34,6 +34,8 @@ class Weather:
         self.days = random.random() < 0.15
         self.sends_late = random.random() < 0.5
         self.awaits_offsets = True
+        self.requests_max = random.choice((1, 3, 5_000, 5_000))
+        self.turn_records_max = random.choice((10, 60, 40_000, 40_000))
 
     def __str__(self) -> str:
         chaos = f"{self.chaos}× {', '.join(self.chaos_kinds)}" if self.chaos else "none"
@@ -42,7 +44,8 @@ class Weather:
             f"chaos: {chaos}; commit faults: {commits}; away {self.unavailable:.1%}, crashes {self.crash_in_call:.1%}, "
             f"pauses {self.pause:.1%} of calls; crashes at {self.crash_at_store:.1%} of store writes, disk full at "
             f"{self.disk_full:.1%}, disk changed at {self.disk_trouble:.0%} of starts; deaf polls {self.deaf:.0%}; "
-            f"batches of {self.records_max}, {self.runs_max} runs in memory, audit window {self.audit_window}"
+            f"batches of {self.records_max}, {self.runs_max} runs in memory, audit window {self.audit_window}, "
+            f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records"
             f"{'; days pass' if self.days else ''}"
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from penstock.engine.execution import program
 from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
 from penstock.topics.catalogue import Topics, specs
@@ -68,6 +69,7 @@ class World:
         self.story = Story(lambda: self.now_ms - START_MS)
         self.weather = Weather(chance)
         change(self.weather)
+        program.REQUESTS_MAX = self.weather.requests_max
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
         self.broker = b.Broker(lambda: self.now_ms)

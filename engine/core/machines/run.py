@@ -20,7 +20,7 @@ from penstock.engine.core.decision import Decision, Rejection, RunEvents
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key
 from penstock.engine.core.limits import HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.machines import activity, child
+from penstock.engine.core.machines import activity, child, suspension
 from penstock.engine.core.messages import remember, remember_in
 from penstock.engine.core.rows import RunRow, unpack_timer
 from penstock.engine.core.statuses import (
@@ -269,6 +269,7 @@ def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> 
 
 def _drop_pending(run: WorkingRun, row: RunRow) -> None:
     """Remove everything that was pending in a run that closes, each kind of row scanned once."""
+    suspension.drop(run)
     if row.pending_activities:
         for pending in run.activities():
             activity.drop(run, pending)

@@ -285,3 +285,18 @@ def test_a_blocked_run_goes_on_after_a_retry(rig: Callable[..., Rig]) -> None:
     it.tell(RetryWorkflow(workflow_id="r-1", message_id="retry"))
     it.turns(6)
     assert [task.workflow_id for task in it.tasks()] == ["r-1"]
+
+
+def test_a_giant_fan_out_is_spread_over_turns(rig: Callable[..., Rig]) -> None:
+    """A decision that exceeds a turn alone is spread over several, and neighbours are decided in between."""
+    it = rig()
+    it.start(fan, 600, "x" * 20_000, id="giant")
+    for number in range(3):
+        it.start(one, "x", id=f"r-{number}")
+    it.turns(2)
+    assert len([task for task in it.tasks() if task.workflow_id != "giant"]) == 3
+    for _ in range(10):
+        it.now_ms += 10
+        it.turns(2)
+    assert len(it.tasks()) == 603
+    assert max(map(_size, it.commits.turns)) < 24 * 1024 * 1024
