@@ -32,6 +32,7 @@ PenstockError
 ├── StoreError                     error of the local store
 │   ├── StoreLocked · StoreCorrupt
 │   └── StoreAheadOfLog            the store contains records that the log has lost
+├── StopTimedOut                   a processor or a worker did not come to an orderly end in time
 ├── NonDeterminism                 a replay requested something other than its history contains
 └── Undecodable                    bytes that are not a known record; names topic, partition, offset
 """
@@ -252,6 +253,10 @@ class StoreCorrupt(StoreError):
 
 class StoreAheadOfLog(StoreError):
     """The store contains records that the log has lost."""
+
+
+class StopTimedOut(PenstockError):
+    """A processor or a worker did not come to an orderly end in time."""
 
 
 class NonDeterminism(PenstockError):

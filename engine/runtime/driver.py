@@ -26,6 +26,7 @@ from penstock.engine.runtime.commit import Commits
 from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace, Room
+from penstock.engine.runtime.plausible import JUMP_MS_MAX
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
@@ -34,7 +35,7 @@ from penstock.engine.runtime.topic_cache import TopicCache
 from penstock.engine.runtime.watch import SLOW_S
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogError, RecordRefused, TopicRefused
+from penstock.schemas.errors import LogError, LogUnavailable, RecordRefused, TopicRefused
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Outcome, Turn
 from penstock.topics.log import Log, StoredRecord, TopicPartition
@@ -48,12 +49,17 @@ KEPT_OPEN_MS = 1_000
 """How long the store of a released shard is kept open: closing and opening it takes 150 ms (measured)."""
 
 
+OPEN_TIMEOUT_S = 2.0
+"""How long a shard is waited for before the others are opened: the thread that polls does nothing else meanwhile."""
+
+
 class DriverSettings(msgspec.Struct, frozen=True):
     """Bounds of one processor.
 
     `records_max`: inputs of a turn; `turn_records_max`, `turn_bytes_max`: records that it causes, rows included, and
     their bytes. `audit_window`: input records kept below the committed offset. `slow_activation_s`: how long workflow
-    code may run without waiting before that is logged. `private_log`: no other program can reach the log."""
+    code may run without waiting before that is logged. `private_log`: no other program can reach the log.
+    `reset_clock`: set the clocks of shards back that a wrong clock had put ahead."""
 
     records_max: int = 4_000
     turn_records_max: int = TURN_RECORDS_MAX
@@ -67,6 +73,7 @@ class DriverSettings(msgspec.Struct, frozen=True):
     slow_activation_s: float = SLOW_S
     limits: ShardLimits = ShardLimits()
     private_log: bool = False
+    reset_clock: bool = False
 
 
 class Held:
@@ -105,6 +112,17 @@ def _kill(message: str) -> None:
     """End the process: a commit that hangs has an unknown outcome, which only a restart settles."""
     logger.critical("giving up", reason=message)
     os._exit(70)
+
+
+def _warn_of_wrong_clock(shard: int, ahead_ms: int) -> None:
+    """Log a shard whose clock a wrong clock had put ahead: its timers wait until the time has come."""
+    if ahead_ms > JUMP_MS_MAX:
+        logger.warning(
+            "this shard's clock is ahead, and its timers wait that long: check this machine's clock; if it is right, "
+            "start the processor once with --reset-clock",
+            shard=shard,
+            ahead_s=ahead_ms // 1000,
+        )
 
 
 class Driver:
@@ -230,6 +248,11 @@ class Driver:
         for held in self._held.values():
             held.shard.blocked.try_again(reason)
 
+    @property
+    def pause_ends_ms(self) -> int:
+        """When the next thing that the log refused is tried again (epoch); NEVER_MS without any."""
+        return self._refusals.next_ms()
+
     def _poll(self, wait_s: float | None) -> Sequence[StoredRecord]:
         gathered = self._gathered.records if self._gathered is not None else 0
         if wait_s is None:
@@ -245,7 +268,8 @@ class Driver:
             return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
         if self._backlog:
             return 0.0
-        due_ms = min((held.shard.next_due_ms for _, held in self._working()), default=NEVER_MS)
+        due_ms = min([held.shard.next_due_ms for _, held in self._working()], default=NEVER_MS)
+        due_ms = min(due_ms, self.pause_ends_ms)
         return min(max(0.0, (due_ms - self._clock_ms()) / 1000), self._settings.idle_s)
 
     def _working(self) -> list[tuple[int, Held]]:
@@ -287,18 +311,26 @@ class Driver:
         """End all open layers, to be committed as one turn."""
         self._gathered = None
         now_ms, isolates = gathered.clock_ms, self._pace.isolates
-        timers = 0 if isolates and gathered.records else self._pace.timers
+        timers, retries = self._besides(gathered)
         self._pace.extend(gathered.room)
         layers: list[Layer] = []
         for _, held in self._working():
-            if held.shard.is_open or (timers and held.shard.is_due(now_ms)):
-                retries = 0 if isolates else TRIED_MAX
+            if held.shard.is_open or (timers + retries and held.shard.is_due(now_ms)):
                 layer = held.shard.seal(now_ms, timers=timers, retries=retries, room=gathered.room)
                 if layer is not None:
                     layers.append(layer)
                     if isolates:
                         break
         return layers
+
+    def _besides(self, gathered: Gathered) -> tuple[int, int]:
+        """Due timers and BLOCKED runs that each shard may add to a turn; one of them, or one input, if it isolates."""
+        if not self._pace.isolates:
+            return self._pace.timers, TRIED_MAX
+        if gathered.records:
+            return 0, 0
+        has_timer = any(held.shard.next_due_ms <= gathered.clock_ms for _, held in self._working())
+        return (1, 0) if has_timer else (0, 1)
 
     def _suspect(self, gathered: Gathered, layers: list[Layer]) -> StoredRecord | bytes | None:
         """What a turn holds alone, if it isolates."""
@@ -355,12 +387,14 @@ class Driver:
         now_ms = self._clock_ms()
         if error.topic not in {topics.events, topics.state_changelog, topics.completions, topics.dead_letters}:
             delay_ms = self._refusals.topics.begin(error.topic, now_ms)
-            logger.error("a topic refuses records; the runs that need it wait", topic=error.topic, retry_in_ms=delay_ms)
+            logger.warning(
+                "a topic refuses records; the runs that need it wait", topic=error.topic, retry_in_ms=delay_ms
+            )
             return
         own = error.topic != topics.dead_letters and error.partition in self._held
         for number in [error.partition] if own else list(self._held):
             delay_ms = self._refusals.shards.begin(number, now_ms)
-            logger.error(
+            logger.warning(
                 "a shard stops: its topic refuses records", shard=number, topic=error.topic, retry_in_ms=delay_ms
             )
             self._member.pause(self._inputs([number]))
@@ -417,7 +451,9 @@ class Driver:
         """Settle the turn in flight, then give these shards up."""
         self.settle(wait=True)
         numbers = sorted({number for _, number in partitions} & self._held.keys())
-        self._granted -= {number for _, number in partitions}
+        for _, number in partitions:
+            self._granted.discard(number)
+            self._refusals.openings.accepted(number)
         for number in numbers:
             held = self._held.pop(number)
             held.shard.discard()
@@ -437,23 +473,50 @@ class Driver:
         logger.info("shards released", shards=numbers, lost=lost)
 
     def _open_granted(self) -> None:
+        """Open what was granted, one shard at a time: one that cannot be opened yet keeps no other waiting."""
         if not self._granted:
             return
-        fresh = sorted(self._granted - self._held.keys())
-        for number in fresh:
-            self._ownership.take(number, self._clock_ms())
+        openings = self._refusals.openings
+        openings.end_due(self._clock_ms())
+        for number in sorted(self._granted - self._held.keys()):
+            if number not in openings:
+                try:
+                    self._take_over(number)
+                except LogUnavailable as error:
+                    self._note_unopened(number, error)
+        opened = sorted(self._granted & self._held.keys())
+        if not opened:
+            return
+        self._router.own(list(self._held))
+        self._start(opened)
+        self._close_kept_open()
+        self._granted.difference_update(opened)  # only now: if the log is away, they would stay without being started
+        logger.info("shards granted", shards=opened)
+
+    def _take_over(self, number: int) -> None:
+        """Open a shard after its previous owner's transactions have ended. Raises LogUnavailable."""
+        self._ownership.take(number, self._clock_ms())
         # Waits for the end of each transaction that holds offsets of these inputs (KIP-447). One that sent its offsets
         # before this grant, from an owner that `registry` does not name, may have sent no record yet: the changelog's
         # end would not show it.
-        self._member.committed(self._inputs(fresh), self._settings.settle_timeout_s)
-        for number in fresh:
-            self._open(number)
-        self._router.own(list(self._held))
-        opened = sorted(self._granted)
-        self._start(opened)
-        self._close_kept_open()
-        self._granted.clear()  # only now: if the log is away, shards would stay open without being started
-        logger.info("shards granted", shards=opened)
+        self._member.committed(self._inputs([number]), OPEN_TIMEOUT_S)
+        self._open(number)
+        self._refusals.openings.accepted(number)
+
+    def _note_unopened(self, number: int, error: LogUnavailable) -> None:
+        """Say that a shard has to wait, unless the log is away altogether. Raises LogUnavailable then."""
+        inputs = self._inputs([number])
+        self._log.ends(inputs)
+        delay_ms = self._refusals.openings.begin(number, self._clock_ms())
+        logger.warning(
+            "a shard cannot be opened yet, because a transaction of its last owner does not end; the others go on. If "
+            "this lasts, end that transaction (kafka-transactions.sh: see the guide to operations)",
+            shard=number,
+            partitions=[f"{topic}[{partition}]" for topic, partition in inputs],
+            transactional_id=self._ownership.predecessors.get(number, "unknown"),
+            error=str(error),
+            retry_in_ms=delay_ms,
+        )
 
     def _open(self, number: int) -> None:
         store = self._kept_open.pop(number, None) or self._open_store(number)
@@ -468,7 +531,10 @@ class Driver:
                 private_log=self._settings.private_log,
                 refused=self._refusals.topics,
             )
-            shard = Shard(store, self._hosted, encoder, self._settings.limits)
+            now_ms = self._clock_ms()
+            floor_ms_max = now_ms if self._settings.reset_clock else NEVER_MS
+            shard = Shard(store, self._hosted, encoder, self._settings.limits, floor_ms_max=floor_ms_max)
+            _warn_of_wrong_clock(number, shard.now_ms - now_ms)
         except BaseException:
             store.close()
             raise

@@ -15,6 +15,7 @@ import structlog
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
+from penstock.engine.runtime.plausible import PlausibleClock
 from penstock.engine.runtime.watch import Watch
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
@@ -96,7 +97,7 @@ class Processor:
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._log, self._topics, self._shards, self._hosted = log, topics, shards, hosted
-        self._clock_ms = clock_ms
+        self._clock_ms = PlausibleClock(clock_ms) if clock_ms is wall_clock_ms else clock_ms
         self._data = data / topics.namespace if data is not None else None
         self._transactional_id, self._address, self._settings = transactional_id, address, settings
         self._stopping = threading.Event()

@@ -1,4 +1,5 @@
-"""What the log refuses for now, and when it is tried again: output topics, and shards whose own topics are refused."""
+"""What the log refuses for now, and when it is tried again: output topics, shards whose own topics are refused, and
+shards that cannot be opened."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import msgspec
+
+from penstock.engine.core.keys import NEVER_MS
 
 K = TypeVar("K", str, int)
 
@@ -77,3 +80,9 @@ class Refusals:
     def __init__(self) -> None:
         self.topics: Pauses[str] = Pauses()
         self.shards: Pauses[int] = Pauses()
+        self.openings: Pauses[int] = Pauses()
+
+    def next_ms(self) -> int:
+        """When the next of all pauses ends (epoch); NEVER_MS without any."""
+        ends = (self.topics.next_ms(), self.shards.next_ms(), self.openings.next_ms())
+        return min((end for end in ends if end is not None), default=NEVER_MS)

@@ -55,7 +55,9 @@ class ShardLimits(msgspec.Struct, frozen=True):
 
 
 class Shard:
-    """Decides inputs into layers, and follows what becomes of them."""
+    """Decides inputs into layers, and follows what becomes of them.
+
+    `floor_ms_max`: a clock (epoch) that the stored one is set back to, if a wrong clock had put it ahead."""
 
     def __init__(
         self,
@@ -63,9 +65,11 @@ class Shard:
         hosted: Hosted,
         encoder: Encoder,
         limits: ShardLimits = ShardLimits(),
+        *,
+        floor_ms_max: int = NEVER_MS,
     ) -> None:
         self.number, self.shards, self.topics = encoder.shard, encoder.shards, encoder.topics
-        self._limits = limits
+        self._limits, self._floor_ms_max = limits, floor_ms_max
         self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
         self.runs = RunCache(self._overlay, hosted, limits.runs_max)
@@ -161,6 +165,11 @@ class Shard:
         return self._due.next_ms
 
     @property
+    def now_ms(self) -> int:
+        """The shard's clock (epoch), which decisions do not go back behind."""
+        return self._now_ms
+
+    @property
     def is_open(self) -> bool:
         """Whether inputs were taken that are in no sealed layer."""
         return self._open is not None
@@ -247,7 +256,8 @@ class Shard:
     def _load(self) -> None:
         data = self._overlay.get(SHARD_KEY)
         row = unpack_shard(data) if data is not None else ShardRow()
-        self._step.decided, self._now_ms, self._transaction = row.decision, row.now_ms, row.transaction
+        self._step.decided, self._transaction = row.decision, row.transaction
+        self._now_ms = min(row.now_ms, self._floor_ms_max)
         self._offsets, self._swept_day = dict(row.offsets), row.swept_day
         self._due.reset()
 

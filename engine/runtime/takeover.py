@@ -23,6 +23,7 @@ from penstock.topics.registry import owners, shard_key
 logger = structlog.get_logger(__name__)
 
 SETTLE_TIMEOUT_S = 30.0
+FENCE_TIMEOUT_S = 5.0
 RESTORE_TIMEOUT_S = 60.0
 STALE_MS = 20 * 3_600_000
 READS_MAX = 20
@@ -34,15 +35,17 @@ class Ownership:
     def __init__(self, log: Log, topics: Topics, transactional_id: str, address: str) -> None:
         self._log, self._topics = log, topics
         self.transactional_id, self.address = transactional_id, address
+        self.predecessors: dict[int, str] = {}
 
     def take(self, shard: int, now_ms: int) -> None:
         """Settle the transaction that the previous owner left open, then announce this process as the owner."""
         owner = owners(self._log, self._topics, RESTORE_TIMEOUT_S).get(shard)
         if owner is not None and not owner.released and owner.transactional_id != self.transactional_id:
+            self.predecessors[shard] = owner.transactional_id
             logger.info("taking a shard over", shard=shard, predecessor=owner.transactional_id)
             transactor = self._log.transactor(owner.transactional_id)
             try:
-                transactor.recover(SETTLE_TIMEOUT_S)
+                transactor.recover(FENCE_TIMEOUT_S)
             finally:
                 transactor.close()
         self._announce([shard], now_ms, released=False)

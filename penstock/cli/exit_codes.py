@@ -17,6 +17,7 @@ from penstock.schemas.errors import (
     NotAnswered,
     PenstockError,
     StillRunning,
+    StopTimedOut,
     StoreError,
     UserError,
     WorkflowNotFound,
@@ -29,7 +30,7 @@ Exit codes:
   0    done
   1    the run failed, was cancelled or terminated, or a command was refused
   2    invalid option, setting, input or module
-  3    the log, its topics, the local state or a processor cannot be reached
+  3    the log, its topics, the local state or a processor cannot be reached, or a stop was not orderly
   4    no such workflow or dead letter
   5    the run had not closed when --timeout ended
   70   a bug in Penstock
@@ -50,6 +51,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (UserError, USAGE),
     (LogError, UNREACHABLE),
     (StoreError, UNREACHABLE),
+    (StopTimedOut, UNREACHABLE),
     (PenstockError, FAILED),
 )
 

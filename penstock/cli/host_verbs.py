@@ -62,9 +62,13 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
 @modules_argument
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of processes.")
 @click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
+@click.option("--reset-clock", is_flag=True, help="Set the clocks of shards back that a wrong clock had put ahead.")
 @data_option
-def processor(invocation: Invocation, modules: tuple[str, ...], processes: int, *, supervised: bool) -> int:
+def processor(
+    invocation: Invocation, modules: tuple[str, ...], processes: int, *, supervised: bool, reset_clock: bool
+) -> int:
     """Run processors that host the workflows of these modules."""
+    from penstock.engine.runtime.driver import DriverSettings
     from penstock.hosting.hash_seed import with_fixed_hash_seed
     from penstock.hosting.namespace import Namespace, check_topics, queues_of
     from penstock.hosting.parts import processor_part, run_until_signalled
@@ -77,11 +81,12 @@ def processor(invocation: Invocation, modules: tuple[str, ...], processes: int, 
     with opened_log(invocation.settings, must_exist=False) as (log, topics):
         shards = check_topics(log, topics, invocation.settings, queues_of(activities))
         if processes == 1:
-            part = processor_part(Namespace(log, topics, shards), invocation.settings, workflows)
+            driver = DriverSettings(reset_clock=reset_clock)
+            part = processor_part(Namespace(log, topics, shards), invocation.settings, workflows, driver=driver)
             _log_started(invocation, workflows, shards, part.address)
             run_until_signalled([part], also=_StdinEnded() if supervised else lambda: False)
             return 0
-    return supervise(_child_command(invocation, modules), processes)
+    return supervise(_child_command(invocation, modules, reset_clock=reset_clock), processes)
 
 
 @verb("worker")
@@ -162,8 +167,9 @@ def _input_hint(workflow: WorkflowDefinition[Any, Any]) -> str:
     return f"--input {shlex.quote(sketch)} " if sketch else ""
 
 
-def _child_command(invocation: Invocation, modules: tuple[str, ...]) -> list[str]:
+def _child_command(invocation: Invocation, modules: tuple[str, ...], *, reset_clock: bool) -> list[str]:
     flags = [part for name, value in invocation.flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    flags += ["--reset-clock"] if reset_clock else []
     return [sys.executable, "-m", "penstock", "processor", "--supervised", *flags, "--", *modules]
 
 

@@ -43,6 +43,8 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "TimerStarted": ("due_ms",),
     "TimerFired": (),
     "TimerCancelled": (),
+    "ActivationSuspended": (),
+    "ActivationResumed": (),
     "SignalReceived": ("signal", "input"),
     "ChildScheduled": ("workflow_type", "workflow_id", "input"),
     "ChildCompleted": ("result",),

@@ -20,7 +20,7 @@ from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor
 from penstock.hosting.namespace import Namespace
 from penstock.hosting.stop_signals import StopSignals
-from penstock.schemas.errors import StoreError
+from penstock.schemas.errors import StopTimedOut, StoreError
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.worker import Worker
 
@@ -47,12 +47,16 @@ class Part:
         return self.thread.ident is not None and not self.thread.is_alive()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Request a drain and wait for the end, at most `timeout_s`."""
+        """Request a drain and wait for the end, at most `timeout_s`. Sets `error` to StopTimedOut then."""
         self.request_stop()
         if self.thread.ident is not None:
             self.thread.join(timeout_s)
             if self.thread.is_alive():
                 logger.warning("part did not stop in time", part=self.name, waited_s=timeout_s)
+                self.error = self.error or StopTimedOut(
+                    f"the {self.name} did not stop within {timeout_s:g} s; what it had not committed is done again "
+                    "when it is started the next time"
+                )
 
     def _run_guarded(self) -> None:
         try:

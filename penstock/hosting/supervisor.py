@@ -1,4 +1,4 @@
-"""Supervisor of several processor processes: restarts those that die, with a growing delay and a limit.
+"""Supervisor of several processor processes: restarts those that die, without end, with a growing delay.
 
 The shards of a dead process move to the others meanwhile. Children have process groups of their own, so that Ctrl-C
 reaches them through the parent only (a second signal would end them at once), and stop when the parent is gone.
@@ -16,12 +16,14 @@ import structlog
 from penstock.hosting.parts import STOP_TIMEOUT_S
 from penstock.hosting.stop_signals import StopSignals
 
-RESTARTS_MAX = 5
-RESTARTS_WINDOW_S = 60.0
+DEATHS_WINDOW_S = 300.0
+"""Deaths longer ago do not lengthen the delay."""
+
 DELAY_S_FIRST = 1.0
 DELAY_S_MAX = 30.0
 EXIT_USAGE = 2  # a wrong setting or module: a restart would not help
-EXIT_UNREACHABLE = 3
+EXIT_UNFINISHED = 3
+DEATHS_MAX = 16
 
 logger = structlog.get_logger(__name__)
 
@@ -31,7 +33,7 @@ class Slot:
 
     def __init__(self, number: int, command: Sequence[str]) -> None:
         self.number, self._command = number, command
-        self._deaths: deque[float] = deque(maxlen=RESTARTS_MAX)
+        self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
         self._start_at = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -48,35 +50,42 @@ class Slot:
         self._forget()
         if code == EXIT_USAGE:
             return EXIT_USAGE
-        return self._died(now, code)
+        self._died(now, code)
+        return None
 
     def stop(self) -> None:
         """Request the child to drain."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
-    def end(self, deadline: float) -> None:
-        """Wait for the child; kill it after the deadline."""
+    def end(self, deadline: float) -> bool:
+        """Wait for the child; kill it after the deadline. Returns whether it drained."""
         if self.process is None:
-            return
+            return True
+        drained = True
         try:
-            self.process.wait(max(0.0, deadline - time.monotonic()))
+            drained = self.process.wait(max(0.0, deadline - time.monotonic())) == 0
         except subprocess.TimeoutExpired:
             logger.warning("processor process did not drain in time", slot=self.number, pid=self.process.pid)
             self.process.kill()
             self.process.wait()
+            drained = False
         self._forget()
+        return drained
 
-    def _died(self, now: float, code: int) -> int | None:
-        if len(self._deaths) == RESTARTS_MAX and now - self._deaths[0] < RESTARTS_WINDOW_S:
-            logger.error("processor process died too often; giving up", slot=self.number, exit_code=code)
-            return code if code > 0 else EXIT_UNREACHABLE
-        recent = sum(now - death < RESTARTS_WINDOW_S for death in self._deaths)
-        delay_s = min(DELAY_S_MAX, DELAY_S_FIRST * 2**recent)
+    def _died(self, now: float, code: int) -> None:
+        while self._deaths and now - self._deaths[0] >= DEATHS_WINDOW_S:
+            self._deaths.popleft()
+        delay_s = min(DELAY_S_MAX, DELAY_S_FIRST * 2 ** len(self._deaths))
         self._deaths.append(now)
         self._start_at = now + delay_s
-        logger.warning("processor process died", slot=self.number, exit_code=code, restart_in_s=delay_s)
-        return None
+        logger.warning(
+            "processor process died",
+            slot=self.number,
+            exit_code=code,
+            deaths_lately=len(self._deaths),
+            restart_in_s=delay_s,
+        )
 
     def _forget(self) -> None:
         process, self.process = self.process, None
@@ -87,8 +96,8 @@ class Slot:
 def supervise(command: Sequence[str], processes: int) -> int:
     """Keep that many children running until SIGINT or SIGTERM; returns the exit code.
 
-    A child that exits is restarted after 1 s, then 2 s, 4 s and so on. All are stopped when one died more than five
-    times within a minute, or exited with EXIT_USAGE.
+    A child that exits is restarted after 1 s, then 2 s, 4 s and so on up to 30 s. All are stopped when one exits with
+    EXIT_USAGE. The exit code is EXIT_UNFINISHED if one had to be killed at the end.
     """
     signals = StopSignals()
     slots = [Slot(number, command) for number in range(processes)]
@@ -102,6 +111,5 @@ def supervise(command: Sequence[str], processes: int) -> int:
         for slot in slots:
             slot.stop()
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        for slot in slots:
-            slot.end(deadline)
-    return exit_code
+        drained = [slot.end(deadline) for slot in slots]
+    return exit_code or (0 if all(drained) else EXIT_UNFINISHED)

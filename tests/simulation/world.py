@@ -372,6 +372,11 @@ class World:
             for held in process.driver._held.values()
             if held.shard.next_due_ms < 1 << 60
         ]
+        waits += [
+            process.driver.pause_ends_ms - process.clock_ms
+            for process in self.processes
+            if process.driver is not None and process.driver.pause_ends_ms < 1 << 60
+        ]
         blocked = any(runs[-1].blocked_reason == "missing_topic" for runs in self.auditor.runs.values())
         if blocked:
             waits.append(2_000)

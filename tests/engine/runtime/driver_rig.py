@@ -68,18 +68,28 @@ class Rig:
         self.log = EmbeddedLog(":memory:")
         admin.apply(self.log, admin.plan(self.log, specs(self.topics, shards, list(queues))))
         self.commits = ScriptedCommits(self.log)
-        hosted = Hosted({definition.name: definition for definition in definitions})
-        self.driver = Driver(
+        self._hosted = Hosted({definition.name: definition for definition in definitions})
+        self._settings = settings
+        self.driver = self._make()
+
+    def _make(self) -> Driver:
+        return Driver(
             self.log,
             self.topics,
-            shards,
-            hosted,
+            self.shards,
+            self._hosted,
             open_store=lambda number: MemoryStore(),
             transactional_id="rig",
             commits=self.commits,
-            settings=settings,
+            settings=self._settings,
             clock_ms=lambda: self.now_ms,
         )
+
+    def restart(self) -> None:
+        """Replace the driver; its stores are restored from the changelog."""
+        self.driver.close()
+        self.driver.abandon()
+        self.driver = self._make()
 
     def start(self, definition: WorkflowDefinition[Any, Any], *args: Any, id: str) -> None:
         """Publish a start."""
@@ -110,6 +120,10 @@ class Rig:
                 self.publish(Record(self.topics.results, number, task.workflow_id.encode(), result))
                 count += 1
         return count
+
+    def create_queue(self, queue: str) -> None:
+        """Create the topic of a task queue."""
+        admin.apply(self.log, admin.plan(self.log, specs(self.topics, self.shards, ["default", queue])))
 
     def turns(self, count: int) -> None:
         """Let the driver take that many turns."""

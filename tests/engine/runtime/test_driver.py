@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ import pytest
 from penstock import activity, sleep, workflow
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.errors import LogError, RecordRefused, TopicRefused, TransactionAborted
+from penstock.schemas.errors import LogError, LogUnavailable, RecordRefused, TopicRefused, TransactionAborted
 from penstock.schemas.records.run import RetryWorkflow
 from penstock.topics.commit import Turn
+from penstock.topics.embedded.group import EmbeddedMember
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
 from tests.engine.runtime.driver_rig import Rig
@@ -300,3 +301,63 @@ def test_a_giant_fan_out_is_spread_over_turns(rig: Callable[..., Rig]) -> None:
         it.turns(2)
     assert len(it.tasks()) == 603
     assert max(map(_size, it.commits.turns)) < 24 * 1024 * 1024
+
+
+def test_blocked_runs_are_tried_while_turns_are_isolated(rig: Callable[..., Rig]) -> None:
+    """After aborts have isolated turns, a BLOCKED run whose topic appears goes on without any other input."""
+    it = rig(queues=("default",))
+    it.start(other_queue, "x", id="waits")
+    it.turns(4)
+    assert it.status("waits") == "blocked missing_topic"
+    it.commits.refusal = lambda turn: TransactionAborted("coordinator moved")
+    it.start(one, "x", id="r-1")
+    it.turns(40)
+    it.commits.refusal = lambda turn: None
+    it.turns(4)
+    it.create_queue("elsewhere")
+    it.commits.refusal = lambda turn: TransactionAborted("again")
+    it.now_ms += 2_000
+    it.turns(40)
+    it.commits.refusal = lambda turn: None
+    it.turns(10)
+    assert [task.workflow_id for task in it.tasks("elsewhere")] == ["waits"]
+
+
+def test_a_shard_that_cannot_be_opened_keeps_no_other_waiting(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With offsets pending for one shard, the others open and decide; it opens when the offsets are settled."""
+    pending = {1}
+
+    def committed(self: EmbeddedMember, partitions: Sequence[tuple[str, int]], timeout_s: float) -> dict[Any, Any]:
+        if {number for _, number in partitions} & pending:
+            raise LogUnavailable("offsets are pending")
+        return {}
+
+    monkeypatch.setattr(EmbeddedMember, "committed", committed)
+    it = rig(shards=3)
+    ids = [f"r-{number}" for number in range(30)]
+    for id in ids:
+        it.start(one, "x", id=id)
+    it.turns(6)
+    assert {task.shard for task in it.tasks()} == {0, 2}
+    pending.clear()
+    it.now_ms += 100_000
+    it.turns(6)
+    assert sorted(task.workflow_id for task in it.tasks()) == sorted(ids)
+
+
+def test_a_shard_that_a_wrong_clock_put_ahead_can_be_reset(rig: Callable[..., Rig]) -> None:
+    """With `reset_clock`, timers that start after a wrong clock's decisions are due in time."""
+    it = rig(settings=DriverSettings(reset_clock=True))
+    right_ms = it.now_ms
+    it.now_ms += 365 * 86_400_000
+    it.start(one, "x", id="early")
+    it.turns(4)
+    it.now_ms = right_ms
+    it.restart()
+    it.start(nap, id="napper")
+    it.turns(4)
+    it.now_ms += 1_000
+    it.turns(4)
+    assert it.completed() == ["napper"]

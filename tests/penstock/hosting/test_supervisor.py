@@ -1,11 +1,9 @@
-"""Tests of the supervisor's slots: delays and limits of restarts."""
+"""Tests of the supervisor's slots: delays of restarts, and the end."""
 
 import sys
 import time
 
-import pytest
-
-from penstock.hosting.supervisor import RESTARTS_MAX, Slot
+from penstock.hosting.supervisor import DELAY_S_MAX, Slot
 
 
 def tended(slot, now):
@@ -44,16 +42,21 @@ def test_a_delay_that_grows():
     assert delays == [1.0, 2.0, 4.0]
 
 
-@pytest.mark.parametrize(
-    ("code", "exit_code"), [(7, 7), ("'x' if __import__('os').kill(__import__('os').getpid(), 9) else 0", 3)]
-)
-def test_too_many_deaths(code, exit_code):
-    """A child that dies too often within a minute is given up with its exit code, or 3 if it was killed."""
-    slot = Slot(0, exits_with(code))
-    now, exit_codes = 0.0, []
-    for _ in range(RESTARTS_MAX + 1):
+def test_restarts_without_end():
+    """However often a child dies, it is started again, after half a minute at the latest."""
+    slot = Slot(0, exits_with(7))
+    now = 0.0
+    for _ in range(12):
+        died = now
         while slot.process is None:
             now += 0.5
             slot.tend(now)
-        exit_codes.append(tended(slot, now))
-    assert exit_codes == [None] * RESTARTS_MAX + [exit_code]
+        assert now - died <= DELAY_S_MAX + 0.5
+        assert tended(slot, now) is None
+
+
+def test_a_child_that_does_not_drain():
+    """A child that had to be killed, or ended with an error, did not drain."""
+    slot = Slot(0, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    slot.tend(0.0)
+    assert not slot.end(time.monotonic())
