@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from penstock.engine.core.execution import CodeWithheld
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
 from penstock.schemas.errors import NonDeterminism, UnknownWorkflowType
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import WorkflowBlocked
+
+KILLS_PROCESSOR = "kills_processor"
+"""Reason of a run whose input ended processors, one after the other."""
+
+_KILLS_PROCESSOR = (
+    "processors ended, one after the other, while they decided an input of this run: its code, or a library in C that "
+    "it calls, ends the process, or was ended for running on; mend it, restart the processors, then run "
+    "`penstock retry`."
+)
 
 
 def activated(run: RunView, row: RunRow, inputs: list[Event], now_ms: int) -> list[Event]:
@@ -16,13 +26,15 @@ def activated(run: RunView, row: RunRow, inputs: list[Event], now_ms: int) -> li
         return inputs
     try:
         execution = run.execution()
-    except (NonDeterminism, UnknownWorkflowType) as error:
+    except (NonDeterminism, UnknownWorkflowType, CodeWithheld) as error:
         return [*inputs, blocked_by(error)]
     return [*inputs, *execution.activate(inputs, now_ms)]
 
 
-def blocked_by(error: NonDeterminism | UnknownWorkflowType) -> WorkflowBlocked:
-    """The event for a run whose code cannot be brought to the end of its history."""
+def blocked_by(error: NonDeterminism | UnknownWorkflowType | CodeWithheld) -> WorkflowBlocked:
+    """The event for a run whose code cannot be brought to the end of its history, or must not be."""
+    if isinstance(error, CodeWithheld):
+        return WorkflowBlocked(reason=KILLS_PROCESSOR, message=_KILLS_PROCESSOR)
     if isinstance(error, UnknownWorkflowType):
         return WorkflowBlocked(reason="unknown_type", message=str(error))
     return WorkflowBlocked(

@@ -16,6 +16,10 @@ from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import WorkflowStarted
 
 
+class CodeWithheld(Exception):
+    """The run's code is not executed for this input, which has ended processors before."""
+
+
 class Receiver(Protocol):
     """Ways in which an event reaches an execution; the machines call them (`EventRule.deliver`)."""
 

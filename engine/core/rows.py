@@ -77,17 +77,29 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     resume_ms: int = 0
 
 
+class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Announcement of the input that is decided next, after an owner's unclean end (engine/runtime/suspicion.py).
+
+    `key`: names the input, empty for none. `by`: the owner that announced it. `deaths`: of owners that had before."""
+
+    key: bytes = b""
+    by: str = ""
+    deaths: int = 0
+
+
 class ShardRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """The shard's own row.
 
     `decision`: number of its last decision; `now_ms`: floor of its clock; `transaction`: number of its last
-    transaction; `offsets`: next offset of each input topic; `swept_day`: day up to which retention is done."""
+    transaction; `offsets`: next offset of each input topic; `swept_day`: day up to which retention is done;
+    `mark`: the input that is decided next, if that is dangerous."""
 
     decision: int = 0
     now_ms: int = 0
     transaction: int = 0
     offsets: dict[str, int] = {}
     swept_day: int = 0
+    mark: Mark = Mark()
 
 
 _encoder = msgspec.msgpack.Encoder()

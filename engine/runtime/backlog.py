@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from penstock.topics.log import StoredRecord
 
@@ -24,12 +24,28 @@ class Backlog:
             self._records.setdefault(record.partition, deque()).append(record)
             self._count += 1
 
-    def take(self, count: int) -> list[tuple[int, list[StoredRecord]]]:
-        """Remove up to `count` inputs, of all shards alike, as batches by shard."""
+    def first(self, number: int) -> StoredRecord | None:
+        """The shard's first input, which stays."""
+        records = self._records.get(number)
+        return records[0] if records else None
+
+    def pop(self, number: int) -> StoredRecord:
+        """Remove the shard's first input."""
+        records = self._records[number]
+        record = records.popleft()
+        if not records:
+            del self._records[number]
+        self._count -= 1
+        return record
+
+    def take(self, count: int, without: Container[int] = ()) -> list[tuple[int, list[StoredRecord]]]:
+        """Remove up to `count` inputs, of all shards alike but those in `without`, as batches by shard."""
         taken: list[tuple[int, list[StoredRecord]]] = []
         for number, records in list(self._records.items()):
             if count <= 0:
                 break
+            if number in without:
+                continue
             if len(records) <= count:
                 batch = list(records)
                 del self._records[number]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import structlog
 
+from penstock.engine.core.activation import KILLS_PROCESSOR
 from penstock.engine.core.decide import decide
 from penstock.engine.core.keys import BLOCKED as BLOCKED_MARKS
 from penstock.engine.core.keys import after
@@ -22,7 +23,8 @@ logger = structlog.get_logger(__name__)
 REFUSED_RECORD = "refused_record"
 """Reason of a run whose records the log refused."""
 
-_REFUSED_RECORD = REFUSED_RECORD.encode()
+_RETRIED_BY_OPERATORS = frozenset({REFUSED_RECORD.encode(), KILLS_PROCESSOR.encode()})
+"""Reasons that only the log, or a processor's death, could show to be gone."""
 
 TRIED_MAX = 100
 """BLOCKED runs tried with one layer."""
@@ -36,13 +38,13 @@ class BlockedRuns:
         self.waiting: deque[str] = deque()
 
     def try_again(self, reason: str = "") -> None:
-        """Try the runs BLOCKED for `reason`, by default all but those whose records the log had refused.
-
-        Only the log can say whether it would refuse them again, so an operator retries them."""
+        """Try the runs BLOCKED for `reason`, by default all but those that an operator has to retry."""
         marks = self._rows.scan(BLOCKED_MARKS, after(BLOCKED_MARKS))
         wanted = reason.encode()
         self.waiting = deque(
-            key[1:].decode() for key, value in marks if value == wanted or (not wanted and value != _REFUSED_RECORD)
+            key[1:].decode()
+            for key, value in marks
+            if value == wanted or (not wanted and value not in _RETRIED_BY_OPERATORS)
         )
 
     def take(self, now_ms: int, count: int = TRIED_MAX) -> Iterator[RetryWorkflow]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
@@ -30,6 +31,7 @@ from penstock.engine.runtime.plausible import JUMP_MS_MAX
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
+from penstock.engine.runtime.suspicion import DEATHS_MAX, QUIET_MS, Suspicion, suspicion_of
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.runtime.topic_cache import TopicCache
 from penstock.engine.runtime.watch import SLOW_S
@@ -48,6 +50,8 @@ GATHER_S = 0.001
 KEPT_OPEN_MS = 1_000
 """How long the store of a released shard is kept open: closing and opening it takes 150 ms (measured)."""
 
+
+SUSPECT_POLL_S = 0.02
 
 OPEN_TIMEOUT_S = 2.0
 """How long a shard is waited for before the others are opened: the thread that polls does nothing else meanwhile."""
@@ -77,12 +81,13 @@ class DriverSettings(msgspec.Struct, frozen=True):
 
 
 class Held:
-    """A shard that this process owns, with its store."""
+    """A shard that this process owns, with its store. `suspicion`: after its last owner's unclean end."""
 
-    __slots__ = ("shard", "store")
+    __slots__ = ("shard", "store", "suspicion")
 
     def __init__(self, shard: Shard, store: Store) -> None:
         self.shard, self.store = shard, store
+        self.suspicion: Suspicion | None = None
 
 
 class Gathered(msgspec.Struct):
@@ -159,6 +164,7 @@ class Driver:
         self._backlog = Backlog()
         self._refusals = Refusals()
         self._trim_ms = 0
+        self._name = uuid.uuid4().hex[:8]
         self._went_back = False
         self._commits.recover(settings.settle_timeout_s)
         self.topic_cache.load()
@@ -181,6 +187,8 @@ class Driver:
         if self._went_back:
             return True  # a rebalance went back: these records lie beyond the positions to start from
         self._backlog.add(records)
+        if not self._decide_suspect():
+            return True
         gathered = self._gather()
         if not self.settle(wait=gathered is not None and self._is_full(gathered)):
             return True
@@ -250,8 +258,9 @@ class Driver:
 
     @property
     def pause_ends_ms(self) -> int:
-        """When the next thing that the log refused is tried again (epoch); NEVER_MS without any."""
-        return self._refusals.next_ms()
+        """When the next pause ends, of what the log refused or of a suspicion (epoch); NEVER_MS without any."""
+        quiet = [held.suspicion.quiet_ms + QUIET_MS for held in self._held.values() if held.suspicion is not None]
+        return min([self._refusals.next_ms(), *quiet])
 
     def _poll(self, wait_s: float | None) -> Sequence[StoredRecord]:
         gathered = self._gathered.records if self._gathered is not None else 0
@@ -268,14 +277,20 @@ class Driver:
             return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
         if self._backlog:
             return 0.0
+        if any(held.suspicion is not None for held in self._held.values()):
+            return SUSPECT_POLL_S
         due_ms = min([held.shard.next_due_ms for _, held in self._working()], default=NEVER_MS)
         due_ms = min(due_ms, self.pause_ends_ms)
         return min(max(0.0, (due_ms - self._clock_ms()) / 1000), self._settings.idle_s)
 
     def _working(self) -> list[tuple[int, Held]]:
-        """The shards whose own topics accept records."""
+        """The shards that decide at full speed: their own topics accept records, and no input is suspicious."""
         stopped = self._refusals.shards
-        return [(number, held) for number, held in self._held.items() if not stopped or number not in stopped]
+        return [
+            (number, held)
+            for number, held in self._held.items()
+            if held.suspicion is None and (not stopped or number not in stopped)
+        ]
 
     def _gather(self) -> Gathered | None:
         """Decide inputs into the open layers; None if there is nothing to commit, due timers included."""
@@ -289,10 +304,72 @@ class Driver:
             self._router.next_transaction()
             gathered = self._gathered = Gathered(now_ms, self._pace.room())
         if not gathered.room.is_used:
-            for number, batch in self._backlog.take(self._pace.inputs - gathered.records):
+            suspicious = [number for number, held in self._held.items() if held.suspicion is not None]
+            for number, batch in self._backlog.take(self._pace.inputs - gathered.records, suspicious):
                 if number in self._held and number not in self._refusals.shards:
                     self._take(gathered, number, batch)
         return gathered
+
+    def _decide_suspect(self) -> bool:
+        """Decide the next input that may have ended the last owner of a shard, announced and alone in its turn.
+
+        Returns whether all that was submitted committed."""
+        if self._in_flight is not None or self._gathered is not None:
+            return True
+        for number, held in self._held.items():
+            if held.suspicion is None or number in self._refusals.shards:
+                continue
+            suspect = self._next_suspect(number, held)
+            if suspect is None:
+                continue
+            return self._announce(held, suspect) and self._decide_alone(number, held, suspect)
+        return True
+
+    def _next_suspect(self, number: int, held: Held) -> StoredRecord | bytes | None:
+        """The next suspicious input that has arrived, or timer; None if there is none, or none is left."""
+        suspicion = held.suspicion
+        assert suspicion is not None
+        record, now_ms = self._backlog.first(number), self._clock_ms()
+        if record is not None and suspicion.covers(record):
+            return record
+        due = held.shard.first_due(suspicion.due_ms)
+        if due is not None:
+            return due
+        if suspicion.is_over(held.shard.positions(), now_ms):
+            held.suspicion = None
+            held.shard.mark_next(None)
+            return None
+        return record
+
+    def _announce(self, held: Held, suspect: StoredRecord | bytes) -> bool:
+        layer = held.shard.announce(suspect, self._clock_ms())
+        if layer is None:
+            return True
+        self._submit([layer])
+        return self.settle(wait=True)
+
+    def _decide_alone(self, number: int, held: Held, suspect: StoredRecord | bytes) -> bool:
+        """Decide a suspicious input, and announce the one after it by the same turn."""
+        shard, now_ms = held.shard, self._clock_ms()
+        if held.suspicion is not None:
+            held.suspicion.quiet_ms = now_ms
+        if shard.deaths(suspect) >= DEATHS_MAX:
+            shard.block_deadly(suspect)
+        self._router.next_transaction()
+        timers = 1
+        if not isinstance(suspect, bytes):
+            shard.take([self._backlog.pop(number)], now_ms)
+            timers = 0
+            following = self._backlog.first(number)
+            shard.mark_next(following if following is not None and self._is_suspect(held, following) else None)
+        layer = shard.seal(now_ms, timers=timers, retries=0)
+        if layer is None:
+            return True
+        self._submit([layer], suspect)
+        return self.settle(wait=True)
+
+    def _is_suspect(self, held: Held, record: StoredRecord) -> bool:
+        return held.suspicion is not None and held.suspicion.covers(record)
 
     def _take(self, gathered: Gathered, number: int, batch: list[StoredRecord]) -> None:
         if gathered.room.is_used:
@@ -438,7 +515,7 @@ class Driver:
             if bring_up(self._log, self.topics, number, held.store, self._clock_ms()):
                 held.shard.runs.clear()  # rows changed under runs in memory, perhaps by a successor
             held.shard.discard()
-        self._start([number for number, _ in self._working()])
+        self._start([number for number in self._held if number not in self._refusals.shards])
         self._went_back = False
 
     # Membership (topics.log.Listener).
@@ -495,13 +572,22 @@ class Driver:
 
     def _take_over(self, number: int) -> None:
         """Open a shard after its previous owner's transactions have ended. Raises LogUnavailable."""
-        self._ownership.take(number, self._clock_ms())
+        is_clean = self._ownership.take(number, self._clock_ms())
         # Waits for the end of each transaction that holds offsets of these inputs (KIP-447). One that sent its offsets
         # before this grant, from an owner that `registry` does not name, may have sent no record yet: the changelog's
         # end would not show it.
         self._member.committed(self._inputs([number]), OPEN_TIMEOUT_S)
         self._open(number)
         self._refusals.openings.accepted(number)
+        if not is_clean:
+            self._suspect_inputs(number)
+
+    def _suspect_inputs(self, number: int) -> None:
+        """Decide one by one what the last owner of a shard may have begun: it came to an unclean end."""
+        held = self._held[number]
+        span = 2 * self._settings.records_max  # one turn that committed, one that was decided
+        ends = self._log.ends(self._inputs([number]))
+        held.suspicion = suspicion_of(number, held.shard.positions(), ends, span, self._clock_ms())
 
     def _note_unopened(self, number: int, error: LogUnavailable) -> None:
         """Say that a shard has to wait, unless the log is away altogether. Raises LogUnavailable then."""
@@ -533,7 +619,9 @@ class Driver:
             )
             now_ms = self._clock_ms()
             floor_ms_max = now_ms if self._settings.reset_clock else NEVER_MS
-            shard = Shard(store, self._hosted, encoder, self._settings.limits, floor_ms_max=floor_ms_max)
+            shard = Shard(
+                store, self._hosted, encoder, self._settings.limits, floor_ms_max=floor_ms_max, owner=self._name
+            )
             _warn_of_wrong_clock(number, shard.now_ms - now_ms)
         except BaseException:
             store.close()

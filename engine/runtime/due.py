@@ -70,6 +70,13 @@ class DueTimers:
         self._scanned_ms = min(now_ms, self._next_ms)
         return [(key, _input_of(key)) for key in found]
 
+    def first(self, now_ms: int) -> bytes | None:
+        """Key of the first timer due at `now_ms`; None without one."""
+        for key, _ in self.take(now_ms, 1):
+            self.put_back([key])
+            return key
+        return None
+
     def put_back(self, keys: Sequence[bytes]) -> None:
         """Return timers that were taken and not decided."""
         for key in keys:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from penstock.engine.core.execution import Definition, Execution, InputDifference
+from penstock.engine.core.execution import CodeWithheld, Definition, Execution, InputDifference
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import HISTORY, run_key, run_prefix
 from penstock.engine.core.rows import unpack_run
@@ -42,7 +42,10 @@ class CachedRun(WorkingRun):
         return self._cache.hosted
 
     def execution(self) -> Execution:
-        """The run's execution, rebuilt if it is not in memory. Raises NonDeterminism, UnknownWorkflowType."""
+        """The run's execution, rebuilt if it is not in memory.
+
+        Raises NonDeterminism, UnknownWorkflowType, CodeWithheld."""
+        self._require_permitted()
         if self._execution is None:
             definition = self.hosted.workflow(self.header.workflow_type)
             if definition is None:
@@ -63,10 +66,16 @@ class CachedRun(WorkingRun):
         return self._unread
 
     def new_execution(self, definition: Definition, run_id: str, seed: str) -> Execution:
-        """The execution of a run that starts now."""
+        """The execution of a run that starts now. Raises CodeWithheld."""
+        self._require_permitted()
         self.forget()
         self._execution = definition.begin(self.workflow_id, run_id, seed)
         return self._execution
+
+    def _require_permitted(self) -> None:
+        if self._cache.withheld and self._cache.withheld == self.workflow_id:
+            self.forget()
+            raise CodeWithheld
 
     def history(self) -> Iterator[DecisionRecorded]:
         """The current run's decisions in order."""
@@ -89,12 +98,15 @@ class CachedRun(WorkingRun):
 
 
 class RunCache:
-    """At most `runs_max` runs; the least recently used is evicted first."""
+    """At most `runs_max` runs; the least recently used is evicted first.
+
+    `withheld`: id of a run whose code is not to be executed now."""
 
     def __init__(self, reader: RowReader, hosted: Hosted, runs_max: int) -> None:
         self.reader, self.hosted, self._runs_max = reader, hosted, runs_max
         self._runs: OrderedDict[str, CachedRun] = OrderedDict()
         self._reported: set[Any] = set()
+        self.withheld = ""
 
     def get(self, workflow_id: str) -> CachedRun:
         """The run of that id, read from its rows if it is not in memory."""

@@ -11,6 +11,7 @@ open.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from penstock.engine.core.evolve import write_shard
 from penstock.engine.core.expiry import expire
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import NEVER_MS, SHARD_KEY
-from penstock.engine.core.rows import ShardRow, unpack_shard
+from penstock.engine.core.rows import Mark, ShardRow, unpack_shard
 from penstock.engine.runtime.answers import Answers
 from penstock.engine.runtime.blocked import REFUSED_RECORD, TRIED_MAX, BlockedRuns
 from penstock.engine.runtime.due import DUE_MAX, DueTimers
@@ -29,6 +30,7 @@ from penstock.engine.runtime.pace import Room
 from penstock.engine.runtime.read import Forward, read
 from penstock.engine.runtime.run_cache import RunCache
 from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
+from penstock.engine.runtime.suspicion import key_of
 from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.records.decisions import Trigger
@@ -57,7 +59,8 @@ class ShardLimits(msgspec.Struct, frozen=True):
 class Shard:
     """Decides inputs into layers, and follows what becomes of them.
 
-    `floor_ms_max`: a clock (epoch) that the stored one is set back to, if a wrong clock had put it ahead."""
+    `floor_ms_max`: a clock (epoch) that the stored one is set back to, if a wrong clock had put it ahead.
+    `owner`: names this owner of the shard in marks; another start of the process is another owner."""
 
     def __init__(
         self,
@@ -67,9 +70,11 @@ class Shard:
         limits: ShardLimits = ShardLimits(),
         *,
         floor_ms_max: int = NEVER_MS,
+        owner: str = "",
     ) -> None:
         self.number, self.shards, self.topics = encoder.shard, encoder.shards, encoder.topics
-        self._limits, self._floor_ms_max = limits, floor_ms_max
+        self._limits, self._floor_ms_max, self._owner = limits, floor_ms_max, owner
+        self.mark = Mark()
         self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
         self.runs = RunCache(self._overlay, hosted, limits.runs_max)
@@ -82,6 +87,7 @@ class Shard:
         self._open: Layer | None = None
         self._set_aside: set[tuple[str, int]] = set()
         self._refused: dict[bytes | tuple[str, int], WorkflowBlocked] = {}
+        self._deadly: set[bytes | tuple[str, int]] = set()
         self._load()
         self.blocked.try_again()
 
@@ -183,6 +189,38 @@ class Shard:
         data = self._overlay.store.get(SHARD_KEY)
         return dict(unpack_shard(data).offsets) if data is not None else {}
 
+    def announce(self, suspect: StoredRecord | bytes, clock_ms: int) -> Layer | None:
+        """A layer that says that this input, or the timer with this key, is decided next; None if that was said.
+
+        An input that was announced by two owners that died is to be refused instead (`deaths`)."""
+        if not self.mark_next(suspect):
+            return None
+        layer = self._open_at(clock_ms, None)
+        self._open = None
+        self._finish(layer)
+        return layer
+
+    def mark_next(self, suspect: StoredRecord | bytes | None) -> bool:
+        """Let the open layer announce what is decided next; returns whether that is new."""
+        mark = Mark() if suspect is None else Mark(key_of(suspect), self._owner, self.deaths(suspect))
+        is_new, self.mark = mark != self.mark, mark
+        return is_new
+
+    def deaths(self, suspect: StoredRecord | bytes) -> int:
+        """Number of owners that died with this input announced."""
+        mark = self.mark
+        if mark.key != key_of(suspect):
+            return 0
+        return mark.deaths + (mark.by != self._owner)
+
+    def block_deadly(self, suspect: StoredRecord | bytes) -> None:
+        """From now on, this input blocks its run instead of reaching its code."""
+        self._deadly.add(suspect if isinstance(suspect, bytes) else (suspect.topic, suspect.offset))
+
+    def first_due(self, due_ms: int) -> bytes | None:
+        """Key of the first timer due at that time (epoch); None without one."""
+        return self._due.first(due_ms)
+
     def refuse(self, suspect: StoredRecord | bytes, error: str) -> None:
         """The log refused what this input, or the timer with this key, caused on its own.
 
@@ -219,7 +257,7 @@ class Shard:
             message_id=input.message_id if source == COMMANDS else "",
         )
         refused = self._refused.get((record.topic, record.offset)) if self._refused else None
-        decision = self._step.process(layer, input, trigger, refused)
+        decision = self._process(layer, input, trigger, refused, (record.topic, record.offset))
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
@@ -228,13 +266,29 @@ class Shard:
         if self._step.due_ms != NEVER_MS:
             self._note_due()
 
+    def _process(
+        self,
+        layer: Layer,
+        input: Any,
+        trigger: Trigger,
+        refused: WorkflowBlocked | None,
+        key: bytes | tuple[str, int],
+    ) -> Decision | None:
+        if not self._deadly or key not in self._deadly:
+            return self._step.process(layer, input, trigger, refused)
+        self.runs.withheld = input.workflow_id
+        try:
+            return self._step.process(layer, input, trigger, refused)
+        finally:
+            self.runs.withheld = ""
+
     def _fire_due(self, layer: Layer, count: int) -> None:
         if layer.now_ms < self._due.next_ms:
             return
         due = self._due.take(layer.now_ms, count)
         for index, (key, input) in enumerate(due):
             layer.fired.append(key)
-            if self._step.process(layer, input, TIMER, self._refused.get(key)) is None:
+            if self._process(layer, input, TIMER, self._refused.get(key), key) is None:
                 self._due.postpone(key, layer.now_ms)
             if layer.room.is_used:
                 self._due.put_back([key for key, _ in due[index + 1 :]])
@@ -258,6 +312,7 @@ class Shard:
         row = unpack_shard(data) if data is not None else ShardRow()
         self._step.decided, self._transaction = row.decision, row.transaction
         self._now_ms = min(row.now_ms, self._floor_ms_max)
+        self.mark = row.mark
         self._offsets, self._swept_day = dict(row.offsets), row.swept_day
         self._due.reset()
 
@@ -270,6 +325,7 @@ class Shard:
             transaction=self._transaction,
             offsets=self._offsets,
             swept_day=self._swept_day,
+            mark=self.mark,
         )
         write_shard(layer.writes, row)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)

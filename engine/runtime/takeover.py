@@ -36,9 +36,12 @@ class Ownership:
         self._log, self._topics = log, topics
         self.transactional_id, self.address = transactional_id, address
         self.predecessors: dict[int, str] = {}
+        self._taken: set[int] = set()
 
-    def take(self, shard: int, now_ms: int) -> None:
-        """Settle the transaction that the previous owner left open, then announce this process as the owner."""
+    def take(self, shard: int, now_ms: int) -> bool:
+        """Settle the transaction that the previous owner left open, then announce this process as the owner.
+
+        Returns whether the previous owner released the shard in order, or is this very process, or never was."""
         owner = owners(self._log, self._topics, RESTORE_TIMEOUT_S).get(shard)
         if owner is not None and not owner.released and owner.transactional_id != self.transactional_id:
             self.predecessors[shard] = owner.transactional_id
@@ -49,6 +52,9 @@ class Ownership:
             finally:
                 transactor.close()
         self._announce([shard], now_ms, released=False)
+        is_clean = owner is None or owner.released or shard in self._taken
+        self._taken.add(shard)
+        return is_clean
 
     def release(self, shards: list[int], now_ms: int) -> None:
         """Announce that these shards were given up, so that a successor need not fence this process."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.core.activation import KILLS_PROCESSOR
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard
@@ -65,11 +66,17 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
 
 
 def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:
-    """Let inputs block their runs whose records the log had refused."""
+    """Let inputs block their runs whose records the log had refused, or that processors had died over."""
     for decision, event in events:
         if isinstance(event, WorkflowBlocked) and event.reason == "refused_record":
             topic, _, offset = place_of(decision.trigger, topics)
             shard._refused[topic, offset] = event
+        if isinstance(event, WorkflowBlocked) and event.reason == KILLS_PROCESSOR:
+            if decision.trigger.topic:
+                topic, _, offset = place_of(decision.trigger, topics)
+                shard._deadly.add((topic, offset))
+            elif (due := shard.first_due(decision.now_ms)) is not None:
+                shard._deadly.add(due)
 
 
 def place_of(trigger: Trigger, topics: Topics) -> Place:

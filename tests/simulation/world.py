@@ -15,9 +15,11 @@ from typing import Any
 
 import structlog
 
+from penstock.engine.core.activation import KILLS_PROCESSOR
 from penstock.engine.execution import program
 from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
+from penstock.schemas.records.run import RetryWorkflow
 from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
 from tests.simulation import verdict
@@ -69,6 +71,7 @@ class World:
         self.story = Story(lambda: self.now_ms - START_MS)
         self.weather = Weather(chance)
         change(self.weather)
+        self._retried: dict[str, int] = {}
         program.REQUESTS_MAX = self.weather.requests_max
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
@@ -359,9 +362,20 @@ class World:
         for _ in range(4):
             busy |= self.workers.work()
         busy |= self._ask()
+        busy |= self._retry_suspects()
         self.now_ms += 1
         self.auditor.look()
         return busy
+
+    def _retry_suspects(self) -> bool:
+        """As an operator, retry runs that were BLOCKED because processors died over them; here none was their fault."""
+        for workflow_id, runs in self.auditor.runs.items():
+            run = runs[-1]
+            if run.blocked_reason == KILLS_PROCESSOR and self._retried.get(run.run_id) != len(run.events):
+                self._retried[run.run_id] = len(run.events)
+                self.client.ask(RetryWorkflow(workflow_id=workflow_id), hopeless=True)
+                return True
+        return False
 
     def _jump(self) -> bool:
         """Advance the time to the next due timer. Returns False if there is none."""
@@ -382,7 +396,7 @@ class World:
             waits.append(2_000)
         if not waits:
             return False
-        self.now_ms += max(1, min(waits))
+        self.now_ms += min((wait for wait in waits if wait > 0), default=1)
         return True
 
     # Log messages of the engine.

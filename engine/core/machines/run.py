@@ -17,6 +17,7 @@ from penstock.engine.core.answers import (
     run_closed,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
+from penstock.engine.core.execution import CodeWithheld
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key
 from penstock.engine.core.limits import HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
@@ -100,10 +101,13 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     if row is not None and row.status in OPEN:
         terminated = WorkflowTerminated(reason=f"replaced by run {command.message_id}")
         before = RunEvents(row.run_id, [terminated])
-    execution = run.new_execution(definition, command.message_id, started.seed)
+    try:
+        requests = run.new_execution(definition, command.message_id, started.seed).activate((started,), now_ms)
+    except CodeWithheld as error:
+        requests = [blocked_by(error)]
     return Decision(
         run_id=command.message_id,
-        events=[started, *execution.activate((started,), now_ms)],
+        events=[started, *requests],
         before=before,
         reply=Accepted(message_id=command.message_id, workflow_id=run.workflow_id, run_id=command.message_id),
     )
@@ -206,7 +210,7 @@ def _unblocked(run: RunView, now_ms: int) -> list[Event]:
     try:
         # The inputs may include the start itself, whose input today's code may refuse.
         return run.execution().activate(run.unread_inputs(), now_ms)
-    except (NonDeterminism, UnknownWorkflowType) as error:
+    except (NonDeterminism, UnknownWorkflowType, CodeWithheld) as error:
         return [blocked_by(error)]
 
 

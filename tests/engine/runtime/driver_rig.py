@@ -91,6 +91,14 @@ class Rig:
         self.driver.abandon()
         self.driver = self._make()
 
+    def die(self) -> None:
+        """End the driver without a release, as a crash does, and start another."""
+        self.driver._ownership.release = lambda shards, now_ms: None  # type: ignore[method-assign]
+        self.driver._in_flight = None
+        self.driver._member.close()
+        self.driver.abandon()
+        self.driver = self._make()
+
     def start(self, definition: WorkflowDefinition[Any, Any], *args: Any, id: str) -> None:
         """Publish a start."""
         call = definition(*args)
