@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.engine.core.execution import CodeWithheld
+from penstock.engine.core.execution import ActivationOverran, CodeWithheld
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
@@ -12,6 +12,17 @@ from penstock.schemas.records.run import WorkflowBlocked
 
 KILLS_PROCESSOR = "kills_processor"
 """Reason of a run whose input ended processors, one after the other."""
+
+RUNS_ON = "runs_on"
+"""Reason of a run whose code did not come to a wait in time."""
+
+PROBLEMS = (NonDeterminism, UnknownWorkflowType, CodeWithheld, ActivationOverran)
+"""What keeps a run's code from going on."""
+
+_RUNS_ON = (
+    "; move long work into an activity, or let the loop await something, restart the processors, then run "
+    "`penstock retry`."
+)
 
 _KILLS_PROCESSOR = (
     "processors ended, one after the other, while they decided an input of this run: its code, or a library in C that "
@@ -25,16 +36,17 @@ def activated(run: RunView, row: RunRow, inputs: list[Event], now_ms: int) -> li
     if row.status == BLOCKED:
         return inputs
     try:
-        execution = run.execution()
-    except (NonDeterminism, UnknownWorkflowType, CodeWithheld) as error:
+        return [*inputs, *run.execution().activate(inputs, now_ms)]
+    except PROBLEMS as error:
         return [*inputs, blocked_by(error)]
-    return [*inputs, *execution.activate(inputs, now_ms)]
 
 
-def blocked_by(error: NonDeterminism | UnknownWorkflowType | CodeWithheld) -> WorkflowBlocked:
+def blocked_by(error: BaseException) -> WorkflowBlocked:
     """The event for a run whose code cannot be brought to the end of its history, or must not be."""
     if isinstance(error, CodeWithheld):
         return WorkflowBlocked(reason=KILLS_PROCESSOR, message=_KILLS_PROCESSOR)
+    if isinstance(error, ActivationOverran):
+        return WorkflowBlocked(reason=RUNS_ON, message=f"{error}{_RUNS_ON}")
     if isinstance(error, UnknownWorkflowType):
         return WorkflowBlocked(reason="unknown_type", message=str(error))
     return WorkflowBlocked(

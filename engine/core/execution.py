@@ -20,6 +20,12 @@ class CodeWithheld(Exception):
     """The run's code is not executed for this input, which has ended processors before."""
 
 
+class ActivationOverran(SystemExit):
+    """An activation ran for too long without a wait and was interrupted; its requests are dropped.
+
+    A SystemExit, so that it passes through `except Exception` in workflow code, and through asyncio's tasks."""
+
+
 class Receiver(Protocol):
     """Ways in which an event reaches an execution; the machines call them (`EventRule.deliver`)."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from penstock.engine.core.catalogue import DELIVERIES
-from penstock.engine.core.execution import InputDifference
+from penstock.engine.core.execution import ActivationOverran, InputDifference
 from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
 from penstock.engine.execution.code import Code
@@ -75,6 +75,7 @@ class Program:
         self._cancel_reason: str | None = None
         self._dropped_call: str = ""
         self._callback_error: BaseException | None = None
+        self._overran: ActivationOverran | None = None
         self._ended = False
         self._in_side_effect = False
         self._request_bytes = 0
@@ -82,7 +83,9 @@ class Program:
     # Execution (engine/core/execution.py).
 
     def activate(self, inputs: Iterable[Event], now_ms: int) -> list[Any]:
-        """Deliver `inputs` to the code, run it until it waits again, and return the requests it made."""
+        """Deliver `inputs` to the code, run it until it waits again, and return the requests it made.
+
+        Raises ActivationOverran; the program is closed then."""
         self.loop.now_ms = now_ms
         requests: list[Any] = []  # watch.py distinguishes activations by this list
         self._requests = requests
@@ -91,6 +94,7 @@ class Program:
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats
         try:
             self._deliver(inputs)
+            self._raise_if_overran()
             if not self.loop.is_suspended:
                 self._end_if_done()
         finally:
@@ -149,13 +153,13 @@ class Program:
         loop = self.loop
         loop.drain()
         rounds = 0
-        while not loop.is_suspended and self.conditions.waiting and self.conditions.resolve():
+        while not loop.is_suspended and self._overran is None and self.conditions.waiting and self.conditions.resolve():
             loop.drain()
             rounds += 1
             if rounds > ROUNDS_MAX:
                 self.callback_failed(EndlessWorkflow(_CIRCULAR))
                 return
-        if loop.is_suspended:
+        if loop.is_suspended and self._overran is None:
             self.request(ActivationSuspended(sequence=self._sequence))
 
     # Delivery of events (Receiver in engine/core/execution.py).
@@ -322,10 +326,22 @@ class Program:
 
     def callback_failed(self, error: BaseException) -> None:
         """A callback of the loop raised."""
+        if isinstance(error, ActivationOverran):
+            self.loop.stops, self._overran = True, error
         if self._callback_error is None:
             self._callback_error = error
 
     # The end.
+
+    def _raise_if_overran(self) -> None:
+        main, overran = self._main, self._overran
+        if overran is None and main is not None and main.done() and not main.cancelled():
+            error = main.exception()
+            overran = error if isinstance(error, ActivationOverran) else None
+        if overran is not None:
+            self._ended = True
+            self.close()
+            raise overran
 
     def _end_if_done(self) -> None:
         main = self._main

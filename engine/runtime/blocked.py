@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from penstock.engine.core.activation import KILLS_PROCESSOR
+from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
 from penstock.engine.core.decide import decide
 from penstock.engine.core.keys import BLOCKED as BLOCKED_MARKS
 from penstock.engine.core.keys import after
@@ -23,8 +23,8 @@ logger = structlog.get_logger(__name__)
 REFUSED_RECORD = "refused_record"
 """Reason of a run whose records the log refused."""
 
-_RETRIED_BY_OPERATORS = frozenset({REFUSED_RECORD.encode(), KILLS_PROCESSOR.encode()})
-"""Reasons that only the log, or a processor's death, could show to be gone."""
+_RETRIED_BY_OPERATORS = frozenset(map(str.encode, (REFUSED_RECORD, KILLS_PROCESSOR, RUNS_ON)))
+"""Reasons whose end only the log, a processor's death or a long wait would show."""
 
 TRIED_MAX = 100
 """BLOCKED runs tried with one layer."""

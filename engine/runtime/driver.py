@@ -9,7 +9,6 @@ changelog's tail was replayed. The driver runs on one thread; the simulator call
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -34,7 +33,7 @@ from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.runtime.suspicion import DEATHS_MAX, QUIET_MS, Suspicion, suspicion_of
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.runtime.topic_cache import TopicCache
-from penstock.engine.runtime.watch import SLOW_S
+from penstock.engine.runtime.watch import DEADLINE_S, SLOW_S, end_process
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.errors import LogError, LogUnavailable, RecordRefused, TopicRefused
@@ -62,8 +61,9 @@ class DriverSettings(msgspec.Struct, frozen=True):
 
     `records_max`: inputs of a turn; `turn_records_max`, `turn_bytes_max`: records that it causes, rows included, and
     their bytes. `audit_window`: input records kept below the committed offset. `slow_activation_s`: how long workflow
-    code may run without waiting before that is logged. `private_log`: no other program can reach the log.
-    `reset_clock`: set the clocks of shards back that a wrong clock had put ahead."""
+    code may run without waiting before that is logged, `activation_deadline_s`: before it is interrupted.
+    `private_log`: no other program can reach the log. `reset_clock`: set the clocks of shards back that a wrong clock
+    had put ahead."""
 
     records_max: int = 4_000
     turn_records_max: int = TURN_RECORDS_MAX
@@ -75,6 +75,7 @@ class DriverSettings(msgspec.Struct, frozen=True):
     trim_interval_s: float = 60.0
     audit_window: int = 100_000
     slow_activation_s: float = SLOW_S
+    activation_deadline_s: float = DEADLINE_S
     limits: ShardLimits = ShardLimits()
     private_log: bool = False
     reset_clock: bool = False
@@ -113,12 +114,6 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _kill(message: str) -> None:
-    """End the process: a commit that hangs has an unknown outcome, which only a restart settles."""
-    logger.critical("giving up", reason=message)
-    os._exit(70)
-
-
 def _warn_of_wrong_clock(shard: int, ahead_ms: int) -> None:
     """Log a shard whose clock a wrong clock had put ahead: its timers wait until the time has come."""
     if ahead_ms > JUMP_MS_MAX:
@@ -146,7 +141,9 @@ class Driver:
         address: str = "",
         settings: DriverSettings = DriverSettings(),
         clock_ms: Callable[[], int] = wall_clock_ms,
-        kill: Callable[[str], None] = _kill,
+        kill: Callable[
+            [str], None
+        ] = end_process,  # a commit that hangs has an unknown outcome, which only a restart settles
     ) -> None:
         self._log, self.topics, self.shards, self._hosted = log, topics, shards, hosted
         self._open_store, self._commits, self._settings = open_store, commits, settings

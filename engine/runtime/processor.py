@@ -117,7 +117,8 @@ class Processor:
             commits = TransactionalCommits(self._log.transactor(transactional_id))
             driver = self._driver = self._make(commits, transactional_id)
             try:
-                with Watch(threading.get_ident(), self._settings.slow_activation_s):
+                settings = self._settings
+                with Watch(threading.get_ident(), settings.slow_activation_s, settings.activation_deadline_s):
                     self._turn(driver)
                     driver.close()
             finally:

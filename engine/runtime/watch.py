@@ -7,22 +7,28 @@ releases the lock."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 import structlog
 
+from penstock.engine.core.execution import ActivationOverran
 from penstock.engine.execution.program import Program
 
 logger = structlog.get_logger(__name__)
 
 SLOW_S = 5.0
+DEADLINE_S = 30.0
+GRACE_S = 20.0
 LOOK_S_MAX = 1.0
+EXIT_KILLED = 70
 _ACTIVATE = Program.activate.__code__
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
@@ -35,13 +41,29 @@ class Activation(NamedTuple):
     at: str
 
 
+def end_process(reason: str) -> None:
+    """End the process at once: its shards move to another, which finds out what ended this one (suspicion.py)."""
+    logger.critical("giving up", reason=reason)
+    os._exit(EXIT_KILLED)
+
+
 class Watch:
     """Logs each activation on a thread that takes longer than `slow_s`, once, and logs its end.
 
+    After `deadline_s` it is interrupted: ActivationOverran is raised in its thread, again at each further look. Code
+    that goes on for GRACE_S (a call into C, an `except BaseException` in a loop) ends the process by `kill`.
+
     `with Watch(threading.get_ident()):` looks from a thread of its own; a test calls `look` itself."""
 
-    def __init__(self, thread_id: int, slow_s: float = SLOW_S) -> None:
-        self._thread_id, self._slow_s = thread_id, slow_s
+    def __init__(
+        self,
+        thread_id: int,
+        slow_s: float = SLOW_S,
+        deadline_s: float = DEADLINE_S,
+        kill: Callable[[str], None] | None = None,
+    ) -> None:
+        self._thread_id, self._slow_s, self._deadline_s = thread_id, slow_s, deadline_s
+        self._kill = kill if kill is not None else end_process
         self._seen: Activation | None = None
         self._since_s = 0.0
         self._warned = False
@@ -64,6 +86,8 @@ class Watch:
         if self._seen is None or found is None or found.requests is not self._seen.requests:
             self._ended(now_s)
             self._seen, self._since_s = found, now_s
+        elif now_s - self._since_s >= self._deadline_s:
+            self._interrupt(found, now_s - self._since_s)
         elif not self._warned and now_s - self._since_s >= self._slow_s:
             self._warned = True
             logger.warning(
@@ -72,6 +96,19 @@ class Watch:
                 **self._facts(now_s),
                 at=found.at,
             )
+
+    def _interrupt(self, found: Activation, running_s: float) -> None:
+        where = f"{found.program.definition.name} of {found.program.workflow_id} at {found.at}"
+        if running_s >= self._deadline_s + GRACE_S:
+            self._kill(f"workflow code does not return and could not be interrupted: {where}")
+        logger.error("workflow code does not return and is interrupted", **self._facts(self._since_s + running_s))
+        self._warned = True
+        interrupted = type(
+            "ActivationOverran",
+            (ActivationOverran,),
+            {"__str__": lambda error: f"{where} ran for {running_s:.0f} s without a wait"},
+        )
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(interrupted))
 
     def _ended(self, now_s: float) -> None:
         if self._warned:

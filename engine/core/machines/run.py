@@ -6,7 +6,7 @@ import hashlib
 import sys
 from typing import Any
 
-from penstock.engine.core.activation import activated, blocked_by
+from penstock.engine.core.activation import PROBLEMS, activated, blocked_by
 from penstock.engine.core.answers import (
     accepted,
     accepted_reply,
@@ -17,7 +17,6 @@ from penstock.engine.core.answers import (
     run_closed,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
-from penstock.engine.core.execution import CodeWithheld
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key
 from penstock.engine.core.limits import HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
@@ -37,7 +36,6 @@ from penstock.engine.core.statuses import (
 )
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.errors import NonDeterminism, UnknownWorkflowType
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.replies import Accepted
@@ -103,7 +101,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
         before = RunEvents(row.run_id, [terminated])
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate((started,), now_ms)
-    except CodeWithheld as error:
+    except PROBLEMS as error:
         requests = [blocked_by(error)]
     return Decision(
         run_id=command.message_id,
@@ -210,7 +208,7 @@ def _unblocked(run: RunView, now_ms: int) -> list[Event]:
     try:
         # The inputs may include the start itself, whose input today's code may refuse.
         return run.execution().activate(run.unread_inputs(), now_ms)
-    except (NonDeterminism, UnknownWorkflowType, CodeWithheld) as error:
+    except PROBLEMS as error:
         return [blocked_by(error)]
 
 

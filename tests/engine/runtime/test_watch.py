@@ -12,6 +12,7 @@ import structlog
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.hosted import Hosted
+from penstock.engine.runtime import reads
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.processor import Processor
 from penstock.engine.runtime.watch import Watch, activation_on
@@ -141,3 +142,71 @@ def test_a_processor_is_watched():
     assert (first["workflow_type"], first["workflow_id"]) == (last["workflow_type"], last["workflow_id"])
     assert first["workflow_id"] == "order-1"
     assert "in for_ever" in first["at"]
+
+
+@workflow(name="watch-never-returns")
+async def never_returns() -> None:
+    while True:
+        for moment in scene.moments:
+            scene.watch.look(moment)
+
+
+@workflow(name="watch-catches-all")
+async def catches_all() -> str:
+    caught = 0
+    while caught < 3:
+        try:
+            while True:
+                for moment in scene.moments:
+                    scene.watch.look(moment)
+        except Exception:  # an interruption is none
+            caught += 1
+    return "caught"
+
+
+@pytest.mark.parametrize("flow", [never_returns, catches_all])
+def test_code_past_its_deadline_is_interrupted(flow):
+    """An activation that runs past its deadline is interrupted: its run is BLOCKED, and a neighbour goes on."""
+    scene.watch = Watch(threading.get_ident(), 5.0, 30.0, kill=lambda reason: None)
+    scene.moments = [100, 106, 131]
+    stage = Stage(flow, crunches)
+    stage.start(flow, id="order-1")
+    assert stage.described("order-1")["blocked_reason"] == "runs_on"
+    assert "ran for 31 s without a wait" in stage.described("order-1")["blocked_message"]
+    scene.moments = []
+    stage.start(crunches, id="order-2")
+    assert stage.described("order-2")["status"] == "completed"
+
+
+def test_code_that_cannot_be_interrupted_ends_the_process():
+    """Code that goes on after its interruption ends the process, with a reason that names the run."""
+    reasons = []
+    scene.watch = Watch(threading.get_ident(), 5.0, 30.0, kill=reasons.append)
+    scene.moments = [100, 106, 151]
+    Stage(never_returns).start(never_returns, id="order-1")
+    assert "order-1" in reasons[0]
+
+
+def test_a_processor_interrupts_code_that_never_returns():
+    """In a running processor, a run that spins is BLOCKED after the deadline, and what came with it is decided."""
+    topics = Topics("spinning")
+    log = EmbeddedLog(MEMORY)
+    admin.apply(log, admin.plan(log, specs(topics, 1, ["default"])))
+    scene.moments, scene.watch = [1], SimpleNamespace(look=lambda moment: None)
+    settings = DriverSettings(activation_deadline_s=0.3, slow_activation_s=0.2)
+    hosted = Hosted({flow.name: flow for flow in (never_returns, crunches)})
+    processor = Processor(log, topics, 1, hosted, settings=settings)
+    publisher = log.publisher()
+    for id, flow in (("spins", never_returns), ("neighbour", crunches)):
+        start = StartWorkflow(workflow_id=id, workflow_type=flow.name, input=b"[]", message_id=f"m-{id}")
+        publisher.send(Record(topics.commands, 0, id.encode(), encode(start)))
+    publisher.flush(WAIT_S)
+    processor.start()
+    deadline = time.monotonic() + WAIT_S
+    while not any(log.read_to_end(topics.completions, 0, 0, WAIT_S)):
+        assert time.monotonic() < deadline, f"waited {WAIT_S} s for the neighbour to complete"
+        time.sleep(0.05)
+    found = reads.describe(processor.stores()[0], "spins")
+    processor.stop(WAIT_S)
+    log.close()
+    assert found["blocked_reason"] == "runs_on"
