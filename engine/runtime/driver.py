@@ -24,13 +24,15 @@ from penstock.engine.runtime.backlog import Backlog
 from penstock.engine.runtime.blocked import TRIED_MAX
 from penstock.engine.runtime.commit import Commits
 from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
+from penstock.engine.runtime.held import Held
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace, Room
 from penstock.engine.runtime.plausible import JUMP_MS_MAX
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
-from penstock.engine.runtime.suspicion import DEATHS_MAX, QUIET_MS, Suspicion, suspicion_of
+from penstock.engine.runtime.suspects import Suspects
+from penstock.engine.runtime.suspicion import suspicion_of
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.runtime.topic_cache import TopicCache
 from penstock.engine.runtime.watch import DEADLINE_S, SLOW_S, end_process
@@ -79,16 +81,6 @@ class DriverSettings(msgspec.Struct, frozen=True):
     limits: ShardLimits = ShardLimits()
     private_log: bool = False
     reset_clock: bool = False
-
-
-class Held:
-    """A shard that this process owns, with its store. `suspicion`: after its last owner's unclean end."""
-
-    __slots__ = ("shard", "store", "suspicion")
-
-    def __init__(self, shard: Shard, store: Store) -> None:
-        self.shard, self.store = shard, store
-        self.suspicion: Suspicion | None = None
 
 
 class Gathered(msgspec.Struct):
@@ -160,6 +152,7 @@ class Driver:
         self._pace = Pace(settings.records_max, settings.turn_records_max, settings.turn_bytes_max)
         self._backlog = Backlog()
         self._refusals = Refusals()
+        self._suspects = Suspects(self._held, self._backlog, self._router, self._refusals, clock_ms, self._commit)
         self._trim_ms = 0
         self._name = uuid.uuid4().hex[:8]
         self._went_back = False
@@ -184,7 +177,7 @@ class Driver:
         if self._went_back:
             return True  # a rebalance went back: these records lie beyond the positions to start from
         self._backlog.add(records)
-        if not self._decide_suspect():
+        if self._in_flight is None and self._gathered is None and not self._suspects.decide_next():
             return True
         gathered = self._gather()
         if not self.settle(wait=gathered is not None and self._is_full(gathered)):
@@ -256,8 +249,7 @@ class Driver:
     @property
     def pause_ends_ms(self) -> int:
         """When the next pause ends, of what the log refused or of a suspicion (epoch); NEVER_MS without any."""
-        quiet = [held.suspicion.quiet_ms + QUIET_MS for held in self._held.values() if held.suspicion is not None]
-        return min([self._refusals.next_ms(), *quiet])
+        return min(self._refusals.next_ms(), self._suspects.quiet_at_ms())
 
     def _poll(self, wait_s: float | None) -> Sequence[StoredRecord]:
         gathered = self._gathered.records if self._gathered is not None else 0
@@ -274,7 +266,7 @@ class Driver:
             return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
         if self._backlog:
             return 0.0
-        if any(held.suspicion is not None for held in self._held.values()):
+        if self._suspects.numbers():
             return SUSPECT_POLL_S
         due_ms = min([held.shard.next_due_ms for _, held in self._working()], default=NEVER_MS)
         due_ms = min(due_ms, self.pause_ends_ms)
@@ -301,72 +293,10 @@ class Driver:
             self._router.next_transaction()
             gathered = self._gathered = Gathered(now_ms, self._pace.room())
         if not gathered.room.is_used:
-            suspicious = [number for number, held in self._held.items() if held.suspicion is not None]
-            for number, batch in self._backlog.take(self._pace.inputs - gathered.records, suspicious):
+            for number, batch in self._backlog.take(self._pace.inputs - gathered.records, self._suspects.numbers()):
                 if number in self._held and number not in self._refusals.shards:
                     self._take(gathered, number, batch)
         return gathered
-
-    def _decide_suspect(self) -> bool:
-        """Decide the next input that may have ended the last owner of a shard, announced and alone in its turn.
-
-        Returns whether all that was submitted committed."""
-        if self._in_flight is not None or self._gathered is not None:
-            return True
-        for number, held in self._held.items():
-            if held.suspicion is None or number in self._refusals.shards:
-                continue
-            suspect = self._next_suspect(number, held)
-            if suspect is None:
-                continue
-            return self._announce(held, suspect) and self._decide_alone(number, held, suspect)
-        return True
-
-    def _next_suspect(self, number: int, held: Held) -> StoredRecord | bytes | None:
-        """The next suspicious input that has arrived, or timer; None if there is none, or none is left."""
-        suspicion = held.suspicion
-        assert suspicion is not None
-        record, now_ms = self._backlog.first(number), self._clock_ms()
-        if record is not None and suspicion.covers(record):
-            return record
-        due = held.shard.first_due(suspicion.due_ms)
-        if due is not None:
-            return due
-        if suspicion.is_over(held.shard.positions(), now_ms):
-            held.suspicion = None
-            held.shard.mark_next(None)
-            return None
-        return record
-
-    def _announce(self, held: Held, suspect: StoredRecord | bytes) -> bool:
-        layer = held.shard.announce(suspect, self._clock_ms())
-        if layer is None:
-            return True
-        self._submit([layer])
-        return self.settle(wait=True)
-
-    def _decide_alone(self, number: int, held: Held, suspect: StoredRecord | bytes) -> bool:
-        """Decide a suspicious input, and announce the one after it by the same turn."""
-        shard, now_ms = held.shard, self._clock_ms()
-        if held.suspicion is not None:
-            held.suspicion.quiet_ms = now_ms
-        if shard.deaths(suspect) >= DEATHS_MAX:
-            shard.block_deadly(suspect)
-        self._router.next_transaction()
-        timers = 1
-        if not isinstance(suspect, bytes):
-            shard.take([self._backlog.pop(number)], now_ms)
-            timers = 0
-            following = self._backlog.first(number)
-            shard.mark_next(following if following is not None and self._is_suspect(held, following) else None)
-        layer = shard.seal(now_ms, timers=timers, retries=0)
-        if layer is None:
-            return True
-        self._submit([layer], suspect)
-        return self.settle(wait=True)
-
-    def _is_suspect(self, held: Held, record: StoredRecord) -> bool:
-        return held.suspicion is not None and held.suspicion.covers(record)
 
     def _take(self, gathered: Gathered, number: int, batch: list[StoredRecord]) -> None:
         if gathered.room.is_used:
@@ -416,6 +346,11 @@ class Driver:
         future = self._commits.submit(self._turn(layers), self._member)
         deadline_s = time.monotonic() + self._settings.commit_watchdog_s
         self._in_flight = InFlight(layers, future, deadline_s, suspect)
+
+    def _commit(self, layer: Layer, suspect: StoredRecord | bytes | None = None) -> bool:
+        """Commit a layer alone; returns whether it did commit."""
+        self._submit([layer], suspect)
+        return self.settle(wait=True)
 
     def _turn(self, layers: list[Layer]) -> Turn:
         offsets: dict[TopicPartition, int] = {}
@@ -488,8 +423,7 @@ class Driver:
             for _, held in self._working():
                 layer = held.shard.seal(now_ms, timers=0, retries=1, room=self._pace.room())
                 if layer is not None:
-                    self._submit([layer])
-                    self.settle(wait=True)
+                    self._commit(layer)
                     return
 
     def _note_accepted(self, layers: list[Layer]) -> None:
