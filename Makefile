@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup demo check test test-fast sim bench bench-quick reference schemas lock clean java
+.PHONY: help setup demo check test test-fast chaos-quick mends sim bench bench-quick reference schemas lock clean java
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -39,6 +39,10 @@ test-fast: $(VENV)/.ready-dev ## the tests of the inner loop: no broker, nothing
 
 test: java $(VENV)/.ready-dev ## run every test, including those on a real Kafka broker (needs Java 17 and Maven)
 	$(PY) -m pytest -q -n $(TESTS_TOGETHER)
+	$(PY) -m tests.chaos --seconds 8
+
+chaos-quick: java $(VENV)/.ready-dev ## strike processors, workers and a broker with faults beside a neighbour workload
+	@$(PY) -m tests.chaos
 
 # `make sim SEED=7` runs one seed, `make sim SEEDS=200` many.
 SEEDS ?= 200
@@ -50,6 +54,9 @@ bench: java $(VENV)/.ready-dev ## run the benchmark: 1, 100 and 10,000 workflows
 
 bench-quick: java $(VENV)/.ready-dev ## run a short version of the benchmark
 	@$(PY) -m bench --quick
+
+mends: $(VENV)/.ready-dev ## switch each mend off in turn and see its test fail (needs a clean tree)
+	@$(PY) -m tools.mends
 
 reference: $(VENV)/.ready-dev ## regenerate docs/reference from the code
 	@$(PY) -m tools.reference

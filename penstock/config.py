@@ -22,6 +22,12 @@ Prefix = Annotated[str, msgspec.Meta(pattern=DOTTED, max_length=100, description
 Data = Annotated[str, msgspec.Meta(description="directory of the processors' state; empty: derived from the log")]
 Shards = Annotated[int, msgspec.Meta(ge=0, le=10_000, description="shards of new topics; 0: 4 on Kafka, 1 embedded")]
 Replication = Annotated[int, msgspec.Meta(ge=0, le=100, description="replicas of new topics; 0: the broker's default")]
+Deadline = Annotated[
+    float,
+    msgspec.Meta(
+        gt=0, le=3_600, description="seconds that workflow code may run without a wait before it is interrupted"
+    ),
+]
 LogFormat = Annotated[
     Literal["console", "json"], msgspec.Meta(description="format of log lines: console (for people) or json")
 ]
@@ -45,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shards: Shards = 0
     replication: Replication = 0
     build: Build = ""
+    activation_deadline: Deadline = 30.0
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
 

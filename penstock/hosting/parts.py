@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from penstock.api.read_server import ReadServer
@@ -102,7 +103,7 @@ def processor_part(
         Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs),
         data=settings.state_path,
         address=server.address,
-        settings=driver,
+        settings=msgspec.structs.replace(driver, activation_deadline_s=settings.activation_deadline),
         clock_ms=clock_ms,
     )
     return ProcessorPart(processor, server)
