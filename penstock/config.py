@@ -39,6 +39,13 @@ LogLevel = Annotated[
 Build = Annotated[
     str, msgspec.Meta(max_length=100, description="build of the application, recorded in runs that start")
 ]
+Application = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=100,
+        description="name of the application, the same for all processes of a namespace; empty: any",
+    ),
+]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replication: Replication = 0
     build: Build = ""
     activation_deadline: Deadline = 30.0
+    application: Application = ""
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
 

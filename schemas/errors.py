@@ -10,6 +10,7 @@ PenstockError
 │   ├── EndlessWorkflow            workflow code ran too long without waiting
 │   ├── ModuleNotLoaded            a module named on the command line cannot be imported
 │   ├── SettingsError              invalid setting
+│   ├── NotAdmitted                this process does not belong to the namespace's application, or is too old for it
 │   ├── NotAnswered · StillRunning a processor, or a run, took longer than the caller waits (both TimeoutError)
 │   └── CommandRejected            a processor rejected a command
 │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
@@ -35,6 +36,7 @@ PenstockError
 ├── StopTimedOut                   a processor or a worker did not come to an orderly end in time
 ├── NonDeterminism                 a replay requested something other than its history contains
 └── Undecodable                    bytes that are not a known record; names topic, partition, offset
+    └── UnknownSchema              a record that a newer program may have written
 """
 
 from __future__ import annotations
@@ -94,6 +96,10 @@ class ModuleNotLoaded(UserError):
 
 class SettingsError(UserError):
     """Invalid setting."""
+
+
+class NotAdmitted(UserError):
+    """The process does not belong to the namespace: another application runs there, or its feature level is higher."""
 
 
 class NotAnswered(UserError, TimeoutError):
@@ -273,3 +279,7 @@ class Undecodable(PenstockError):
         self.topic = topic
         self.partition = partition
         self.offset = offset
+
+
+class UnknownSchema(Undecodable):
+    """A record with a schema fingerprint that this program does not know: a newer one may have written it."""

@@ -2,7 +2,9 @@
 
     make schemas
 
-A released schema that changes is kept first: copy `X.avsc` to `X.1.avsc` (the next free number), then run this.
+A released schema that changes is kept first: copy `X.avsc` to `X.1.avsc` (the next free number), then run this. Its
+class, and that of a new record, names the feature level from which on it is written: `SINCE`, as in
+schemas/values/levels.py.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import msgspec
 
 from penstock.schemas.encoding import codec
 from penstock.schemas.encoding.record_types import RECORDS
+from penstock.schemas.values.levels import FIRST_LEVEL, level_of
 
 LINE_CHARS_MAX = 110
 PLAIN = {str: "string", bytes: "bytes", int: "long", bool: "boolean", float: "double"}
@@ -36,7 +39,16 @@ def schema_of(record: type[msgspec.Struct]) -> dict[str, Any]:
             entry["default"] = field.default_factory()
         fields.append(entry)
     doc = " ".join((inspect.getdoc(record) or "").split())
-    return {"type": "record", "name": record.__name__, "doc": doc, "fields": fields}
+    level = max(level_of(record), *map(_level_of, fields), FIRST_LEVEL)
+    levels = {"level": level} if level > FIRST_LEVEL else {}
+    return {"type": "record", "name": record.__name__, "doc": doc, **levels, "fields": fields}
+
+
+def _level_of(value: Any) -> int:
+    """The highest level of the records in a part of a schema."""
+    if isinstance(value, dict):
+        return max(int(value.get("level", FIRST_LEVEL)), *map(_level_of, value.values()), FIRST_LEVEL)
+    return max(map(_level_of, value), default=FIRST_LEVEL) if isinstance(value, list) else FIRST_LEVEL
 
 
 def _type_of(kind: Any) -> Any:
@@ -67,7 +79,9 @@ def _default(value: Any) -> Any:
 def text_of(schema: dict[str, Any]) -> str:
     """The file's text: one field a line."""
     lines = ["{", '  "type": "record",', f'  "name": {json.dumps(schema["name"])},', '  "namespace": "penstock",']
-    lines += [f'  "doc": {json.dumps(schema["doc"], ensure_ascii=False)},', '  "fields": [']
+    lines += [f'  "doc": {json.dumps(schema["doc"], ensure_ascii=False)},']
+    lines += [f'  "level": {schema["level"]},'] if "level" in schema else []
+    lines += ['  "fields": [']
     return "\n".join([*lines, ",\n".join(map(_field_text, schema["fields"])), "  ]", "}"]) + "\n"
 
 

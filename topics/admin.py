@@ -13,10 +13,11 @@ import msgspec
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import TopicMismatch
 from penstock.schemas.records.registry import NamespaceDeclared
+from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log, Record, TopicDescription, TopicSpec
 from penstock.topics.publishing import publish
-from penstock.topics.registry import NAMESPACE_KEY, read_registry
+from penstock.topics.registry import NAMESPACE_KEY, level_record, read_registry
 
 WAIT_S_MAX = 30.0
 
@@ -138,7 +139,8 @@ def declare_namespace(log: Log, topics: Topics, shards: int) -> None:
             )
     if declared is None:
         entry = encode(NamespaceDeclared(namespace=topics.namespace, shards=shards))
-        publish(log, [Record(topics.registry, 0, NAMESPACE_KEY, entry)], WAIT_S_MAX)
+        level = [level_record(topics, LEVEL, "operator")] if LEVEL > FIRST_LEVEL else []
+        publish(log, [*level, Record(topics.registry, 0, NAMESPACE_KEY, entry)], WAIT_S_MAX)
 
 
 def _changes(spec: TopicSpec, actual: TopicDescription | None) -> list[Change]:

@@ -28,6 +28,8 @@ DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX + 65_536
 # and records within records (an event in its decision).
 RECORD_BYTES_MAX = 1_000_000
 COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
+# Kafka's minimum: members announce themselves every few seconds, and each start of a process reads all of it.
+REGISTRY_SEGMENT_BYTES = 1024 * 1024
 
 FOR_EVER_MS = -1
 HOUR_MS = 3_600_000
@@ -50,7 +52,7 @@ def specs(topics: Topics, shards: int, queues: Iterable[str] = (), replication: 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a topic. It has `per_shard` partitions for each shard, plus `fixed`.
 
-    A `retention_ms` of -1 keeps records for ever."""
+    A `retention_ms` of -1 keeps records for ever. `append_time`: timestamps are the broker's, not the producers'."""
 
     name: str
     purpose: str
@@ -61,6 +63,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     per_shard: int = 0
     fixed: int = 0
     compacted: bool = False
+    segment_bytes: int = COMPACTED_SEGMENT_BYTES
+    append_time: bool = False
     retention_ms: int = FOR_EVER_MS
     bytes_max: int = MESSAGE_BYTES_MAX
 
@@ -139,13 +143,15 @@ DEAD_LETTERS = Kind(
 )
 REGISTRY = Kind(
     name="registry",
-    purpose="Number of shards, their owners and addresses, hosted workflow types. Informational: it grants nothing.",
-    writers="processors, the command line",
-    key="`namespace`, `shard/<n>`, `workflow/<type>`",
+    purpose="Number of shards, their owners and addresses, running processes and what they host, feature level.",
+    writers="processors, workers, the command line",
+    key="`namespace`, `level`, `shard/<n>`, `member/<name>`, `workflow/<type>`",
     kept="the last record of each key",
-    records=("NamespaceDeclared", "ShardOwned", "WorkflowDeclared"),
+    records=("NamespaceDeclared", "LevelRaised", "ShardOwned", "MemberAnnounced", "WorkflowDeclared"),
     fixed=1,
     compacted=True,
+    segment_bytes=REGISTRY_SEGMENT_BYTES,
+    append_time=True,
 )
 TASKS = Kind(
     name="tasks.<queue>",
@@ -230,7 +236,9 @@ def _config(kind: Kind, replication: int) -> dict[str, str]:
         config["min.insync.replicas"] = str(replication - 1)
     if kind.compacted:
         # Kafka compacts closed segments only; small ones keep a restore short.
-        config["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
+        config["segment.bytes"] = str(kind.segment_bytes)
     else:
         config["retention.ms"] = str(kind.retention_ms)
+    if kind.append_time:
+        config["message.timestamp.type"] = "LogAppendTime"
     return config

@@ -26,4 +26,5 @@ def _read(record: StoredRecord, read: Callable[[bytes], Any]) -> Any:
             raise Undecodable("The record is empty.")
         return read(record.value)
     except Undecodable as error:
-        raise Undecodable(error.detail, topic=record.topic, partition=record.partition, offset=record.offset) from error
+        placed = type(error)(error.detail, topic=record.topic, partition=record.partition, offset=record.offset)
+        raise placed from error

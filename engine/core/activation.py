@@ -48,7 +48,7 @@ def blocked_by(error: BaseException) -> WorkflowBlocked:
     if isinstance(error, ActivationOverran):
         return WorkflowBlocked(reason=RUNS_ON, message=f"{error}{_RUNS_ON}")
     if isinstance(error, UnknownWorkflowType):
-        return WorkflowBlocked(reason="unknown_type", message=str(error))
+        return WorkflowBlocked(reason=error.reason, message=str(error))
     return WorkflowBlocked(
         reason="non_determinism",
         message=f"the code no longer does what the history says: {error}; restore the old code or guard the change "

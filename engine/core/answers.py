@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.rows import RunRow
-from penstock.engine.core.statuses import CANCELLED, CLOSED, TERMINATED
+from penstock.engine.core.statuses import BLOCKED, CANCELLED, CLOSED, TERMINATED, WAITING
 from penstock.engine.core.view import RunView
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Command, Event
@@ -50,9 +51,14 @@ def accepted_reply(
         workflow_id=workflow_id,
         run_id=run_id or row.run_id,
         existing=existing,
-        status=row.status,
+        status=shown_status(row),
         note=note,
     )
+
+
+def shown_status(row: RunRow) -> str:
+    """The run's status as callers and operators see it."""
+    return WAITING if row.status == BLOCKED and row.blocked_reason == UNHOSTED_TYPE else row.status
 
 
 def run_closed(workflow_id: str, row: RunRow, message_id: str) -> RunClosed:

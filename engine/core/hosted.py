@@ -12,6 +12,10 @@ from penstock.engine.core.limits import (
     SIGNALS_DECLARED_MAX,
     SIGNALS_NAMED_MAX,
 )
+from penstock.schemas.values.levels import LEVEL
+
+UNKNOWN_TYPE, UNHOSTED_TYPE = "unknown_type", "unhosted_type"
+"""Reasons of a run without code: no live processor hosts its type; only other ones do."""
 
 SignalCheck = Callable[[bytes], str]
 """Why a value (JSON) does not fit a signal, in a sentence; empty if it fits."""
@@ -20,7 +24,9 @@ SignalCheck = Callable[[bytes], str]
 class Hosted:
     """What the processor's modules define. `build`: the application's build, recorded in runs that start.
 
-    `strict_inputs`: replay treats every changed input as an error (tests, replay tools)."""
+    `elsewhere`: types that other live processors of the namespace host, with their versions. `level`: feature level of
+    the namespace; records and fields of a higher one are not written. `strict_inputs`: replay treats every changed
+    input as an error (tests, replay tools)."""
 
     def __init__(
         self,
@@ -33,14 +39,50 @@ class Hosted:
         self.workflows = workflows
         self.signals = signals if signals is not None else {}
         self.build, self.strict_inputs = build, strict_inputs
+        self.elsewhere: Mapping[str, int] = {}
+        self.level = LEVEL
+        self._news = False
+
+    def note_others(self, elsewhere: Mapping[str, int], level: int) -> None:
+        """Take over what other live processors host (types with versions), and the namespace's feature level.
+
+        For any thread: both are replaced as a whole."""
+        self.level = level
+        if elsewhere != self.elsewhere:
+            self.elsewhere = elsewhere
+            self._news = True
+
+    def has_news(self) -> bool:
+        """Whether other processors host other types since the last call."""
+        if not self._news:
+            return False
+        self._news = False  # before its caller looks at `elsewhere`
+        return True
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether records of the namespace may be of a higher feature level than this program knows."""
+        return self.level > LEVEL
 
     def workflow(self, workflow_type: str) -> Definition | None:
         """The workflow type, None if it is not hosted."""
         return self.workflows.get(workflow_type)
 
     def workflow_types(self) -> list[str]:
-        """Names of all hosted workflow types, sorted."""
-        return sorted(self.workflows)
+        """Names of all workflow types that this or another live processor hosts, sorted."""
+        return sorted(self.workflows.keys() | self.elsewhere.keys())
+
+    def missing(self, workflow_type: str) -> tuple[str, str]:
+        """Reason and message for a run whose type is not hosted here."""
+        if workflow_type in self.elsewhere:
+            return UNHOSTED_TYPE, (
+                f"the processor of its shard has no workflow called {workflow_type!r}, but another live one has; it "
+                "goes on by itself when such a processor takes the shard over, at the latest when this one is replaced"
+            )
+        return UNKNOWN_TYPE, (
+            f"no live processor of this namespace hosts a workflow called {workflow_type!r}; add its module to the "
+            "processors' command line and restart them"
+        )
 
     def signal_problem(self, name: str, value: bytes) -> str:
         """Why `value` does not fit the declared signal; empty if it fits or the signal is not declared."""

@@ -8,4 +8,8 @@ COMPLETED, FAILED, CANCELLED, TERMINATED = "completed", "failed", "cancelled", "
 
 OPEN = frozenset({RUNNING, BLOCKED})
 CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED})
-STATUSES = (RUNNING, BLOCKED, COMPLETED, FAILED, CANCELLED, TERMINATED)
+WAITING = "waiting"
+"""How a BLOCKED run is shown whose type another live processor hosts: it needs no operator."""
+
+STATUSES = (RUNNING, WAITING, BLOCKED, COMPLETED, FAILED, CANCELLED, TERMINATED)
+"""Statuses as they are shown."""

@@ -9,6 +9,7 @@ import structlog
 
 from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
 from penstock.engine.core.decide import decide
+from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import BLOCKED as BLOCKED_MARKS
 from penstock.engine.core.keys import after
 from penstock.engine.core.statuses import BLOCKED
@@ -37,18 +38,21 @@ class BlockedRuns:
         self._rows, self._runs, self._encoder = rows, runs, encoder
         self.waiting: deque[str] = deque()
 
-    def try_again(self, reason: str = "") -> None:
-        """Try the runs BLOCKED for `reason`, by default all but those that an operator has to retry."""
+    def try_again(self, *reasons: str) -> None:
+        """Try the runs BLOCKED for one of `reasons`, by default all but those that an operator has to retry; after
+        those that are still to be tried."""
         marks = self._rows.scan(BLOCKED_MARKS, after(BLOCKED_MARKS))
-        wanted = reason.encode()
-        self.waiting = deque(
+        wanted = {reason.encode() for reason in reasons}
+        found = (
             key[1:].decode()
             for key, value in marks
-            if value == wanted or (not wanted and value not in _RETRIED_BY_OPERATORS)
+            if value in wanted or (not wanted and value not in _RETRIED_BY_OPERATORS)
         )
+        self.waiting = deque(dict.fromkeys((*self.waiting, *found)))
 
     def take(self, now_ms: int, count: int = TRIED_MAX) -> Iterator[RetryWorkflow]:
-        """Commands for the next few that would go on; one that would be BLOCKED again is left without a record."""
+        """Commands for the next few that would go on; one that would be BLOCKED again is left without a record, unless
+        it now waits for another processor, or does no more."""
         for _ in range(min(count, len(self.waiting))):
             workflow_id = self.waiting.popleft()
             run = self._runs.get(workflow_id)
@@ -64,8 +68,9 @@ class BlockedRuns:
             return False
         finally:
             run.forget()
-        if any(isinstance(event, WorkflowBlocked) for event in events):
-            return False
+        again = next((event for event in events if isinstance(event, WorkflowBlocked)), None)
+        if again is not None:
+            return {again.reason, run.header.blocked_reason} == {UNKNOWN_TYPE, UNHOSTED_TYPE}
         if self._encoder.too_large([self._encoder.event(event) for event in events]):
             return False
         queues = {event.queue for event in events if isinstance(event, ActivityScheduled)}

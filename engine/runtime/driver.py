@@ -18,7 +18,7 @@ from concurrent.futures import Future
 import msgspec
 import structlog
 
-from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE, Hosted
 from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.runtime.backlog import Backlog
 from penstock.engine.runtime.blocked import TRIED_MAX
@@ -241,10 +241,10 @@ class Driver:
         """The stores of the shards owned now: committed rows, readable from any thread."""
         return {number: held.store for number, held in list(self._held.items())}
 
-    def retry_blocked(self, reason: str) -> None:
-        """Try runs BLOCKED for `reason` again."""
+    def retry_blocked(self, *reasons: str) -> None:
+        """Try runs BLOCKED for one of `reasons` again."""
         for held in self._held.values():
-            held.shard.blocked.try_again(reason)
+            held.shard.blocked.try_again(*reasons)
 
     @property
     def pause_ends_ms(self) -> int:
@@ -288,6 +288,8 @@ class Driver:
             now_ms = self._clock_ms()
             if self.topic_cache.has_news():
                 self.retry_blocked(MISSING_TOPIC)
+            if self._hosted.has_news():
+                self.retry_blocked(UNKNOWN_TYPE, UNHOSTED_TYPE)
             if not self._backlog and not any(held.shard.is_due(now_ms) for _, held in self._working()):
                 return None
             self._router.next_transaction()

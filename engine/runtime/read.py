@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Rejection
-from penstock.schemas.errors import Undecodable
+from penstock.schemas.errors import Undecodable, UnknownSchema
 from penstock.schemas.records.kinds import Command
 from penstock.topics.catalogue import Topics
 from penstock.topics.decoding import decoded, decoded_command
@@ -27,14 +27,19 @@ class Forward(msgspec.Struct, frozen=True, gc=False):
     command: Any
 
 
-def read(record: StoredRecord, topics: Topics, shard: int, shards: int) -> Any:
-    """The command or result in `record`, with a message id; a Forward; or the Rejection that says what is wrong."""
+def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgrown: bool = False) -> Any:
+    """The command or result in `record`, with a message id; a Forward; or the Rejection that says what is wrong.
+
+    `outgrown`: newer programs write to these topics. Raises UnknownSchema then, for a record that one may have
+    written."""
     try:
         if record.topic == topics.results:
             result = decoded(record)
             return result if type(result) in RESULTS else _misplaced(result, record)
         command: Any = decoded_command(record)
     except Undecodable as error:
+        if outgrown and isinstance(error, UnknownSchema):
+            raise
         return Rejection("undecodable", str(error))
     if type(command) not in COMMANDS:
         return _misplaced(command, record)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.engine.core.answers import shown_status
 from penstock.engine.core.keys import (
     ACTIVITY,
     CHILD,
@@ -80,7 +81,9 @@ def list_runs(
     start = run_key(after) + b"\x00" if after else RUN
     for key, value in store.scan(start, _RUNS_END):
         row = unpack_run(value)
-        if (status is None or row.status == status) and (workflow_type is None or row.workflow_type == workflow_type):
+        if (status is None or shown_status(row) == status) and (
+            workflow_type is None or row.workflow_type == workflow_type
+        ):
             found.append(summary(_workflow_id(key), row))
             if len(found) >= limit:
                 break
@@ -131,7 +134,7 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
         "run_id": row.run_id,
         "type": row.workflow_type,
         "version": row.version,
-        "status": row.status,
+        "status": shown_status(row),
         "started_ms": row.started_ms,
         "closed_ms": row.closed_ms or None,
         "events": row.next_number - 1,

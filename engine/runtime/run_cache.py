@@ -49,10 +49,8 @@ class CachedRun(WorkingRun):
         if self._execution is None:
             definition = self.hosted.workflow(self.header.workflow_type)
             if definition is None:
-                raise UnknownWorkflowType(
-                    f"no workflow called {self.header.workflow_type!r} is hosted here any more; add its module to the "
-                    "processor's command line and restart it"
-                )
+                reason, message = self.hosted.missing(self.header.workflow_type)
+                raise UnknownWorkflowType(message, reason=reason)
             rebuilt = definition.rebuild(
                 self.workflow_id, self.run_id, self.history(), strict_inputs=self.hosted.strict_inputs
             )

@@ -242,7 +242,7 @@ class Shard:
         return self._open
 
     def _take(self, layer: Layer, record: StoredRecord) -> None:
-        input = read(record, self.topics, self.number, self.shards)
+        input = read(record, self.topics, self.number, self.shards, outgrown=self.runs.hosted.is_outgrown)
         if type(input) is Rejection:
             self._answers.dead_letter(layer, record, input)
             return

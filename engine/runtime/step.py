@@ -18,6 +18,7 @@ from penstock.engine.core.decide import TOO_LARGE, decide, substitute
 from penstock.engine.core.decision import Decision, Rejection, ResumeActivation, RetryActivity
 from penstock.engine.core.effects import evolve_with_effects
 from penstock.engine.core.evolve import begin, finish, keep_history
+from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.core.machine import Cause, Effects
 from penstock.engine.core.statuses import ABSENT, BLOCKED, CLOSED, RUNNING
@@ -25,6 +26,7 @@ from penstock.engine.runtime.deduplicate import DEDUPLICATED, repetition
 from penstock.engine.runtime.encode import Encoder, size_of
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
+from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Listening, Trigger
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import (
@@ -32,6 +34,7 @@ from penstock.schemas.records.run import (
     StartWorkflow,
     WorkflowBlocked,
     WorkflowFailed,
+    WorkflowStarted,
     WorkflowTerminated,
 )
 from penstock.topics.catalogue import RECORD_BYTES_MAX
@@ -78,6 +81,9 @@ class Step:
             try:
                 found = self._try(layer, input, trigger, refused)
                 return found if isinstance(found, Decision) else self._reduce(layer, input, trigger, found)
+            except UnknownSchema:  # a newer program wrote it: no run is at fault, and this processor cannot go on
+                self._runs.evict(input.workflow_id)
+                raise
             except (Exception, SystemExit):  # user code may raise either where none is expected
                 logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
                 self._runs.evict(input.workflow_id)
@@ -144,7 +150,9 @@ class Step:
             ended = Decision(run_id=decision.before.run_id, events=decision.before.events)
             self._apply(records, found, run, ended, None, trigger, now_ms)
         terminated = type(decision.events[-1]) is WorkflowTerminated  # its code is not there to say that it ended
-        listening = None if terminated else run.listening()
+        # A run that is BLOCKED at its start: the code that `run` may have is its predecessor's.
+        unbegun = type(decision.events[-1]) is WorkflowBlocked and type(decision.events[0]) is WorkflowStarted
+        listening = None if terminated or unbegun else run.listening()
         self._apply(records, found, run, decision, listening, trigger, now_ms)
         encoder = self._encoder
         problem = encoder.effects(records, run.workflow_id, found)
@@ -240,4 +248,5 @@ def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowBlocked) -> Non
     if isinstance(last, WorkflowFailed):
         logger.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
     else:
-        logger.warning("run blocked", workflow_id=workflow_id, reason=last.reason, message=last.message)
+        what = "run waits for a processor with its type" if last.reason == UNHOSTED_TYPE else "run blocked"
+        logger.warning(what, workflow_id=workflow_id, reason=last.reason, message=last.message)

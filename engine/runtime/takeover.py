@@ -18,7 +18,7 @@ from penstock.schemas.errors import LogUnavailable
 from penstock.schemas.records.registry import ShardOwned
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Record
-from penstock.topics.registry import owners, shard_key
+from penstock.topics.registry import read_registry, require_level, shard_key
 
 logger = structlog.get_logger(__name__)
 
@@ -41,8 +41,11 @@ class Ownership:
     def take(self, shard: int, now_ms: int) -> bool:
         """Settle the transaction that the previous owner left open, then announce this process as the owner.
 
-        Returns whether the previous owner released the shard in order, or is this very process, or never was."""
-        owner = owners(self._log, self._topics, RESTORE_TIMEOUT_S).get(shard)
+        Returns whether the previous owner released the shard in order, or is this very process, or never was. Raises
+        NotAdmitted if the shard's rows may be of a higher feature level, LogUnavailable."""
+        registry = read_registry(self._log, self._topics, RESTORE_TIMEOUT_S)
+        require_level(registry.level)
+        owner = registry.owners.get(shard)
         if owner is not None and not owner.released and owner.transactional_id != self.transactional_id:
             self.predecessors[shard] = owner.transactional_id
             logger.info("taking a shard over", shard=shard, predecessor=owner.transactional_id)

@@ -9,7 +9,7 @@ import time
 
 import uvicorn
 
-from penstock.api.routes import LOOPBACK, Stores, application
+from penstock.api.routes import LOOPBACK, Notes, Stores, application, no_notes
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
@@ -19,16 +19,18 @@ class ReadServer:
     """HTTP server for the reads of one processor.
 
     The port is bound by the constructor, so that `address` is known before the processor declares it; connections are
-    served after `start`.
+    served after `start`. `notes`: what to add to a run's description (routes.py).
     """
 
-    def __init__(self, stores: Stores, shards: int, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, stores: Stores, shards: int, *, notes: Notes = no_notes, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self._socket = socket.create_server((host, port))
         bound = self._socket.getsockname()[1]
         self.address = f"http://{host}:{bound}"
         allowed = list(LOOPBACK) if host in LOOPBACK else ["*"]
         config = uvicorn.Config(
-            application(stores, shards, allowed_hosts=allowed),
+            application(stores, shards, notes=notes, allowed_hosts=allowed),
             log_config=None,
             access_log=False,
             lifespan="off",

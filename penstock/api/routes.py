@@ -31,18 +31,25 @@ from penstock.schemas.errors import StoreError
 from penstock.topics.partitioner import partition_of
 
 Stores = Callable[[], Mapping[int, StoreReader]]
+Notes = Callable[[dict[str, Any]], list[str]]
+"""What a described run needs and no live process hosts, a sentence each."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def application(stores: Stores, shards: int, *, allowed_hosts: list[str]) -> Starlette:
+def no_notes(_: dict[str, Any]) -> list[str]:
+    """Notes of a log that no other process can reach."""
+    return []
+
+
+def application(stores: Stores, shards: int, *, notes: Notes = no_notes, allowed_hosts: list[str]) -> Starlette:
     """Make the ASGI application. `allowed_hosts` prevents DNS rebinding: a web page reaching a loopback server."""
 
     def list_runs(request: Request) -> Response:
         return _guarded(lambda: _list_runs(stores(), request))
 
     def read_run(request: Request) -> Response:
-        return _guarded(lambda: _read_run(stores(), shards, request))
+        return _guarded(lambda: _read_run(stores(), shards, notes, request))
 
     def health(_: Request) -> Response:
         return _json({"shards": sorted(stores())})
@@ -86,7 +93,7 @@ def _list_runs(stores: Mapping[int, StoreReader], request: Request) -> Response:
     return _json({"shards": sorted(stores), "runs": found[:limit]})
 
 
-def _read_run(stores: Mapping[int, StoreReader], shards: int, request: Request) -> Response:
+def _read_run(stores: Mapping[int, StoreReader], shards: int, notes: Notes, request: Request) -> Response:
     # The raw path, since an id may contain slashes: decoded, `a%2Fhistory` would be the history of `a`.
     raw = bytes(request.scope["raw_path"]).decode("ascii").removeprefix("/v1/workflows/")
     segment, _, what = raw.partition("/")
@@ -104,6 +111,8 @@ def _read_run(stores: Mapping[int, StoreReader], shards: int, request: Request) 
         found = {"events": events} if events else None
     else:
         found = reads.describe(store, workflow_id)
+        if found is not None:
+            found["unhosted"] = notes(found)
     if found is None:
         missing = f"{workflow_id} has no run {run_id}" if run_id else f"There is no run with the id {workflow_id}"
         return _problem(404, "not_found", f"{missing}.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.hosting.parts import Activities, Workflows
 
 modules_argument = click.argument("modules", nargs=-1, required=True, metavar="MODULE…")
+application_option = setting("--application", "Name of the application that the namespace belongs to.", metavar="NAME")
 data_option = setting("--data", "Directory of the processors' state.", metavar="DIR")
 concurrency_option = click.option(
     "--concurrency",
@@ -32,6 +33,7 @@ concurrency_option = click.option(
 @verb("dev")
 @click.argument("modules", nargs=-1, required=True, metavar="FILE_OR_MODULE…")
 @data_option
+@application_option
 @concurrency_option
 def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> None:
     """Run processor, worker and reads in this process; missing topics are created.
@@ -39,7 +41,8 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
     By default the log is embedded, in ./.penstock.
     """
     from penstock.hosting.hash_seed import with_fixed_hash_seed
-    from penstock.hosting.namespace import Namespace, make_topics, queues_of
+    from penstock.hosting.membership import announcement, joined
+    from penstock.hosting.namespace import Namespace, make_topics, only_one_dev, queues_of
     from penstock.hosting.parts import processor_part, run_until_signalled, worker_part
 
     with_fixed_hash_seed()
@@ -48,13 +51,15 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
         raise ModuleNotLoaded(
             f"{', '.join(modules)} defines no workflow and no activity; use the decorators @workflow and @activity."
         )
-    with opened_log(invocation.settings, must_exist=False) as (log, topics):
-        shards = make_topics(log, topics, invocation.settings, queues_of(activities))
+    settings = invocation.settings
+    with only_one_dev(settings.log_file), opened_log(settings, must_exist=False) as (log, topics):
+        shards = make_topics(log, topics, settings, queues_of(activities))
         namespace = Namespace(log, topics, shards)
-        processor = processor_part(namespace, invocation.settings, workflows)
-        workers = [worker_part(namespace, activities, concurrency=concurrency)] if activities else []
-        _print_banner(invocation, workflows, activities, processor.address)
-        run_until_signalled([*workers, processor])
+        with joined(namespace, settings, announcement(settings, workflows, activities)) as membership:
+            processor = processor_part(namespace, settings, workflows, membership=membership)
+            workers = [worker_part(namespace, activities, concurrency=concurrency)] if activities else []
+            _print_banner(invocation, workflows, activities, processor.address)
+            run_until_signalled([*workers, processor], also=lambda: membership.error is not None)
     click.echo("stopped", err=True)
 
 
@@ -64,12 +69,14 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
 @click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
 @click.option("--reset-clock", is_flag=True, help="Set the clocks of shards back that a wrong clock had put ahead.")
 @data_option
+@application_option
 def processor(
     invocation: Invocation, modules: tuple[str, ...], processes: int, *, supervised: bool, reset_clock: bool
 ) -> int:
     """Run processors that host the workflows of these modules."""
     from penstock.engine.runtime.driver import DriverSettings
     from penstock.hosting.hash_seed import with_fixed_hash_seed
+    from penstock.hosting.membership import announcement, joined
     from penstock.hosting.namespace import Namespace, check_topics, queues_of
     from penstock.hosting.parts import processor_part, run_until_signalled
     from penstock.hosting.supervisor import supervise
@@ -78,13 +85,18 @@ def processor(
     workflows, activities = _loaded(invocation, modules)
     if not workflows:
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no workflow; use the decorator @workflow.")
-    with opened_log(invocation.settings, must_exist=False) as (log, topics):
-        shards = check_topics(log, topics, invocation.settings, queues_of(activities))
+    settings = invocation.settings
+    with opened_log(settings, must_exist=False) as (log, topics):
+        namespace = Namespace(log, topics, check_topics(log, topics, settings, queues_of(activities)))
         if processes == 1:
-            driver = DriverSettings(reset_clock=reset_clock)
-            part = processor_part(Namespace(log, topics, shards), invocation.settings, workflows, driver=driver)
-            _log_started(invocation, workflows, shards, part.address)
-            run_until_signalled([part], also=_StdinEnded() if supervised else lambda: False)
+            with joined(namespace, settings, announcement(settings, workflows)) as membership:
+                driver = DriverSettings(reset_clock=reset_clock)
+                part = processor_part(namespace, settings, workflows, driver=driver, membership=membership)
+                _log_started(invocation, workflows, namespace.shards, part.address)
+                parent = _StdinEnded() if supervised else None
+                run_until_signalled(
+                    [part], also=lambda: membership.error is not None or (parent is not None and parent())
+                )
             return 0
     return supervise(_child_command(invocation, modules, reset_clock=reset_clock), processes)
 
@@ -94,10 +106,12 @@ def processor(
 @click.option(
     "--queue", "queues", multiple=True, metavar="QUEUE", help="Task queue to serve instead of all; may be repeated."
 )
+@application_option
 @concurrency_option
 def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, ...], concurrency: int) -> None:
     """Run a worker for the activities of these modules."""
     from penstock.hosting.hash_seed import with_fixed_hash_seed
+    from penstock.hosting.membership import announcement, joined
     from penstock.hosting.namespace import Namespace
     from penstock.hosting.parts import run_until_signalled, worker_part
 
@@ -105,10 +119,13 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
     _, activities = _loaded(invocation, modules)
     if not activities:
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no activity; use the decorator @activity.")
-    with opened_log(invocation.settings, must_exist=False) as (log, topics):
+    settings = invocation.settings
+    with opened_log(settings, must_exist=False) as (log, topics):
         namespace = Namespace(log, topics, 0)  # a worker has no use for the number of shards
         part = worker_part(namespace, activities, queues=queues or None, concurrency=concurrency)
-        run_until_signalled([part])
+        announced = announcement(settings, activities=activities, queues=queues)
+        with joined(namespace, settings, announced) as membership:
+            run_until_signalled([part], also=lambda: membership.error is not None)
 
 
 def _log_started(invocation: Invocation, workflows: Workflows, shards: int, address: str) -> None:

@@ -12,6 +12,7 @@ from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
 from penstock.cli.exit_codes import EPILOG
 from penstock.cli.host_verbs import dev, processor, worker
+from penstock.cli.namespace import namespace
 from penstock.cli.read_verbs import history, list_runs, show
 from penstock.cli.start_verb import start
 from penstock.cli.topics import topics
@@ -47,6 +48,7 @@ for command in (
     terminate,
     retry,
     topics,
+    namespace,
     dead_letters,
     demo,
 ):

@@ -9,6 +9,7 @@ import click
 
 from penstock.cli.escape import escaped
 from penstock.cli.output import compact, failure_line, moment, one_line, when
+from penstock.engine.core.statuses import BLOCKED, WAITING
 
 Json = Mapping[str, Any]
 
@@ -55,7 +56,7 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     if closed_ms:
         yield "closed", f"{moment(closed_ms)} (after {span(closed_ms - run['started_ms'])})"
     elif run.get("cancel_requested"):
-        blocked = run["status"] == "blocked"
+        blocked = run["status"] in {BLOCKED, WAITING}
         yield "cancel", f"requested; its code {'receives it when it continues' if blocked else 'may be cleaning up'}"
     if unread := run.get("signals_unread"):
         names = (f"{name} ({count} of them)" if count > 1 else name for name, count in unread.items())
@@ -66,9 +67,13 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
         yield "reason", one_line(run["reason"])
     if run.get("failure"):
         yield "failure", failure_line(run["failure"])
-    if run.get("blocked_reason"):
+    if run["status"] == WAITING:
+        yield "waits", one_line(run.get("blocked_message") or "")
+    elif run.get("blocked_reason"):
         yield "blocked", f"{run['blocked_reason']}: {one_line(run.get('blocked_message') or '')}"
         yield "remedy", f"penstock retry {run['workflow_id']}  (processors also retry it when they start)"
+    for note in run.get("unhosted") or ():
+        yield "missing", note
 
 
 def _traceback(run: Json) -> list[str]:

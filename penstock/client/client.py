@@ -219,6 +219,8 @@ class Client(AsyncLifecycle):
             **self._connection.reply_address(),
         )
         accepted = await self._connection.send(command, deadline)
+        if accepted.note:
+            self.exchange.unanswered.warn(f"note on the start of {id}: {accepted.note}.")
         return Run(self._connection, id, accepted.run_id, returns, existing=accepted.existing)
 
     async def _start_one_of_many(

@@ -15,9 +15,12 @@ from penstock.schemas.errors import UnknownTopic, UserError
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, Rejected, RunClosed
 from penstock.schemas.records.run import AwaitResult
+from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.connect import connect
 from penstock.topics.log import Log
+from penstock.topics.members import forget_level, note_level
+from penstock.topics.registry import read_registry
 
 ANSWER_TIMEOUT_S = 30.0
 
@@ -46,12 +49,16 @@ class Connection:
         """Open log and exchange. Raises UnknownTopic, LogUnavailable; `close` is due after an error, too."""
         if self._log is None:
             self._log = await asyncio.to_thread(existing_log, self.settings)
+            if LEVEL > FIRST_LEVEL:  # processors of an older build must be able to read the commands
+                registry = await asyncio.to_thread(read_registry, self._log, self.topics, ANSWER_TIMEOUT_S)
+                note_level(self, registry.level)
         exchange = self._exchange = Exchange(self._log, self.topics, asyncio.get_running_loop(), _hints(self.settings))
         await asyncio.to_thread(exchange.open)
         self._reads = Reads(self._log, self.topics, exchange.shards)
 
     async def close(self) -> None:
         """Close what `open` opened."""
+        forget_level(self)
         reads, exchange, log = self._reads, self._exchange, self._log
         self._reads = self._exchange = None
         self._log = self._given_log

@@ -17,6 +17,7 @@ from penstock.config import Settings, load
 from penstock.engine.authoring.workflow import WorkflowDefinition, registered_workflows
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.hosting.hash_seed import HASH_SEED_WARNING, hash_seed_is_fixed
+from penstock.hosting.membership import announcement, join
 from penstock.hosting.namespace import Namespace, make_topics, queues_of
 from penstock.hosting.parts import Part, ProcessorPart, processor_part, start_parts, stop_parts, worker_part
 from penstock.loading import load_module
@@ -24,6 +25,7 @@ from penstock.schemas.errors import BadInput, UserError
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
 from penstock.topics.log import Log
+from penstock.topics.members import Membership
 from penstock.workers.activity.decorator import ActivityDefinition, registered
 
 logger = structlog.get_logger(__name__)
@@ -42,8 +44,8 @@ class Engine(AsyncLifecycle):
     the clock of the runs, in milliseconds since the epoch. Missing topics are created on entering the block; leaving
     it waits for running activities.
 
-    Raises ModuleNotLoaded, SettingsError, BadInput, LogError; on leaving, the error that ended the processor or the
-    worker early.
+    Raises ModuleNotLoaded, SettingsError, BadInput, NotAdmitted (another application runs in the namespace), LogError;
+    on leaving, the error that ended the processor or the worker early.
     """
 
     _driver = DriverSettings()
@@ -69,6 +71,7 @@ class Engine(AsyncLifecycle):
         self._processor: ProcessorPart | None = None
         self._parts: list[Part] = []
         self._client: Client | None = None
+        self._membership: Membership | None = None
 
     @property
     def client(self) -> Client:
@@ -85,6 +88,9 @@ class Engine(AsyncLifecycle):
         log = self._log = await asyncio.to_thread(connect, self.settings.log)
         shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
         namespace = self._namespace = Namespace(log, topics, shards)
+        if not self.settings.in_memory:
+            announced = announcement(self.settings, workflows, activities)
+            self._membership = await asyncio.to_thread(join, namespace, self.settings, announced, self._request_stop)
         driver = msgspec.structs.replace(self._driver, private_log=self.settings.in_memory)
         processor = processor_part(
             namespace,
@@ -93,6 +99,7 @@ class Engine(AsyncLifecycle):
             clock_ms=self._clock_ms,
             driver=driver,
             strict_inputs=self._strict_inputs,
+            membership=self._membership,
         )
         workers = [worker_part(namespace, activities, concurrency=self._concurrency)] if activities else []
         self._processor = processor
@@ -106,13 +113,23 @@ class Engine(AsyncLifecycle):
         client, self._client = self._client, None
         parts, self._parts = self._parts, []
         log, self._log = self._log, None
+        membership, self._membership = self._membership, None
         try:
             if client is not None:
                 await client.__aexit__(None, None, None)
             await asyncio.to_thread(stop_parts, parts)
         finally:
+            if membership is not None:
+                await asyncio.to_thread(membership.leave)
             if log is not None:
                 await asyncio.to_thread(log.close)
+        if membership is not None and membership.error is not None:
+            raise membership.error
+
+    def _request_stop(self) -> None:
+        """Stop deciding and working: this build is too old for its namespace."""
+        for part in self._parts:
+            part.request_stop()
 
 
 def as_list(hosted: Hosted | Iterable[Hosted]) -> list[Hosted]:

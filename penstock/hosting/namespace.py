@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from penstock.config import Settings
-from penstock.schemas.errors import TopicMismatch, UnknownTopic
+from penstock.schemas.errors import NotAdmitted, TopicMismatch, UnknownTopic
 from penstock.topics import admin
 from penstock.topics.catalogue import SHARDS_EMBEDDED, SHARDS_KAFKA, Topics, creation_advice, specs
 from penstock.topics.log import Log
 from penstock.workers.activity.decorator import AnyActivity
+
+logger = structlog.get_logger(__name__)
 
 
 class Namespace(NamedTuple):
@@ -62,3 +69,30 @@ def replication_of(settings: Settings) -> int:
 def queues_of(activities: Mapping[str, AnyActivity]) -> list[str]:
     """Return the task queues of these activities, sorted."""
     return sorted({definition.queue for definition in activities.values()})
+
+
+@contextlib.contextmanager
+def only_one_dev(log_file: Path | None) -> Iterator[None]:
+    """Hold the place of the only `penstock dev` on an embedded log. Raises NotAdmitted if it is taken.
+
+    The kernel releases it however the process ends."""
+    if log_file is None:
+        yield
+        return
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = log_file.with_name(f"{log_file.name}.dev").open("a")
+    except OSError:  # opening the log reports it
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotAdmitted(
+                f"another `penstock dev` runs on {log_file}: stop it first, give this one another --log, or use "
+                "`penstock processor` and `penstock worker` for more processes of the same application."
+            ) from error
+        except OSError:  # a file system without locks
+            logger.debug("no lock for penstock dev", log=str(log_file))
+        yield

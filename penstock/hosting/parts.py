@@ -19,9 +19,11 @@ from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor
+from penstock.hosting.membership import keep_informed, unhosted
 from penstock.hosting.namespace import Namespace
 from penstock.hosting.stop_signals import StopSignals
 from penstock.schemas.errors import StopTimedOut, StoreError
+from penstock.topics.members import Membership
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.worker import Worker
 
@@ -90,17 +92,26 @@ def processor_part(
     clock_ms: Callable[[], int] = wall_clock_ms,
     driver: DriverSettings = DriverSettings(),
     strict_inputs: bool = False,
+    membership: Membership | None = None,
 ) -> ProcessorPart:
     """Make a processor that serves committed reads over HTTP. Raises StoreError.
 
-    `strict_inputs`: a run whose code asks for another input on replay is BLOCKED."""
+    `strict_inputs`: a run whose code asks for another input on replay is BLOCKED. `membership`: of this process, None
+    if no other can reach the log."""
     _make_directory(settings.state_path)
-    server = ReadServer(lambda: processor.stores(), namespace.shards)  # noqa: PLW0108 - the processor is made below
+    hosted = Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs)
+    if membership is not None:
+        keep_informed(hosted, membership)
+    server = ReadServer(
+        lambda: processor.stores(),  # noqa: PLW0108 - the processor is made below
+        namespace.shards,
+        notes=lambda run: unhosted(run, membership.neighbours, workflows) if membership is not None else [],
+    )
     processor = Processor(
         namespace.log,
         namespace.topics,
         namespace.shards,
-        Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs),
+        hosted,
         data=settings.state_path,
         address=server.address,
         settings=msgspec.structs.replace(driver, activation_deadline_s=settings.activation_deadline),

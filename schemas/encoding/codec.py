@@ -3,6 +3,8 @@
 An encoding is C3 01, the schema's CRC-64-AVRO fingerprint (little-endian) and the body; see "Single-object encoding"
 and "Schema Fingerprints" in the Avro specification 1.12. The schema of record `X` is `avro/X.avsc`. Schemas of earlier
 releases remain as `avro/X.1.avsc`, `avro/X.2.avsc`, … and are read by Avro's rules of schema resolution.
+
+A record is written by the newest of its schemas that the feature level allows (values/levels.py, `write_at`).
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from penstock.schemas.encoding.wire import (
     compile_reader,
     compile_writer,
 )
-from penstock.schemas.errors import Undecodable
+from penstock.schemas.errors import Undecodable, UnknownSchema
 from penstock.schemas.records.kinds import Command
+from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
 
 MAGIC = b"\xc3\x01"
 AVRO = Path(__file__).parent.parent / "avro"
@@ -47,7 +50,8 @@ def encode(value: msgspec.Struct) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """Decode a record. Raises Undecodable, and no other error, for any bytes."""
+    """Decode a record. Raises Undecodable, and no other error, for any bytes; UnknownSchema if a newer program may have
+    written them."""
     reader = _readers.get(data[:HEADER_BYTES]) or _reader_of(data)
     try:
         return reader(data)
@@ -91,13 +95,58 @@ def fingerprint_of(schema: Schema) -> bytes:
 
 
 class _Writers(dict[type[msgspec.Struct], Writer]):
+    """Compiled writers of a feature level."""
+
+    level = LEVEL
+
     def __missing__(self, record: type[msgspec.Struct]) -> Writer:
-        schema = schema_of(record)
-        self[record] = writer = compile_writer(schema, MAGIC + fingerprint_of(schema))
+        current = schema_of(record)
+        schema = next((found for found in _versions(current) if _level(found) <= self.level), None)
+        assert schema is not None, (
+            f"{record.__name__} is of level {_level(current)}, but level {self.level} is written: compare levels first"
+        )
+        writer = compile_writer(schema, MAGIC + fingerprint_of(schema))
+        self[record] = writer = writer if schema is current else _earlier_writer(writer, record, schema)
         return writer
 
 
 _writers = _Writers()
+
+
+def write_at(level: int) -> None:
+    """Write records as programs of that feature level know them. For the whole process; its own level by default."""
+    _writers.level = level
+    _writers.clear()
+
+
+def _earlier_writer(write: Writer, record: type[msgspec.Struct], schema: Schema) -> Writer:
+    """A writer of an earlier schema, which refuses a value that the schema would lose."""
+    written = {field["name"] for field in schema["fields"]}
+    added = [field for field in msgspec.structs.fields(record) if field.name not in written]
+
+    def write_earlier(value: msgspec.Struct) -> bytes:
+        for field in added:
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            assert getattr(value, field.name) == default, (
+                f"{record.__name__}.{field.name} is of a level that is not written yet: compare levels first"
+            )
+        return write(value)
+
+    return write_earlier
+
+
+def _versions(current: Schema) -> list[Schema]:
+    """The schemas of a record, the newest first."""
+    earlier = AVRO.glob(f"{current['name']}.*.avsc")
+    numbered = sorted(earlier, key=lambda path: int(path.name.split(".")[1]), reverse=True)
+    return [current, *map(_schema, numbered)]
+
+
+def _level(schema: Schema) -> int:
+    level: int = schema.get("level", FIRST_LEVEL)
+    return level
+
+
 _readers: dict[bytes, Reader] = {}
 
 
@@ -106,7 +155,7 @@ def _reader_of(data: bytes) -> Reader:
     header = data[:HEADER_BYTES]
     path = _paths().get(header)
     if path is None:
-        raise Undecodable(_unknown(data))
+        raise _unknown_error(data)(_unknown(data))
     current = schema_of(RECORDS[_record_name(path)])
     if path.name == f"{current['name']}.avsc":
         reader = compile_reader(current, RECORDS)
@@ -166,6 +215,10 @@ def _name_of(data: bytes) -> str:
 
 
 # Error messages.
+
+
+def _unknown_error(data: bytes) -> type[Undecodable]:
+    return UnknownSchema if data[:2] == MAGIC and len(data) >= HEADER_BYTES else Undecodable
 
 
 def _unknown(data: bytes) -> str:

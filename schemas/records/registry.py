@@ -1,6 +1,6 @@
-"""Records of the topic `registry`: shards, their owners, and hosted workflow types.
+"""Records of the topic `registry`: shards, their owners, members with what they host, and the feature level.
 
-Record keys: `namespace`, `shard/<n>`, `workflow/<type>`.
+Record keys: `namespace`, `level`, `shard/<n>`, `member/<name>`, `workflow/<type>`.
 """
 
 from __future__ import annotations
@@ -36,4 +36,32 @@ class WorkflowDeclared(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     module: str
 
 
-RegistryEntry = NamespaceDeclared | ShardOwned | WorkflowDeclared
+class MemberAnnounced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A running process with processors or workers, and what it hosts.
+
+    Repeated at intervals, deleted by a process that ends in order. It counts until `expires_ms` after the log's append
+    time. `application`: members of one namespace have the same. `level`: the highest feature level that it knows.
+    `workflows`: hosted types with their versions. `admitted`: the process has compared itself with the other members;
+    false in its first announcement."""
+
+    member: str
+    application: str
+    build: str = ""
+    level: int = 1
+    host: str = ""
+    pid: int = 0
+    workflows: dict[str, int] = {}
+    activities: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    admitted: bool = False
+    expires_ms: int = 0
+
+
+class LevelRaised(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Feature level of the namespace: records and fields up to it may be written. `by`: `operator` | `members`."""
+
+    level: int
+    by: str
+
+
+RegistryEntry = NamespaceDeclared | ShardOwned | WorkflowDeclared | MemberAnnounced | LevelRaised

@@ -116,8 +116,8 @@ class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
     """The run is BLOCKED until an operator retries it, its code is corrected or a missing topic is created; inputs are
     recorded meanwhile.
 
-    `reason`: `non_determinism` | `missing_topic` | `too_large` | `engine_error` | `unknown_type`. `message` says what
-    is wrong and what to do."""
+    `reason`: `non_determinism` | `missing_topic` | `too_large` | `engine_error` | `unknown_type` | `unhosted_type`
+    (shown as waiting: another live processor hosts its type). `message` says what is wrong and what to do."""
 
     reason: str
     message: str

@@ -6,6 +6,8 @@ import hashlib
 import sys
 from typing import Any
 
+import msgspec
+
 from penstock.engine.core.activation import PROBLEMS, activated, blocked_by
 from penstock.engine.core.answers import (
     accepted,
@@ -15,8 +17,10 @@ from penstock.engine.core.answers import (
     open_row,
     rejected,
     run_closed,
+    shown_status,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
+from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key
 from penstock.engine.core.limits import HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
@@ -33,9 +37,12 @@ from penstock.engine.core.statuses import (
     OPEN,
     RUNNING,
     TERMINATED,
+    WAITING,
 )
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
+from penstock.schemas.errors import BadInput
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.replies import Accepted
@@ -57,6 +64,7 @@ from penstock.schemas.records.run import (
     WorkflowTerminated,
     WorkflowUnblocked,
 )
+from penstock.schemas.values.failure import type_name
 
 TRANSITIONS: Table = {
     (ABSENT, WorkflowStarted): RUNNING,
@@ -83,10 +91,12 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     if row is not None and not _replaces(command, row):
         return _existing(run, row, command)
     definition = run.hosted.workflow(command.workflow_type)
+    if definition is None and command.workflow_type in run.hosted.elsewhere:
+        return _held(run, command)
     if definition is None:
         hosted = ", ".join(run.hosted.workflow_types()) or "none"
         message = f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; hosted: {hosted}."
-        return rejected(Rejection("unknown_type", message))
+        return rejected(Rejection(UNKNOWN_TYPE, message))
     problem = _problem_of_headers(command.headers)
     try:
         definition.check_input(command.input)
@@ -95,10 +105,6 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     if problem:
         return rejected(Rejection("bad_input", problem))
     started = _started(run, command, definition.version)
-    before = None
-    if row is not None and row.status in OPEN:
-        terminated = WorkflowTerminated(reason=f"replaced by run {command.message_id}")
-        before = RunEvents(row.run_id, [terminated])
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate((started,), now_ms)
     except PROBLEMS as error:
@@ -106,9 +112,42 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     return Decision(
         run_id=command.message_id,
         events=[started, *requests],
-        before=before,
+        before=_replaced(row, command),
         reply=Accepted(message_id=command.message_id, workflow_id=run.workflow_id, run_id=command.message_id),
     )
+
+
+def _held(run: RunView, command: StartWorkflow) -> Decision:
+    """Start a run whose type only other processors host: it waits until one of them has its shard.
+
+    Its input is checked when it is first activated (`_unblocked`)."""
+    problem = _problem_of_headers(command.headers)
+    if problem:
+        return rejected(Rejection("bad_input", problem))
+    # No code has run: what runs first on another build, or Python, is not this processor's.
+    started = msgspec.structs.replace(
+        _started(run, command, run.hosted.elsewhere[command.workflow_type]), python="", build=""
+    )
+    reason, message = run.hosted.missing(command.workflow_type)
+    return Decision(
+        run_id=command.message_id,
+        events=[started, WorkflowBlocked(reason=reason, message=message)],
+        before=_replaced(run.row, command),
+        reply=Accepted(
+            message_id=command.message_id,
+            workflow_id=run.workflow_id,
+            run_id=command.message_id,
+            status=WAITING,
+            note=message,
+        ),
+    )
+
+
+def _replaced(row: RunRow | None, command: StartWorkflow) -> RunEvents | None:
+    """The end of the open run that a start replaces, if there is one."""
+    if row is None or row.status not in OPEN:
+        return None
+    return RunEvents(row.run_id, [WorkflowTerminated(reason=f"replaced by run {command.message_id}")])
 
 
 def _replaces(command: StartWorkflow, row: RunRow) -> bool:
@@ -160,7 +199,7 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
         return rejected(Rejection("already_exists", message, row.run_id))
     if command.on_existing == "reject" and not is_own:
         message = (
-            f"{run.workflow_id} was started before (run {row.run_id}, {row.status}); choose another id, "
+            f"{run.workflow_id} was started before (run {row.run_id}, {shown_status(row)}); choose another id, "
             "or start it without `reject` to join it."
         )
         rejection = Rejection("already_exists", message, row.run_id)
@@ -200,16 +239,32 @@ def _retry(run: RunView, command: RetryWorkflow, now_ms: int) -> Decision:
         message = f"{run.workflow_id} is {row.status}; only a BLOCKED run can be retried."
         return rejected(Rejection("not_blocked", message, row.run_id, keep=False))
     unblocked = WorkflowUnblocked(by="an operator" if command.message_id else "the processor")
-    return accepted(run, command, [unblocked, *_unblocked(run, now_ms)])
+    return accepted(run, command, [unblocked, *_unblocked(run, row, now_ms)])
 
 
-def _unblocked(run: RunView, now_ms: int) -> list[Event]:
+def _unblocked(run: RunView, row: RunRow, now_ms: int) -> list[Event]:
     """What follows when the inputs that a BLOCKED run recorded reach its code."""
     try:
+        execution, inputs = run.execution(), run.unread_inputs()
+        if row.blocked_reason in {UNHOSTED_TYPE, UNKNOWN_TYPE} and (refused := _refused_start(run, row, inputs)):
+            return [refused]
         # The inputs may include the start itself, whose input today's code may refuse.
-        return run.execution().activate(run.unread_inputs(), now_ms)
+        return execution.activate(inputs, now_ms)
     except PROBLEMS as error:
         return [blocked_by(error)]
+
+
+def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFailed | None:
+    """The end of a run that was started where its type is not hosted, with an input that its type cannot take."""
+    started, definition = inputs[0] if inputs else None, run.hosted.workflow(row.workflow_type)
+    if not isinstance(started, WorkflowStarted) or definition is None:
+        return None
+    try:
+        definition.check_input(started.input)
+    except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
+        message = f"{row.workflow_type} cannot take this input: {error}"
+        return WorkflowFailed(failure=Failure(type=type_name(BadInput), message=message))
+    return None
 
 
 def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:

@@ -237,3 +237,41 @@ def test_the_demo(tmp_path):
     assert "tracking number PS-83DCEFB7" in output
     assert output.index("tracking number") < output.index("Try next")
     assert list(tmp_path.iterdir()) == []
+
+
+OTHER = """
+from penstock import workflow
+
+@workflow(name="hosts-other")
+async def other() -> None: ...
+"""
+
+
+def refused(folder, *words):
+    """The message of a command that ends with exit code 2."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "penstock", *words], cwd=folder, capture_output=True, text=True, timeout=WAIT_S,
+        check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    return ended.stderr
+
+
+def test_neighbours_are_refused(folder):
+    """A second `dev` in the folder, another program's processor, and a worker of another application, are refused with
+    one sentence; a second processor of the same program is not."""
+    (folder / "other.py").write_text(OTHER)
+    with host(folder, "dev", "hosted.py", "--application", "hosts"):
+        wait_for("the banner", lambda: "In another shell" in stderr_of(folder))
+        assert "another `penstock dev` runs on" in refused(folder, "dev", "hosted.py")
+        assert "this program hosts hosts-other, and process " in refused(folder, "processor", "other.py")
+        assert "choose another with --namespace" in refused(folder, "worker", "hosted.py", "--application", "mine")
+        shown = json.loads(penstock(folder, "namespace", "show", "--output", "json"))
+        assert [sorted(member["workflows"]) for member in shown["members"]] == [["hosts-seed", "hosts-trial"]]
+        (folder / "second").mkdir()
+        log = ("--log", f"embedded:{folder}/.penstock")
+        (folder / "second" / "hosted.py").write_text(WORKFLOWS)
+        with host(folder / "second", "processor", "hosted.py", *log) as second:
+            wait_for("the second processor", lambda: "processor started" in stderr_of(folder / "second"))
+            second.terminate()
+            assert second.wait(WAIT_S) == 0

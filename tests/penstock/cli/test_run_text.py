@@ -124,6 +124,17 @@ def test_many_waits(shown):
     assert lines[-1] == "           and 10 more; `--output json` shows all"
 
 
+def test_waiting(shown):
+    """A run that waits for a processor with its type shows that, and no remedy; then what no live process hosts."""
+    lines = shown(
+        status="waiting", blocked_reason="unhosted_type", blocked_message="another one has it",
+        unhosted=["no live worker hosts the activity pay"],
+    )  # fmt: skip
+    assert "  waits    another one has it" in lines
+    assert "  missing  no live worker hosts the activity pay" in lines
+    assert not any("remedy" in line for line in lines)
+
+
 def test_blocked(shown):
     """A BLOCKED run shows the reason, the remedy and the pending work."""
     lines = shown(

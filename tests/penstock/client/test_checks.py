@@ -30,7 +30,11 @@ from tests.penstock.client.helpers import (
         ),
         (lambda client: client.start_by_name("t", "1"), BadInput, "as bytes, not a value of type str"),
         (lambda client: client.start_by_name(parcel_of, b"1"), BadName, "must be its name.*`start` takes a call"),
-        (lambda client: client.list(status="done"), BadInput, "one of running, blocked, .*, terminated, not 'done'"),
+        (
+            lambda client: client.list(status="done"),
+            BadInput,
+            "one of running, waiting, .*, terminated, not 'done'",
+        ),
         (lambda client: client.list(limit=0), BadInput, "limit must be a number from 1 to 10000, not 0"),
         (lambda client: client.list(limit=10_001), BadInput, "from 1 to 10000, not 10001"),
         (lambda client: client.list(limit="5"), BadInput, "from 1 to 10000, not '5'"),
