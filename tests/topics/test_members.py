@@ -14,6 +14,7 @@ from penstock.schemas.records.registry import MemberAnnounced
 from penstock.schemas.values.levels import LEVEL
 from penstock.topics.admin import apply, plan
 from penstock.topics.catalogue import Topics, specs
+from penstock.topics.connect import connect
 from penstock.topics.embedded import EmbeddedLog
 from penstock.topics.log import Log, Record
 from penstock.topics.members import Membership, Neighbours, Timing, refusal
@@ -170,3 +171,28 @@ def test_records_are_written_at_the_lowest_level_of_a_process_s_namespaces(join:
     assert codec._writers.level == LEVEL
     member.leave()
     assert codec._writers.level == LEVEL
+
+
+def test_on_a_broker(kafka_bootstrap: str) -> None:
+    """On Kafka, members see each other come and go by the broker's append time."""
+    log, topics = connect(f"kafka://{kafka_bootstrap}"), Topics("members-test")
+    apply(log, plan(log, specs(topics, 1)))
+    timing = msgspec.structs.replace(QUICK, expires_s=20.0)
+    first, second, third = (
+        Membership(log, topics, announced(name, workflows=dict.fromkeys(types, 1)), timing=timing)
+        for name, types in (("first", ["order"]), ("second", ["order", "new"]), ("third", ["shipping"]))
+    )
+    try:
+        first.join()
+        second.join()
+        with pytest.raises(NotAdmitted, match="hosts shipping"):
+            third.join()
+        until("the new type", lambda: "new" in first.neighbours.workflows)
+        now_ms = time.time() * 1000
+        assert all(abs(seen.at_ms - now_ms) < 20_000 for seen in first.live())
+        second.leave()
+        until("its end", lambda: first.neighbours.workflows == {})
+    finally:
+        first.leave()
+        second.leave()
+        log.close()
