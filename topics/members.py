@@ -98,7 +98,7 @@ class Membership:
     def join(self, *, observe: bool = False) -> None:
         """Announce this process and compare it with the live members; `observe`: take no part, no thread is started.
 
-        Raises NotAdmitted (nothing is left of it in the registry), UnknownTopic, LogUnavailable."""
+        Raises NotAdmitted (nothing is left of it in the registry), UnknownTopic, LogError (it cannot be announced)."""
         topic = self._topics.registry
         if not self._log.describe([topic]):
             raise UnknownTopic(f"There is no topic {topic}: {creation_advice(topic)} first.")
@@ -174,12 +174,15 @@ class Membership:
         self._send([Record(self._topics.registry, 0, key, encode(self._announced))])
 
     def _send(self, records: Iterable[Record]) -> None:
-        """Append records, unless this member has left."""
+        """Append records, unless this member has left. Raises what the log refuses, LogUnavailable."""
+        refusals: list[Exception] = []
         with self._sending:
             if self._publisher is not None:
                 for record in records:
-                    self._publisher.send(record)
+                    self._publisher.send(record, lambda error: refusals.append(error) if error is not None else None)
                 self._publisher.flush(FLUSH_TIMEOUT_S)
+        if refusals:
+            raise LogError(f"{self._topics.registry} accepts no announcement of this process: {refusals[0]}")
 
     def _announce_and_read(self, *, admitted: bool) -> SeenMember:
         """Announce, and read to that announcement. Raises LogUnavailable."""

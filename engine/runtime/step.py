@@ -82,6 +82,7 @@ class Step:
                 found = self._try(layer, input, trigger, refused)
                 return found if isinstance(found, Decision) else self._reduce(layer, input, trigger, found)
             except UnknownSchema:  # a newer program wrote it: no run is at fault, and this processor cannot go on
+                logger.critical("a record of a newer build stops this processor", workflow_id=input.workflow_id)
                 self._runs.evict(input.workflow_id)
                 raise
             except (Exception, SystemExit):  # user code may raise either where none is expected

@@ -58,7 +58,7 @@ def join(
 ) -> Membership:
     """Join the namespace; `on_error` is called if this process has to leave it. `observe`: see the members only.
 
-    Raises NotAdmitted, which says what to do; UnknownTopic, LogUnavailable."""
+    Raises NotAdmitted, which says what to do; UnknownTopic, LogError."""
     is_ended = _has_ended if settings.embedded else lambda _: False
     membership = Membership(namespace.log, namespace.topics, announced, is_ended=is_ended, on_error=on_error)
     membership.join(observe=observe)

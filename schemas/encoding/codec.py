@@ -115,8 +115,9 @@ _writers = _Writers()
 
 def write_at(level: int) -> None:
     """Write records as programs of that feature level know them. For the whole process; its own level by default."""
-    _writers.level = level
-    _writers.clear()
+    if level != _writers.level:
+        _writers.level = level
+        _writers.clear()
 
 
 def _earlier_writer(write: Writer, record: type[msgspec.Struct], schema: Schema) -> Writer:

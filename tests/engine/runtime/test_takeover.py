@@ -9,11 +9,16 @@ import pytest
 
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import ShardRow, pack
-from penstock.engine.runtime.takeover import READS_MAX, bring_up
+from penstock.engine.runtime.takeover import READS_MAX, Ownership, bring_up
 from penstock.engine.store.memory import MemoryStore
-from penstock.schemas.errors import LogUnavailable
-from penstock.topics.catalogue import Topics
+from penstock.schemas.errors import LogUnavailable, NotAdmitted
+from penstock.schemas.values.levels import LEVEL
+from penstock.topics.admin import apply, plan
+from penstock.topics.catalogue import Topics, specs
+from penstock.topics.embedded import EmbeddedLog
 from penstock.topics.log import Log, StoredRecord
+from penstock.topics.publishing import publish
+from penstock.topics.registry import level_record, read_registry
 
 TOPICS = Topics()
 SHARD = 0
@@ -50,6 +55,17 @@ def test_a_reading_that_ends_within_a_transaction_is_continued() -> None:
     """A restore whose end lies within a transaction reads on to the end of that transaction."""
     store = brought_up(BusyLog([HEADER, HISTORY, SHARD_KEY], ends=[1, 2]))
     assert store.get(HISTORY) is not None and store.get(SHARD_KEY) is not None
+
+
+def test_a_shard_of_a_higher_level_is_not_taken() -> None:
+    """A processor that does not know the namespace's feature level takes no shard over: it could not read its rows."""
+    log = EmbeddedLog()
+    apply(log, plan(log, specs(TOPICS, 1)))
+    publish(log, [level_record(TOPICS, LEVEL + 1, "operator")], 5.0)
+    with pytest.raises(NotAdmitted, match="run a newer build"):
+        Ownership(log, TOPICS, "old", "").take(SHARD, now_ms=0)
+    assert read_registry(log, TOPICS, 5.0).owners == {}
+    log.close()
 
 
 def test_a_reading_that_ends_with_a_transaction_is_the_last() -> None:

@@ -111,13 +111,40 @@ def test_a_rolling_deploy(tmp_path):
         assert await forward.client.result("started", timeout=WAIT_S) == 42
         await forward.__aexit__(None, None, None)
 
-    async def awaits_signal(engine, id):
-        return (await engine.client.describe(id))["signals_awaited"] == ["membership-go"]
-
     async def is_described(engine):
         return await engine.client.describe("started")
 
     asyncio.run(use())
+
+
+def test_a_new_neighbour_is_noticed(tmp_path):
+    """A run that no live process hosts is BLOCKED, and waits as soon as a process that hosts it joins; the same again
+    when that leaves."""
+    url = f"embedded:{tmp_path}/log"
+
+    async def use():
+        async with Engine([both, new, membership_step], url) as newer:
+            await newer.client.start(new(1), id="x")
+            await until("its signal", lambda: awaits_signal(newer, "x"))
+        async with Engine([both], url) as older:
+            await older.client.signal("x", go, 41)
+            assert await status_of(older, "x") == "blocked"
+            async with Engine([both, new, membership_step], url):
+                await until("it to wait", lambda: has_status(older, "x", "waiting"))
+            await until("it to be blocked", lambda: has_status(older, "x", "blocked"))
+            assert (await older.client.describe("x"))["unhosted"] == [
+                "no live processor hosts the workflow membership-new"
+            ]
+
+    asyncio.run(use())
+
+
+async def has_status(engine, id, status):
+    return await status_of(engine, id) == status
+
+
+async def awaits_signal(engine, id):
+    return (await engine.client.describe(id))["signals_awaited"] == ["membership-go"]
 
 
 def test_what_no_live_process_hosts_is_shown(tmp_path):

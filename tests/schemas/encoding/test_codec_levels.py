@@ -39,10 +39,10 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     monkeypatch.setattr(codec, "AVRO", tmp_path / "avro")
     monkeypatch.setattr(codec, "RECORDS", {**codec.RECORDS, "TaskNoted": TaskNoted})
     monkeypatch.setattr(codec, "_readers", {})
+    monkeypatch.setattr(codec, "_writers", codec._Writers())
     codec._paths.cache_clear()
     yield before
     codec._paths.cache_clear()
-    codec.write_at(codec.LEVEL)
 
 
 def completed(worker: str) -> TaskCompleted:
