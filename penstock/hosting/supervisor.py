@@ -6,6 +6,7 @@ reaches them through the parent only (a second signal would end them at once), a
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections import deque
@@ -64,7 +65,8 @@ class Slot:
             return True
         drained = True
         try:
-            drained = self.process.wait(max(0.0, deadline - time.monotonic())) == 0
+            # One that SIGTERM ended had not begun to work: its handlers were not there yet.
+            drained = self.process.wait(max(0.0, deadline - time.monotonic())) in {0, -signal.SIGTERM}
         except subprocess.TimeoutExpired:
             logger.warning("processor process did not drain in time", slot=self.number, pid=self.process.pid)
             self.process.kill()

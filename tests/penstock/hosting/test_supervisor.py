@@ -60,3 +60,11 @@ def test_a_child_that_does_not_drain():
     slot = Slot(0, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
     slot.tend(0.0)
     assert not slot.end(time.monotonic())
+
+
+def test_a_child_that_had_not_begun():
+    """A child that SIGTERM ends while it is still starting has nothing to drain."""
+    slot = Slot(0, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    slot.tend(0.0)
+    slot.stop()
+    assert slot.end(time.monotonic() + 30)
