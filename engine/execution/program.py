@@ -79,6 +79,7 @@ class Program:
         self._ended = False
         self._in_side_effect = False
         self._request_bytes = 0
+        self._over: frozenset[int] = frozenset()  # requests that the inputs of this activation end
 
     # Execution (engine/core/execution.py).
 
@@ -90,6 +91,8 @@ class Program:
         requests: list[Any] = []  # watch.py distinguishes activations by this list
         self._requests = requests
         self._request_bytes = 0
+        inputs = tuple(inputs)
+        self._over = _ended_by(inputs) if len(inputs) > 1 else frozenset()
         collects = gc.isenabled()
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats
         try:
@@ -218,7 +221,7 @@ class Program:
     def request_cancelled(self, sequence: int, kind: str) -> None:
         """The code no longer waits for an activity or a child."""
         future = self._pending.pop(sequence, None)
-        if self.closing or future is None:
+        if self.closing or future is None or sequence in self._over:
             return
         if kind == CHILD:
             self.request(ChildCancelRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
@@ -234,7 +237,7 @@ class Program:
 
     def timer_cancelled(self, sequence: int) -> None:
         """The code no longer waits for the timer."""
-        if self.timers.pop(sequence, None) is not None and not self.closing:
+        if self.timers.pop(sequence, None) is not None and not self.closing and sequence not in self._over:
             self.request(TimerCancelled(sequence=sequence))
 
     def recorded_value(self, run: Callable[[], bytes]) -> bytes:
@@ -373,6 +376,11 @@ class Program:
             return WorkflowCompleted(result=self.definition.signature.returns.encode(main.result()))
         except Exception as unfit:  # noqa: BLE001 - the user's type may raise anything while it is encoded
             return WorkflowFailed(failure=failure_of(unfit))
+
+
+def _ended_by(inputs: Iterable[Event]) -> frozenset[int]:
+    """Sequences of requests that have ended: code that a cancellation reaches first must not withdraw them."""
+    return frozenset(event.sequence for event in inputs if hasattr(event, "sequence"))
 
 
 def _run_failure(error: BaseException) -> Failure:

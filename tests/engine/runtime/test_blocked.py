@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.execution.program import Program
+from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -71,6 +74,25 @@ def test_a_retry_that_exits_leaves_the_run_blocked(monkeypatch: pytest.MonkeyPat
         stage.signal("blocked-go")
         stage.restart()
     assert stage.described()["status"] == "blocked"
+
+
+@pytest.mark.parametrize("workflow", [flows.five, flows.sleeper, flows.parent])
+def test_a_run_is_cancelled_although_what_it_awaited_has_ended(workflow: Any) -> None:
+    """A BLOCKED run that records a cancellation, and then the end of what it awaits, is cancelled once it goes on."""
+    stage = Stage(workflow, *({flows.five} - {workflow}))
+    stage.start(workflow, "child" if workflow is flows.parent else 1)
+    stage.definitions.pop(workflow.name)
+    stage.restart()
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="cancel"))
+    assert stage.described()["blocked_reason"] == "unknown_type"
+    for task in stage.take("tasks"):
+        stage.complete(task, 1)
+    stage.tell(TerminateWorkflow(workflow_id="child", message_id="terminate"))
+    stage.advance(10)
+    assert stage.events()[-1] in {"ActivityCompleted", "TimerFired", "ChildFailed"}
+    stage.restart(workflow)
+    assert stage.described()["status"] == "cancelled"
+    assert stage.events()[-2:] == ["WorkflowUnblocked", "WorkflowCancelled"]
 
 
 def _exit(*_: object, **__: object) -> None:
