@@ -106,6 +106,8 @@ def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) ->
 
 
 def _is_stale(store: Store, now_ms: int) -> bool:
-    """Whether the changelog may have dropped deletions that this store does not have (delete.retention.ms)."""
+    """Whether the changelog may have dropped deletions that this store does not have (delete.retention.ms).
+
+    A store without the shard's row is one whose restore was interrupted: its age is not known."""
     data = store.get(SHARD_KEY)
-    return data is not None and now_ms - unpack_shard(data).now_ms > STALE_MS
+    return data is None or now_ms - unpack_shard(data).now_ms > STALE_MS

@@ -10,6 +10,7 @@ import pytest
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import ShardRow, pack
 from penstock.engine.runtime.takeover import READS_MAX, Ownership, bring_up
+from penstock.engine.store.changelog import offset_row
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.errors import LogUnavailable, NotAdmitted
 from penstock.schemas.values.levels import LEVEL
@@ -72,6 +73,14 @@ def test_a_reading_that_ends_with_a_transaction_is_the_last() -> None:
     """A restore stops at the end of a transaction, even if the changelog has grown since."""
     store = brought_up(BusyLog([HEADER, HISTORY, SHARD_KEY, b"Rorder-2"], ends=[3]))
     assert store.get(b"Rorder-2") is None
+
+
+def test_an_interrupted_restore_begins_again() -> None:
+    """A store whose first restore was interrupted is wiped: the changelog may have dropped deletions since."""
+    store = MemoryStore()
+    store.write({HEADER: b"deleted since", **offset_row(1)})
+    bring_up(cast("Log", cast("Any", BusyLog([b"Rorder-2", SHARD_KEY], ends=[]))), TOPICS, SHARD, store, now_ms=0)
+    assert store.get(HEADER) is None and store.get(b"Rorder-2") is not None
 
 
 def test_readings_that_always_end_within_a_transaction_are_bounded() -> None:
