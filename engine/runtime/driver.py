@@ -23,7 +23,7 @@ from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.runtime.backlog import Backlog
 from penstock.engine.runtime.blocked import TRIED_MAX
 from penstock.engine.runtime.commit import Commits
-from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
+from penstock.engine.runtime.encode import REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.held import Held
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace, Room
@@ -93,12 +93,14 @@ class Gathered(msgspec.Struct):
 
 
 class InFlight(msgspec.Struct, frozen=True):
-    """A turn that is being committed. `suspect`: its only input, or the key of its only timer, if it was isolated."""
+    """A turn that is being committed.
+
+    `suspect`, if it was isolated: its only input, the key of its only timer, or the id of its only retried run."""
 
     layers: list[Layer]
     future: Future[Outcome]
     deadline_s: float
-    suspect: StoredRecord | bytes | None
+    suspect: StoredRecord | bytes | str | None
 
 
 def wall_clock_ms() -> int:
@@ -242,7 +244,7 @@ class Driver:
         return {number: held.store for number, held in list(self._held.items())}
 
     def retry_blocked(self, *reasons: str) -> None:
-        """Try runs BLOCKED for one of `reasons` again."""
+        """Try runs BLOCKED for one of `reasons` again, by default those of every reason that may have passed."""
         for held in self._held.values():
             held.shard.blocked.try_again(*reasons)
 
@@ -287,7 +289,7 @@ class Driver:
         if gathered is None:
             now_ms = self._clock_ms()
             if self.topic_cache.has_news():
-                self.retry_blocked(MISSING_TOPIC)
+                self.retry_blocked()  # also those that were BLOCKED for another reason first
             if self._hosted.has_news():
                 self.retry_blocked(UNKNOWN_TYPE, UNHOSTED_TYPE)
             if not self._backlog and not any(held.shard.is_due(now_ms) for _, held in self._working()):
@@ -338,13 +340,14 @@ class Driver:
         has_timer = any(held.shard.next_due_ms <= gathered.clock_ms for _, held in self._working())
         return (1, 0) if has_timer else (0, 1)
 
-    def _suspect(self, gathered: Gathered, layers: list[Layer]) -> StoredRecord | bytes | None:
+    def _suspect(self, gathered: Gathered, layers: list[Layer]) -> StoredRecord | bytes | str | None:
         """What a turn holds alone, if it isolates."""
         if not self._pace.isolates:
             return None
-        return gathered.suspect or next(iter(layers[0].fired), None)
+        without_record: list[bytes | str] = [*layers[0].fired, *layers[0].retried]
+        return gathered.suspect or next(iter(without_record), None)
 
-    def _submit(self, layers: list[Layer], suspect: StoredRecord | bytes | None = None) -> None:
+    def _submit(self, layers: list[Layer], suspect: StoredRecord | bytes | str | None = None) -> None:
         future = self._commits.submit(self._turn(layers), self._member)
         deadline_s = time.monotonic() + self._settings.commit_watchdog_s
         self._in_flight = InFlight(layers, future, deadline_s, suspect)
@@ -437,7 +440,7 @@ class Driver:
             for topic in refusals.topics.known():
                 if any(record.topic == topic for record in layer.outputs) and refusals.topics.accepted(topic):
                     logger.warning("a topic accepts records again", topic=topic)
-                    self.retry_blocked(REFUSED_TOPIC)
+                    self.retry_blocked()
 
     def _begin_again(self) -> None:
         """Settle the turn of unknown outcome, replay what did commit from the changelog, and start from there."""

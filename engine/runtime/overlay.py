@@ -16,7 +16,7 @@ class Layer:
 
     `writes`: rows, and `changelog` the same as records; `outputs`: records that leave the shard; `offsets`: next offset
     of each input topic; `touched`: ids of runs with changed rows; `room`: what the turn may still take; `fired`: keys
-    of the timers that were due."""
+    of the timers that were due; `retried`: ids of BLOCKED runs that were tried again."""
 
     __slots__ = (
         "changelog",
@@ -25,6 +25,7 @@ class Layer:
         "now_ms",
         "offsets",
         "outputs",
+        "retried",
         "room",
         "shard",
         "touched",
@@ -34,6 +35,7 @@ class Layer:
     def __init__(self, shard: int, now_ms: int, room: Room) -> None:
         self.shard, self.now_ms, self.room = shard, now_ms, room
         self.fired: list[bytes] = []
+        self.retried: list[str] = []
         self.writes: dict[bytes, bytes | None] = {}
         self.outputs: list[Record] = []
         self.changelog: list[Record] = []

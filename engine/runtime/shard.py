@@ -86,7 +86,7 @@ class Shard:
         self._offsets: dict[str, int] = {}
         self._open: Layer | None = None
         self._set_aside: set[tuple[str, int]] = set()
-        self._refused: dict[bytes | tuple[str, int], WorkflowBlocked] = {}
+        self._refused: dict[bytes | str | tuple[str, int], WorkflowBlocked] = {}
         self._deadly: set[bytes | tuple[str, int]] = set()
         self._load()
         self.blocked.try_again()
@@ -221,17 +221,17 @@ class Shard:
         """Key of the first timer due at that time (epoch); None without one."""
         return self._due.first(due_ms)
 
-    def refuse(self, suspect: StoredRecord | bytes, error: str) -> None:
-        """The log refused what this input, or the timer with this key, caused on its own.
+    def refuse(self, suspect: StoredRecord | bytes | str, error: str) -> None:
+        """The log refused what this input, the timer with this key, or the retry of this run, caused on its own.
 
         From now on it blocks its run instead. If that is refused as well, the input goes to `dead-letters`, and the
         timer is postponed."""
-        key = suspect if isinstance(suspect, bytes) else (suspect.topic, suspect.offset)
+        key = (suspect.topic, suspect.offset) if isinstance(suspect, StoredRecord) else suspect
         if key not in self._refused:
             self._refused[key] = WorkflowBlocked(reason=REFUSED_RECORD, message=f"{_REFUSED}{error}")
         elif isinstance(key, bytes):
             self._due.postpone(key, self._now_ms)
-        else:
+        elif isinstance(key, tuple):
             self._set_aside.add(key)
 
     def _open_at(self, clock_ms: int, room: Room | None) -> Layer:
@@ -298,7 +298,8 @@ class Shard:
     def _retry_blocked(self, layer: Layer, count: int) -> None:
         if self.blocked.waiting:
             for command in self.blocked.take(layer.now_ms, count):
-                self._step.process(layer, command, TIMER)
+                layer.retried.append(command.workflow_id)
+                self._step.process(layer, command, TIMER, self._refused.pop(command.workflow_id, None))
                 if layer.room.is_used:
                     break
             self._note_due()

@@ -68,7 +68,7 @@ class Rig:
         self.log = EmbeddedLog(":memory:")
         admin.apply(self.log, admin.plan(self.log, specs(self.topics, shards, list(queues))))
         self.commits = ScriptedCommits(self.log)
-        self._hosted = Hosted({definition.name: definition for definition in definitions})
+        self.workflows = {definition.name: definition for definition in definitions}
         self._settings = settings
         self.driver = self._make()
 
@@ -77,7 +77,7 @@ class Rig:
             self.log,
             self.topics,
             self.shards,
-            self._hosted,
+            Hosted(self.workflows),
             open_store=lambda number: MemoryStore(),
             transactional_id="rig",
             commits=self.commits,

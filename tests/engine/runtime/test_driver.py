@@ -13,6 +13,7 @@ from penstock.engine.runtime.driver import DriverSettings
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import LogError, LogUnavailable, RecordRefused, TopicRefused, TransactionAborted
 from penstock.schemas.records.run import RetryWorkflow
+from penstock.topics.catalogue import specs
 from penstock.topics.commit import Turn
 from penstock.topics.embedded.group import EmbeddedMember
 from penstock.topics.log import Record
@@ -50,7 +51,13 @@ async def nap() -> None:
     await sleep("1s")
 
 
-ALL = (fan, one, other_queue, nap)
+@workflow(name="rig_later")
+async def later() -> None:
+    await sleep("1s")
+    await part(0, "x")
+
+
+ALL = (fan, one, other_queue, nap, later)
 
 
 @pytest.fixture
@@ -285,6 +292,47 @@ def test_a_blocked_run_goes_on_after_a_retry(rig: Callable[..., Rig]) -> None:
     it.commits.refusal = lambda turn: None
     it.tell(RetryWorkflow(workflow_id="r-1", message_id="retry"))
     it.turns(6)
+    assert [task.workflow_id for task in it.tasks()] == ["r-1"]
+
+
+def test_a_refused_retry_blocks_its_run_alone(rig: Callable[..., Rig]) -> None:
+    """A BLOCKED run whose records the log refuses when it is tried again keeps no other BLOCKED run from going on."""
+    it = rig(queues=())
+    for number in range(6):
+        it.start(one, "x", id=f"r-{number}")
+    it.turns(4)
+    assert it.status("r-2") == "blocked missing_topic"
+    it.commits.refusal = lambda turn: (
+        RecordRefused("timestamp out of range")
+        if any(".tasks." in r.topic and r.key == b"r-2" for r in turn.outputs)
+        else None
+    )
+    it.log.create([spec for spec in specs(it.topics, 1, ["default"]) if ".tasks." in spec.name])
+    it.now_ms += 2_000
+    it.turns(60)
+    assert it.status("r-2") == "blocked refused_record"
+    assert sorted(task.workflow_id for task in it.tasks()) == [f"r-{number}" for number in (0, 1, 3, 4, 5)]
+    before = len(it.commits.turns)
+    it.turns(5)
+    assert len(it.commits.turns) == before
+
+
+def test_a_new_topic_helps_runs_blocked_for_another_reason(rig: Callable[..., Rig]) -> None:
+    """A run that was BLOCKED for its code, and now lacks a topic alone, goes on when that topic is created."""
+    it = rig(queues=())
+    it.start(later, id="r-1")
+    it.turns(4)
+    del it.workflows["rig_later"]
+    it.driver._held[0].shard.runs.clear()
+    it.now_ms += 1_000
+    it.turns(4)
+    assert it.status("r-1") == "blocked unknown_type"
+    it.workflows["rig_later"] = later
+    it.driver.retry_blocked()
+    it.turns(4)
+    it.log.create([spec for spec in specs(it.topics, 1, ["default"]) if ".tasks." in spec.name])
+    it.now_ms += 2_000
+    it.turns(4)
     assert [task.workflow_id for task in it.tasks()] == ["r-1"]
 
 
