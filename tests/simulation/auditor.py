@@ -7,7 +7,7 @@ Checks that are possible only at the end are in verdict.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.engine.core.keys import CLOSED, HISTORY, MESSAGE, RUN, SHARD_KEY
@@ -30,12 +30,16 @@ from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
 from penstock.topics.partitioner import partition_of
 from tests.simulation.broker import Broker, Entry, Transaction
+from tests.simulation.builds import USUAL
 from tests.simulation.fold import Fold
+from tests.simulation.punctuality import Punctuality
 from tests.simulation.redecide import Batch, place_of
+from tests.simulation.retention import Retention
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, UNNUMBERED, Run
 
 Place = tuple[str, int, int]
+Decisions = Sequence[tuple[DecisionRecorded, list[Any]]]
 EXPIRING = (CLOSED, MESSAGE, HISTORY, RUN)
 
 
@@ -61,6 +65,9 @@ class Auditor:
         self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
         self._folds = {shard: Fold() for shard in range(shards)}
+        self.retention = {shard: Retention() for shard in range(shards)}
+        self.punctuality = {shard: Punctuality() for shard in range(shards)}
+        self.owner_of: Callable[[Transaction], tuple[str, str]] = lambda transaction: (USUAL.name, "")
 
     def present(self, workflow_id: str) -> Run | None:
         """The id's latest run; None if it has none."""
@@ -75,7 +82,8 @@ class Auditor:
         by_topic: dict[str, list[Entry]] = {}
         for entry in transaction.entries:
             by_topic.setdefault(entry.where[0], []).append(entry)
-        decisions = [decode(entry.value or b"") for entry in by_topic.get(self._topics.events, ())]
+        recorded = [decode(entry.value or b"") for entry in by_topic.get(self._topics.events, ())]
+        decisions = [(decision, [decode(data) for data in decision.events]) for decision in recorded]
         letters = [decode(entry.value or b"") for entry in by_topic.get(self._topics.dead_letters, ())]
         commands = [decode_command(entry.value or b"") for entry in by_topic.get(self._topics.commands, ())]
         self.dead_letters.extend(letters)
@@ -85,11 +93,14 @@ class Auditor:
         tasks = self._tasks_in(by_topic)
         self._check_outputs(decisions, tasks, by_topic)
         self._check_inherited(decisions, tasks, commands)
-        self._check_inputs(transaction, before, decisions, letters, commands)
+        inputs = self._check_inputs(transaction, before, decisions, letters, commands)
         changelog = by_topic.get(self._topics.state_changelog, [])
         rows = self._check_offsets(transaction, changelog)
-        self._check_rows(by_topic.get(self._topics.events, []), changelog)
-        self._keep(transaction, before, by_topic.get(self._topics.events, []), letters, rows)
+        for number, row in rows.items():
+            ours = [found for found in decisions if found[0].shard == number]
+            self._check_rows(number, row, ours, by_topic.get(self._topics.events, []), changelog)
+            self.punctuality[number].follow(ours, row.now_ms, isolates=inputs == 1)
+        self._keep(transaction, before, by_topic, letters, rows)
 
     def _tasks_in(self, by_topic: Mapping[str, list[Entry]]) -> list[ActivityTask]:
         found = []
@@ -101,12 +112,11 @@ class Auditor:
                     found.append(task)
         return found
 
-    def _check_inherited(self, decisions: list[Any], tasks: list[ActivityTask], commands: list[Any]) -> None:
+    def _check_inherited(self, decisions: Decisions, tasks: list[ActivityTask], commands: list[Any]) -> None:
         """Check that tasks and starts of children have the headers of their run's start, tasks its seed as well.
 
         Two activities have different idempotency keys."""
-        for decision in decisions:
-            event = decode(decision.events[0])
+        for decision, (event, *_) in decisions:
             if isinstance(event, WorkflowStarted):
                 self._started[decision.workflow_id, decision.run_id] = event
         for task in tasks:
@@ -131,13 +141,13 @@ class Auditor:
             raise Violation("P (propagation)", f"{record} lacks headers of its run: {started.headers}")
 
     def _check_outputs(
-        self, decisions: list[Any], found: list[ActivityTask], by_topic: Mapping[str, list[Entry]]
+        self, decisions: Decisions, found: list[ActivityTask], by_topic: Mapping[str, list[Entry]]
     ) -> None:
         """Check that tasks and completions are those of the decisions in the same transaction."""
         expected_tasks: Counter[tuple[str, int, int]] = Counter()
         expected_ends: Counter[str] = Counter()
-        for decision in decisions:
-            for event in (decode(data) for data in decision.events):
+        for decision, events in decisions:
+            for event in events:
                 if isinstance(event, ActivityScheduled):
                     expected_tasks[decision.run_id, event.sequence, 1] += 1
                 elif isinstance(event, ActivityRetried):
@@ -161,10 +171,12 @@ class Auditor:
         self.completions.update(ends)
 
     def _check_inputs(
-        self, transaction: Transaction, before: Mapping[TopicPartition, int], decisions: list[Any], letters: list[Any],
+        self, transaction: Transaction, before: Mapping[TopicPartition, int], decisions: Decisions, letters: list[Any],
         commands: list[Any],
-    ) -> None:  # fmt: skip
-        """Check that the transaction handled every input between its offsets before and after, and no other."""
+    ) -> int:  # fmt: skip
+        """Check that the transaction handled every input between its offsets before and after, and no other.
+
+        Returns their number."""
         expected: set[Place] = set()
         for where, offset in transaction.offsets.items():
             if offset < before[where]:
@@ -173,7 +185,7 @@ class Auditor:
                 if entry.is_committed:
                     expected.add((*where, entry.offset))
         triggered: dict[Place, set[int]] = {}
-        for decision in decisions:
+        for decision, _ in decisions:
             trigger = decision.trigger
             if trigger.topic:
                 place = place_of(trigger, self._topics)
@@ -185,6 +197,7 @@ class Auditor:
                 topic, partition, offset = command.origin.rsplit("/", 2)
                 forwarded[topic, int(partition), int(offset)] += 1
         self._compare(expected, triggered, dead, forwarded)
+        return len(expected)
 
     def _compare(
         self, expected: set[Place], triggered: Mapping[Place, set[int]], dead: Counter[Place], forwarded: Counter[Place]
@@ -210,11 +223,12 @@ class Auditor:
         self,
         transaction: Transaction,
         before: Mapping[TopicPartition, int],
-        events: list[Entry],
+        by_topic: Mapping[str, list[Entry]],
         letters: list[Any],
         rows: Mapping[int, ShardRow],
     ) -> None:
         """Keep what each shard decided, for redecide.py."""
+        build, owner = self.owner_of(transaction)
         for number, row in rows.items():
             inputs = {
                 (*where, entry.offset): entry.stored()
@@ -223,32 +237,39 @@ class Auditor:
                 for entry in self._broker.partition(where).entries[before[where] : offset]
                 if entry.is_committed
             }
+            events = by_topic.get(self._topics.events, ())
             recorded = [entry.value or b"" for entry in events if entry.where[1] == number]
             refused = [letter for letter in letters if letter.reason == "engine_error"]
             places = frozenset((letter.topic, letter.partition, letter.offset) for letter in refused)
-            self.batches.setdefault(number, []).append(Batch(row.now_ms, inputs, recorded, places))
+            changelog = by_topic.get(self._topics.state_changelog, ())
+            written = {entry.key or b"": entry.value for entry in changelog if entry.where[1] == number}
+            batch = Batch(row.now_ms, inputs, recorded, places, build, owner, written)
+            self.batches.setdefault(number, []).append(batch)
 
-    def _check_rows(self, events: list[Entry], changelog: list[Entry]) -> None:
+    def _check_rows(
+        self, number: int, row: ShardRow, decisions: Decisions, events: list[Entry], changelog: list[Entry]
+    ) -> None:
         """Check that the rows written are those that `evolve` makes of the decisions; expiry may delete more."""
-        for number, fold in self._folds.items():
-            expected: dict[bytes, bytes | None] = {}
-            for entry in events:
-                if entry.where[1] == number:
-                    expected.update(fold.apply(entry.value or b""))
-            written = {
-                entry.key or b"": entry.value
-                for entry in changelog
-                if entry.where[1] == number and entry.key != SHARD_KEY
-            }
-            expired = {key: value for key, value in written.items() if value is None and key[:1] in EXPIRING}
-            fold.write(dict.fromkeys(expired.keys() - expected.keys()))
-            differing = [
-                key
-                for key in expected.keys() | written.keys()
-                if expected.get(key) != written.get(key) and key not in expired
-            ]
-            if differing:
-                raise Violation("E (evolve)", f"shard {number} wrote rows that its events do not imply: {differing}")
+        fold, retention = self._folds[number], self.retention[number]
+        expected: dict[bytes, bytes | None] = {}
+        for entry in events:
+            if entry.where[1] == number:
+                expected.update(fold.apply(entry.value or b""))
+        for decision, found in decisions:
+            retention.follow(decision, found)
+        written = {
+            entry.key or b"": entry.value for entry in changelog if entry.where[1] == number and entry.key != SHARD_KEY
+        }
+        expired = {key for key, value in written.items() if value is None and key[:1] in EXPIRING}
+        fold.write(dict.fromkeys(expired - expected.keys()))
+        differing = [
+            key
+            for key in expected.keys() | written.keys()
+            if expected.get(key) != written.get(key) and key not in expired
+        ]
+        if differing:
+            raise Violation("E (evolve)", f"shard {number} wrote rows that its events do not imply: {differing}")
+        retention.check(expired, fold.rows, row.now_ms)
 
     def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> Mapping[int, ShardRow]:
         """Check that the offsets in the shards' own rows are the group's."""

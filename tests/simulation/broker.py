@@ -17,6 +17,8 @@ from penstock.schemas.errors import Fenced, OffsetOutOfRange, RecordTooLarge, Un
 from penstock.topics.log import Record, StoredRecord, TopicPartition
 
 OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
+DELETE_RETENTION_MS = 24 * 3_600_000
+"""How long deletions are kept after the first compaction that found them (Kafka's default, KIP-534)."""
 
 
 class Transaction:
@@ -33,7 +35,7 @@ class Transaction:
 class Entry:
     """One offset: a record, a control record, or (after compaction) nothing."""
 
-    __slots__ = ("at_ms", "control", "gone", "key", "offset", "transaction", "value", "where")
+    __slots__ = ("at_ms", "cleaned_ms", "control", "gone", "key", "offset", "transaction", "value", "where")
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Entry:
     ) -> None:
         self.where, self.offset, self.key, self.value = where, offset, key, value
         self.at_ms, self.transaction, self.control, self.gone = at_ms, transaction, control, False
+        self.cleaned_ms: int | None = None
 
     @property
     def was_committed(self) -> bool:
@@ -106,8 +109,8 @@ class Partition:
             start += 1
         return found, start
 
-    def compact(self) -> int:
-        """Drop every committed record that a later committed one with its key replaces; returns how many."""
+    def compact(self, now_ms: int) -> int:
+        """Drop committed records that a later one with their key replaces, and old deletions; returns how many."""
         latest: dict[bytes | None, Entry] = {}
         dropped = 0
         for entry in self.entries[: self.last_stable]:
@@ -117,6 +120,14 @@ class Partition:
                     older.gone = True
                     dropped += 1
                 latest[entry.key] = entry
+        for entry in latest.values():
+            if entry.value is not None:
+                continue
+            if entry.cleaned_ms is None:
+                entry.cleaned_ms = now_ms
+            elif now_ms - entry.cleaned_ms > DELETE_RETENTION_MS:
+                entry.gone = True
+                dropped += 1
         return dropped
 
 

@@ -47,6 +47,9 @@ class Faults(Protocol):
     def waits_for(self, transaction: Transaction) -> None:
         """End this transaction, for which a read waits."""
 
+    def recovered(self, transactional_id: str, epoch: int) -> None:
+        """A transactional id has this epoch from now on."""
+
 
 class SimLog:
     """`Log` as one process sees it."""
@@ -239,6 +242,7 @@ class SimTransactor:
     def recover(self, timeout_s: float) -> None:
         self._faults.at("recover")
         self.epoch = self._broker.init(self.id)
+        self._faults.recovered(self.id, self.epoch)
         self._forget()
 
     def begin(self) -> None:

@@ -97,14 +97,16 @@ class SimStore(MemoryStore):
         directory.seen = end
         directory.expected[CHANGELOG_OFFSET_KEY] = stored
         if directory.rows != directory.expected:
-            wrong = _differing(directory, {entry.key for entry in partition.entries[:end] if entry.gone})
+            replaced = {entry.key for entry in partition.entries[end:] if entry.was_committed}
+            compacted = {entry.key for entry in partition.entries[:end] if entry.gone}
+            wrong = _differing(directory, compacted & replaced)
             if wrong:
                 raise Violation("S (store)", f"{self._changelog} at offset {end}: {_words(directory, wrong)}")
 
 
 def _differing(directory: Directory, compacted: set[bytes | None]) -> list[bytes]:
-    """Keys of rows that differ from the expected ones. A row whose record was compacted away may be present or not: the
-    record that replaced it comes later."""
+    """Keys of rows that differ from the expected ones. A row whose record was compacted away may be present or not, if
+    the record that replaced it comes later."""
     keys = sorted(directory.rows.keys() | directory.expected.keys())
     wrong = [key for key in keys if directory.rows.get(key) != directory.expected.get(key)]
     return [key for key in wrong if key not in compacted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -12,19 +12,29 @@ import msgspec
 
 from penstock.engine.core import effects as effects_module
 from penstock.engine.core import evolve as evolve_module
-from penstock.engine.core.keys import TIMER
+from penstock.engine.core import expiry as expiry_module
+from penstock.engine.core.keys import CLOSED as CLOSED_RUNS
+from penstock.engine.core.keys import HISTORY, NEVER_MS, TIMER, after, day_bound, parse_closed_key, run_key, run_prefix
 from penstock.engine.core.machines import activity as activity_module
 from penstock.engine.core.machines import child as child_module
 from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import timer as timer_module
 from penstock.engine.core.retry import retry_delay_ms
+from penstock.engine.execution.matching import Matcher
 from penstock.engine.runtime import deduplicate as deduplicate_module
+from penstock.engine.runtime import driver as driver_module
 from penstock.engine.runtime import due as due_module
+from penstock.engine.runtime import takeover as takeover_module
+from penstock.engine.runtime.blocked import BlockedRuns
 from penstock.engine.runtime.driver import Driver
+from penstock.engine.runtime.due import DueTimers
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.runtime.step import Step
 from penstock.engine.runtime.takeover import Ownership
+from penstock.engine.store.changelog import RestoreReport, restore, stored_offset
+from penstock.engine.store.store import Store
+from penstock.schemas.errors import StoreAheadOfLog
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.timer import TimerCancelled, TimerFired
@@ -38,9 +48,12 @@ from tests.simulation.weather import Weather
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """Remove the safeguard of that name during the block."""
-    target, attribute, replacement, _ = MUTATIONS[name]
+    mutation = MUTATIONS[name]
     table, keys = _TABLES.get(name, ({}, ()))
-    with patch.object(target, attribute, replacement), patch.dict(table, dict.fromkeys(keys, replacement)):
+    with ExitStack() as patches:
+        for target, attribute, replacement in (mutation[:3], *mutation.also):
+            patches.enter_context(patch.object(target, attribute, replacement))
+        patches.enter_context(patch.dict(table, dict.fromkeys(keys, mutation.replacement)))
         yield
 
 
@@ -83,6 +96,19 @@ def _no_predecessor(self: Ownership, shard: int, now_ms: int) -> None:
     self._announce([shard], now_ms, released=False)
 
 
+def _executions_stay(*arguments: Any, bring_up: Callable[..., bool] = driver_module.bring_up) -> bool:
+    bring_up(*arguments)
+    return False
+
+
+def _ahead_is_trusted(log: Any, topic: str, shard: int, store: Store, **options: Any) -> RestoreReport:
+    try:
+        return restore(log, topic, shard, store, **options)
+    except StoreAheadOfLog:
+        seen = stored_offset(store) or 0
+        return RestoreReport(from_offset=seen, to_offset=seen, records=0, wiped=False)
+
+
 # The shard.
 
 
@@ -99,6 +125,41 @@ def _no_floor(self: Shard, load: Callable[[Shard], None] = Shard._load) -> None:
 
 def _early(due_ms: int, due_bound: Callable[[int], bytes] = due_module.due_bound) -> bytes:
     return due_bound(due_ms + 40)
+
+
+LATE_MS = 3_600_000
+
+
+def _due_bound_late(due_ms: int, due_bound: Callable[[int], bytes] = due_module.due_bound) -> bytes:
+    return due_bound(max(0, due_ms - LATE_MS))
+
+
+def _due_ms_late(key: bytes, due_ms_of: Callable[[bytes], int] = due_module.due_ms_of) -> int:
+    return due_ms_of(key) + LATE_MS
+
+
+def _rest_is_forgotten(
+    self: DueTimers, now_ms: int, count: int, take: Callable[..., list[Any]] = DueTimers.take
+) -> list[Any]:
+    found = take(self, now_ms, count)
+    if len(found) >= count:
+        self._next_ms, self._scanned_ms = NEVER_MS, now_ms
+    return found
+
+
+def _sweep_unchecked(writes: Any, touched: set[str], rows: Any, day: int) -> bool:
+    for key, _ in rows.scan(CLOSED_RUNS, day_bound(CLOSED_RUNS, day)):
+        workflow_id, run_id = parse_closed_key(key)
+        touched.add(workflow_id)
+        prefix = run_prefix(HISTORY, workflow_id, run_id)
+        writes.update({history_key: None for history_key, _ in rows.scan(prefix, after(prefix))})
+        writes[run_key(workflow_id)] = writes[key] = None
+    return False
+
+
+def _take_recorded(self: Matcher, request: Any, rewrite: Any) -> None:
+    if self._recorded:
+        self._recorded.popleft()
 
 
 def _any_attempt(run: Any, result: Any) -> str:
@@ -220,13 +281,37 @@ def _small_window(weather: Weather) -> None:
     weather.audit_window, weather.commit_fault, weather.commit_kinds = 1, 0.4, ["aborted"]
 
 
+def _days(weather: Weather) -> None:
+    weather.days, weather.turns = 0.4, 600
+
+
+def _aged(weather: Weather) -> None:
+    """Old copies of a disk come back after the log has dropped deletions."""
+    _days(weather)
+    weather.disk_trouble, weather.chaos, weather.chaos_kinds = 0.6, 3.0, ["compact", "kill", "stop"]
+
+
+def _moved_disks(weather: Weather) -> None:
+    weather.foreign_disk, weather.chaos, weather.chaos_kinds = 0.5, 3.0, ["kill", "stop"]
+
+
+def _few_timers(weather: Weather) -> None:
+    weather.timers_max = 1
+
+
+def _bad_releases(weather: Weather) -> None:
+    weather.builds, weather.runs_max = "broken", 1
+    weather.chaos, weather.chaos_kinds = 3.0, ["kill", "stop"]
+
+
 class Mutation(NamedTuple):
-    """Replacement of an attribute, and the weather in which it must be noticed."""
+    """Replacement of an attribute, the weather in which it must be noticed, and further replacements."""
 
     target: Any
     attribute: str
     replacement: Any
     weather: Callable[[Weather], None] = _any
+    also: tuple[tuple[Any, str, Any], ...] = ()
 
 
 MUTATIONS: Mapping[str, Mutation] = {
@@ -240,6 +325,23 @@ MUTATIONS: Mapping[str, Mutation] = {
     "touched coroutines survive an abort": Mutation(Shard, "discard", _keep_coroutines),
     "the shard's clock has no floor": Mutation(Shard, "_load", _no_floor, _clocks),
     "timers fire early": Mutation(due_module, "due_bound", _early),
+    "timers fire an hour late": Mutation(
+        due_module, "due_bound", _due_bound_late, also=((due_module, "due_ms_of", _due_ms_late),)
+    ),
+    "due timers beyond the bound of a turn are lost": Mutation(DueTimers, "take", _rest_is_forgotten, _few_timers),
+    "BLOCKED runs are tried again without a dry run": Mutation(BlockedRuns, "_would_go_on", lambda *arguments: True),
+    "a replay compares nothing": Mutation(
+        Matcher, "match", _take_recorded, _bad_releases, also=((Matcher, "finish", lambda *arguments, **options: []),)
+    ),
+    "closed runs are never deleted": Mutation(expiry_module, "_expire_runs", lambda *arguments: False, _days),
+    "an id is deleted with its first closed run": Mutation(expiry_module, "_expire_runs", _sweep_unchecked, _days),
+    "executions stay in memory when their rows are restored": Mutation(
+        driver_module, "bring_up", _executions_stay, _late_zombies
+    ),
+    "a store that is ahead of the log is used": Mutation(takeover_module, "restore", _ahead_is_trusted, _moved_disks),
+    "a store is used after the log has dropped deletions": Mutation(
+        takeover_module, "_is_stale", lambda *arguments: False, _aged
+    ),
     "inputs are trimmed as soon as they are decided": Mutation(
         Shard, "committed_positions", Shard.positions, _small_window
     ),

@@ -7,23 +7,29 @@ from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
+from penstock.engine.core.rows import pack
 from penstock.engine.runtime.driver import Driver, DriverSettings
 from penstock.engine.runtime.shard import ShardLimits
-from penstock.schemas.errors import LogError, LogUnavailable, StoreError
+from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
+from penstock.schemas.errors import LogError, LogUnavailable, StoreAheadOfLog, StoreError
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Turn
 from tests.simulation import broker as b
+from tests.simulation.builds import USUAL, Build
 from tests.simulation.client import SimLog
 from tests.simulation.committer import AFTER, BEFORE, Fault, SimCommits
 from tests.simulation.disk import Disk, SimStore
+from tests.simulation.retention import KEPT_MS
 from tests.simulation.story import SimulatedCrash, Story, Violation
 from tests.simulation.weather import Weather
-from tests.simulation.workflows import HOSTED
 
 UP, DOWN, FROZEN = "up", "down", "frozen"
 
 _DELICATE = frozenset({"produce", "offsets", "the rest", "commit", "abort", "recover", "send", "fetch", "read_to_end"})
 """Calls in which a pause is dangerous."""
+
+FOREIGN_OFFSET = 1 << 40
+"""Changelog offset of a store that belongs to another log."""
 
 
 class Surroundings(Protocol):
@@ -46,6 +52,21 @@ class Surroundings(Protocol):
     def let_end(self, reader: Process, transaction: b.Transaction) -> None:
         """End a transaction for which `reader` waits."""
 
+    def build_of(self, process: Process) -> Build:
+        """The workflow code with which a process starts now."""
+
+
+class WatchedDriver(Driver):
+    """The production driver, whose runs in memory are compared with their rows when it begins again."""
+
+    def _begin_again(self) -> None:
+        super()._begin_again()
+        for number, held in self._held.items():
+            for workflow_id, run in held.shard.runs._runs.items():
+                found = held.store.get(run.header_key)
+                if found != (pack(run.row) if run.row is not None else None):
+                    raise Violation("M (memory)", f"shard {number} keeps {workflow_id} in memory as it was before")
+
 
 class Process:
     """A process slot: its transactional id and its disk are permanent, its Driver is replaced at each start."""
@@ -57,6 +78,9 @@ class Process:
         self.old_disk: Disk | None = None
         self.state, self.skew_ms, self.until_turn = DOWN, 0, 0
         self.deaf_polls = 0
+        self.build = USUAL
+        self.owners: dict[int, tuple[str, str]] = {}  # build and name of each start, by its epochs
+        self.is_foreign = False
         self.is_doomed = self.in_call = False
         self.driver: Driver | None = None
         self.log = SimLog(world.broker, self)
@@ -75,13 +99,22 @@ class Process:
         self._change_disk()
         self.starts += 1
         self.state = UP
+        self.build = world.build_of(self)
         self.log = SimLog(world.broker, self, f"{self.name}.{self.starts}")
         self.commits = SimCommits(self, self.log.transactor(self.transactional_id))
-        self.tell(f"starts ({len(self.disk.directories)} shards on its disk)")
+        self.tell(f"starts ({len(self.disk.directories)} shards on its disk, {self.build.name} build)")
         self._run(self._begin)
 
     def _change_disk(self) -> None:
-        """Perhaps lose the disk, or restore an old copy of it."""
+        """Perhaps lose the disk, or find an old copy of it, or one that belongs to another log."""
+        if self.is_foreign:
+            return
+        if self.random.random() < self.world.weather.foreign_disk and self.disk.directories:
+            self.is_foreign, self.disk = True, self.disk.copy()
+            for directory in self.disk.directories.values():
+                directory.rows[CHANGELOG_OFFSET_KEY] = FOREIGN_OFFSET.to_bytes(8, "big")
+            self.tell("finds the disk of another log")
+            return
         if self.random.random() < self.world.weather.disk_trouble:
             if self.old_disk is None or self.random.random() < 0.4:
                 self.disk = Disk()
@@ -145,11 +178,11 @@ class Process:
 
     def _begin(self) -> None:
         world, weather = self.world, self.world.weather
-        self.driver = Driver(
+        self.driver = WatchedDriver(
             self.log,
             world.topics,
             world.shards,
-            HOSTED,
+            self.build.hosted,
             open_store=self._open_store,
             transactional_id=self.transactional_id,
             commits=self.commits,
@@ -158,7 +191,7 @@ class Process:
                 turn_records_max=weather.turn_records_max,
                 trim_interval_s=5,
                 audit_window=weather.audit_window,
-                limits=ShardLimits(runs_max=weather.runs_max),
+                limits=ShardLimits(runs_max=weather.runs_max, closed_kept_ms=KEPT_MS),
             ),
             clock_ms=lambda: self.clock_ms,
             kill=self._killed,
@@ -175,6 +208,8 @@ class Process:
             self.tell(f"finds the log unavailable ({error})")
             if self.driver is None:
                 self._bury()
+        except StoreAheadOfLog as error:
+            self._change_foreign_disk(error)
         except (LogError, StoreError) as error:
             self.tell(f"gives up: {type(error).__name__}: {error}")
             self._bury()
@@ -185,6 +220,14 @@ class Process:
         finally:
             self.in_call = False
         return None
+
+    def _change_foreign_disk(self, error: StoreAheadOfLog) -> None:
+        """Do as the error says: the operator deletes what belongs to another log."""
+        if not self.is_foreign:
+            raise Violation("S (store)", f"{self.name} calls a store of this log foreign: {error}") from error
+        self.tell(f"gives up: {error}")
+        self._bury()
+        self.disk, self.is_foreign = Disk(), False
 
     def _bury(self) -> None:
         if self.driver is not None:
@@ -235,6 +278,10 @@ class Process:
     def waits_for(self, transaction: b.Transaction) -> None:
         self.world.let_end(self, transaction)
         self._crash_if_doomed()
+
+    def recovered(self, transactional_id: str, epoch: int) -> None:
+        if transactional_id == self.transactional_id:
+            self.owners[epoch] = (self.build.name, f"{self.name}.{self.starts}")
 
     def plan_commit(self, turn: Turn) -> Fault | None:
         return self.world.weather.plan_commit(self.random)

@@ -13,30 +13,38 @@ from typing import Any
 import msgspec
 
 from penstock.engine.core.activation import KILLS_PROCESSOR
+from penstock.engine.runtime.blocked import REFUSED_RECORD
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.router import TaskRouter
-from penstock.engine.runtime.shard import Shard
+from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.decisions import Trigger
 from penstock.schemas.records.run import WorkflowBlocked, WorkflowUnblocked
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
+from tests.simulation.builds import BUILDS, USUAL
+from tests.simulation.retention import KEPT_MS
 from tests.simulation.story import Violation
-from tests.simulation.workflows import HOSTED, LATE_QUEUE
+from tests.simulation.workflows import LATE_QUEUE
 
 Place = tuple[str, int, int]
+LIMITS = ShardLimits(closed_kept_ms=KEPT_MS)
 
 
 class Batch(msgspec.Struct, frozen=True):
     """Decisions of one transaction in one shard: their time, their inputs, and the records in `events`.
 
-    `refused`: inputs that were set aside because they kept an earlier transaction from committing."""
+    `refused`: inputs that were set aside because they kept an earlier transaction from committing. `build`: of the
+    workflow code that decided. `owner`: the process, which had no run in memory at first. `rows`: what it wrote."""
 
     now_ms: int
     inputs: Mapping[Place, StoredRecord]
     events: Sequence[bytes]
     refused: frozenset[Place]
+    build: str
+    owner: str
+    rows: Mapping[bytes, bytes | None]
 
 
 def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) -> None:
@@ -44,8 +52,17 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
     counts: dict[str, int | None] = {}
     store = MemoryStore()
     router = TaskRouter(shards, lambda topic: counts.get(topic, 4))
-    again = Shard(store, HOSTED, Encoder(shard, shards, topics, lambda topic: counts.get(topic, 4), router))
+    encoder = Encoder(shard, shards, topics, lambda topic: counts.get(topic, 4), router)
+    again, owner = Shard(store, USUAL.hosted, encoder, LIMITS), ""
     for batch in batches:
+        if batch.owner != owner:
+            again.close()
+            again, owner = Shard(store, BUILDS[batch.build].hosted, encoder, LIMITS), batch.owner
+        if not BUILDS[batch.build].repeats:
+            store.write(batch.rows)
+            again.discard()
+            again.runs.clear()
+            continue
         decisions = [decode(data) for data in batch.events]
         events = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
         is_missing = any(isinstance(event, WorkflowBlocked) and event.reason == "missing_topic" for _, event in events)
@@ -53,6 +70,7 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
         unblocked = _unblocked(events)
         again.blocked.waiting = deque(unblocked)
         _block_refused(again, events, topics)
+        _withhold_deadly(again, events, topics)
         timers = sum(not decision.trigger.topic for decision in decisions) - len(unblocked)
         again.take(_in_order(batch, decisions, topics), batch.now_ms)
         layer = again.seal(batch.now_ms, timers=timers)
@@ -66,17 +84,27 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
 
 
 def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:
-    """Let inputs block their runs whose records the log had refused, or that processors had died over."""
+    """Let inputs and retries block their runs whose records the log had refused."""
     for decision, event in events:
-        if isinstance(event, WorkflowBlocked) and event.reason == "refused_record":
+        if not isinstance(event, WorkflowBlocked) or event.reason != REFUSED_RECORD:
+            continue
+        if decision.trigger.topic:
             topic, _, offset = place_of(decision.trigger, topics)
             shard._refused[topic, offset] = event
-        if isinstance(event, WorkflowBlocked) and event.reason == KILLS_PROCESSOR:
-            if decision.trigger.topic:
-                topic, _, offset = place_of(decision.trigger, topics)
-                shard._deadly.add((topic, offset))
-            elif (due := shard.first_due(decision.now_ms)) is not None:
-                shard._deadly.add(due)
+        else:
+            shard._refused[decision.workflow_id] = event
+
+
+def _withhold_deadly(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:
+    """Let inputs block their runs that processors had died over."""
+    for decision, event in events:
+        if not isinstance(event, WorkflowBlocked) or event.reason != KILLS_PROCESSOR:
+            continue
+        if decision.trigger.topic:
+            topic, _, offset = place_of(decision.trigger, topics)
+            shard._deadly.add((topic, offset))
+        elif (due := shard.first_due(decision.now_ms)) is not None:
+            shard._deadly.add(due)
 
 
 def place_of(trigger: Trigger, topics: Topics) -> Place:

@@ -72,6 +72,10 @@ class Run:
         if record.first_sequence != self.next_number:
             raise Violation("H (history)", f"{self} has event {record.first_sequence}, not {self.next_number}")
         self.records.append(record)
+        if isinstance(events[0], WorkflowUnblocked) and not record.trigger.topic:
+            again = next((event.reason for event in events if isinstance(event, WorkflowBlocked)), "")
+            if again and again != "refused_record":  # only the log can say whether it refuses a record
+                raise Violation("B (blocked)", f"{self} was tried again although it stays BLOCKED: {again}")
         for event in events:
             if self.is_closed:
                 raise Violation("H (history)", f"{self} continues after its end with {event}")

@@ -7,7 +7,9 @@ from random import Random
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
-CHAOS_KINDS = ("kill", "freeze", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_announcement")
+CHAOS_KINDS = (
+    "kill", "freeze", "away", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_announcement",
+)  # fmt: skip
 CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
 
@@ -31,11 +33,14 @@ class Weather:
         self.audit_window = random.choice((3, 20, 100_000))
         self.turns = random.choice((150, 300, 600))
         self.processes = random.choice((1, 2, 2, 3, 3))
-        self.days = random.random() < 0.15
+        self.days = random.choice((0.0,) * 6 + (0.1,))
         self.sends_late = random.random() < 0.5
         self.awaits_offsets = True
         self.requests_max = random.choice((1, 3, 5_000, 5_000))
         self.turn_records_max = random.choice((10, 60, 40_000, 40_000))
+        self.timers_max = random.choice((1, 5, 1_000, 1_000))
+        self.foreign_disk = random.choice((0.0, 0.0, 0.0, 0.1))
+        self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:
         chaos = f"{self.chaos}× {', '.join(self.chaos_kinds)}" if self.chaos else "none"
@@ -45,14 +50,15 @@ class Weather:
             f"pauses {self.pause:.1%} of calls; crashes at {self.crash_at_store:.1%} of store writes, disk full at "
             f"{self.disk_full:.1%}, disk changed at {self.disk_trouble:.0%} of starts; deaf polls {self.deaf:.0%}; "
             f"batches of {self.records_max}, {self.runs_max} runs in memory, audit window {self.audit_window}, "
-            f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records"
+            f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records and "
+            f"{self.timers_max} timers; {self.builds} build; disks of another log at {self.foreign_disk:.0%} of starts"
             f"{'; days pass' if self.days else ''}"
         )
 
     def clear_up(self) -> None:
         """End all faults."""
         self.commit_fault = self.chaos = self.unavailable = self.crash_in_call = self.pause = 0.0
-        self.crash_at_store = self.disk_full = self.disk_trouble = self.deaf = 0.0
+        self.crash_at_store = self.disk_full = self.disk_trouble = self.deaf = self.foreign_disk = 0.0
 
     def plan_commit(self, random: Random) -> Fault | None:
         """The fault of a transaction; None for none."""

@@ -12,11 +12,13 @@ import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import structlog
 
 from penstock.engine.core.activation import KILLS_PROCESSOR
 from penstock.engine.execution import program
+from penstock.engine.runtime import pace
 from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
 from penstock.schemas.records.run import RetryWorkflow
@@ -24,6 +26,7 @@ from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
 from tests.simulation import verdict
 from tests.simulation.auditor import Auditor
+from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
 from tests.simulation.clients import Client
 from tests.simulation.process import DOWN, FROZEN, UP, Process
 from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario, make
@@ -37,12 +40,15 @@ DAYS_MS = 30 * 3_600_000  # longer than messages and closed runs are remembered
 REPLIES = 2
 PAUSES_NESTED_MAX = 2
 HEAL_ROUNDS_MAX = 600
+FAN_MAX = 6
+TOPIC_REASONS = ("missing_topic", "refused_topic")
+LATE_MS_MAX = 2_000  # a timer may be late by so much while its shard has an owner who has nothing else to do
 
 
 def simulate(seed: int, change: Callable[[Weather], None] = lambda weather: None) -> World:
     """Run one seed to its end, in weather that `change` may alter. Raises Failed, which has the story."""
     world = World(seed, change)
-    with world.logged():
+    with world.logged(), world.bounded():
         try:
             world.storm()
             world.heal()
@@ -72,7 +78,6 @@ class World:
         self.weather = Weather(chance)
         change(self.weather)
         self._retried: dict[str, int] = {}
-        program.REQUESTS_MAX = self.weather.requests_max
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
         self.broker = b.Broker(lambda: self.now_ms)
@@ -80,12 +85,15 @@ class World:
             self.broker.create(spec.name, REPLIES if spec.name == self.topics.replies else spec.partitions)
         self.broker.record_bytes_max[self.topics.completions] = COMPLETION_BYTES_MAX
         self.auditor = Auditor(self.broker, self.topics, self.shards)
+        self.auditor.owner_of = self._owner_of
         self.broker.on_commit = self.auditor.committed
         self.client = Client(self.broker, self.topics, self.shards, REPLIES, chance, self.story)
         self.workers = Workers(self.broker, self.topics, chance, self.story)
         self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(6, 24))]
         self.pending = [list(scenario.moves) for scenario in self.scenarios]
         self.processes = [Process(self, f"p{number}") for number in range(self.weather.processes)]
+        self.broken = chance.choice(BROKEN)
+        self.is_healing = False
         self.turn_number = 0
         self._delayed: list[tuple[int, str, int]] = []
         self._actor: list[str] = []
@@ -202,13 +210,41 @@ class World:
 
     def _pass_time(self) -> None:
         self.now_ms += self.random.choice((1, 20, 200, 1_500, 10_000))
-        if self.weather.days and self.random.random() < 0.1 and not verdict.inputs_left(self):
-            self.now_ms += DAYS_MS
-            self.client.forget()
-            self.story.tell("", "thirty hours pass")
+        if self.weather.days and self.random.random() < self.weather.days:
+            self._pass_days()
+
+    def _pass_days(self) -> None:
+        """Let days pass, once no input is left: later, repetitions would not be recognised.
+
+        Not while a process is paused in a call: one that stands still for a day in the middle of a restore misses the
+        deletions that compaction drops meanwhile, and does not notice it."""
+        if any(process.in_call for process in self.processes):
+            return
+        for _ in range(40):
+            if not verdict.inputs_left(self):
+                if self.random.random() < 0.5:
+                    self._compact()
+                self.now_ms += DAYS_MS
+                self.client.forget()
+                self.story.tell("", "thirty hours pass")
+                if self.random.random() < 0.5:
+                    self._compact()
+                return
+            self._start_one()
+            for process in self.processes:
+                self._expel(process.ghosts, f"the session of {process.name}'s former member ends")
+                if self._is_free(process):
+                    self.step(process)
+            while any(process.is_committing for process in self.processes):
+                self._advance_one()
+            self.auditor.look()
 
     def _start_one(self) -> None:
-        down = [process for process in self.processes if process.state == DOWN and not process.in_call]
+        down = [
+            process
+            for process in self.processes
+            if process.state == DOWN and not process.in_call and self.turn_number >= process.until_turn
+        ]
         if down:
             self._start(self.random.choice(down))
 
@@ -222,7 +258,7 @@ class World:
         kinds = self.weather.chaos_kinds
         kind = self.random.choices(kinds, [CHAOS_WEIGHTS.get(kind, 1) for kind in kinds])[0]
         process = self.random.choice(self.processes)
-        if kind in ("kill", "freeze", "coup", "stop") and (process.state != UP or process.in_call):
+        if kind in ("kill", "freeze", "away", "coup", "stop") and (process.state != UP or process.in_call):
             return
         match kind:
             case "kill":
@@ -231,6 +267,9 @@ class World:
                 process.state, process.until_turn = FROZEN, self.turn_number + self.random.randint(5, 90)
                 process.tell("freezes")
                 self._perhaps_forgotten(process)
+            case "away":
+                process.kill("is killed, and stays away")
+                process.until_turn = self.turn_number + self.random.choice((50, 150, 400))
             case "coup":
                 self._coup(process)
             case "expel":
@@ -244,14 +283,17 @@ class World:
             case "topic":
                 self._create_late_topic()
             case "compact":
-                where = (self.topics.state_changelog, self.random.randrange(self.shards))
-                dropped = self.broker.partition(where).compact()
-                self.story.tell("broker", f"compacts {where[0]}[{where[1]}]: {dropped} records gone")
+                self._compact()
             case "late_announcement":
                 self._late_announcement(process)
             case "time_out":
                 if self.broker.time_out(process.transactional_id):
                     self.story.tell("broker", f"aborts the open transaction of {process.name}")
+
+    def _compact(self) -> None:
+        where = (self.topics.state_changelog, self.random.randrange(self.shards))
+        dropped = self.broker.partition(where).compact(self.now_ms)
+        self.story.tell("broker", f"compacts {where[0]}[{where[1]}]: {dropped} records gone")
 
     def _late_announcement(self, process: Process) -> None:
         """A process's announcement of its shards arrives after that of a later owner."""
@@ -330,6 +372,7 @@ class World:
         """End the faults. Raises Violation if work is left after a bounded number of rounds."""
         self.story.tell("", "the faults end; all work must be finished")
         self.weather.clear_up()
+        self.is_healing = True
         self.turn_number += 1_000
         self._deliver_delayed()
         self._create_late_topic()
@@ -337,6 +380,10 @@ class World:
             process.deaf_polls = 0
             if process.state == FROZEN:
                 process.state = UP
+            if process.state == UP and process.build is not self.build:
+                with self._as(process):
+                    process.stop()
+        self._late_ms = 0
         quiet = 0
         for self.rounds in range(HEAL_ROUNDS_MAX):
             quiet = 0 if self._heal_round() else quiet + 1
@@ -365,7 +412,7 @@ class World:
         busy |= self._retry_suspects()
         self.now_ms += 1
         self.auditor.look()
-        return busy
+        return busy or any(process.state == DOWN for process in self.processes)
 
     def _retry_suspects(self) -> bool:
         """As an operator, retry runs that were BLOCKED because processors died over them; here none was their fault."""
@@ -378,26 +425,66 @@ class World:
         return False
 
     def _jump(self) -> bool:
-        """Advance the time to the next due timer. Returns False if there is none."""
-        waits = [
-            held.shard.next_due_ms - process.clock_ms
-            for process in self.processes
-            if process.driver is not None
-            for held in process.driver._held.values()
-            if held.shard.next_due_ms < 1 << 60
+        """Advance the time to the next due timer. Returns False if there is none.
+
+        Which timers are due follows from the events alone. Raises Violation for one that is due and does not fire."""
+        up = [(process, process.driver) for process in self.processes if process.driver is not None]
+        timers = [
+            due_ms - process.clock_ms
+            for process, driver in up
+            for number in driver._held
+            for due_ms in self.auditor.punctuality[number].due.values()
         ]
-        waits += [
-            process.driver.pause_ends_ms - process.clock_ms
-            for process in self.processes
-            if process.driver is not None and process.driver.pause_ends_ms < 1 << 60
-        ]
-        blocked = any(runs[-1].blocked_reason == "missing_topic" for runs in self.auditor.runs.values())
-        if blocked:
+        late_ms = -min(timers, default=0)
+        if late_ms > 0:
+            self._late_ms += 1_000
+            if self._late_ms > LATE_MS_MAX:
+                raise Violation("C (timers)", f"a timer is due for {late_ms} ms, and its shard is idle")
+        pauses = [driver.pause_ends_ms - process.clock_ms for process, driver in up]
+        waits = timers + [wait_ms for wait_ms in pauses if wait_ms < 1 << 60]
+        if any(runs[-1].blocked_reason in TOPIC_REASONS for runs in self.auditor.runs.values()):
             waits.append(2_000)
         if not waits:
             return False
-        self.now_ms += min((wait for wait in waits if wait > 0), default=1)
+        self.now_ms += min((wait for wait in waits if wait > 0), default=1_000)
         return True
+
+    # Builds of the workflow code.
+
+    @property
+    def build(self) -> Build:
+        """The build that all processes have in the end: it replays every history."""
+        return NEXT if self.weather.builds == "next" else USUAL
+
+    def build_of(self, process: Process) -> Build:
+        """The build with which a process starts now: a successor is rolled out halfway, a broken one comes and goes."""
+        if self.is_healing:
+            return self.build
+        if self.weather.builds == "broken" and self.random.random() < 0.4:
+            # Another order is noticed within one activation; these here may hold a single request.
+            return self.broken if self.weather.requests_max > FAN_MAX else BROKEN[0]
+        if self.weather.builds == "next" and self.turn_number < self.weather.turns // 3:
+            return USUAL
+        return self.build
+
+    def _owner_of(self, transaction: b.Transaction) -> tuple[str, str]:
+        """Build and name of the process that commits a transaction; no name if all builds are the same."""
+        if self.weather.builds == "usual":
+            return USUAL.name, ""
+        process = next(found for found in self.processes if found.transactional_id == transaction.id)
+        return process.owners[transaction.epoch]
+
+    # Bounds of the engine that are constants.
+
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """Set the bounds of activations and of due timers in this block."""
+        weather = self.weather
+        with (
+            patch.object(program, "REQUESTS_MAX", weather.requests_max),
+            patch.object(pace, "DUE_MAX", weather.timers_max),
+        ):
+            yield
 
     # Log messages of the engine.
 

@@ -1,0 +1,63 @@
+"""Due times in one shard: which timers and retries are pending, and whether they fire when they are due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.schemas.records.activity import ActivityAttemptFailed, ActivityCancelled, ActivityRetried
+from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
+from penstock.schemas.records.timer import TimerCancelled, TimerFired, TimerStarted
+from tests.simulation.story import Violation
+from tests.simulation.truth import CLOSING
+
+MISSED_MAX = 30  # transactions of the shard, and one more for each timer that is due as well
+
+Pending = tuple[str, str, str, int]  # kind (`t`, `r` or `a`, as in the due index), workflow id, run id, sequence
+
+
+class Punctuality:
+    """Pending timers and retries of one shard, by due time (epoch)."""
+
+    def __init__(self) -> None:
+        self.due: dict[Pending, int] = {}
+        self._missed: Counter[Pending] = Counter()
+
+    def follow(
+        self, decisions: Sequence[tuple[DecisionRecorded, Sequence[Any]]], now_ms: int, *, isolates: bool
+    ) -> None:
+        """Apply the decisions of a transaction at `now_ms`. Raises Violation if timers that are due never fire.
+
+        `isolates`: it holds one input, perhaps so that a record which the log refuses is found: no timer fires then."""
+        overdue = {key: due_ms for key, due_ms in self.due.items() if due_ms <= now_ms}
+        for decision, events in decisions:
+            for event in events:
+                self._apply(decision, event)
+        for key, due_ms in overdue.items():
+            if self.due.get(key) != due_ms:
+                self._missed.pop(key, None)
+                continue
+            self._missed[key] += not isolates
+            if self._missed[key] > MISSED_MAX + len(overdue):
+                late_ms, missed = now_ms - due_ms, self._missed[key]
+                raise Violation("C (timers)", f"{key} is due for {late_ms} ms and {missed} transactions")
+
+    def _apply(self, decision: DecisionRecorded, event: Any) -> None:
+        workflow_id, run_id = decision.workflow_id, decision.run_id
+        match event:
+            case ActivationSuspended():
+                self.due["a", workflow_id, run_id, 0] = decision.now_ms + 1
+            case ActivationResumed():
+                self.due.pop(("a", workflow_id, run_id, 0), None)
+            case TimerStarted():
+                self.due["t", workflow_id, run_id, event.sequence] = event.due_ms
+            case TimerFired() | TimerCancelled():
+                self.due.pop(("t", workflow_id, run_id, event.sequence), None)
+            case ActivityAttemptFailed():
+                self.due["r", workflow_id, run_id, event.sequence] = event.retry_ms
+            case ActivityRetried() | ActivityCancelled():
+                self.due.pop(("r", workflow_id, run_id, event.sequence), None)
+            case _ if type(event) in CLOSING:
+                self.due = {key: due_ms for key, due_ms in self.due.items() if key[1:3] != (workflow_id, run_id)}
