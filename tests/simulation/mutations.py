@@ -21,6 +21,7 @@ from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import timer as timer_module
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.execution.matching import Matcher
+from penstock.engine.execution.program import Program
 from penstock.engine.runtime import deduplicate as deduplicate_module
 from penstock.engine.runtime import driver as driver_module
 from penstock.engine.runtime import due as due_module
@@ -136,6 +137,10 @@ def _due_bound_late(due_ms: int, due_bound: Callable[[int], bytes] = due_module.
 
 def _due_ms_late(key: bytes, due_ms_of: Callable[[bytes], int] = due_module.due_ms_of) -> int:
     return due_ms_of(key) + LATE_MS
+
+
+def _set_late(self: Program, due_ms: int, timer_started: Callable[..., int] = Program.timer_started) -> int:
+    return timer_started(self, due_ms + 100)
 
 
 def _rest_is_forgotten(
@@ -328,6 +333,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "timers fire an hour late": Mutation(
         due_module, "due_bound", _due_bound_late, also=((due_module, "due_ms_of", _due_ms_late),)
     ),
+    "timers are set a tenth of a second too late": Mutation(Program, "timer_started", _set_late),
     "due timers beyond the bound of a turn are lost": Mutation(DueTimers, "take", _rest_is_forgotten, _few_timers),
     "BLOCKED runs are tried again without a dry run": Mutation(BlockedRuns, "_would_go_on", lambda *arguments: True),
     "a replay compares nothing": Mutation(

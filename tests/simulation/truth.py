@@ -55,6 +55,7 @@ class Run:
         self.status, self.blocked_reason, self.next_number = "running", "", 1
         self.records: list[DecisionRecorded] = []
         self.events: list[Any] = []
+        self.timed: list[tuple[int, Any]] = []  # events with the times of their decisions
         self.activities: dict[int, Activity] = {}
         self.timers: dict[int, int] = {}  # due times of pending ones
         self.children: dict[int, str] = {}  # workflow ids of pending ones
@@ -81,6 +82,7 @@ class Run:
                 raise Violation("H (history)", f"{self} continues after its end with {event}")
             self.next_number += 1
             self.events.append(event)
+            self.timed.append((record.now_ms, event))
             self._apply(event, record.now_ms)
 
     def of(self, kind: type) -> list[Any]:

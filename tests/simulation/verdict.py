@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, checksum, checksum_of_changelog, restore
+from penstock.engine.store.changelog import (
+    BEHIND_ALL_KEYS,
+    CHANGELOG_OFFSET_KEY,
+    checksum,
+    checksum_of_changelog,
+    restore,
+)
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.topics.partitioner import partition_of
+from tests.simulation import model
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -25,6 +33,7 @@ def check(world: World) -> None:
     _stores_are_the_changelog(world)
     _runs_have_ended(world)
     _histories_replay(world)
+    _model_agrees(world)
     for shard, batches in world.auditor.batches.items():
         redecide(shard, world.shards, world.topics, batches)
     _scenarios_succeeded(world)
@@ -32,6 +41,29 @@ def check(world: World) -> None:
     _headers_arrived(world)
     _all_were_answered(world)
     _dead_letters_are_garbage(world)
+
+
+def _model_agrees(world: World) -> None:
+    """Runs and rows are those of the model in plain Python."""
+    runs = [run for runs in world.auditor.runs.values() for run in runs]
+    for run in runs:
+        problem = model.judge(run)
+        if problem:
+            raise Violation("W (workflows)", f"{run} {problem}")
+    problem = model.judge_all(runs)
+    if problem:
+        raise Violation("W (workflows)", problem)
+    for number in range(world.shards):
+        entries = world.broker.partition((world.topics.state_changelog, number)).entries
+        rows = model.rows_of((entry.key, entry.value) for entry in entries if entry.was_committed)
+        ours = [run for run in runs if partition_of(run.workflow_id, world.shards) == number]
+        problem = model.judge_rows(rows, ours, world.auditor.punctuality[number].due)
+        for process in world.processes:
+            held = process.driver._held.get(number) if process.driver is not None else None
+            if held is not None and dict(held.store.scan(b"\x01", BEHIND_ALL_KEYS)) != rows:
+                problem = problem or "the owner's store has other rows"
+        if problem:
+            raise Violation("S (store)", f"shard {number}: {problem}")
 
 
 def _inputs_are_done(world: World) -> None:

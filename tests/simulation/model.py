@@ -1,0 +1,392 @@
+"""Small model of the simulation's workflows in plain Python, which judges runs without the engine's own code.
+
+A program below is what a workflow of workflows.py must request and return, written down again by hand. From the engine
+come the records alone: their events say what reached a run, and the model says what must have followed. It judges
+requests, attempts, outcomes, children, signals and the rows that are left (verdict.py says when).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock.schemas.records.activity import (
+    ActivityAttemptFailed,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+)
+from penstock.schemas.records.child import ChildCompleted, ChildFailed, ChildScheduled
+from penstock.schemas.records.external import ExternalSignalSent
+from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
+from penstock.schemas.records.run import CancelRequested, WorkflowBlocked
+from penstock.schemas.records.signal import SignalReceived
+from penstock.schemas.records.timer import TimerFired, TimerStarted
+from tests.simulation.truth import Run
+
+AGAIN, FAILED, ANY = "again", "failed", "any"
+TIRED_ATTEMPTS = 3
+
+
+class Want(NamedTuple):
+    """What a run must have requested by its end, each kind in its order, and what it must have returned.
+
+    `results`: those that are right; several if the order in which inputs reached a BLOCKED run's code is open."""
+
+    activities: Sequence[tuple[str, Any]] = ()
+    timers_ms: Sequence[int] = ()
+    children: Sequence[tuple[str, Any]] = ()
+    signals: Sequence[tuple[str, Any]] = ()
+    results: Sequence[Any] = ()
+
+
+class Facts:
+    """What a run's events say, in plain values."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        scheduled = run.of(ActivityScheduled)
+        self.activities = [(event.activity, _value(event.input)) for event in scheduled]
+        self.timers_ms = [event.due_ms - now_ms for now_ms, event in run.timed if type(event) is TimerStarted]
+        self.children = [(event.workflow_type, _value(event.input)) for event in run.of(ChildScheduled)]
+        self.signals = [(event.workflow_id, _value(event.input)) for event in run.of(ExternalSignalSent)]
+        self.received = [_value(event.input) for event in run.of(SignalReceived)]
+        self.headers = dict(run.started.headers)
+
+    def first(self, *kinds: type) -> type | None:
+        """Kind of the first event of one of these kinds."""
+        return next((type(event) for event in self.run.events if type(event) in kinds), None)
+
+    @property
+    def was_blocked(self) -> bool:
+        return bool(self.run.of(WorkflowBlocked))
+
+
+def _value(data: bytes) -> Any:
+    return msgspec.json.decode(data) if data else None
+
+
+# Activities: the outcome of an attempt.
+
+
+def outcome(activity: str, given: Any, attempt: int) -> Any:
+    """Result of an attempt, AGAIN for one that is retried, FAILED for one that is not."""
+    match activity:
+        case "sim_add" | "sim_late_add":
+            return given["left"] + given["right"]
+        case "sim_square" | "sim_slow":
+            return given * given
+        case "sim_flaky":
+            return AGAIN if attempt <= given["failures"] else given["value"] * 2
+        case "sim_tired":
+            return AGAIN if attempt < TIRED_ATTEMPTS else FAILED
+        case "sim_stamp":
+            return ANY
+        case "sim_book":
+            return FAILED if given.startswith("full") else f"booked {given}"
+        case "sim_unbook":
+            return AGAIN if given.startswith("sticky") and attempt == 1 else None
+    return FAILED  # sim_refused
+
+
+# Programs.
+
+
+def _add(left: int, right: int) -> tuple[str, Any]:
+    return "sim_add", {"left": left, "right": right}
+
+
+def chain(facts: Facts, steps: int) -> Want:
+    totals = [step * (step - 1) // 2 for step in range(steps + 1)]
+    return Want([_add(totals[step], step) for step in range(steps)], results=[totals[steps]])
+
+
+def fan(facts: Facts, width: int) -> Want:
+    return Want([("sim_square", value) for value in range(width)], results=[sum(v * v for v in range(width))])
+
+
+def retrying(facts: Facts, value: int, failures: int) -> Want:
+    return Want([("sim_flaky", {"value": value, "failures": failures})], results=[value * 2])
+
+
+def hopeless(facts: Facts, value: int) -> Want:
+    return Want([("sim_refused", value), ("sim_tired", value)], results=[[1, TIRED_ATTEMPTS]])
+
+
+def stamped(facts: Facts, count: int) -> Want:
+    found = {event.sequence: _value(event.result) for event in facts.run.of(ActivityCompleted)}
+    return Want([("sim_stamp", value) for value in range(count)], results=[[found[key] for key in sorted(found)]])
+
+
+def napping(facts: Facts, naps_ms: list[int]) -> Want:
+    return Want(timers_ms=naps_ms, results=[True])
+
+
+def racing(facts: Facts, value: int, patience_ms: int) -> Want:
+    in_time = facts.first(ActivityCompleted, TimerFired) is ActivityCompleted
+    results = [value * value, -1] if facts.was_blocked else [value * value if in_time else -1]
+    return Want([("sim_slow", value)], [patience_ms], results=results)
+
+
+def approval(facts: Facts, patience_ms: int) -> Want:
+    in_time = facts.first(SignalReceived, TimerFired) is SignalReceived
+    results = ["yes", "too late"] if facts.was_blocked else ["yes" if in_time else "too late"]
+    return Want(timers_ms=[patience_ms], results=results)
+
+
+def collector(facts: Facts, count: int) -> Want:
+    return Want(results=[sorted(facts.received[:count])])
+
+
+def telling(facts: Facts, listener: str, count: int) -> Want:
+    told = [(listener, value) for value in range(count)]
+    return Want([_add(value, 1) for value in range(count)], signals=told, results=[count])
+
+
+def trip(facts: Facts, places: list[str]) -> Want:
+    """A saga, step by step: it ends early at the first full place, or where it was cancelled."""
+    full = next((number for number, place in enumerate(places) if place.startswith("full")), len(places))
+    return _saga(facts, places, places[: full + 1], timers_ms=[5_000] if full == len(places) else [])
+
+
+def parallel_trip(facts: Facts, places: list[str]) -> Want:
+    return _saga(facts, places, places, timers_ms=[])
+
+
+def _saga(facts: Facts, places: list[str], steps: list[str], timers_ms: list[int]) -> Want:
+    begun = [given for name, given in facts.activities if name == "sim_book"]
+    is_cut_short = bool(facts.run.of(CancelRequested)) and begun == steps[: len(begun)]
+    if is_cut_short and facts.run.status != "completed":
+        steps = begun
+        timers_ms = timers_ms[: len(facts.timers_ms)]
+    undone = [] if facts.run.status in {"completed", "terminated"} else steps[::-1]
+    books = [("sim_book", place) for place in steps]
+    undos = [("sim_unbook", place) for place in undone]
+    return Want(books + undos, timers_ms, results=[[f"booked {place}" for place in places]])
+
+
+def parent(facts: Facts, name: str, children: int, fails: bool) -> Want:
+    started = [("sim_chain", number + 1) for number in range(children)]
+    totals: list[Any] = [number * (number + 1) // 2 for number in range(children)]
+    return Want(children=started + [("sim_failing", name)] * fails, results=[totals + [-1] * fails])
+
+
+def failing(facts: Facts, why: str) -> Want:
+    return Want([_add(1, 1)])
+
+
+def sleeper(facts: Facts, nap_ms: int) -> Want:
+    return Want(timers_ms=[nap_ms], results=["slept"])
+
+
+def guardian(facts: Facts, name: str) -> Want:
+    return Want(children=[("sim_sleeper", 600_000)], results=["slept"])
+
+
+def homeless(facts: Facts, steps: int) -> Want:
+    totals = [1 + step * (step - 1) // 2 for step in range(steps + 1)]
+    late = [("sim_late_add", {"left": totals[step], "right": step}) for step in range(steps)]
+    return Want([_add(0, 1), *late], results=[totals[steps]])
+
+
+def oracle(facts: Facts, sides: int) -> Want:
+    thrown = facts.activities[0][1]["left"] if facts.activities else 0
+    assert 0 <= thrown < sides, f"threw {thrown} of {sides}"
+    return Want([_add(thrown, 1)], [300], results=[True])
+
+
+def bulky(facts: Facts, size: int) -> Want:
+    return Want([_add(size, 0)])
+
+
+def named(facts: Facts, times: int) -> Want:
+    return Want([_add(1, times)] * times, results=[facts.run.run_id])
+
+
+def headers(facts: Facts) -> Want:
+    return Want([_add(1, 1)], results=[facts.headers])
+
+
+def headed(facts: Facts) -> Want:
+    return Want(timers_ms=[200], children=[("sim_headers", None)], results=[[facts.headers] * 3])
+
+
+def busy(facts: Facts, nap_ms: int) -> Want:
+    flaky = [("sim_flaky", {"value": value, "failures": value}) for value in range(3)]
+    children = [("sim_chain", 2), ("sim_sleeper", nap_ms)]
+    return Want([*flaky, ("sim_slow", 2)], [nap_ms], children, results=[facts.run.run_id])
+
+
+PROGRAMS: Mapping[str, Callable[..., Want]] = {
+    f"sim_{program.__name__}": program
+    for program in (
+        chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
+        parent, failing, sleeper, guardian, homeless, oracle, bulky, named, headers, headed, busy,
+    )
+} | {"sim_heavy": bulky}  # fmt: skip
+
+
+# Judgement of one run.
+
+
+def judge(run: Run) -> str:
+    """What is wrong with a run; empty for nothing."""
+    facts = Facts(run)
+    want = _wanted(facts)
+    problem = _requests_problem(facts, want) or _attempts_problem(run)
+    if problem or run.status != "completed":
+        return problem
+    value = _value(run.events[-1].result)
+    return "" if value in want.results else f"returned {value}, not {' or '.join(map(str, want.results))}"
+
+
+def _wanted(facts: Facts) -> Want:
+    program, given = PROGRAMS[facts.run.workflow_type], _value(facts.run.started.input)
+    names = list(inspect.signature(program).parameters)[1:]
+    arguments = [given[name] for name in names] if len(names) > 1 else [given] * len(names)
+    return program(facts, *arguments)
+
+
+def _requests_problem(facts: Facts, want: Want) -> str:
+    """A completed run made all of its requests; any other the first of them."""
+    for kind in ("activities", "timers_ms", "children", "signals"):
+        made, wanted = list(getattr(facts, kind)), list(getattr(want, kind))
+        expected = wanted if facts.run.status == "completed" else wanted[: len(made)]
+        if made != expected:
+            return f"requested {kind} {made}, not {wanted}"
+    if facts.run.workflow_type == "sim_oracle" and facts.run.status == "completed":
+        kept = [_value(event.value) for event in facts.run.of(SideEffectRecorded) if _value(event.value) != "next"]
+        marked = [event.patch for event in facts.run.of(PatchMarked) if event.patch != "sim-next"]
+        if kept != [_value(facts.run.started.input) * 2] or marked != ["sim-patch"]:
+            return f"recorded {kept} and {marked}"
+    return ""
+
+
+def _attempts_problem(run: Run) -> str:
+    """Each activity was tried as often as its outcomes say, and its last outcome is the recorded one."""
+    for scheduled in run.of(ActivityScheduled):
+        attempt = 1
+        for event in run.events:
+            if getattr(event, "sequence", 0) != scheduled.sequence:
+                continue
+            expected = outcome(scheduled.activity, _value(scheduled.input), attempt)
+            match event:
+                case ActivityAttemptFailed():
+                    is_right = event.attempt == attempt and expected == AGAIN
+                case ActivityFailed():
+                    is_right = event.attempt == attempt and expected == FAILED
+                case ActivityCompleted():
+                    is_right = event.attempt == attempt and expected in (ANY, _value(event.result))
+                case ActivityRetried():
+                    attempt += 1
+                    is_right = event.attempt == attempt
+                case _:
+                    continue
+            if not is_right:
+                return f"has {event} after {attempt} attempts, which give {expected}"
+    return ""
+
+
+# Judgement of all runs together: nothing is lost or takes effect twice.
+
+
+def judge_all(runs: Iterable[Run]) -> str:
+    """What is wrong between runs; empty for nothing."""
+    runs = list(runs)
+    by_parent: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        started = run.started
+        if started.parent_workflow_id:
+            key = (started.parent_workflow_id, started.parent_run_id, started.parent_sequence)
+            by_parent.setdefault(key, []).append(run)
+    messages = Counter(event.message_id for run in runs for event in run.of(SignalReceived))
+    twice = [message_id for message_id, count in messages.items() if count > 1]
+    if twice:
+        return f"signals {twice} took effect more than once"
+    for run in runs:
+        for event in run.of(ChildScheduled):
+            problem = _child_problem(run, event, by_parent.get((run.workflow_id, run.run_id, event.sequence), []))
+            if problem:
+                return f"{run}: {problem}"
+    return _signals_problem(runs)
+
+
+def _child_problem(run: Run, scheduled: ChildScheduled, found: list[Run]) -> str:
+    if len(found) != 1:
+        return f"child {scheduled.workflow_id} has {len(found)} runs"
+    (child,) = found
+    asked = (scheduled.workflow_id, scheduled.workflow_type, scheduled.input)
+    if (child.workflow_id, child.workflow_type, child.started.input) != asked:
+        return f"{child} started with {child.started.input!r} for {asked}"
+    for event in run.events:
+        if getattr(event, "sequence", 0) != scheduled.sequence:
+            continue
+        if isinstance(event, ChildCompleted) and (child.status, child.events[-1].result) != ("completed", event.result):
+            return f"received {event.result!r} of {child}, which is {child.status}"
+        if isinstance(event, ChildFailed) and child.status != event.status:
+            return f"was told that {child} is {event.status}, and it is {child.status}"
+    return ""
+
+
+def _signals_problem(runs: Sequence[Run]) -> str:
+    """What workflows sent arrived once: those that have ended sent everything to a run that waits for it."""
+    for run in runs:
+        sent = Counter((event.workflow_id, event.input) for event in run.of(ExternalSignalSent))
+        arrived = Counter(
+            (other.workflow_id, event.input)
+            for other in runs
+            for event in other.of(SignalReceived)
+            if other.workflow_id in {target for target, _ in sent}
+        )
+        if run.status == "completed" and sent != arrived:
+            return f"{run} sent {dict(sent)}, and {dict(arrived)} arrived"
+    return ""
+
+
+# Judgement of the rows that are left in one shard.
+
+
+def judge_rows(rows: Mapping[bytes, bytes], runs: Iterable[Run], due: Mapping[tuple[str, str, str, int], int]) -> str:
+    """What is wrong with a shard's rows; empty for nothing. `runs`: of this shard. `due`: punctuality.py."""
+    index = {
+        b"T" + due_ms.to_bytes(8, "big") + kind.encode() + _key(workflow_id, run_id, sequence)
+        for (kind, workflow_id, run_id, sequence), due_ms in due.items()
+    }
+    wanted: dict[bytes, set[bytes]] = {b"T": index, b"B": set(), b"t": set(), b"C": set()}
+    for run in runs:
+        if run.is_closed:
+            continue
+        if run.status == "blocked":
+            wanted[b"B"].add(b"B" + run.workflow_id.encode())
+        for kind, pending in ((b"t", run.timers), (b"C", run.children)):
+            wanted[kind] |= {kind + _key(run.workflow_id, run.run_id, sequence) for sequence in pending}
+        if b"R" + run.workflow_id.encode() not in rows:
+            return f"{run} has no header"
+        prefix = b"H" + _key(run.workflow_id, run.run_id, 0)[:-8]
+        kept, recorded = sum(key.startswith(prefix) for key in rows), len(run.records)
+        if kept != recorded:
+            return f"{run} has {kept} rows of history, and {recorded} decisions"
+    for kind, keys in wanted.items():
+        found = {key for key in rows if key[:1] == kind}
+        if found != keys:
+            return f"rows {kind!r} are {sorted(found)[:5]}, not {sorted(keys)[:5]}"
+    return ""
+
+
+def rows_of(entries: Iterable[tuple[bytes | None, bytes | None]]) -> dict[bytes, bytes]:
+    """The rows that a changelog's committed records leave: the last one of each key counts."""
+    rows: dict[bytes, bytes] = {}
+    for key, value in entries:
+        rows.pop(key or b"", None)
+        if value is not None:
+            rows[key or b""] = value
+    return rows
+
+
+def _key(workflow_id: str, run_id: str, sequence: int) -> bytes:
+    return b"\x00".join([workflow_id.encode(), run_id.encode(), sequence.to_bytes(8, "big")])
