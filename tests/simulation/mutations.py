@@ -309,6 +309,10 @@ def _bad_releases(weather: Weather) -> None:
     weather.chaos, weather.chaos_kinds = 3.0, ["kill", "stop"]
 
 
+WEATHERS = (_zombies, _late_zombies, _doubts, _handovers, _clocks, _days, _aged, _few_timers, _bad_releases)
+"""Weather for mutations of which it is not known what they need."""
+
+
 class Mutation(NamedTuple):
     """Replacement of an attribute, the weather in which it must be noticed, and further replacements."""
 
