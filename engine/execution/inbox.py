@@ -87,16 +87,18 @@ class Conditions:
         """Resolve `future` when `condition()` holds; an exception that it raises becomes the future's."""
         self.waiting.append((condition, future))
 
-    def resolve(self) -> bool:
-        """Test all of them; whether any future was resolved."""
+    def resolve(self, go_on: Callable[[], bool]) -> bool:
+        """Test each once, in the order of the waits; after each that holds, `go_on` runs the code that waited for it.
+
+        Returns whether any held. So a chain of conditions, each made true by the code behind the one before, takes one
+        pass. `go_on` returns False to end the pass early."""
         resolved = False
-        for waiting in list(self.waiting):
-            condition, future = waiting
-            if future.done():
-                self.waiting.remove(waiting)
-            elif _resolved(condition, future):
-                self.waiting.remove(waiting)
+        for condition, future in list(self.waiting):
+            if not future.done() and _resolved(condition, future):
                 resolved = True
+                if not go_on():
+                    break
+        self.waiting = [waiting for waiting in self.waiting if not waiting[1].done()]
         return resolved
 
     def count(self) -> int:

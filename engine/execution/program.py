@@ -156,14 +156,22 @@ class Program:
         loop = self.loop
         loop.drain()
         rounds = 0
-        while not loop.is_suspended and self._overran is None and self.conditions.waiting and self.conditions.resolve():
-            loop.drain()
+        while self._may_go_on and self.conditions.waiting and self.conditions.resolve(self._go_on):
             rounds += 1
             if rounds > ROUNDS_MAX:
                 self.callback_failed(EndlessWorkflow(_CIRCULAR))
                 return
         if loop.is_suspended and self._overran is None:
             self.request(ActivationSuspended(sequence=self._sequence))
+
+    def _go_on(self) -> bool:
+        """Run the code behind a condition that holds; returns whether the next one may be tested."""
+        self.loop.drain()
+        return self._may_go_on
+
+    @property
+    def _may_go_on(self) -> bool:
+        return not self.loop.is_suspended and self._overran is None
 
     # Delivery of events (Receiver in engine/core/execution.py).
 

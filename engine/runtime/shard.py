@@ -124,7 +124,7 @@ class Shard:
             self._retry_blocked(layer, retries)
         self._swept_day = expire(
             layer.writes,
-            layer.touched,
+            set(),
             self._overlay,
             swept_day=self._swept_day,
             now_ms=layer.now_ms,

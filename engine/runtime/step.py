@@ -195,15 +195,15 @@ class Step:
         if run.due_ms < self.due_ms:
             self.due_ms = run.due_ms
         run.due_ms = NEVER_MS
-        layer.writes.update(run.writes)
-        run.writes.clear()
+        layer.change(run.workflow_id, run.writes)
+        run.writes = {}
         layer.outputs.extend(draft.records)
         self._note_touched(layer, run)
         if type(decision.events[-1]) in _LOGGED:
             _log_ending(run.workflow_id, decision.events[-1])
 
     def _note_touched(self, layer: Layer, run: CachedRun) -> None:
-        layer.touched.add(run.workflow_id)
+        layer.touched.setdefault(run.workflow_id, {})
         layer.decisions += 1
         status = run.row.status if run.row is not None else ABSENT
         if status == RUNNING:

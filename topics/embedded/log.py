@@ -45,8 +45,7 @@ class EmbeddedLog:
 
     def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
         """The existing topics by name, all or those of `topics`."""
-        existing = self._catalogue.read()
-        return existing if topics is None else {name: found for name, found in existing.items() if name in topics}
+        return self._catalogue.read(topics)
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
         """Create these topics; existing ones are left unchanged."""

@@ -152,10 +152,15 @@ class Catalogue:
         self._read_s = 0.0
         self._lock = threading.Lock()
 
-    def read(self) -> dict[str, TopicDescription]:
-        """All topics by name, uncached."""
+    def read(self, names: Sequence[str] | None = None) -> dict[str, TopicDescription]:
+        """The topics of these names, or all of them, uncached."""
+        query = "SELECT name, partitions, config FROM topics"
         with self._database.read() as connection:
-            rows = connection.execute("SELECT name, partitions, config FROM topics").fetchall()
+            if names is None:
+                rows = connection.execute(query).fetchall()
+            else:  # one look-up each: the number of parameters of a statement is bounded
+                found = [connection.execute(f"{query} WHERE name = ?", (name,)).fetchone() for name in names]
+                rows = [row for row in found if row is not None]
         return {name: TopicDescription(name, partitions, json.loads(config)) for name, partitions, config in rows}
 
     def require_accepted(self, records: Iterable[Record]) -> None:

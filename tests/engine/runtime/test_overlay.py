@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import ItemsView
+
 import pytest
 
 from penstock.engine.runtime.overlay import Layer, Overlay
@@ -11,8 +13,7 @@ from penstock.engine.store.memory import MemoryStore
 
 def layer(touched: str, **writes: bytes | None) -> Layer:
     made = Layer(0, 1, Room())
-    made.touched.add(touched)
-    made.writes = {key.encode(): value for key, value in writes.items()}
+    made.change(touched, {key.encode(): value for key, value in writes.items()})
     return made
 
 
@@ -42,3 +43,24 @@ def test_rows_of_one_run(overlay: Overlay) -> None:
     assert list(overlay.of_run("a", b"Ha")) == [(b"Ha2", b"new"), (b"Ha3", b"new")]
     assert list(overlay.of_run("b", b"Hb")) == [(b"Hb1", b"old"), (b"Hb2", b"new")]
     assert list(overlay.of_run("c", b"Hc")) == []
+
+
+def test_rows_of_one_run_cost_what_the_run_wrote() -> None:
+    """Looking up a run's rows reads none of the other writes of a layer, however many there are."""
+
+    class Counted(dict[bytes, bytes | None]):
+        read = 0
+
+        def items(self) -> ItemsView[bytes, bytes | None]:
+            Counted.read += len(self)
+            return super().items()
+
+    overlay = Overlay(MemoryStore())
+    crowded = Layer(0, 1, Room())
+    overlay.layers = [crowded]
+    for number in range(1_000):
+        crowded.change(f"run-{number}", Counted({f"W{number}/{row}".encode(): b"" for row in range(3)}))
+    crowded.writes = Counted(crowded.writes)
+    Counted.read = 0
+    assert len(list(overlay.of_run("run-7", b"W7/"))) == 3
+    assert Counted.read == 3
