@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from concurrent.futures import Future
 
 import msgspec
 import structlog
@@ -24,9 +23,10 @@ from penstock.engine.runtime.backlog import Backlog
 from penstock.engine.runtime.blocked import TRIED_MAX
 from penstock.engine.runtime.commit import Commits
 from penstock.engine.runtime.encode import REFUSED_TOPIC, Encoder
+from penstock.engine.runtime.flight import Gathered, InFlight
 from penstock.engine.runtime.held import Held
 from penstock.engine.runtime.overlay import Layer
-from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace, Room
+from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace
 from penstock.engine.runtime.plausible import JUMP_MS_MAX
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
@@ -81,26 +81,6 @@ class DriverSettings(msgspec.Struct, frozen=True):
     limits: ShardLimits = ShardLimits()
     private_log: bool = False
     reset_clock: bool = False
-
-
-class Gathered(msgspec.Struct):
-    """Inputs in the open layers: their number, the clock they were read at (epoch), the only one if it is isolated."""
-
-    clock_ms: int
-    room: Room
-    records: int = 0
-    suspect: StoredRecord | None = None
-
-
-class InFlight(msgspec.Struct, frozen=True):
-    """A turn that is being committed.
-
-    `suspect`, if it was isolated: its only input, the key of its only timer, or the id of its only retried run."""
-
-    layers: list[Layer]
-    future: Future[Outcome]
-    deadline_s: float
-    suspect: StoredRecord | bytes | str | None
 
 
 def wall_clock_ms() -> int:

@@ -42,7 +42,7 @@ class TopicCache:
 
         The first time all of them, later those that were used. Raises LogUnavailable."""
         if self._loaded:
-            self._used, self._unused = self._described(sorted(self._used)), {}
+            self._used = self._described(sorted(self._used))
         else:
             self._unused = self._described(None)
         self._loaded = True
@@ -66,7 +66,7 @@ class TopicCache:
         return bool(found)
 
     def _not_used_yet(self, topic: str) -> int | None:
-        count = self._unused.get(topic)
+        count = self._unused.pop(topic, None)
         if count is None:
             if topic in self._missing:
                 return None

@@ -93,3 +93,12 @@ def test_a_log_that_is_away_counts_as_missing_topics(rig: Rig) -> None:
     rig.broker.is_away = False
     assert rig.second()
     assert rig.cache.partitions("late") == 4
+
+
+def test_a_topic_that_was_not_used_yet_stays_known() -> None:
+    """After a second load, a topic that exists and was not used is known, even if nothing can be looked up."""
+    rig = Rig("early", "late")
+    assert rig.cache.partitions("early") == 4
+    rig.cache.load()
+    rig.broker.is_away = True
+    assert rig.cache.partitions("late") == 4
