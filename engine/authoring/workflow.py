@@ -58,7 +58,7 @@ class WorkflowDefinition(Generic[P, R]):
         self.signature = Signature.of(fn)
         functools.update_wrapper(self, fn)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
         return WorkflowCall(self.name, self.signature.bind(args, kwargs, self.name), self.signature)
 
     def __repr__(self) -> str:

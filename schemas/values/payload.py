@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from penstock.schemas.errors import BadInput, PayloadTooLarge
-from penstock.schemas.values.json_hooks import PydanticDecoder, read_model, to_json
+from penstock.schemas.values.json_hooks import PydanticCodec, read_model, to_json
 from penstock.schemas.values.payload_errors import (
     ParameterError,
     decoding_problem,
@@ -77,7 +77,7 @@ class Adapter(Generic[T]):
     def encode(self, value: T) -> bytes:
         """Encode the value as JSON. Raises BadInput if it has no JSON form."""
         try:
-            return to_json(value)
+            return self._write(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever the user's own models raise: SystemExit, a panic of pydantic's
@@ -99,6 +99,11 @@ class Adapter(Generic[T]):
         return isinstance(self._decoder, msgspec.json.Decoder)
 
     @cached_property
+    def _write(self) -> Callable[[Any], bytes]:
+        # What pydantic reads, pydantic writes: the two differ in bytes.
+        return to_json if self.native else self._decoder.encode
+
+    @cached_property
     def _read(self) -> Callable[[bytes], T]:
         # A model decodes bytes directly, without a dictionary in between.
         read: Callable[[bytes], T] | None = getattr(self.type, "model_validate_json", None)
@@ -109,7 +114,7 @@ class Adapter(Generic[T]):
         try:
             return msgspec.json.Decoder(self.type, dec_hook=read_model)
         except TypeError as error:
-            return PydanticDecoder(self.type, error)
+            return PydanticCodec(self.type, error)
 
 
 class Signature:
@@ -205,7 +210,12 @@ class Signature:
             case [only]:
                 return partial(_bind_one, only, self._adapters[0])
             case _:
-                return partial(_bind_several, self._struct)
+                foreign = [
+                    (parameter.name, adapter)
+                    for parameter, adapter in zip(self._parameters, self._adapters, strict=True)
+                    if not adapter.native
+                ]
+                return partial(_bind_several, self._struct, foreign)
 
     @cached_property
     def _decode(self) -> Callable[[bytes], tuple[Any, ...]]:
@@ -220,11 +230,21 @@ class Signature:
                     for shape in (self._struct, self._parameters_struct(array_like=True))
                 )
                 foreign = [
-                    (at, parameter.name, adapter)
+                    (at, parameter, adapter)
                     for at, (parameter, adapter) in enumerate(zip(self._parameters, self._adapters, strict=True))
-                    if not adapter.native
+                    if not adapter.native or not self._fits(parameter, adapter)
                 ]
                 return partial(_decode_several, by_name, by_place, foreign)
+
+    def _fits(self, parameter: inspect.Parameter, adapter: Adapter[Any]) -> bool:
+        """Whether the default is a value of its annotation; one that is not (`x: str = None`) is left out in JSON."""
+        if parameter.default is parameter.empty:
+            return True
+        try:
+            adapter.decode(adapter.encode(parameter.default))
+        except BadInput:
+            return False
+        return True
 
     @cached_property
     def _struct(self) -> type[msgspec.Struct]:
@@ -234,6 +254,8 @@ class Signature:
         """The parameters as a struct; those that msgspec cannot decode stay raw JSON, for their adapters."""
         fields = [
             (parameter.name, adapter.type if adapter.native else msgspec.Raw, _default(parameter))
+            if self._fits(parameter, adapter)
+            else (parameter.name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
             for parameter, adapter in zip(self._parameters, self._adapters, strict=True)
         ]
         return msgspec.defstruct("Parameters", fields, array_like=array_like, forbid_unknown_fields=True)
@@ -261,8 +283,17 @@ def _bind_one(
     return adapter.encode(value)
 
 
-def _bind_several(struct: type[msgspec.Struct], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def _bind_several(
+    struct: type[msgspec.Struct],
+    foreign: Sequence[tuple[str, Adapter[Any]]],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> bytes:
     bound = struct(*args, **kwargs)
+    for name, adapter in foreign:
+        value = getattr(bound, name)
+        if value is not msgspec.UNSET:
+            setattr(bound, name, msgspec.Raw(adapter.encode(value)))
     try:
         return to_json(bound)
     except KeyboardInterrupt:
@@ -290,7 +321,7 @@ def _decode_one(parameter: inspect.Parameter, adapter: Adapter[Any], data: bytes
 def _decode_several(
     by_name: msgspec.json.Decoder[msgspec.Struct],
     by_place: msgspec.json.Decoder[msgspec.Struct],
-    foreign: Sequence[tuple[int, str, Adapter[Any]]],
+    foreign: Sequence[tuple[int, inspect.Parameter, Adapter[Any]]],
     data: bytes,
 ) -> tuple[Any, ...]:
     if data == _NULL:
@@ -300,13 +331,30 @@ def _decode_several(
     if not foreign:
         return values
     read = list(values)
-    for at, name, adapter in foreign:
-        if isinstance(read[at], msgspec.Raw):  # not a default
-            try:
-                read[at] = adapter.decode(bytes(read[at]))
-            except BadInput as error:
-                raise ParameterError(name) from error.__cause__
+    for at, parameter, adapter in foreign:
+        if isinstance(read[at], msgspec.UnsetType):
+            read[at] = _copied(parameter.default, adapter)
+        elif isinstance(read[at], msgspec.Raw):  # not a default
+            read[at] = _read_foreign(parameter, adapter, bytes(read[at]))
     return tuple(read)
+
+
+def _copied(default: Any, adapter: Adapter[Any]) -> Any:
+    """A default of its own for each call; a sentinel, which has no JSON form, is itself."""
+    try:
+        adapter.encode(default)
+    except BadInput:
+        return default
+    return copy.deepcopy(default)
+
+
+def _read_foreign(parameter: inspect.Parameter, adapter: Adapter[Any], data: bytes) -> Any:
+    try:
+        return adapter.decode(data)
+    except BadInput as error:
+        if data == _NULL and parameter.default is None:
+            return None
+        raise ParameterError(parameter.name) from error.__cause__
 
 
 def _completed(value: Any) -> Any:

@@ -20,6 +20,10 @@ class ParameterError(Exception):
     """Invalid value of one of several parameters. The argument is the parameter's name, the cause the actual error."""
 
 
+class LostValueError(Exception):
+    """A value that its JSON would not hold. The arguments say what is wrong and what to do."""
+
+
 class NotAwaitedError(Exception):
     """A call, wait or coroutine was given in place of its outcome. The argument is that object."""
 
@@ -56,6 +60,9 @@ def encoding_problem(value: Any, error: BaseException) -> str:
             f"A value of type {error} has no JSON form: use plain values, dataclasses, TypedDicts, msgspec structs or "
             "pydantic models."
         )
+    if isinstance(error, LostValueError):
+        what, remedy = error.args
+        return f"The value cannot be encoded as JSON: {what}; {remedy}."
     if isinstance(error, NotAwaitedError):
         return f"{error}; only its outcome can be returned or passed on."
     return f"The value {_shortened(value)} cannot be encoded as JSON: {lowered(str(error))}."

@@ -24,7 +24,8 @@ def check_function(fn: Callable[..., Any]) -> None:
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise BadInput(f"Activity {fn.__qualname__} is a generator: return one value, such as a list.")
     first = next(iter(inspect.signature(fn).parameters), "")
-    if first in {"self", "cls"} and "." in fn.__qualname__:
+    owner = fn.__qualname__.rpartition(".")[0]
+    if first in {"self", "cls"} and owner and not owner.endswith("<locals>"):
         raise BadInput(f"Activity {fn.__qualname__} is a method: make it a module-level function or a static method.")
 
 

@@ -128,7 +128,7 @@ class ActivityDefinition(Generic[P, R]):
         self.place = f"{fn.__module__}.{fn.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
         functools.update_wrapper(self, fn)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ActivityCall[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> ActivityCall[R]:
         """Return a lazy call. Raises BadInput if the arguments do not fit, PayloadTooLarge if they are too large."""
         return ActivityCall(self, args, kwargs)
 
