@@ -17,7 +17,7 @@ def apply(run: WorkingRun, data: bytes) -> None:
     if isinstance(events[0], InputIgnored):
         return
     begin(run, record.run_id, events)
-    cause = Cause(record.now_ms, record.trigger.message_id)
+    cause = Cause(record.now_ms, record.trigger.message_id, record.appended_ms)
     for event in events:
         evolve(run, event, cause)
     finish(run, len(events) if record.first_sequence else 0, record.listening)

@@ -32,6 +32,16 @@ def check_message_id(text: str) -> MessageId:
     return MessageId(text)
 
 
+def check_given_message_id(text: str) -> MessageId:
+    """Validate a message id that a user chose: processors replace one that is empty, or not printable.
+
+    Raises BadName."""
+    _check_text("id", text)
+    if not text or not text.isprintable() or len(text) > WORKFLOW_ID_BYTES_MAX:
+        raise BadName(f"The id {text[:40]!r} must have 1 to {WORKFLOW_ID_BYTES_MAX} printable characters.")
+    return check_message_id(text)
+
+
 def check_signal_name(text: str) -> str:
     """Validate a signal's name. Raises BadName as `check_workflow_id` does."""
     _check_text("signal's name", text)

@@ -15,6 +15,7 @@ from penstock.schemas.errors import BadName, NotInWorkflow
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.call import Call
+from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import Signature
 from penstock.schemas.values.requests import ChildRequest
 
@@ -52,8 +53,10 @@ class WorkflowCall(Call[R]):
 class WorkflowDefinition(Generic[P, R]):
     """A workflow type: its name, version and code. Calling it gives a WorkflowCall."""
 
-    def __init__(self, fn: Callable[P, Coroutine[Any, Any, R]], name: str, version: int) -> None:
-        self.fn, self.name, self.version = fn, name, version
+    def __init__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], name: str, version: int, closed_kept_ms: int = 0
+    ) -> None:
+        self.fn, self.name, self.version, self.closed_kept_ms = fn, name, version, closed_kept_ms
         self.module = fn.__module__
         self.signature = Signature.of(fn)
         functools.update_wrapper(self, fn)
@@ -86,22 +89,31 @@ class WorkflowDefinition(Generic[P, R]):
 def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None, version: int = 1
+    *, name: str | None = None, version: int = 1, closed_kept: Duration | None = None
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], WorkflowDefinition[P, R]]: ...
-def workflow(fn: Any = None, /, *, name: str | None = None, version: int = 1) -> Any:
+def workflow(
+    fn: Any = None, /, *, name: str | None = None, version: int = 1, closed_kept: Duration | None = None
+) -> Any:
     """Make an async function a durable workflow. Its name is the function's by default.
 
-    Raises BadName for a function that is not async, and for a name that another function has.
+    `closed_kept`: how long runs that start from now on are kept after they have closed: until then they can be read,
+    and their ids, starts and messages are recognised. By default as long as the processors' setting `closed_kept` says.
+
+    Raises BadName for a function that is not async, and for a name that another function has; BadDuration.
     """
     if fn is None:
-        return functools.partial(_define, name=name, version=version)
-    return _define(fn, name=name, version=version)
+        return functools.partial(_define, name=name, version=version, closed_kept=closed_kept)
+    return _define(fn, name=name, version=version, closed_kept=closed_kept)
 
 
-def _define(fn: Callable[..., Any], *, name: str | None, version: int) -> WorkflowDefinition[Any, Any]:
+def _define(
+    fn: Callable[..., Any], *, name: str | None, version: int, closed_kept: Duration | None
+) -> WorkflowDefinition[Any, Any]:
     if not inspect.iscoroutinefunction(fn):
         raise BadName(f"@workflow needs an async function; write `async def {getattr(fn, '__name__', fn)}(…)`.")
-    definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(fn, name or fn.__name__, version)
+    definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(
+        fn, name or fn.__name__, version, 0 if closed_kept is None else max(1, duration_ms(closed_kept))
+    )
     known = _definitions.get(definition.name)
     if known is not None and (known.fn.__qualname__, _file(known)) != (fn.__qualname__, _file(definition)):
         raise BadName(

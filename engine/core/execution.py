@@ -98,6 +98,10 @@ class Definition(Protocol):
     def name(self) -> str: ...
     @property
     def version(self) -> int: ...
+    @property
+    def closed_kept_ms(self) -> int:
+        """How long its closed runs are kept; 0 for as long as the processors' setting says."""
+        ...
 
     def check_input(self, data: bytes) -> None:
         """Raise what the type's own validation raises for an input (JSON) that it cannot take."""

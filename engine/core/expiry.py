@@ -1,68 +1,114 @@
-"""Expiry of closed runs and of remembered messages, by day and a little with each layer."""
+"""Expiry of closed runs, with everything that is kept as long as they are: a little with each layer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from penstock.engine.core.keys import (
-    CLOSED as CLOSED_RUNS,
-)
-from penstock.engine.core.keys import (
+    CLOSED,
     DAY_MS,
     HISTORY,
-    MESSAGE,
+    JOINED,
     after,
-    day_bound,
+    closed_bound,
+    closed_prefix,
+    message_key,
     parse_closed_key,
+    parse_joined_key,
     run_key,
     run_prefix,
 )
+from penstock.engine.core.log_clock import LEAP_MS
 from penstock.engine.core.rows import unpack_run
-from penstock.engine.core.statuses import CLOSED
+from penstock.engine.core.statuses import CLOSED as CLOSED_STATUSES
 from penstock.engine.core.view import RowScanner
 
-ROWS_MAX = 200
-HISTORY_ROWS_MAX = 500
+ROWS_MAX = 500
+"""Rows that one layer deletes, and one more for each row that it writes: deleting keeps up with any rate of closing."""
+
+HOUR_MS = 3_600_000
+"""Interval of sweeps."""
 
 Writes = dict[bytes, bytes | None]
 
 
-def expire(writes: Writes, touched: set[str], rows: RowScanner, *, swept_day: int, now_ms: int, kept_ms: int) -> int:
-    """Delete some of what closed more than `kept_ms` ago; returns the day up to which everything is deleted.
+class Expiry:
+    """Deletion of the closed runs of one shard.
 
-    Adds the deletions to `writes`, which `rows` already shows, and the ids of deleted runs to `touched`."""
-    day = (now_ms - kept_ms) // DAY_MS
-    if day <= swept_day:
-        return swept_day
-    if swept_day == 0 and not writes:
-        return swept_day  # a new shard has nothing to expire before its first layer
-    more = _expire_messages(writes, rows, day)
-    more |= _expire_runs(writes, touched, rows, day)
-    return swept_day if more else day
+    `kept_ms`: how long a closed run is kept unless its type says otherwise; `message_of`: id of the message that caused
+    an encoded decision. `swept_hour`: hour of the log's time (since the epoch) for which everything is deleted."""
 
+    def __init__(self, rows: RowScanner, kept_ms: int, message_of: Callable[[bytes], str]) -> None:
+        self._rows, self._kept_ms, self._message_of = rows, kept_ms, message_of
+        self._left = 0
+        self.reset(0)
 
-def _expire_messages(writes: Writes, rows: RowScanner, day: int) -> bool:
-    for count, (key, _) in enumerate(rows.scan(MESSAGE, day_bound(MESSAGE, day))):
-        if count == ROWS_MAX:
-            return True
-        writes[key] = None
-    return False
+    def reset(self, swept_hour: int) -> None:
+        """Begin from there: rows changed otherwise than by layers."""
+        self.swept_hour = swept_hour
+        self._swept: dict[int, bytes] = {}
 
+    def sweep(self, log_ms: int, written: int) -> dict[str, Writes]:
+        """Deletions, by workflow id, of what is past its time at `log_ms`, the log's time (epoch; 0 if unknown).
 
-def _expire_runs(writes: Writes, touched: set[str], rows: RowScanner, day: int) -> bool:
-    left = HISTORY_ROWS_MAX
-    for count, (key, _) in enumerate(rows.scan(CLOSED_RUNS, day_bound(CLOSED_RUNS, day))):
-        if count == ROWS_MAX:
-            return True
-        workflow_id, run_id = parse_closed_key(key)
-        touched.add(workflow_id)
-        prefix = run_prefix(HISTORY, workflow_id, run_id)
-        for history_key, _ in rows.scan(prefix, after(prefix)):
-            if left == 0:
-                return True  # the header goes last: until then the same start is recognised as a repetition
-            writes[history_key] = None
-            left -= 1
-        header = rows.get(run_key(workflow_id))
+        `written`: number of rows that the layer writes."""
+        found: dict[str, Writes] = {}
+        hour = log_ms // HOUR_MS
+        if hour == self.swept_hour:
+            return found
+        self._left = ROWS_MAX + written
+        place = CLOSED
+        while (key := self._first(place, after(CLOSED))) is not None:
+            declared_ms = parse_closed_key(key).kept_ms
+            # Half a day more, as the log's time may be ahead by so much.
+            day = (log_ms - LEAP_MS - (declared_ms or self._kept_ms)) // DAY_MS
+            if not self._sweep_days(found, declared_ms, day):
+                return found
+            place = closed_prefix(declared_ms + 1)
+        self.reset(hour)
+        return found
+
+    def _sweep_days(self, found: dict[str, Writes], declared_ms: int, day: int) -> bool:
+        """Delete the runs kept for `declared_ms` that closed before `day`; False if there are too many for a layer."""
+        prefix = closed_prefix(declared_ms)
+        bound = closed_bound(declared_ms, day) if day > 0 else prefix
+        # From the last one deleted on: a scan over deleted rows is slow, and a sweep may take many layers.
+        for key, _ in self._rows.scan(self._swept.get(declared_ms, prefix), bound):
+            if not self._delete_run(found, key):
+                return False
+            self._swept[declared_ms] = key
+        return True
+
+    def _delete_run(self, found: dict[str, Writes], key: bytes) -> bool:
+        """Delete a closed run, or as much of it as the layer takes; the header and the index entry go last: until then
+        the same start is recognised as a repetition."""
+        closed = parse_closed_key(key)
+        writes = found.setdefault(closed.workflow_id, {})
+        if not (self._delete_history(writes, closed.workflow_id, closed.run_id) and self._left > 0):
+            return False
+        header = self._rows.get(run_key(closed.workflow_id))
         row = unpack_run(header) if header is not None else None
-        if row is not None and row.run_id == run_id and row.status in CLOSED:
-            writes[run_key(workflow_id)] = None
+        if row is not None and row.run_id == closed.run_id and row.status in CLOSED_STATUSES:
+            self._delete(writes, run_key(closed.workflow_id))
+        self._delete(writes, key)
+        return True
+
+    def _delete_history(self, writes: Writes, workflow_id: str, run_id: str) -> bool:
+        """Delete the run's history and the ids of the messages that took effect in it; False if some is left."""
+        for prefix in (run_prefix(JOINED, workflow_id, run_id), run_prefix(HISTORY, workflow_id, run_id)):
+            for key, value in self._rows.of_run(workflow_id, prefix):
+                if self._left <= 0:
+                    return False
+                message_id = parse_joined_key(key) if prefix[:1] == JOINED else self._message_of(value)
+                message = message_key(workflow_id, message_id)
+                if message_id and self._rows.get(message) == run_id.encode():
+                    self._delete(writes, message)
+                self._delete(writes, key)
+        return True
+
+    def _delete(self, writes: Writes, key: bytes) -> None:
         writes[key] = None
-    return False
+        self._left -= 1
+
+    def _first(self, start: bytes, stop: bytes) -> bytes | None:
+        return next((key for key, _ in self._rows.scan(start, stop)), None)

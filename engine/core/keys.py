@@ -14,8 +14,9 @@ together in the order of their sequences.
 | `C` | pending child | workflow id, run id, sequence |
 | `W` | caller that awaits the result | workflow id, run id, message id |
 | `T` | entry of the due index | due time, kind, workflow id, run id, sequence |
-| `M` | message that took effect | day, workflow id, message id |
-| `Z` | closed run | day, workflow id, run id |
+| `M` | message that took effect, kept as long as its run | workflow id, message id |
+| `J` | start that joined the run | workflow id, run id, message id |
+| `Z` | closed run | how long it is kept, day, workflow id, run id |
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SHARD_KEY = b"S"
 
 RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
 ACTIVITY, TIMER, CHILD, AWAITER = b"A", b"t", b"C", b"W"
-DUE, MESSAGE, CLOSED = b"T", b"M", b"Z"
+DUE, MESSAGE, JOINED, CLOSED = b"T", b"M", b"J", b"Z"
 
 TIMER_DUE, RETRY_DUE, ACTIVATION_DUE = "t", "r", "a"
 
@@ -98,25 +99,51 @@ def parse_due_key(key: bytes) -> DueKey:
     )
 
 
-def message_key(now_ms: int, workflow_id: str, message_id: str) -> bytes:
-    """Key of a message that took effect, in the bucket of its day."""
-    return b"M%b%b\x00%b" % ((now_ms // DAY_MS).to_bytes(4, "big"), workflow_id.encode(), message_id.encode())
+def message_key(workflow_id: str, message_id: str) -> bytes:
+    """Key of a message that took effect."""
+    return b"M%b\x00%b" % (workflow_id.encode(), message_id.encode())
 
 
-def closed_key(closed_ms: int, workflow_id: str, run_id: str) -> bytes:
+def joined_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
+    """Key of a start that joined the run."""
+    return run_prefix(JOINED, workflow_id, run_id) + message_id.encode()
+
+
+def parse_joined_key(key: bytes) -> str:
+    """Message id in the key of a start that joined."""
+    return key.split(b"\x00", 2)[2].decode()
+
+
+class ClosedKey(msgspec.Struct, frozen=True, gc=False):
+    """Entry of the index of closed runs. `kept_ms`: how long its type is kept, 0 for the setting."""
+
+    kept_ms: int
+    day: int
+    workflow_id: str
+    run_id: str
+
+
+def closed_prefix(kept_ms: int) -> bytes:
+    """Beginning of the keys of closed runs that are kept for `kept_ms`."""
+    return CLOSED + kept_ms.to_bytes(8, "big")
+
+
+def closed_bound(kept_ms: int, day: int) -> bytes:
+    """Key above all those of them that closed before `day`."""
+    return closed_prefix(kept_ms) + day.to_bytes(4, "big")
+
+
+def closed_key(kept_ms: int, closed_ms: int, workflow_id: str, run_id: str) -> bytes:
     """Key of a closed run, in the bucket of its day."""
-    return b"Z%b%b\x00%b" % ((closed_ms // DAY_MS).to_bytes(4, "big"), workflow_id.encode(), run_id.encode())
+    return b"%b%b\x00%b" % (closed_bound(kept_ms, closed_ms // DAY_MS), workflow_id.encode(), run_id.encode())
 
 
-def parse_closed_key(key: bytes) -> tuple[str, str]:
-    """Inverse of `closed_key`: workflow id and run id."""
-    workflow_id, run_id = key[5:].split(b"\x00", 1)
-    return workflow_id.decode(), run_id.decode()
-
-
-def day_bound(kind: bytes, day: int) -> bytes:
-    """Key above all rows of `kind` (messages, closed runs) from before `day`."""
-    return kind + day.to_bytes(4, "big")
+def parse_closed_key(key: bytes) -> ClosedKey:
+    """Inverse of `closed_key`."""
+    workflow_id, run_id = key[13:].split(b"\x00", 1)
+    return ClosedKey(
+        int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:13], "big"), workflow_id.decode(), run_id.decode()
+    )
 
 
 def after(prefix: bytes) -> bytes:

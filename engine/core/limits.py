@@ -17,6 +17,12 @@ REASON_CHARS_MAX = 2_000
 HEADERS_BYTES_MAX = 8_192
 """All keys and values of a start's headers, encoded as UTF-8."""
 
+AWAITED_MS, AWAITED_MS_MAX = 3_600_000, 86_400_000
+"""How long a caller waits for a result unless it says so, and at most; then it has to ask again."""
+
+AWAITERS_FEW = 16
+"""Callers that await one run's result before the first search for some that no longer wait."""
+
 SIGNALS_DECLARED_MAX = 10_000
 """Signals, and types of one signal, that a process keeps: code may create signals while it runs."""
 

@@ -18,10 +18,11 @@ from penstock.schemas.records.tasks import ActivityTask
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False):
-    """When a decision was made (epoch) and the id of the message that caused it, empty for none."""
+    """When a decision was made (epoch), the id of the message that caused it (empty for none), and its append time."""
 
     now_ms: int
     message_id: str = ""
+    appended_ms: int = 0
 
 
 class Effects(msgspec.Struct, gc=False):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.engine.core.limits import AWAITERS_FEW
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.values.retry import RetryPolicy
@@ -75,6 +76,8 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     near: dict[int, ActivityRow] = {}
     listening: Listening | None = None
     resume_ms: int = 0
+    closed_kept_ms: int = 0
+    awaiters_max: int = AWAITERS_FEW
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -91,15 +94,19 @@ class ShardRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
     """The shard's own row.
 
     `decision`: number of its last decision; `now_ms`: floor of its clock; `transaction`: number of its last
-    transaction; `offsets`: next offset of each input topic; `swept_day`: day up to which retention is done;
-    `mark`: the input that is decided next, if that is dangerous."""
+    transaction; `offsets`: next offset of each input topic; `swept_hour`: hour of the log's time for which retention is
+    done; `mark`: the input that is decided next, if that is dangerous; `log_ms`, `last_ms`, `leap_ms`: the log's time
+    (log_clock.py)."""
 
     decision: int = 0
     now_ms: int = 0
     transaction: int = 0
     offsets: dict[str, int] = {}
-    swept_day: int = 0
+    swept_hour: int = 0
     mark: Mark = Mark()
+    log_ms: int = 0
+    last_ms: int = 0
+    leap_ms: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -15,13 +15,13 @@ from penstock.schemas.records.run import StartWorkflow
 DEDUPLICATED = frozenset(kind for kind, rule in INPUTS.items() if rule.deduplicates)
 
 
-def repetition(rows: RowReader, row: RunRow | None, command: Any, now_ms: int) -> Decision | None:
+def repetition(rows: RowReader, row: RunRow | None, command: Any) -> Decision | None:
     """The decision about a command whose message took effect before; None for a new one.
 
     `command`: of a type in DEDUPLICATED. `row`: header of the id's current run."""
     if row is None or not command.message_id:
         return None
-    run_id = _first_run(rows, row, command, now_ms)
+    run_id = _first_run(rows, row, command)
     if run_id is None:
         return None
     is_start = isinstance(command, StartWorkflow)
@@ -35,7 +35,7 @@ def repetition(rows: RowReader, row: RunRow | None, command: Any, now_ms: int) -
     return Decision(run_id=run_id, ignored="this message took effect before", reply=reply)
 
 
-def _first_run(rows: RowReader, row: RunRow, command: Any, now_ms: int) -> str | None:
+def _first_run(rows: RowReader, row: RunRow, command: Any) -> str | None:
     if isinstance(command, StartWorkflow) and command.message_id == row.run_id:
         return row.run_id
-    return run_of_message(rows.get, now_ms, command.workflow_id, command.message_id)
+    return run_of_message(rows.get, command.workflow_id, command.message_id)

@@ -54,6 +54,7 @@ class Encoder:
         now_ms: int,
         trigger: Trigger,
         listening: Listening | None = None,
+        appended_ms: int = 0,
     ) -> list[tuple[int, Record]]:
         """A decision's records for `events`, each with the number of its first event (0 for unnumbered ones)."""
         key = workflow_id.encode()
@@ -70,6 +71,7 @@ class Encoder:
                 first_sequence=sequence,
                 events=portion,
                 listening=listening,
+                appended_ms=appended_ms,
             )
             records.append((sequence, Record(self.topics.events, self.shard, key, encode(recorded))))
             if sequence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-from penstock.engine.core.keys import after
+from penstock.engine.core.keys import NEVER_MS, after
 from penstock.engine.runtime.pace import Room
 from penstock.engine.store.store import StoreReader
 from penstock.topics.log import Record
@@ -18,9 +18,11 @@ class Layer:
 
     `writes`: rows, and `changelog` the same as records; `outputs`: records that leave the shard; `offsets`: next offset
     of each input topic; `touched`: the writes of each run that was decided, by its id; `room`: what the turn may still
-    take; `fired`: keys of the timers that were due; `retried`: ids of BLOCKED runs that were tried again."""
+    take; `fired`: keys of the timers that were due; `retried`: ids of BLOCKED runs that were tried again; `appended_ms`:
+    earliest append time of its inputs."""
 
     __slots__ = (
+        "appended_ms",
         "changelog",
         "decisions",
         "fired",
@@ -44,6 +46,7 @@ class Layer:
         self.offsets: dict[str, int] = {}
         self.touched: dict[str, Writes] = {}
         self.decisions = 0
+        self.appended_ms = NEVER_MS
 
     def change(self, workflow_id: str, writes: Writes) -> None:
         """Add rows of a run; the layer keeps `writes`."""

@@ -17,9 +17,10 @@ import msgspec
 
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.evolve import write_shard
-from penstock.engine.core.expiry import expire
+from penstock.engine.core.expiry import Expiry
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.keys import NEVER_MS, SHARD_KEY
+from penstock.engine.core.keys import DAY_MS, NEVER_MS, SHARD_KEY
+from penstock.engine.core.log_clock import LogClock
 from penstock.engine.core.rows import Mark, ShardRow, unpack_shard
 from penstock.engine.runtime.answers import Answers
 from penstock.engine.runtime.blocked import REFUSED_RECORD, TRIED_MAX, BlockedRuns
@@ -33,7 +34,8 @@ from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
 from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
-from penstock.schemas.records.decisions import Trigger
+from penstock.schemas.encoding.codec import decode
+from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.run import WorkflowBlocked
 from penstock.topics.log import StoredRecord
 
@@ -46,6 +48,10 @@ _NEVER_COMMITS = Rejection(
 _REFUSED = "The log refused a record of this decision; mend the code, then run `penstock retry`. The log said: "
 
 
+CLOSED_KEPT_MS = 7 * DAY_MS
+"""How long closed runs are kept by default."""
+
+
 class ShardLimits(msgspec.Struct, frozen=True):
     """Bounds of one shard.
 
@@ -53,7 +59,7 @@ class ShardLimits(msgspec.Struct, frozen=True):
     seven times as much. `closed_kept_ms`: how long closed runs can be read and are recognised."""
 
     runs_max: int = 25_000
-    closed_kept_ms: int = 86_400_000
+    closed_kept_ms: int = CLOSED_KEPT_MS
 
 
 class Shard:
@@ -73,7 +79,7 @@ class Shard:
         owner: str = "",
     ) -> None:
         self.number, self.shards, self.topics = encoder.shard, encoder.shards, encoder.topics
-        self._limits, self._floor_ms_max, self._owner = limits, floor_ms_max, owner
+        self._floor_ms_max, self._owner = floor_ms_max, owner
         self.mark = Mark()
         self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
@@ -82,7 +88,9 @@ class Shard:
         self._encoder, self._answers = encoder, Answers(encoder)
         self._due = DueTimers(self._overlay)
         self.blocked = BlockedRuns(self._overlay, self.runs, encoder)
-        self._now_ms = self._transaction = self._swept_day = 0
+        self._expiry = Expiry(self._overlay, limits.closed_kept_ms, _message_of)
+        self._log_clock = LogClock()
+        self._now_ms = self._transaction = 0
         self._offsets: dict[str, int] = {}
         self._open: Layer | None = None
         self._set_aside: set[tuple[str, int]] = set()
@@ -103,6 +111,8 @@ class Shard:
                     self._answers.dead_letter(layer, record, _NEVER_COMMITS)
                 else:
                     self._take(layer, record)
+                if 0 < record.timestamp_ms < layer.appended_ms:
+                    layer.appended_ms = record.timestamp_ms
                 layer.offsets[record.topic] = self._offsets[record.topic] = record.offset + 1
             taken += 1
             if layer.room.is_used:
@@ -118,18 +128,14 @@ class Shard:
         outputs come from its inputs. `room`: of the layer, if none is open."""
         layer = self._open_at(clock_ms, room)
         self._open = None
+        self._step.appended_ms = self._log_clock.now_ms
         if timers:
             self._fire_due(layer, timers)
         if retries:
             self._retry_blocked(layer, retries)
-        self._swept_day = expire(
-            layer.writes,
-            set(),
-            self._overlay,
-            swept_day=self._swept_day,
-            now_ms=layer.now_ms,
-            kept_ms=self._limits.closed_kept_ms,
-        )
+        self._log_clock.note(layer.appended_ms)
+        for workflow_id, writes in self._expiry.sweep(self._log_clock.now_ms, len(layer.writes)).items():
+            layer.change(workflow_id, writes)
         if not layer.offsets and not layer.writes and not layer.outputs:
             self._overlay.layers.pop()
             return None
@@ -256,6 +262,7 @@ class Shard:
             offset=record.offset,
             message_id=input.message_id if source == COMMANDS else "",
         )
+        self._step.appended_ms = record.timestamp_ms
         refused = self._refused.get((record.topic, record.offset)) if self._refused else None
         decision = self._process(layer, input, trigger, refused, (record.topic, record.offset))
         if decision is None:
@@ -314,7 +321,9 @@ class Shard:
         self._step.decided, self._transaction = row.decision, row.transaction
         self._now_ms = min(row.now_ms, self._floor_ms_max)
         self.mark = row.mark
-        self._offsets, self._swept_day = dict(row.offsets), row.swept_day
+        self._offsets = dict(row.offsets)
+        self._expiry.reset(row.swept_hour)
+        self._log_clock = LogClock(row.log_ms, row.last_ms, row.leap_ms)
         self._due.reset()
 
     def _finish(self, layer: Layer) -> None:
@@ -325,8 +334,17 @@ class Shard:
             now_ms=layer.now_ms,
             transaction=self._transaction,
             offsets=self._offsets,
-            swept_day=self._swept_day,
+            swept_hour=self._expiry.swept_hour,
             mark=self.mark,
+            log_ms=self._log_clock.now_ms,
+            last_ms=self._log_clock.last_ms,
+            leap_ms=self._log_clock.leap_ms,
         )
         write_shard(layer.writes, row)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)
+
+
+def _message_of(decision: bytes) -> str:
+    """Id of the message that caused an encoded decision; empty for none."""
+    record: DecisionRecorded = decode(decision)
+    return record.trigger.message_id

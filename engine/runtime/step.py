@@ -62,12 +62,14 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
 class Step:
     """Decides the inputs of one shard into its open layer. `decided`: number of the shard's last decision.
 
-    `due_ms`: earliest due time that was merged since the caller last reset it."""
+    `due_ms`: earliest due time that was merged since the caller last reset it. `appended_ms`: append time of the input,
+    set by the caller."""
 
     def __init__(self, runs: RunCache, encoder: Encoder) -> None:
         self._runs, self._encoder = runs, encoder
         self.decided = 0
         self.due_ms = NEVER_MS
+        self.appended_ms = 0
 
     def process(
         self, layer: Layer, input: Any, trigger: Trigger, refused: WorkflowBlocked | None = None
@@ -123,7 +125,7 @@ class Step:
         """Decide and merge, if need be as BLOCKED; else nothing is changed and the problem returned."""
         run = self._runs.get(input.workflow_id)
         now_ms = layer.now_ms
-        decision = repetition(self._runs.reader, run.row, input, now_ms) if type(input) in DEDUPLICATED else None
+        decision = repetition(self._runs.reader, run.row, input) if type(input) in DEDUPLICATED else None
         if decision is None:
             decision = decide(run, input, now_ms)
         if decision.ignored:
@@ -177,11 +179,12 @@ class Step:
         """Evolve one run by a decision's events, collect their effects in `found`, and encode them into `records`."""
         events = decision.events
         first = begin(run, decision.run_id, events)
-        evolve_with_effects(found, run, events, Cause(now_ms, trigger.message_id), self._encoder.shard)
+        cause = Cause(now_ms, trigger.message_id, self.appended_ms)
+        evolve_with_effects(found, run, events, cause, self._encoder.shard)
         finish(run, 0 if decision.unnumbered else len(events), listening)
         number, first = self.decided + 1, 0 if decision.unnumbered else first
         encoded = self._encoder.decision(
-            run.workflow_id, decision.run_id, events, first, number, now_ms, trigger, listening
+            run.workflow_id, decision.run_id, events, first, number, now_ms, trigger, listening, self.appended_ms
         )
         for sequence, record in encoded:
             if sequence:
@@ -220,7 +223,14 @@ class Step:
         self.decided += 1
         event: Event = InputIgnored(record=trigger.message_id or trigger.topic, reason=decision.ignored)
         for _, record in self._encoder.decision(
-            run.workflow_id, decision.run_id, [event], 0, self.decided, layer.now_ms, trigger
+            run.workflow_id,
+            decision.run_id,
+            [event],
+            0,
+            self.decided,
+            layer.now_ms,
+            trigger,
+            appended_ms=self.appended_ms,
         ):
             layer.add(record)
         self._note_touched(layer, run)

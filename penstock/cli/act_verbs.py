@@ -42,11 +42,12 @@ def result(invocation: Invocation, id_: str, run_id: str, timeout: str | None) -
 @id_argument
 @click.argument("name", metavar="SIGNAL")
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="Value of the signal; null by default.")
+@click.option("--signal-id", metavar="TEXT", help="Id of the signal: sent again with the same id, it has no effect.")
 @run_id_option
-def signal(invocation: Invocation, id_: str, name: str, input_: str | None, run_id: str) -> None:
+def signal(invocation: Invocation, id_: str, name: str, input_: str | None, signal_id: str | None, run_id: str) -> None:
     """Send SIGNAL to the run of ID."""
     value = read_input(input_)
-    _with_run(invocation, id_, run_id, lambda run: run.signal_json(name, value))
+    _with_run(invocation, id_, run_id, lambda run: run.signal_json(name, value, id=signal_id))
     click.echo(f"{escaped(id_)} received the signal {escaped(name)}", err=True)
 
 

@@ -148,9 +148,11 @@ class Client(AsyncLifecycle):
         """As `Run.result`, of the id's current run."""
         return await self.get(id).result(timeout=timeout)
 
-    async def signal(self, id: str, signal: Signal[T] | str, value: T | None = None) -> None:
-        """As `Run.signal`, to the id's current run."""
-        await self.get(id).signal(signal, value)
+    async def signal(
+        self, id: str, signal: Signal[T] | str, value: T | None = None, *, signal_id: str | None = None
+    ) -> None:
+        """As `Run.signal`, to the id's current run; `signal_id` is its `id`."""
+        await self.get(id).signal(signal, value, id=signal_id)
 
     async def cancel(self, id: str, reason: str = "") -> None:
         """As `Run.cancel`, of the id's current run."""

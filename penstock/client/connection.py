@@ -14,7 +14,6 @@ from penstock.config import Settings
 from penstock.schemas.errors import UnknownTopic, UserError
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, Rejected, RunClosed
-from penstock.schemas.records.run import AwaitResult
 from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.connect import connect
@@ -102,9 +101,9 @@ class Connection:
             )
         return reply
 
-    async def await_close(self, command: AwaitResult, timeout_s: float) -> RunClosed | None:
-        """Wait until the run of `command` closes; None after another reply. Raises CommandRejected, NotAnswered."""
-        reply = await self.exchange.ask(command, timeout_s, at_once=False)
+    async def await_close(self, workflow_id: str, run_id: str, timeout_s: float) -> RunClosed | None:
+        """Wait until the run closes; None after another reply. Raises CommandRejected, NotAnswered."""
+        reply = await self.exchange.await_result(workflow_id, run_id, timeout_s)
         if isinstance(reply, Rejected):
             raise refusal_of(reply)
         return reply if isinstance(reply, RunClosed) else None

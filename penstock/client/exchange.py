@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from penstock.client.awaited import AwaitedResults
 from penstock.client.unanswered import Unanswered
+from penstock.client.uuid7 import uuid7
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
 from penstock.schemas.records.kinds import Command
@@ -52,7 +54,8 @@ class Exchange:
     def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, hints: Hints) -> None:
         self._log, self._topics, self._loop, self._hints = log, topics, loop, hints
         self.unanswered = Unanswered(hints.run_processor, topics.namespace)
-        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+        self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
+        self._awaited = AwaitedResults(uuid7(), self.publish)
         self._outgoing: queue.Queue[_Outgoing | None] = queue.Queue()
         self._room = asyncio.Semaphore(UNSENT_MAX)
         self._closing = threading.Event()
@@ -80,28 +83,37 @@ class Exchange:
         for thread in self._threads:
             thread.join(PUBLISH_TIMEOUT_S + READ_TIMEOUT_S)
 
-    async def ask(self, command: Command, timeout_s: float | None, *, at_once: bool = True) -> Reply:
+    async def ask(self, command: Command, timeout_s: float | None) -> Reply:
         """Publish a command that has a `message_id` and `reply_to`, and wait for its reply.
 
-        `at_once`: processors reply to it without delay, so that some seconds without a reply cause a warning
-        (unanswered.py). Raises NotAnswered after `timeout_s` (the command is in the log), LogError if it could not be
-        published.
+        Processors reply to it without delay, so that some seconds without a reply cause a warning (unanswered.py).
+        Raises NotAnswered after `timeout_s` (the command is in the log), LogError if it could not be published.
         """
         reply: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting[command.message_id] = reply
+        self._waiting.setdefault(command.message_id, []).append(reply)  # a caller's own id may be used twice at once
         warning: asyncio.TimerHandle | None = None
         try:
             await self.publish(command)
-            if at_once:
-                warning = self._loop.call_later(self.unanswered.after_s, self._warn_unanswered, command, timeout_s)
+            warning = self._loop.call_later(self.unanswered.after_s, self._warn_unanswered, command, timeout_s)
             async with asyncio.timeout(timeout_s):
                 return await reply
         except TimeoutError:
             raise self._not_answered(timeout_s) from None
         finally:
-            del self._waiting[command.message_id]
+            self._waiting[command.message_id].remove(reply)
+            if not self._waiting[command.message_id]:
+                del self._waiting[command.message_id]
             if warning is not None:
                 warning.cancel()
+
+    async def await_result(self, workflow_id: str, run_id: str, timeout_s: float) -> Reply:
+        """Wait for the reply to AwaitResult, which this client sends once for all its calls that wait for the run.
+
+        Raises NotAnswered after `timeout_s`, LogError."""
+        reply = await self._awaited.wait(workflow_id, run_id, self.reply_to, timeout_s)
+        if reply is None:
+            raise self._not_answered(timeout_s)
+        return reply
 
     async def publish(self, command: Command) -> None:
         """Append the command to its shard; returns once the log has acknowledged it. Raises LogError."""
@@ -186,9 +198,10 @@ class Exchange:
 
     def _deliver(self, replies: list[Reply]) -> None:
         for reply in replies:
-            waiting = self._waiting.get(reply.message_id)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(reply)
+            waiting = [future for future in self._waiting.get(reply.message_id, ()) if not future.done()]
+            for future in waiting:
+                future.set_result(reply)
+            if waiting or self._awaited.deliver(reply):
                 self.unanswered.reset()
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:

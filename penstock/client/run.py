@@ -14,8 +14,8 @@ from penstock.client.outcome import result_of
 from penstock.client.reads import Json, JsonList
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, StillRunning
-from penstock.schemas.ids import check_signal_name
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.ids import check_given_message_id, check_signal_name
+from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
@@ -57,22 +57,27 @@ class Run(Generic[R]):
         finally:
             watch.cancel()
 
-    async def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
+    async def signal(self, signal: Signal[T] | str, value: T | None = None, *, id: str | None = None) -> None:
         """Send a signal; returns once the run has received it. With a name, `value` is encoded as plain JSON.
 
-        Raises BadInput (the value has no JSON form) and BadName (the name is empty) before anything is sent;
+        `id`: of your choice, at most 255 printable characters. A command with an id that took effect for this workflow
+        id before has no effect again, for as long as that run is kept: after NotAnswered, send the signal again with
+        the same id. By default each call is another signal.
+
+        Raises BadInput (the value has no JSON form) and BadName (the name or `id` is invalid) before anything is sent;
         CommandRejected (the processor's modules declare a signal of that name which the value does not fit),
         WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
         """
         adapter: Adapter[Any] = signal.adapter if isinstance(signal, Signal) else adapter_for(Any)
         name = signal.name if isinstance(signal, Signal) else signal
-        await self.signal_json(name, adapter.encode(value))
+        await self.signal_json(name, adapter.encode(value), id=id)
 
-    async def signal_json(self, signal: str, value: bytes) -> None:
+    async def signal_json(self, signal: str, value: bytes, *, id: str | None = None) -> None:
         """Send a signal whose value is JSON bytes already; otherwise as `signal`."""
         check_signal_name(signal)
         check_size(value, what=f"the value of signal {signal}")
-        accepted = await self._connection.send(SignalWorkflow(signal=signal, input=value, **self._target()))
+        target = self._target() if id is None else {**self._target(), "message_id": check_given_message_id(id)}
+        accepted = await self._connection.send(SignalWorkflow(signal=signal, input=value, **target))
         if accepted.note:
             self._connection.exchange.unanswered.warn(f"note on the signal to {self.id}: {accepted.note}.")
 
@@ -115,7 +120,7 @@ class Run(Generic[R]):
             left_s = seconds_left(deadline)
             timeout_s = ASK_AGAIN_S if left_s is None else min(left_s, ASK_AGAIN_S)
             try:
-                closed = await self._connection.await_close(AwaitResult(**self._target()), timeout_s)
+                closed = await self._connection.await_close(self.id, self.run_id, timeout_s)
             except NotAnswered:
                 if seconds_left(deadline) == 0.0:
                     raise await self._still_running() from None

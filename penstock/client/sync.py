@@ -115,9 +115,9 @@ class SyncClient:
         """As `Client.result`."""
         return self.wait(self._client.result(id, timeout=timeout))
 
-    def signal(self, id: str, signal: Signal[T] | str, value: T | None = None) -> None:
+    def signal(self, id: str, signal: Signal[T] | str, value: T | None = None, *, signal_id: str | None = None) -> None:
         """As `Client.signal`."""
-        self.wait(self._client.signal(id, signal, value))
+        self.wait(self._client.signal(id, signal, value, signal_id=signal_id))
 
     def cancel(self, id: str, reason: str = "") -> None:
         """As `Client.cancel`."""
@@ -164,9 +164,9 @@ class SyncRun(Generic[R]):
         """As `Run.result`."""
         return self._client.wait(self._run.result(timeout))
 
-    def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
+    def signal(self, signal: Signal[T] | str, value: T | None = None, *, id: str | None = None) -> None:
         """As `Run.signal`."""
-        self._client.wait(self._run.signal(signal, value))
+        self._client.wait(self._run.signal(signal, value, id=id))
 
     def cancel(self, reason: str = "") -> None:
         """As `Run.cancel`."""

@@ -33,7 +33,9 @@ class DecisionRecorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `decision` numbers the shard's decisions from 1; one that touches two runs of an id (it closes one and starts the
     next) is recorded for each under the same number. `now_ms` is its time (epoch). `first_sequence` is the number in
     the run's history of `events[0]`, 0 for unnumbered events. Each of `events` is a record of its own in single-object
-    encoding: its fingerprint names its schema. `listening` is what the run's code awaits after it, null for nothing."""
+    encoding: its fingerprint names its schema. `listening` is what the run's code awaits after it, null for nothing.
+    `appended_ms` is when the log received the input, for a timer the log's time as far as the shard knew it (epoch):
+    retention goes by it."""
 
     workflow_id: str
     run_id: str
@@ -44,3 +46,4 @@ class DecisionRecorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     first_sequence: int
     events: tuple[bytes, ...]
     listening: Listening | None = None
+    appended_ms: int = 0

@@ -56,9 +56,13 @@ class RetryWorkflow(Command, frozen=True, gc=False, kw_only=True):
 
 
 class AwaitResult(Command, frozen=True, gc=False, kw_only=True):
-    """Answer with RunClosed when the run closes, at once if it has closed. Empty `run_id`: the current run."""
+    """Answer with RunClosed when the run closes, at once if it has closed. Empty `run_id`: the current run.
+
+    `timeout_ms`: how long the caller waits (0: an hour; at most a day). One that asks again under the same message id
+    extends it, and is answered once."""
 
     run_id: str = ""
+    timeout_ms: int = 0
 
 
 class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
@@ -66,7 +70,8 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
 
     `seed`: source of the run's randomness, default child ids and idempotency keys; a forked run keeps it. `flags`
     (engine logic), `python` (minor version) and `build` (of the processor's application) describe what replay must
-    repeat. `first_run_id` and `previous_run_id` name the chain of runs that this one continues, empty if it begins
+    repeat. `closed_kept_ms`: how long the run is kept after it has closed, 0 for as long as the processors' setting
+    says. `first_run_id` and `previous_run_id` name the chain of runs that this one continues, empty if it begins
     one."""
 
     workflow_type: str
@@ -86,6 +91,7 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     execution_timeout_ms: int = 0
     retry: RetryPolicy | None = None
     headers: dict[str, str] = {}
+    closed_kept_ms: int = 0
 
 
 class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True):
@@ -136,10 +142,13 @@ class CancelRequested(Event, frozen=True, gc=False, kw_only=True):
 
 
 class ResultAwaited(Event, frozen=True, gc=False, kw_only=True):
-    """A caller waits for the run's end. On the topic `events` alone: it takes no number in the history."""
+    """A caller waits for the run's end, until `until_ms` (epoch).
+
+    On the topic `events` alone: it takes no number in the history."""
 
     message_id: str
     reply_to: int
+    until_ms: int
 
 
 class StartJoined(Event, frozen=True, gc=False, kw_only=True):

@@ -16,7 +16,7 @@ from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime import reads
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.router import TaskRouter
-from penstock.engine.runtime.shard import Shard, ShardLimits
+from penstock.engine.runtime.shard import CLOSED_KEPT_MS, Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.failure import Failure
@@ -32,7 +32,9 @@ START_MS = 1_700_000_000_000
 
 
 class Stage:
-    """Shards with their stores; `sent` keeps every record that left them, by topic name without its prefix."""
+    """Shards with their stores; `sent` keeps every record that left them, by topic name without its prefix.
+
+    `log_ahead_ms`: by how much the log's clock is ahead of the shards'."""
 
     def __init__(
         self,
@@ -40,16 +42,18 @@ class Stage:
         shards: int = 1,
         queues: tuple[str, ...] = ("default",),
         runs_max: int = 10_000,
+        closed_kept_ms: int = CLOSED_KEPT_MS,
         strict_inputs: bool = False,
     ) -> None:
         self.topics = Topics()
         self.shards = shards
         self.now_ms = START_MS
+        self.log_ahead_ms = 0
         self.sent: dict[str, list[Any]] = {}
         self.queues = set(queues)
         self.definitions = {definition.name: definition for definition in definitions}
         self.stores = [MemoryStore() for _ in range(shards)]
-        self.limits = ShardLimits(runs_max=runs_max)
+        self.limits = ShardLimits(runs_max=runs_max, closed_kept_ms=closed_kept_ms)
         self.strict_inputs = strict_inputs
         self._offsets: dict[tuple[str, int], int] = {}
         self._inbox: list[StoredRecord] = []
@@ -166,7 +170,7 @@ class Stage:
         topic = self.topics.name(kind)
         offset = self._offsets.get((topic, partition), 0)
         self._offsets[topic, partition] = offset + 1
-        record = StoredRecord(topic, partition, offset, None, value)
+        record = StoredRecord(topic, partition, offset, None, value, self.now_ms + self.log_ahead_ms)
         self._inbox.append(record)
         return record
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock.engine.core.keys import CLOSED, HISTORY, MESSAGE, RUN, SHARD_KEY
+from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHARD_KEY
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.schemas.encoding.codec import decode, decode_command
 from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
@@ -40,7 +40,7 @@ from tests.simulation.truth import CLOSING, UNNUMBERED, Run
 
 Place = tuple[str, int, int]
 Decisions = Sequence[tuple[DecisionRecorded, list[Any]]]
-EXPIRING = (CLOSED, MESSAGE, HISTORY, RUN)
+EXPIRING = (CLOSED, MESSAGE, JOINED, HISTORY, RUN)
 
 
 class Auditor:

@@ -20,9 +20,10 @@ from penstock.engine.core.answers import (
     shown_status,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
+from penstock.engine.core.execution import Definition
 from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
-from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key
-from penstock.engine.core.limits import HEADERS_BYTES_MAX
+from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
+from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import activity, child, suspension
 from penstock.engine.core.messages import remember, remember_in
@@ -104,7 +105,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
         problem = f"{command.workflow_type} cannot take this input: {error}"
     if problem:
         return rejected(Rejection("bad_input", problem))
-    started = _started(run, command, definition.version)
+    started = _started(run, command, definition)
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate((started,), now_ms)
     except PROBLEMS as error:
@@ -159,10 +160,10 @@ def _replaces(command: StartWorkflow, row: RunRow) -> bool:
     return command.on_existing == "terminate_existing"
 
 
-def _started(run: RunView, command: StartWorkflow, version: int) -> WorkflowStarted:
+def _started(run: RunView, command: StartWorkflow, definition: Definition) -> WorkflowStarted:
     return WorkflowStarted(
         workflow_type=command.workflow_type,
-        version=version,
+        version=definition.version,
         input=command.input,
         message_id=command.message_id,
         seed=seed_of(run.workflow_id, command.message_id),
@@ -176,6 +177,7 @@ def _started(run: RunView, command: StartWorkflow, version: int) -> WorkflowStar
         execution_timeout_ms=command.execution_timeout_ms,
         retry=command.retry,
         headers=command.headers,
+        closed_kept_ms=definition.closed_kept_ms,
     )
 
 
@@ -276,7 +278,8 @@ def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:
         return row_or_refusal
     if command.reply_to == NO_REPLY:
         return ignored(row_or_refusal.run_id, "no reply was asked for")
-    awaited = ResultAwaited(message_id=command.message_id, reply_to=command.reply_to)
+    timeout_ms = min(command.timeout_ms, AWAITED_MS_MAX) if command.timeout_ms > 0 else AWAITED_MS
+    awaited = ResultAwaited(message_id=command.message_id, reply_to=command.reply_to, until_ms=now_ms + timeout_ms)
     return Decision(run_id=row_or_refusal.run_id, events=[awaited], unnumbered=True)
 
 
@@ -288,7 +291,7 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
     if before is not None:
         assert before.status in CLOSED, f"{run.workflow_id} was started while it ran"
         # A start is recognised by the run id in the header; both starts need rows once another run may be there.
-        remember_in(run, cause.now_ms, before.run_id, before.run_id)
+        remember_in(run, before.run_id, before.run_id)
         remember(run, cause)
     run.row = RunRow(
         run_id=run.run_id,
@@ -302,6 +305,7 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         parent_run_id=event.parent_run_id,
         parent_sequence=event.parent_sequence,
         headers=event.headers,
+        closed_kept_ms=event.closed_kept_ms,
     )
 
 
@@ -315,7 +319,9 @@ def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
     row.failure = getattr(event, "failure", None)
     row.reason = getattr(event, "reason", "")
     row.blocked_reason = row.blocked_message = ""
-    run.writes[closed_key(cause.now_ms, run.workflow_id, run.run_id)] = b""
+    # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
+    kept_from_ms = max(cause.now_ms, cause.appended_ms)
+    run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
     _drop_pending(run, row)
 
 
@@ -337,9 +343,8 @@ def _drop_pending(run: WorkingRun, row: RunRow) -> None:
     if row.pending_children:
         child.drop_all(run)
     if row.awaiters:
-        run.dropped_awaiters = [
-            (key.rsplit(b"\x00", 1)[1].decode(), int(reply_to)) for key, reply_to in run.drop_rows(AWAITER)
-        ]
+        found = [(key.rsplit(b"\x00", 1)[1].decode(), *_awaiter(value)) for key, value in run.drop_rows(AWAITER)]
+        run.dropped_awaiters = [(message_id, to) for message_id, to, until_ms in found if until_ms >= row.closed_ms]
     row.pending_activities = row.pending_timers = row.pending_children = row.awaiters = 0
 
 
@@ -364,12 +369,31 @@ def _on_cancel_requested(run: WorkingRun, event: CancelRequested, cause: Cause) 
 
 
 def _on_awaited(run: WorkingRun, event: ResultAwaited, cause: Cause) -> None:
-    run.header.awaiters += 1
-    run.writes[awaiter_key(run.workflow_id, run.run_id, event.message_id)] = str(event.reply_to).encode()
+    row, key = run.header, awaiter_key(run.workflow_id, run.run_id, event.message_id)
+    row.awaiters += run.get(key) is None
+    run.writes[key] = b"%d %d" % (event.reply_to, event.until_ms)
+    if row.awaiters > row.awaiters_max:
+        _drop_late_awaiters(run, row, cause.now_ms)
+
+
+def _drop_late_awaiters(run: WorkingRun, row: RunRow, now_ms: int) -> None:
+    """Remove the callers that no longer wait; again when there are twice as many, so that the search stays cheap."""
+    for key, value in run.rows(AWAITER):
+        if _awaiter(value)[1] < now_ms:
+            run.writes[key] = None
+            row.awaiters -= 1
+    row.awaiters_max = max(AWAITERS_FEW, 2 * row.awaiters)
+
+
+def _awaiter(value: bytes) -> tuple[int, int]:
+    """Partition of `replies`, and until when the caller waits."""
+    reply_to, until_ms = value.split()
+    return int(reply_to), int(until_ms)
 
 
 def _on_joined(run: WorkingRun, event: StartJoined, cause: Cause) -> None:
-    remember_in(run, cause.now_ms, event.message_id, run.run_id)
+    remember_in(run, event.message_id, run.run_id)
+    run.writes[joined_key(run.workflow_id, run.run_id, event.message_id)] = b""
 
 
 # Effects.

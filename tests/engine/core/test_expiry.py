@@ -1,44 +1,195 @@
-"""Tests of the expiry of closed runs."""
+"""Tests of the expiry of closed runs: how long they are kept, by which clock, and how fast they go."""
 
 from __future__ import annotations
 
-from penstock.engine.core.keys import DAY_MS
+from typing import Any
+
+import pytest
+
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.expiry import ROWS_MAX
+from penstock.engine.core.keys import CLOSED, DAY_MS
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records.run import OnExisting, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
+HOURS_8_MS = DAY_MS // 3
 
-def _close_many(stage: Stage, runs: int, signals: int) -> None:
-    for number in range(runs):
-        stage.start(flows.travel, [], id=f"run-{number}")
-        for _ in range(signals):
-            stage.signal("other", id=f"run-{number}")
-        stage.signal("go", id=f"run-{number}")
+
+def rows(stage: Stage, *texts: bytes) -> list[bytes]:
+    """Keys in the store that contain one of the texts."""
+    return [key for key, _ in stage.stores[0].scan(b"", b"\xff") if any(text in key for text in texts)]
+
+
+def pass_time(stage: Stage, days: float) -> None:
+    """Let time pass, with an input every eight hours."""
+    for _ in range(round(days * 3)):
+        stage.advance(HOURS_8_MS / 1000)
+        stage.signal("knock", id="elsewhere")
+
+
+def close(stage: Stage, id: str = "run-1", flow: Any = flows.travel, **fields: Any) -> str:
+    """Start and close a run; returns its id."""
+    run_id = stage.start(flow, [], id=id, **fields)
+    stage.signal("go", id=id)
+    return run_id
+
+
+@workflow(closed_kept="30d")
+async def long_kept(places: list[str]) -> None:
+    await flows.go.wait()
+
+
+@workflow(closed_kept="1d")
+async def shortly_kept(places: list[str]) -> None:
+    await flows.go.wait()
+
+
+def test_a_closed_run_is_kept_for_seven_days() -> None:
+    """It can be read for seven days, and two days later nothing of it is left."""
+    stage = Stage(flows.travel)
+    pass_time(stage, 1)
+    close(stage)
+    pass_time(stage, 7)
+    assert stage.described()["status"] == "completed"
+    pass_time(stage, 2)
+    assert rows(stage, b"run-1") == []
+
+
+def test_a_type_says_how_long_its_runs_are_kept() -> None:
+    """`closed_kept` of a type is longer or shorter than the setting, and holds where the type is hosted no more."""
+    stage = Stage(flows.travel, long_kept, shortly_kept)
+    pass_time(stage, 1)
+    for flow in (flows.travel, long_kept, shortly_kept):
+        close(stage, flow.name, flow)
+    stage.restart(flows.travel)
+    pass_time(stage, 3)
+    assert (rows(stage, b"shortly_kept"), bool(rows(stage, b"travel"))) == ([], True)
+    pass_time(stage, 26)
+    assert (rows(stage, b"travel"), bool(rows(stage, b"long_kept"))) == ([], True)
+    pass_time(stage, 4)
+    assert rows(stage, b"long_kept") == []
 
 
 def test_expiry_deletes_all_of_a_run_a_little_at_a_time() -> None:
-    """After its time a closed run leaves no row at all, and no transaction deletes more than some hundreds of rows,
-    however long histories are."""
+    """After its time a closed run leaves no row at all, and no layer deletes more than some hundreds of rows more than
+    it writes, however long histories are."""
     stage = Stage(flows.travel)
-    _close_many(stage, 3, 700)
-    stage.now_ms += 3 * DAY_MS
-    for _ in range(40):
-        before = len(list(stage.stores[0].scan(b"", b"\xff")))
-        stage.tick()
-        assert before - len(list(stage.stores[0].scan(b"", b"\xff"))) < 1_000
-    assert [key for key, _ in stage.stores[0].scan(b"", b"\xff") if b"run-" in key] == []
+    pass_time(stage, 1)
+    for number in range(3):
+        stage.start(flows.travel, [], id=f"run-{number}")
+        for _ in range(700):
+            stage.put("commands", 0, encode(_signal(f"run-{number}", stage.message_id(), "other")))
+        stage.put("commands", 0, encode(_start(f"run-{number}", stage.message_id(), "restart_closed")))
+        stage.settle()
+        stage.signal("go", id=f"run-{number}")
+    deleted: list[int] = []
+    write = stage.stores[0].write
+    stage.stores[0].write = lambda rows: deleted.append(list(rows.values()).count(None)) or write(rows)
+    pass_time(stage, 13)
+    assert rows(stage, b"run-") == []
+    assert sum(deleted) > 3 * 1_400
+    assert max(deleted) <= ROWS_MAX + 10
+
+
+def _start(id: str, message_id: str, on_existing: OnExisting = "use_existing") -> StartWorkflow:
+    return StartWorkflow(
+        workflow_id=id, workflow_type="travel", input=b"[]", message_id=message_id, on_existing=on_existing
+    )
+
+
+def _signal(id: str, message_id: str, name: str = "go") -> SignalWorkflow:
+    return SignalWorkflow(workflow_id=id, signal=name, input=b"null", message_id=message_id)
+
+
+def test_expiry_keeps_up_with_any_rate_of_closing() -> None:
+    """With 1,200 runs a layer, far above what a single layer deletes by itself, closed runs do not pile up."""
+    stage = Stage(flows.travel, closed_kept_ms=DAY_MS)
+    kept = []
+    for day in range(7):
+        for hours in range(3):
+            for number in range(1_200):
+                id = f"{day}/{hours}/{number}"
+                stage.put("commands", 0, encode(_start(id, f"{id}/start")))
+                stage.put("commands", 0, encode(TerminateWorkflow(workflow_id=id, message_id=f"{id}/end")))
+            stage.settle()
+            stage.advance(HOURS_8_MS / 1000)
+        kept.append(len(list(stage.stores[0].scan(CLOSED, CLOSED + b"\xff"))))
+    # A day by the setting, half a day for the log's time, a day for the bucket, and the one that is under way.
+    assert max(kept) <= 4 * 3 * 1_200
+    assert len(rows(stage, b"")) <= 5 * kept[-1] + 10
 
 
 def test_expiry_of_an_old_run_keeps_the_present_run_of_its_id() -> None:
-    """When a closed run's time is over, the current run of the same id keeps its header and history."""
+    """When a closed run's time is over, the current run of the same id keeps its header, history and messages."""
     stage = Stage(flows.travel)
-    first = stage.start(flows.travel, [])
-    stage.signal("go")
-    stage.advance(DAY_MS / 1000)
-    stage.start(flows.travel, [], on_existing="restart_closed")
-    stage.advance(3 * DAY_MS / 1000)
-    for _ in range(3):
-        stage.signal("other")
+    pass_time(stage, 1)
+    first = close(stage)
+    pass_time(stage, 4)
+    second = stage.start(flows.travel, [], on_existing="restart_closed")
+    stage.tell(_signal("run-1", "of the second", "other"))
+    pass_time(stage, 5)
     assert stage.history(run_id=first) == []
+    assert rows(stage, first.encode()) == []
+    stage.tell(_signal("run-1", "of the second", "other"))
     stage.restart()
     stage.signal("go")
+    assert stage.described()["status"] == "completed"
+    assert stage.events().count("SignalReceived") == 2
+    assert stage.described()["run_id"] == second
+
+
+def test_messages_are_recognised_as_long_as_their_run_is_kept() -> None:
+    """A signal, a start and a start that joined have no effect again weeks later in an open run, days after it closed,
+    and in a later run of the id."""
+    stage = Stage(flows.travel)
+    first = stage.start(flows.travel, [])
+    joins = _start("run-1", "joins", "restart_closed")
+    again = [joins, _signal("run-1", "once", "other")]
+    for command in again:
+        stage.tell(command)
+    again.append(_start("run-1", first, "restart_closed"))
+    pass_time(stage, 20)
+    stage.signal("go")
+    for days in (6, 0.5):
+        pass_time(stage, days)
+        for command in again:
+            stage.tell(command)
+        assert stage.described()["run_id"] == first
+        assert stage.events().count("SignalReceived") == 2
+    second = stage.start(flows.travel, [], on_existing="restart_closed")
+    for command in again:
+        stage.tell(command)
+    assert stage.described()["run_id"] == second
+    assert "SignalReceived" not in stage.events()
+
+
+@pytest.mark.parametrize("log_leaps", [False, True], ids=["processor", "processor and log"])
+def test_a_clock_that_leaps_deletes_nothing(log_leaps: bool) -> None:
+    """A clock that is three days ahead for hours, the processor's alone or that of the log too, deletes no run that has
+    just closed: its start has no effect again."""
+    stage = Stage(flows.travel, closed_kept_ms=DAY_MS)
+    pass_time(stage, 2)
+    first = close(stage)
+    stage.now_ms += 3 * DAY_MS
+    stage.log_ahead_ms = 0 if log_leaps else -3 * DAY_MS
+    for _ in range(8):
+        stage.advance(3_600)
+        stage.signal("knock", id="elsewhere")
+    stage.log_ahead_ms = -3 * DAY_MS
+    stage.start(flows.travel, [], message_id=first, on_existing="restart_closed")
+    assert stage.described()["status"] == "completed"
+    pass_time(stage, 5)
+    assert rows(stage, b"run-1") == []
+
+
+def test_a_clock_that_is_behind_shortens_nothing() -> None:
+    """A processor whose clock is days behind the log keeps a closed run as long as any other."""
+    stage = Stage(flows.travel, closed_kept_ms=DAY_MS)
+    stage.log_ahead_ms = 5 * DAY_MS
+    pass_time(stage, 2)
+    close(stage)
+    pass_time(stage, 0.7)
     assert stage.described()["status"] == "completed"

@@ -8,6 +8,8 @@ import pytest
 
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.keys import AWAITER
+from penstock.engine.core.limits import AWAITERS_FEW
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -154,3 +156,61 @@ def test_terminate_existing_replaces_an_open_run(status: str) -> None:
     *_, ended, started = stage.take("events")
     assert [ended.run_id, started.run_id] == [first, second]
     assert ended.decision == started.decision
+
+
+def _awaits(stage: Stage, message_id: str, timeout_ms: int = 0) -> None:
+    stage.tell(AwaitResult(workflow_id="run-1", message_id=message_id, reply_to=0, timeout_ms=timeout_ms))
+
+
+def test_a_client_that_polls_has_one_row_and_one_reply() -> None:
+    """However often a result is awaited under one message id, the run keeps one row for it and answers it once."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, [])
+    for _ in range(200):
+        _awaits(stage, "client", 1_000)
+        stage.advance(0.5)
+    assert len(list(stage.stores[0].scan(AWAITER, AWAITER + b"\xff"))) == 1
+    stage.take("replies")
+    stage.signal("go")
+    assert [reply.message_id for reply in stage.take("replies")] == ["client"]
+
+
+def test_callers_that_no_longer_wait_are_forgotten() -> None:
+    """Of 500 callers that waited for a second each, a run keeps a few rows, and its end is sent to those alone that
+    still wait."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, [])
+    _awaits(stage, "patient")
+    for number in range(500):
+        _awaits(stage, f"caller-{number}", 1_000)
+        stage.advance(2)
+        assert len(list(stage.stores[0].scan(AWAITER, AWAITER + b"\xff"))) <= 2 * AWAITERS_FEW
+    stage.take("replies")
+    stage.signal("go")
+    assert [reply.message_id for reply in stage.take("replies")] == ["patient"]
+    assert list(stage.stores[0].scan(AWAITER, AWAITER + b"\xff")) == []
+
+
+def test_callers_that_wait_are_all_kept() -> None:
+    """The search for callers that no longer wait removes none that does, and many cost one search each time their
+    number has doubled."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, [])
+    for number in range(300):
+        _awaits(stage, f"caller-{number}", 60_000)
+    assert stage.nodes[0].runs.get("run-1").header.awaiters == 300
+    stage.take("replies")
+    stage.signal("go")
+    assert len(stage.take("replies")) == 300
+
+
+def test_a_caller_waits_a_day_at_most() -> None:
+    """A time limit that no clock holds is that of a day, and none is an hour."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, [])
+    for message_id, timeout_ms in (("long", 1 << 62), ("none", 0), ("negative", -5)):
+        _awaits(stage, message_id, timeout_ms)
+    stage.advance(3_601)
+    stage.take("replies")
+    stage.signal("go")
+    assert [reply.message_id for reply in stage.take("replies")] == ["long"]
