@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from penstock.schemas.errors import SettingsError
+from penstock.schemas.errors import BadDuration, SettingsError
+from penstock.schemas.values.durations import duration_ms
 from penstock.topics.connect import FILE_NAME, check_url, embedded_path, kafka_address
 
 MEMORY = ":memory:"
@@ -27,6 +28,12 @@ Deadline = Annotated[
     msgspec.Meta(
         gt=0, le=3_600, description="seconds that workflow code may run without a wait before it is interrupted"
     ),
+]
+ClosedKept = Annotated[
+    str, msgspec.Meta(description='how long closed runs, their ids and messages are kept, such as "7d" or "36h"')
+]
+RunCacheMb = Annotated[
+    int, msgspec.Meta(ge=1, le=1_000_000, description="memory for the runs that a processor keeps at hand, in MB")
 ]
 LogFormat = Annotated[
     Literal["console", "json"], msgspec.Meta(description="format of log lines: console (for people) or json")
@@ -60,8 +67,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     build: Build = ""
     activation_deadline: Deadline = 30.0
     application: Application = ""
+    closed_kept: ClosedKept = "7d"
+    run_cache_mb: RunCacheMb = 256
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
+
+    @property
+    def closed_kept_ms(self) -> int:
+        """`closed_kept` in milliseconds."""
+        return duration_ms(self.closed_kept)
 
     @property
     def state_path(self) -> Path | None:
@@ -171,4 +185,8 @@ def _converted(values: Mapping[str, Any], where: str) -> Settings:
         check_url(settings.log)
     except SettingsError as error:
         raise SettingsError(f"the setting log in {where} is invalid: {error}") from error
+    try:
+        duration_ms(settings.closed_kept)
+    except BadDuration as error:
+        raise SettingsError(f"the setting closed_kept in {where} is invalid: {error}") from error
     return settings

@@ -65,6 +65,14 @@ class Execution(Protocol):
         """Signals and conditions it waits for; None for none."""
         ...
 
+    def size(self) -> int:
+        """Estimate of its memory in bytes; called after each decision."""
+        ...
+
+    def measured_size(self) -> int:
+        """As `size`, but more exact where that is worth the time; called before it would be evicted."""
+        ...
+
     def close(self) -> None:
         """Discard it. It makes no request any more and can be rebuilt from history."""
         ...

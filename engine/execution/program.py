@@ -20,6 +20,14 @@ from penstock.engine.core.execution import ActivationOverran, InputDifference
 from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
 from penstock.engine.execution.code import Code
+from penstock.engine.execution.footprint import (
+    DELIVERED_FACTOR,
+    MEASURED_BYTES_MIN,
+    PROGRAM_BYTES,
+    TASK_BYTES,
+    WAIT_BYTES,
+    measure,
+)
 from penstock.engine.execution.inbox import Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
@@ -80,6 +88,7 @@ class Program:
         self._in_side_effect = False
         self._request_bytes = 0
         self._over: frozenset[int] = frozenset()  # requests that the inputs of this activation end
+        self._measured_bytes = self._delivered_bytes = 0
 
     # Execution (engine/core/execution.py).
 
@@ -122,6 +131,19 @@ class Program:
             return None
         return listening(self.signals, self.conditions)
 
+    def size(self) -> int:
+        """Estimate of its memory in bytes."""
+        waits = len(self._pending) + len(self.timers) + len(self.signals.waiters) + len(self.conditions.waiting)
+        counted = PROGRAM_BYTES + TASK_BYTES * len(self.loop.tasks) + WAIT_BYTES * waits
+        return max(counted, self._measured_bytes) + DELIVERED_FACTOR * self._delivered_bytes
+
+    def measured_size(self) -> int:
+        """Its memory in bytes, after a measurement of values that make up most of the estimate."""
+        if DELIVERED_FACTOR * self._delivered_bytes > MEASURED_BYTES_MIN:
+            shared = {id(self.definition), *map(id, vars(self.definition).values())}
+            self._measured_bytes, self._delivered_bytes = measure(self, shared), 0
+        return self.size()
+
     def close(self) -> None:
         """Discard the code's progress; it can be rebuilt from history. Makes no request and keeps no task alive."""
         if self.closing:
@@ -137,6 +159,7 @@ class Program:
         self.timers.clear()
         self.conditions.clear()
         self._main = None
+        self.loop.disown()
 
     def _deliver(self, inputs: Iterable[Event]) -> None:
         before = self.loop.enter()
@@ -178,6 +201,7 @@ class Program:
     def start(self, event: WorkflowStarted) -> None:
         """Create the main task. Raises NonDeterminism if today's code cannot take the recorded input."""
         self.started, self.started_ms = event, self.started_ms or self.loop.now_ms
+        self._delivered_bytes += len(event.input)
         try:
             arguments = self.definition.signature.decode(event.input)
         except Exception as error:
@@ -186,6 +210,7 @@ class Program:
 
     def resolve(self, sequence: int, value: bytes) -> None:
         """Give a request its result."""
+        self._delivered_bytes += len(value)
         future = self._pending.pop(sequence, None)
         if future is not None and not future.done():
             future.set_result(value)
@@ -204,6 +229,7 @@ class Program:
 
     def signal(self, name: str, value: bytes) -> None:
         """Hand a signal's value to the code, now or when it asks."""
+        self._delivered_bytes += len(value)
         self.signals.arrived(name, value)
 
     def cancel(self, reason: str) -> None:

@@ -23,11 +23,18 @@ logger = structlog.get_logger(__name__)
 
 DIFFERENCES_LOGGED_MAX = 1_000
 
+RUN_CACHE_BYTES = 256_000_000
+"""Memory for runs of a process. Beyond it a run is rebuilt from its history, which costs seven times as much as a
+decision."""
+
+ROWS_BYTES = 2_000
+"""A run in memory without its execution."""
+
 
 class CachedRun(WorkingRun):
-    """A WorkingRun with its execution: the RunView that `decide` sees."""
+    """A WorkingRun with its execution: the RunView that `decide` sees. `size`: what the budget counts for it."""
 
-    __slots__ = ("_cache", "_execution", "_unread")
+    __slots__ = ("_cache", "_execution", "_unread", "size")
 
     def __init__(self, workflow_id: str, cache: RunCache) -> None:
         data = cache.reader.get(run_key(workflow_id))
@@ -35,6 +42,7 @@ class CachedRun(WorkingRun):
         self._cache = cache
         self._execution: Execution | None = None
         self._unread: list[Event] = []
+        self.size = 0
 
     @property
     def hosted(self) -> Hosted:
@@ -87,6 +95,14 @@ class CachedRun(WorkingRun):
             return self._execution.listening()
         return self.row.listening if self.row is not None else None
 
+    def measured_size(self) -> int:
+        """Bytes that it takes in memory."""
+        return ROWS_BYTES if self._execution is None else ROWS_BYTES + self._execution.measured_size()
+
+    def evict(self) -> None:
+        """Remove it from its cache."""
+        self._cache.evict(self.workflow_id)
+
     def forget(self) -> None:
         """Close the execution; it can be rebuilt."""
         if self._execution is not None:
@@ -95,14 +111,53 @@ class CachedRun(WorkingRun):
         self._unread = []
 
 
+class MemoryBudget:
+    """Memory for runs, shared by the shards of a process: the run that was used least recently is evicted first.
+
+    `used_bytes`: an estimate (footprint.py), renewed after each decision of a run."""
+
+    def __init__(self, bytes_max: int = RUN_CACHE_BYTES) -> None:
+        self.bytes_max, self.used_bytes = bytes_max, 0
+        self._order: OrderedDict[CachedRun, None] = OrderedDict()
+
+    def use(self, run: CachedRun) -> None:
+        """Count a run as the one used last."""
+        self._order[run] = None
+        self._order.move_to_end(run)
+
+    def note_size(self, run: CachedRun, size: int) -> None:
+        """Set the bytes that the run used last takes; others are evicted if all take too many together."""
+        self.used_bytes += size - run.size
+        run.size = size
+        if self.used_bytes > self.bytes_max:
+            self._make_room(run)
+
+    def release(self, run: CachedRun) -> None:
+        """Count a run no longer."""
+        self._order.pop(run, None)
+        self.used_bytes -= run.size
+        run.size = 0
+
+    def _make_room(self, kept: CachedRun) -> None:
+        while self.used_bytes > self.bytes_max:
+            run = next(iter(self._order))
+            if run is kept:
+                return  # a decision needs it
+            self.used_bytes -= run.size
+            run.size = run.measured_size()
+            self.used_bytes += run.size
+            if self.used_bytes > self.bytes_max:
+                run.evict()
+
+
 class RunCache:
-    """At most `runs_max` runs; the least recently used is evicted first.
+    """The runs of one shard that are in memory, within the budget of its process.
 
     `withheld`: id of a run whose code is not to be executed now."""
 
-    def __init__(self, reader: RowReader, hosted: Hosted, runs_max: int) -> None:
-        self.reader, self.hosted, self._runs_max = reader, hosted, runs_max
-        self._runs: OrderedDict[str, CachedRun] = OrderedDict()
+    def __init__(self, reader: RowReader, hosted: Hosted, budget: MemoryBudget) -> None:
+        self.reader, self.hosted, self.budget = reader, hosted, budget
+        self._runs: dict[str, CachedRun] = {}
         self._reported: set[Any] = set()
         self.withheld = ""
 
@@ -111,23 +166,28 @@ class RunCache:
         run = self._runs.get(workflow_id)
         if run is None:
             run = self._runs[workflow_id] = CachedRun(workflow_id, self)
-            if len(self._runs) > self._runs_max:
-                self._runs.popitem(last=False)[1].forget()
+            self.budget.use(run)
+            self.budget.note_size(run, ROWS_BYTES)
         else:
-            self._runs.move_to_end(workflow_id)
+            self.budget.use(run)
         return run
+
+    def note_size(self, run: CachedRun) -> None:
+        """Note what a run takes after its decision; other runs are evicted if the budget is exceeded."""
+        execution = run._execution  # noqa: SLF001 - a call less for each decision
+        self.budget.note_size(run, ROWS_BYTES if execution is None else ROWS_BYTES + execution.size())
 
     def evict(self, workflow_id: str) -> None:
         """Remove the run of that id from memory."""
         run = self._runs.pop(workflow_id, None)
         if run is not None:
+            self.budget.release(run)
             run.forget()
 
     def clear(self) -> None:
         """Remove all runs from memory."""
-        for run in self._runs.values():
-            run.forget()
-        self._runs.clear()
+        for workflow_id in list(self._runs):
+            self.evict(workflow_id)
 
     def report(self, difference: InputDifference, workflow_id: str) -> None:
         """Log a changed input, once for each workflow type and kind of request."""

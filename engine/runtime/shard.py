@@ -29,7 +29,7 @@ from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer, Overlay
 from penstock.engine.runtime.pace import Room
 from penstock.engine.runtime.read import Forward, read
-from penstock.engine.runtime.run_cache import RunCache
+from penstock.engine.runtime.run_cache import MemoryBudget, RunCache
 from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
 from penstock.engine.store.changelog import to_records
@@ -55,10 +55,8 @@ CLOSED_KEPT_MS = 7 * DAY_MS
 class ShardLimits(msgspec.Struct, frozen=True):
     """Bounds of one shard.
 
-    `runs_max`: runs kept in memory, of 8 kB each; beyond it each further run is rebuilt from its history, which costs
-    seven times as much. `closed_kept_ms`: how long closed runs can be read and are recognised."""
+    `closed_kept_ms`: how long closed runs can be read and are recognised, unless their type says otherwise."""
 
-    runs_max: int = 25_000
     closed_kept_ms: int = CLOSED_KEPT_MS
 
 
@@ -75,6 +73,7 @@ class Shard:
         encoder: Encoder,
         limits: ShardLimits = ShardLimits(),
         *,
+        budget: MemoryBudget | None = None,
         floor_ms_max: int = NEVER_MS,
         owner: str = "",
     ) -> None:
@@ -83,7 +82,7 @@ class Shard:
         self.mark = Mark()
         self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
-        self.runs = RunCache(self._overlay, hosted, limits.runs_max)
+        self.runs = RunCache(self._overlay, hosted, budget or MemoryBudget())
         self._step = Step(self.runs, encoder)
         self._encoder, self._answers = encoder, Answers(encoder)
         self._due = DueTimers(self._overlay)

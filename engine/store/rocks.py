@@ -32,6 +32,7 @@ from rocksdict import (
     RdictIter,
     ReadOptions,
     WriteBatch,
+    WriteBufferManager,
     WriteOptions,
 )
 
@@ -40,6 +41,7 @@ from penstock.schemas.errors import StoreCorrupt, StoreError, StoreLocked
 MEBIBYTE = 1024 * 1024
 BLOCK_CACHE_BYTES = 64 * MEBIBYTE  # for all stores of a process together
 WRITE_BUFFER_BYTES = 32 * MEBIBYTE  # of each store; at most two of them at once
+WRITE_BUFFERS_BYTES = 64 * MEBIBYTE  # of all stores of a process together
 WAL_BYTES_MAX = 128 * MEBIBYTE
 OPEN_FILES_MAX = 256
 
@@ -207,6 +209,12 @@ def _block_cache() -> Cache:
     return Cache(BLOCK_CACHE_BYTES)
 
 
+@cache
+def _write_buffers() -> WriteBufferManager:
+    """Limit of the write buffers of all stores of the process: the store that writes next flushes its own."""
+    return WriteBufferManager(WRITE_BUFFERS_BYTES, allow_stall=False)
+
+
 def _options() -> Options:
     table = BlockBasedOptions()
     table.set_block_cache(_block_cache())
@@ -219,6 +227,7 @@ def _options() -> Options:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_write_buffer_number(2)
+    options.set_write_buffer_manager(_write_buffers())
     options.set_memtable_whole_key_filtering(True)  # most reads are of unknown message ids, and miss
     options.set_memtable_prefix_bloom_ratio(0.02)
     options.set_max_total_wal_size(WAL_BYTES_MAX)

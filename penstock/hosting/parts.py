@@ -99,6 +99,11 @@ def processor_part(
     `strict_inputs`: a run whose code asks for another input on replay is BLOCKED. `membership`: of this process, None
     if no other can reach the log."""
     _make_directory(settings.state_path)
+    driver = msgspec.structs.replace(
+        driver,
+        run_cache_bytes=settings.run_cache_mb * 1_000_000,
+        limits=msgspec.structs.replace(driver.limits, closed_kept_ms=settings.closed_kept_ms),
+    )
     hosted = Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs)
     if membership is not None:
         keep_informed(hosted, membership)

@@ -12,6 +12,7 @@ is refused more strictly than in production (`datetime.now()` too).
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
 from operator import attrgetter
@@ -19,11 +20,11 @@ from typing import NamedTuple
 
 import structlog
 
-from penstock.engine.core.keys import NEVER_MS, DueKey
+from penstock.config import load
+from penstock.engine.core.keys import DueKey
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.reads import Attempt, pending_work
-from penstock.engine.runtime.shard import ShardLimits
 from penstock.hosting.engine import Engine, Hosted, as_list
 from penstock.schemas.errors import NotAnswered, UserError
 from penstock.schemas.values.durations import Duration, duration_ms
@@ -54,14 +55,15 @@ class TestEngine(Engine):
     """An Engine on a log in memory, for tests. `hosted` as for Engine: modules, workflows, activities, or one list."""
 
     __test__ = False  # pytest would collect a class of this name
-    # idle_s: skipped time is noticed soon. closed_kept_ms: a run that closed a month of skipped time ago can be read.
-    _driver = DriverSettings(idle_s=0.005, limits=ShardLimits(closed_kept_ms=NEVER_MS))
+    _driver = DriverSettings(idle_s=0.005)  # skipped time is noticed soon
     _strict_inputs = True  # an input that replay makes differently blocks its run
 
     def __init__(self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100) -> None:
         self._clock = SkippingClock()
         all_hosted = [item for given in hosted for item in as_list(given)]
-        super().__init__(all_hosted, "embedded::memory:", concurrency=concurrency, clock_ms=self._clock)
+        # A run that closed years of skipped time ago can still be read.
+        settings = load({"log": "embedded::memory:", "closed_kept": "365000d"}, os.environ)
+        super().__init__(all_hosted, concurrency=concurrency, settings=settings, clock_ms=self._clock)
 
     async def _open(self) -> None:
         guards.install(strict=True)

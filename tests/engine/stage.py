@@ -16,6 +16,7 @@ from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime import reads
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.router import TaskRouter
+from penstock.engine.runtime.run_cache import RUN_CACHE_BYTES, MemoryBudget
 from penstock.engine.runtime.shard import CLOSED_KEPT_MS, Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode, encode
@@ -41,7 +42,7 @@ class Stage:
         *definitions: WorkflowDefinition[Any, Any],
         shards: int = 1,
         queues: tuple[str, ...] = ("default",),
-        runs_max: int = 10_000,
+        run_cache_bytes: int = RUN_CACHE_BYTES,
         closed_kept_ms: int = CLOSED_KEPT_MS,
         strict_inputs: bool = False,
     ) -> None:
@@ -53,7 +54,8 @@ class Stage:
         self.queues = set(queues)
         self.definitions = {definition.name: definition for definition in definitions}
         self.stores = [MemoryStore() for _ in range(shards)]
-        self.limits = ShardLimits(runs_max=runs_max, closed_kept_ms=closed_kept_ms)
+        self.limits = ShardLimits(closed_kept_ms=closed_kept_ms)
+        self.budget = MemoryBudget(run_cache_bytes)
         self.strict_inputs = strict_inputs
         self._offsets: dict[tuple[str, int], int] = {}
         self._inbox: list[StoredRecord] = []
@@ -211,4 +213,4 @@ class Stage:
         router.own([number])
         encoder = Encoder(number, self.shards, self.topics, self.partitions, router)
         hosted = Hosted(self.definitions, declared_signals(), strict_inputs=self.strict_inputs)
-        return Shard(self.stores[number], hosted, encoder, self.limits)
+        return Shard(self.stores[number], hosted, encoder, self.limits, budget=self.budget)

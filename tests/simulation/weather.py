@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from penstock.engine.runtime.run_cache import RUN_CACHE_BYTES
 from tests.simulation.committer import AFTER, BEFORE, Fault
 
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
@@ -29,7 +30,7 @@ class Weather:
         self.disk_trouble = random.choice((0.0, 0.2, 0.5))
         self.deaf = random.choice((0.0, 0.3, 0.7))
         self.records_max = random.choice((2, 7, 2_000, 2_000))
-        self.runs_max = random.choice((1, 3, 10_000, 10_000))
+        self.run_cache_bytes = random.choice((1, 30_000, RUN_CACHE_BYTES, RUN_CACHE_BYTES))
         self.audit_window = random.choice((3, 20, 100_000))
         self.turns = random.choice((150, 300, 600))
         self.processes = random.choice((1, 2, 2, 3, 3))
@@ -49,7 +50,8 @@ class Weather:
             f"chaos: {chaos}; commit faults: {commits}; away {self.unavailable:.1%}, crashes {self.crash_in_call:.1%}, "
             f"pauses {self.pause:.1%} of calls; crashes at {self.crash_at_store:.1%} of store writes, disk full at "
             f"{self.disk_full:.1%}, disk changed at {self.disk_trouble:.0%} of starts; deaf polls {self.deaf:.0%}; "
-            f"batches of {self.records_max}, {self.runs_max} runs in memory, audit window {self.audit_window}, "
+            f"batches of {self.records_max}, {self.run_cache_bytes} bytes of runs in memory, "
+            f"audit window {self.audit_window}, "
             f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records and "
             f"{self.timers_max} timers; {self.builds} build; disks of another log at {self.foreign_disk:.0%} of starts"
             f"{'; days pass' if self.days else ''}"

@@ -209,7 +209,7 @@ async def tries_chance_in_a_side_effect() -> bool:
 
 def test_a_side_effect_that_ends_the_program_is_recorded_too() -> None:
     """SystemExit in a side effect reaches the code as a failure, live and when it is rebuilt for each decision."""
-    stage = Stage(tries_chance_in_a_side_effect, runs_max=1)
+    stage = Stage(tries_chance_in_a_side_effect, run_cache_bytes=1)
     stage.start(tries_chance_in_a_side_effect)
     stage.start(tries_chance_in_a_side_effect, id="other")  # of the two, only one is in memory
     stage.run(add=lambda a, b: a + b)
@@ -259,3 +259,40 @@ def test_a_wait_that_is_not_awaited_names_its_line(wait: str) -> None:
     failure = stage.described()["failure"]
     assert failure["type"].endswith("CallNotAwaited") and "flows.py:" in failure["message"]
     assert f"write `await {wait}(…)`" in failure["message"]
+
+
+@workflow
+async def in_a_group(what: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(_waits(what, number))
+
+
+async def _waits(what: str, number: int) -> None:
+    waits = {
+        "sleep": lambda: sleep(86_400),
+        "activity": lambda: flows.add(1, number),
+        "signal": lambda: flows.go.wait(timeout="1d"),
+        "condition": lambda: wait_condition(lambda: number < 0, timeout="1d"),
+        "wait_for": lambda: asyncio.wait_for(flows.add(1, number), 60),
+        "gather": lambda: asyncio.gather(sleep(60), flows.add(1, number)),
+        "wait": lambda: asyncio.wait([asyncio.ensure_future(flows.add(1, 2))], return_when="FIRST_COMPLETED"),
+        "shield": lambda: asyncio.shield(asyncio.ensure_future(flows.add(1, 2))),
+    }
+    await waits[what]()
+
+
+@pytest.mark.parametrize("what", ["sleep", "activity", "signal", "condition", "wait_for", "gather", "wait", "shield"])
+def test_an_evicted_run_leaves_nothing_to_the_garbage_collector(what: str) -> None:
+    """Whatever a run waits for, its memory is free as soon as it is evicted: full collections are rare in a process
+    that keeps many runs."""
+    stage = Stage(in_a_group)
+    stage.start(in_a_group, what)
+    assert len(stage.nodes[0].runs) == 1
+    gc.collect()
+    gc.disable()
+    try:
+        stage.nodes[0].runs.clear()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -84,8 +84,8 @@ def test_a_fan_out_is_spread_over_decisions(few: None) -> None:
 
 def test_a_spread_fan_out_completes(few: None) -> None:
     """A run whose activations were suspended gives the result it would give otherwise, evicted at each step or not."""
-    for runs_max in (1, 100):
-        stage = Stage(fan, runs_max=runs_max)
+    for run_cache_bytes in (1, 1_000_000):
+        stage = Stage(fan, run_cache_bytes=run_cache_bytes)
         stage.start(fan, 20)
         for _ in range(20):
             stage.advance(0.01)
@@ -130,13 +130,13 @@ def test_a_terminated_run_leaves_no_suspension(few: None) -> None:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(width=st.integers(1, 14), requests=st.integers(1, 9), runs_max=st.sampled_from([1, 100]))
+@given(width=st.integers(1, 14), requests=st.integers(1, 9), run_cache_bytes=st.sampled_from([1, 1_000_000]))
 def test_where_an_activation_is_suspended_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, width: int, requests: int, runs_max: int
+    monkeypatch: pytest.MonkeyPatch, width: int, requests: int, run_cache_bytes: int
 ) -> None:
     """Whatever suspends it, a run of activities, timers and children ends with the values that it would have."""
     monkeypatch.setattr(program, "REQUESTS_MAX", requests)
-    stage = Stage(mixed, child, runs_max=runs_max)
+    stage = Stage(mixed, child, run_cache_bytes=run_cache_bytes)
     stage.start(mixed, width)
     for _ in range(40):
         stage.advance(1)
