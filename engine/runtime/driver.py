@@ -30,7 +30,7 @@ from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace
 from penstock.engine.runtime.plausible import JUMP_MS_MAX
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
-from penstock.engine.runtime.run_cache import RUN_CACHE_BYTES, MemoryBudget
+from penstock.engine.runtime.run_cache import MemoryBudget
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.runtime.suspects import Suspects
 from penstock.engine.runtime.suspicion import suspicion_of
@@ -65,8 +65,8 @@ class DriverSettings(msgspec.Struct, frozen=True):
     `records_max`: inputs of a turn; `turn_records_max`, `turn_bytes_max`: records that it causes, rows included, and
     their bytes. `audit_window`: input records kept below the committed offset. `slow_activation_s`: how long workflow
     code may run without waiting before that is logged, `activation_deadline_s`: before it is interrupted.
-    `run_cache_bytes`: memory for runs, all shards together. `private_log`: no other program can reach the log.
-    `reset_clock`: set the clocks of shards back that a wrong clock had put ahead."""
+    `private_log`: no other program can reach the log. `reset_clock`: set the clocks of shards back that a wrong clock
+    had put ahead."""
 
     records_max: int = 4_000
     turn_records_max: int = TURN_RECORDS_MAX
@@ -79,7 +79,6 @@ class DriverSettings(msgspec.Struct, frozen=True):
     audit_window: int = 100_000
     slow_activation_s: float = SLOW_S
     activation_deadline_s: float = DEADLINE_S
-    run_cache_bytes: int = RUN_CACHE_BYTES
     limits: ShardLimits = ShardLimits()
     private_log: bool = False
     reset_clock: bool = False
@@ -127,7 +126,7 @@ class Driver:
         self._ownership = Ownership(log, topics, transactional_id, address)
         self.topic_cache = TopicCache(log, clock_ms)
         self._router = TaskRouter(shards, self.topic_cache.partitions)
-        self._budget = MemoryBudget(settings.run_cache_bytes)
+        self._budget = MemoryBudget(settings.limits.run_cache_bytes)
         self._held: dict[int, Held] = {}
         self._granted: set[int] = set()
         self._kept_open: dict[int, Store] = {}
@@ -536,16 +535,10 @@ class Driver:
                 private_log=self._settings.private_log,
                 refused=self._refusals.topics,
             )
-            now_ms = self._clock_ms()
-            floor_ms_max = now_ms if self._settings.reset_clock else NEVER_MS
+            settings, now_ms = self._settings, self._clock_ms()
+            floor_ms_max = now_ms if settings.reset_clock else NEVER_MS
             shard = Shard(
-                store,
-                self._hosted,
-                encoder,
-                self._settings.limits,
-                budget=self._budget,
-                floor_ms_max=floor_ms_max,
-                owner=self._name,
+                store, self._hosted, encoder, settings.limits, self._budget, floor_ms_max=floor_ms_max, owner=self._name
             )
             _warn_of_wrong_clock(number, shard.now_ms - now_ms)
         except BaseException:

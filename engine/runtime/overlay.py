@@ -18,8 +18,8 @@ class Layer:
 
     `writes`: rows, and `changelog` the same as records; `outputs`: records that leave the shard; `offsets`: next offset
     of each input topic; `touched`: the writes of each run that was decided, by its id; `room`: what the turn may still
-    take; `fired`: keys of the timers that were due; `retried`: ids of BLOCKED runs that were tried again; `appended_ms`:
-    earliest append time of its inputs."""
+    take; `fired`: keys of the timers that were due; `retried`: ids of BLOCKED runs that were tried again;
+    `appended_ms`: earliest append time of its inputs."""
 
     __slots__ = (
         "appended_ms",

@@ -29,7 +29,7 @@ from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer, Overlay
 from penstock.engine.runtime.pace import Room
 from penstock.engine.runtime.read import Forward, read
-from penstock.engine.runtime.run_cache import MemoryBudget, RunCache
+from penstock.engine.runtime.run_cache import RUN_CACHE_BYTES, MemoryBudget, RunCache
 from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
 from penstock.engine.store.changelog import to_records
@@ -55,9 +55,11 @@ CLOSED_KEPT_MS = 7 * DAY_MS
 class ShardLimits(msgspec.Struct, frozen=True):
     """Bounds of one shard.
 
-    `closed_kept_ms`: how long closed runs can be read and are recognised, unless their type says otherwise."""
+    `closed_kept_ms`: how long closed runs can be read and are recognised, unless their type says otherwise.
+    `run_cache_bytes`: memory for runs, of all shards of the process together."""
 
     closed_kept_ms: int = CLOSED_KEPT_MS
+    run_cache_bytes: int = RUN_CACHE_BYTES
 
 
 class Shard:
@@ -72,8 +74,8 @@ class Shard:
         hosted: Hosted,
         encoder: Encoder,
         limits: ShardLimits = ShardLimits(),
-        *,
         budget: MemoryBudget | None = None,
+        *,
         floor_ms_max: int = NEVER_MS,
         owner: str = "",
     ) -> None:
@@ -82,7 +84,7 @@ class Shard:
         self.mark = Mark()
         self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
-        self.runs = RunCache(self._overlay, hosted, budget or MemoryBudget())
+        self.runs = RunCache(self._overlay, hosted, budget or MemoryBudget(limits.run_cache_bytes))
         self._step = Step(self.runs, encoder)
         self._encoder, self._answers = encoder, Answers(encoder)
         self._due = DueTimers(self._overlay)

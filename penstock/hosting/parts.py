@@ -19,6 +19,7 @@ from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor
+from penstock.engine.runtime.shard import ShardLimits
 from penstock.hosting.membership import keep_informed, unhosted
 from penstock.hosting.namespace import Namespace
 from penstock.hosting.stop_signals import StopSignals
@@ -99,11 +100,7 @@ def processor_part(
     `strict_inputs`: a run whose code asks for another input on replay is BLOCKED. `membership`: of this process, None
     if no other can reach the log."""
     _make_directory(settings.state_path)
-    driver = msgspec.structs.replace(
-        driver,
-        run_cache_bytes=settings.run_cache_mb * 1_000_000,
-        limits=msgspec.structs.replace(driver.limits, closed_kept_ms=settings.closed_kept_ms),
-    )
+    limits = ShardLimits(closed_kept_ms=settings.closed_kept_ms, run_cache_bytes=settings.run_cache_mb * 1_000_000)
     hosted = Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs)
     if membership is not None:
         keep_informed(hosted, membership)
@@ -119,7 +116,7 @@ def processor_part(
         hosted,
         data=settings.state_path,
         address=server.address,
-        settings=msgspec.structs.replace(driver, activation_deadline_s=settings.activation_deadline),
+        settings=msgspec.structs.replace(driver, limits=limits, activation_deadline_s=settings.activation_deadline),
         clock_ms=clock_ms,
     )
     return ProcessorPart(processor, server)

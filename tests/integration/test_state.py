@@ -7,6 +7,7 @@ import shutil
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import unpack_shard
 from penstock.engine.runtime.driver import DriverSettings
+from penstock.engine.runtime.shard import ShardLimits
 from penstock.engine.store.changelog import checksum
 from penstock.engine.store.rocks import RocksStore
 from tests.integration import flows
@@ -70,7 +71,7 @@ def test_one_coroutine_in_memory(system: System) -> None:
     """With room for one run in memory, 20 interleaved runs are rebuilt at every step, and give the right results."""
     ids = {f"run-{n}": n for n in range(20)}
     system.start_worker()
-    processor = system.start_processor(DriverSettings(run_cache_bytes=1))
+    processor = system.start_processor(DriverSettings(limits=ShardLimits(run_cache_bytes=1)))
     system.publish_starts({id: flows.mixed(n) if n % 2 else flows.summed(n) for id, n in ids.items()})
     waiting = [id for id, n in ids.items() if n % 2 == 0]
     system.publish_signals(flows.more, waiting, 1)

@@ -109,3 +109,11 @@ def test_descriptions_of_settings():
     assert described["log_level"][0] == "PENSTOCK_LOG_LEVEL"
     assert all(meaning for _, meaning in described.values())
     assert set(described) == set(Settings.__struct_fields__)
+
+
+def test_closed_kept_is_a_duration():
+    """`closed_kept` is seven days by default, and anything but a duration is an error that names the setting."""
+    assert load().closed_kept_ms == 7 * 86_400_000
+    assert load({}, {"PENSTOCK_CLOSED_KEPT": "36h"}).closed_kept_ms == 36 * 3_600_000
+    with pytest.raises(SettingsError, match=r"closed_kept in the environment variable PENSTOCK_CLOSED_KEPT is invalid"):
+        load({}, {"PENSTOCK_CLOSED_KEPT": "a week"})

@@ -261,6 +261,7 @@ class Auditor:
             entry.key or b"": entry.value for entry in changelog if entry.where[1] == number and entry.key != SHARD_KEY
         }
         expired = {key for key, value in written.items() if value is None and key[:1] in EXPIRING}
+        deleted = {key: fold.rows.get(key) for key in expired}
         fold.write(dict.fromkeys(expired - expected.keys()))
         differing = [
             key
@@ -269,7 +270,7 @@ class Auditor:
         ]
         if differing:
             raise Violation("E (evolve)", f"shard {number} wrote rows that its events do not imply: {differing}")
-        retention.check(expired, fold.rows, row.now_ms)
+        retention.check(deleted, fold.rows, max((entry.at_ms for entry in changelog), default=0), row.log_ms)
 
     def _check_offsets(self, transaction: Transaction, changelog: list[Entry]) -> Mapping[int, ShardRow]:
         """Check that the offsets in the shards' own rows are the group's."""

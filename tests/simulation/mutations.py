@@ -12,9 +12,8 @@ import msgspec
 
 from penstock.engine.core import effects as effects_module
 from penstock.engine.core import evolve as evolve_module
-from penstock.engine.core import expiry as expiry_module
-from penstock.engine.core.keys import CLOSED as CLOSED_RUNS
-from penstock.engine.core.keys import HISTORY, NEVER_MS, TIMER, after, day_bound, parse_closed_key, run_key, run_prefix
+from penstock.engine.core.expiry import Expiry
+from penstock.engine.core.keys import NEVER_MS, TIMER, parse_closed_key, run_key
 from penstock.engine.core.machines import activity as activity_module
 from penstock.engine.core.machines import child as child_module
 from penstock.engine.core.machines import run as run_module
@@ -152,14 +151,12 @@ def _rest_is_forgotten(
     return found
 
 
-def _sweep_unchecked(writes: Any, touched: set[str], rows: Any, day: int) -> bool:
-    for key, _ in rows.scan(CLOSED_RUNS, day_bound(CLOSED_RUNS, day)):
-        workflow_id, run_id = parse_closed_key(key)
-        touched.add(workflow_id)
-        prefix = run_prefix(HISTORY, workflow_id, run_id)
-        writes.update({history_key: None for history_key, _ in rows.scan(prefix, after(prefix))})
-        writes[run_key(workflow_id)] = writes[key] = None
-    return False
+def _sweep_unchecked(self: Expiry, found: Any, key: bytes) -> bool:
+    closed = parse_closed_key(key)
+    writes = found.setdefault(closed.workflow_id, {})
+    self._delete_history(writes, closed.workflow_id, closed.run_id)
+    writes[run_key(closed.workflow_id)] = writes[key] = None
+    return True
 
 
 def _take_recorded(self: Matcher, request: Any, rewrite: Any) -> None:
@@ -305,7 +302,7 @@ def _few_timers(weather: Weather) -> None:
 
 
 def _bad_releases(weather: Weather) -> None:
-    weather.builds, weather.runs_max = "broken", 1
+    weather.builds, weather.run_cache_bytes = "broken", 1
     weather.chaos, weather.chaos_kinds = 3.0, ["kill", "stop"]
 
 
@@ -343,8 +340,8 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a replay compares nothing": Mutation(
         Matcher, "match", _take_recorded, _bad_releases, also=((Matcher, "finish", lambda *arguments, **options: []),)
     ),
-    "closed runs are never deleted": Mutation(expiry_module, "_expire_runs", lambda *arguments: False, _days),
-    "an id is deleted with its first closed run": Mutation(expiry_module, "_expire_runs", _sweep_unchecked, _days),
+    "closed runs are never deleted": Mutation(Expiry, "sweep", lambda *arguments: {}, _days),
+    "an id is deleted with its first closed run": Mutation(Expiry, "_delete_run", _sweep_unchecked, _days),
     "executions stay in memory when their rows are restored": Mutation(
         driver_module, "bring_up", _executions_stay, _late_zombies
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.schemas.records.decisions import DecisionRecorded
@@ -12,9 +12,8 @@ from tests.simulation.truth import CLOSING
 
 DAY_MS = 86_400_000
 KEPT_MS = DAY_MS
+SPARE_MS = DAY_MS // 2  # everything is kept for longer, as the log's time may be ahead by so much
 TRANSACTIONS_MAX = 5  # so many of a shard may pass until all of a day has been deleted
-HISTORY, RUN = b"H", b"R"
-BY_DAY = (b"M", b"Z")
 
 
 class Retention:
@@ -32,33 +31,41 @@ class Retention:
                 self._current[decision.workflow_id] = decision.run_id
                 self._closed.pop((decision.workflow_id, decision.run_id), None)
             elif type(event) in CLOSING:
-                self._closed[decision.workflow_id, decision.run_id] = decision.now_ms // DAY_MS
+                closed_ms = max(decision.now_ms, decision.appended_ms)
+                self._closed[decision.workflow_id, decision.run_id] = closed_ms // DAY_MS
 
-    def check(self, deleted: Iterable[bytes], rows: Iterable[bytes], now_ms: int) -> None:
-        """Check what a transaction deleted by age, and what it left. Raises Violation."""
-        limit = (now_ms - KEPT_MS) // DAY_MS
-        early = [key for key in deleted if not self._is_old(key, limit)]
+    def check(
+        self, deleted: Mapping[bytes, bytes | None], rows: Mapping[bytes, bytes], true_ms: int, log_ms: int
+    ) -> None:
+        """Check what a transaction deleted by age, and what it left. Raises Violation.
+
+        `true_ms`: when it committed; `log_ms`: the log's time, as far as the shard trusts it."""
+        early = [key for key, value in deleted.items() if not self._is_old(key, value, (true_ms - KEPT_MS) // DAY_MS)]
         if early:
             raise Violation("X (expiry)", f"rows were deleted that are to be kept: {early[:5]}")
+        limit = (log_ms - SPARE_MS - KEPT_MS) // DAY_MS
         if limit > self._limit:
             self._limit, self._left = limit, TRANSACTIONS_MAX
         elif self._left:
             self._left -= 1
-            late = [key for key in rows if self._is_old(key, limit)] if not self._left else []
+            late = [] if self._left else [key for key, value in rows.items() if self._is_old(key, value, limit)]
             if late:
                 raise Violation("X (expiry)", f"rows of the day before {limit} are still there: {late[:5]}")
 
-    def _is_old(self, key: bytes, limit: int) -> bool:
+    def _is_old(self, key: bytes, value: bytes | None, limit: int) -> bool:
         """Whether a row is one that age deletes, from before the day `limit`."""
         kind, rest = key[:1], key[1:]
-        if kind in BY_DAY:
-            return int.from_bytes(rest[:4], "big") < limit
-        if kind == RUN:
-            workflow_id = rest.decode()
-            closed_day = self._closed.get((workflow_id, self._current.get(workflow_id, "")))
-        elif kind == HISTORY:
-            workflow_id, run_id = (part.decode() for part in rest[:-9].split(b"\x00", 1))
-            closed_day = self._closed.get((workflow_id, run_id))
-        else:
-            return False
+        ids = rest.split(b"\x00")
+        match kind:
+            case b"Z":
+                return int.from_bytes(rest[8:12], "big") < limit
+            case b"R":
+                workflow_id, run_id = rest.decode(), self._current.get(rest.decode(), "")
+            case b"M":
+                workflow_id, run_id = ids[0].decode(), (value or b"").decode()
+            case b"H" | b"J":
+                workflow_id, run_id = ids[0].decode(), ids[1].decode()
+            case _:
+                return False
+        closed_day = self._closed.get((workflow_id, run_id))
         return closed_day is not None and closed_day < limit

@@ -165,7 +165,8 @@ def _all_were_answered(world: World) -> None:
         command = published[0]
         expected = len(published) if command.reply_to >= 0 else 0
         if isinstance(command, AwaitResult):
-            if not 1 <= len(answers) <= expected:
+            least = 0 if world.weather.days else 1  # a caller is answered within an hour, then has to ask again
+            if not least <= len(answers) <= expected:
                 raise Violation("A (once)", f"{message_id} ({command.workflow_id}) was answered {len(answers)} times")
         elif len(answers) != expected:
             raise Violation("A (once)", f"{command} was published {expected} times and answered {len(answers)} times")

@@ -20,7 +20,6 @@ from penstock.engine.core.answers import (
     shown_status,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
-from penstock.engine.core.execution import Definition
 from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
 from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, HEADERS_BYTES_MAX
@@ -105,7 +104,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
         problem = f"{command.workflow_type} cannot take this input: {error}"
     if problem:
         return rejected(Rejection("bad_input", problem))
-    started = _started(run, command, definition)
+    started = _started(run, command, definition.version, definition.closed_kept_ms)
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate((started,), now_ms)
     except PROBLEMS as error:
@@ -160,10 +159,10 @@ def _replaces(command: StartWorkflow, row: RunRow) -> bool:
     return command.on_existing == "terminate_existing"
 
 
-def _started(run: RunView, command: StartWorkflow, definition: Definition) -> WorkflowStarted:
+def _started(run: RunView, command: StartWorkflow, version: int, closed_kept_ms: int = 0) -> WorkflowStarted:
     return WorkflowStarted(
         workflow_type=command.workflow_type,
-        version=definition.version,
+        version=version,
         input=command.input,
         message_id=command.message_id,
         seed=seed_of(run.workflow_id, command.message_id),
@@ -177,7 +176,7 @@ def _started(run: RunView, command: StartWorkflow, definition: Definition) -> Wo
         execution_timeout_ms=command.execution_timeout_ms,
         retry=command.retry,
         headers=command.headers,
-        closed_kept_ms=definition.closed_kept_ms,
+        closed_kept_ms=closed_kept_ms,
     )
 
 

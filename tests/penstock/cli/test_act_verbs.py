@@ -31,3 +31,12 @@ def test_a_timeout_in_seconds(run):
     """A --timeout without a unit is in seconds."""
     run("start", "cli-waits", "--id", "bare")
     one_message(run("result", "bare", "--timeout", "0.3", code=5), "bare did not close")
+
+
+def test_a_signal_with_an_id_is_received_once(run):
+    """Sent again with the same --signal-id, a signal has no effect, and the command succeeds as before."""
+    run("start", "cli-order", "--id", "paid", "--input", '{"id": "a", "number": 1}')
+    for _ in range(2):
+        assert "paid received the signal note" in run("signal", "paid", "note", "--signal-id", "ticket-81").stderr
+    run("signal", "paid", "go", "--input", "7")
+    assert run("history", "paid").stdout.count("note") == 1

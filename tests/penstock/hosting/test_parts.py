@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from penstock.hosting.parts import Part, start_parts, stop_parts
+from penstock.config import load
+from penstock.engine.runtime.driver import DriverSettings
+from penstock.engine.runtime.processor import Processor
+from penstock.engine.runtime.shard import ShardLimits
+from penstock.hosting import parts
+from penstock.hosting.namespace import Namespace
+from penstock.hosting.parts import Part, processor_part, start_parts, stop_parts
 from penstock.schemas.errors import StopTimedOut
+from penstock.topics.catalogue import Topics
+from penstock.topics.embedded.log import EmbeddedLog
 
 
 def test_a_part_that_does_not_stop_is_an_error() -> None:
@@ -19,3 +29,21 @@ def test_a_part_that_does_not_stop_is_an_error() -> None:
     go_on.set()
     with pytest.raises(StopTimedOut, match="the processor did not stop within"):
         stop_parts([part])
+
+
+def test_settings_bound_what_a_processor_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`closed_kept` and `run_cache_mb` reach the processor's shards."""
+    made: list[DriverSettings] = []
+
+    class Noted(Processor):
+        def __init__(self, *arguments: Any, settings: DriverSettings, **options: Any) -> None:
+            made.append(settings)
+            super().__init__(*arguments, settings=settings, **options)
+
+    monkeypatch.setattr(parts, "Processor", Noted)
+    monkeypatch.setattr(parts, "ReadServer", lambda *arguments, **options: SimpleNamespace(address=""))
+    log = EmbeddedLog()
+    settings = load({"log": "embedded::memory:", "closed_kept": "36h", "run_cache_mb": 10}, {})
+    processor_part(Namespace(log, Topics(), 1), settings, {})
+    log.close()
+    assert made[0].limits == ShardLimits(closed_kept_ms=36 * 3_600_000, run_cache_bytes=10_000_000)
