@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.engine.authoring.versions import patched
     from penstock.engine.authoring.waiting import sleep, wait_condition
     from penstock.engine.authoring.workflow import workflow
+    from penstock.engine.execution.bugs import CODE_ERRORS
     from penstock.hosting.engine import Engine
     from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CODE_ERRORS",
     "ActivityFailed",
     "ActivityFailedError",
     "BadDuration",
@@ -161,6 +163,7 @@ _MODULES = {
     "penstock.engine.authoring.versions": ("patched",),
     "penstock.engine.authoring.waiting": ("sleep", "wait_condition"),
     "penstock.engine.authoring.workflow": ("workflow",),
+    "penstock.engine.execution.bugs": ("CODE_ERRORS",),
     "penstock.schemas.errors": (
         "ActivityFailedError",
         "BadDuration",

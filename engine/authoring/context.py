@@ -33,6 +33,12 @@ def current(what: str, *, changes_nothing: bool = False) -> Program:
     return program
 
 
+def leaves_undone(error: BaseException) -> bool:
+    """Whether a saga that ends with `error` undoes nothing: a bug blocks its run, and mended code goes on."""
+    loop = asyncio._get_running_loop()
+    return isinstance(loop, WorkflowLoop) and current("Saga", changes_nothing=True).leaves_undone(error)
+
+
 def now() -> datetime:
     """The workflow's time (aware, UTC): when the current decision was made. The same on replay."""
     return datetime.fromtimestamp(current("now()", changes_nothing=True).loop.now_ms / 1000, UTC)

@@ -9,9 +9,10 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from penstock.engine.core.execution import Rebuilt
 from penstock.engine.execution import guards
+from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.engine.execution.program import Program
 from penstock.engine.execution.replayer import rebuild
-from penstock.schemas.errors import BadName, NotInWorkflow
+from penstock.schemas.errors import BadInput, BadName, NotInWorkflow, WorkflowError
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.call import Call
@@ -51,12 +52,20 @@ class WorkflowCall(Call[R]):
 
 
 class WorkflowDefinition(Generic[P, R]):
-    """A workflow type: its name, version and code. Calling it gives a WorkflowCall."""
+    """A workflow type: its name, version and code. Calling it gives a WorkflowCall.
+
+    `blocks_on`: errors that stand for a bug; a run that they would fail becomes BLOCKED."""
 
     def __init__(
-        self, fn: Callable[P, Coroutine[Any, Any, R]], name: str, version: int, closed_kept_ms: int = 0
+        self,
+        fn: Callable[P, Coroutine[Any, Any, R]],
+        name: str,
+        version: int,
+        closed_kept_ms: int = 0,
+        blocks_on: Kinds = CODE_ERRORS,
     ) -> None:
         self.fn, self.name, self.version, self.closed_kept_ms = fn, name, version, closed_kept_ms
+        self.blocks_on = blocks_on
         self.module = fn.__module__
         self.signature = Signature.of(fn)
         functools.update_wrapper(self, fn)
@@ -79,40 +88,77 @@ class WorkflowDefinition(Generic[P, R]):
         return Program(self, workflow_id, run_id, seed)
 
     def rebuild(
-        self, workflow_id: str, run_id: str, records: Iterable[DecisionRecorded], *, strict_inputs: bool
+        self,
+        workflow_id: str,
+        run_id: str,
+        records: Iterable[DecisionRecorded],
+        *,
+        strict_inputs: bool,
+        observed: bool = False,
     ) -> Rebuilt:
-        """Repeat a run's history. Raises NonDeterminism."""
-        return rebuild(self, workflow_id, run_id, records, strict_inputs=strict_inputs)
+        """Repeat a run's history. Raises NonDeterminism, CodeError."""
+        return rebuild(self, workflow_id, run_id, records, strict_inputs=strict_inputs, observed=observed)
 
 
 @overload
 def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None, version: int = 1, closed_kept: Duration | None = None
+    *,
+    name: str | None = None,
+    version: int = 1,
+    closed_kept: Duration | None = None,
+    blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], WorkflowDefinition[P, R]]: ...
 def workflow(
-    fn: Any = None, /, *, name: str | None = None, version: int = 1, closed_kept: Duration | None = None
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    closed_kept: Duration | None = None,
+    blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
 ) -> Any:
     """Make an async function a durable workflow. Its name is the function's by default.
 
     `closed_kept`: how long runs that start from now on are kept after they have closed: until then they can be read,
     and their ids, starts and messages are recognised. By default as long as the processors' setting `closed_kept` says.
 
-    Raises BadName for a function that is not async, and for a name that another function has; BadDuration.
+    `blocks_on`: exceptions that stand for a bug. One that leaves the function in the activation that raised it does not
+    fail the run: the run becomes BLOCKED, and goes on with mended code. By default NameError, AttributeError,
+    TypeError, ImportError, RecursionError (`CODE_ERRORS`) and their subclasses; `()` lets all exceptions fail the run.
+
+    Raises BadName for a function that is not async, and for a name that another function has; BadDuration; BadInput for
+    `blocks_on`.
     """
+    kinds = _kinds(blocks_on)
     if fn is None:
-        return functools.partial(_define, name=name, version=version, closed_kept=closed_kept)
-    return _define(fn, name=name, version=version, closed_kept=closed_kept)
+        return functools.partial(_define, name=name, version=version, closed_kept=closed_kept, blocks_on=kinds)
+    return _define(fn, name=name, version=version, closed_kept=closed_kept, blocks_on=kinds)
+
+
+def _kinds(blocks_on: Iterable[type[Exception]]) -> Kinds:
+    if not isinstance(blocks_on, Iterable) or isinstance(blocks_on, str):
+        raise BadInput(f"@workflow(blocks_on=…) takes a tuple of exception classes, not {blocks_on!r}.")
+    kinds = tuple(blocks_on)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise BadInput(f"@workflow(blocks_on=…) takes exception classes such as KeyError, not {kind!r}.")
+        if issubclass(kind, WorkflowError):
+            raise BadInput(
+                f"@workflow(blocks_on=…) takes no {kind.__name__}: code handles it, or lets it fail the run."
+            )
+    return kinds
 
 
 def _define(
-    fn: Callable[..., Any], *, name: str | None, version: int, closed_kept: Duration | None
+    fn: Callable[..., Any], *, name: str | None, version: int, closed_kept: Duration | None, blocks_on: Kinds
 ) -> WorkflowDefinition[Any, Any]:
     if not inspect.iscoroutinefunction(fn):
         raise BadName(f"@workflow needs an async function; write `async def {getattr(fn, '__name__', fn)}(…)`.")
+    closed_kept_ms = 0 if closed_kept is None else max(1, duration_ms(closed_kept))
     definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(
-        fn, name or fn.__name__, version, 0 if closed_kept is None else max(1, duration_ms(closed_kept))
+        fn, name or fn.__name__, version, closed_kept_ms, blocks_on
     )
     known = _definitions.get(definition.name)
     if known is not None and (known.fn.__qualname__, _file(known)) != (fn.__qualname__, _file(definition)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.engine.core.execution import ActivationOverran, CodeWithheld
+from penstock.engine.core.execution import ActivationOverran, CodeError, CodeWithheld
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
@@ -16,7 +16,7 @@ KILLS_PROCESSOR = "kills_processor"
 RUNS_ON = "runs_on"
 """Reason of a run whose code did not come to a wait in time."""
 
-PROBLEMS = (NonDeterminism, UnknownWorkflowType, CodeWithheld, ActivationOverran)
+PROBLEMS = (NonDeterminism, UnknownWorkflowType, CodeWithheld, ActivationOverran, CodeError)
 """What keeps a run's code from going on."""
 
 _RUNS_ON = (
@@ -31,24 +31,48 @@ _KILLS_PROCESSOR = (
 )
 
 
+_CODE_ERROR = (
+    "a bug in the workflow's code, whose requests since its last wait were dropped; mend the code, then restart the "
+    "processors or run `penstock retry`: "
+)
+
+
 def activated(run: RunView, row: RunRow, inputs: list[Event], now_ms: int) -> list[Event]:
     """The inputs, followed by the requests of the code that receives them. A BLOCKED run's code receives nothing."""
     if row.status == BLOCKED:
         return inputs
     try:
         return [*inputs, *run.execution().activate(inputs, now_ms)]
-    except PROBLEMS as error:
-        return [*inputs, blocked_by(error)]
+    except PROBLEMS as problem:
+        return [*inputs, *instead_of_requests(run, problem, inputs, now_ms)]
+
+
+def instead_of_requests(run: RunView, problem: BaseException, inputs: list[Event] | None, now_ms: int) -> list[Event]:
+    """What follows inputs if a problem keeps the code from going on. `inputs`: None for those that are unread.
+
+    A problem blocks the run. For a bug the activation is first repeated by an execution that knows whether an earlier
+    decision raised the error: mended code could not go back to before that, so the run fails."""
+    run.forget()
+    if isinstance(problem, CodeError):
+        try:
+            execution = run.execution(observed=True)
+            return execution.activate(run.unread_inputs() if inputs is None else inputs, now_ms)
+        except PROBLEMS as again:
+            problem = again
+            run.forget()
+    return [blocked_by(problem)]
 
 
 def blocked_by(error: BaseException) -> WorkflowBlocked:
-    """The event for a run whose code cannot be brought to the end of its history, or must not be."""
+    """The event for a run whose code cannot be brought to the end of its history or on from there, or must not be."""
     if isinstance(error, CodeWithheld):
         return WorkflowBlocked(reason=KILLS_PROCESSOR, message=_KILLS_PROCESSOR)
     if isinstance(error, ActivationOverran):
         return WorkflowBlocked(reason=RUNS_ON, message=f"{error}{_RUNS_ON}")
     if isinstance(error, UnknownWorkflowType):
         return WorkflowBlocked(reason=error.reason, message=str(error))
+    if isinstance(error, CodeError):
+        return WorkflowBlocked(reason="code_error", message=f"{_CODE_ERROR}{error}")
     return WorkflowBlocked(
         reason="non_determinism",
         message=f"the code no longer does what the history says: {error}; restore the old code or guard the change "

@@ -26,6 +26,12 @@ class ActivationOverran(SystemExit):
     A SystemExit, so that it passes through `except Exception` in workflow code, and through asyncio's tasks."""
 
 
+class CodeError(Exception):
+    """Workflow code ended with an error that stands for a bug. Its text is the error's, with the traceback.
+
+    The activation counts for nothing: the requests that it made are dropped."""
+
+
 class Receiver(Protocol):
     """Ways in which an event reaches an execution; the machines call them (`EventRule.deliver`)."""
 
@@ -58,7 +64,10 @@ class Execution(Protocol):
     """One run between two inputs. Used by one thread at a time."""
 
     def activate(self, inputs: Iterable[Event], now_ms: int) -> list[Event]:
-        """Deliver inputs at that time (epoch) and return the requests made until the execution waits again."""
+        """Deliver inputs at that time (epoch) and return the requests made until the execution waits again.
+
+        Raises CodeError, after which the execution is closed. It may have been raised for an error of an earlier
+        activation; an `observed` one (see Definition.rebuild) raises it for errors of this activation alone."""
         ...
 
     def listening(self) -> Listening | None:
@@ -120,9 +129,16 @@ class Definition(Protocol):
         ...
 
     def rebuild(
-        self, workflow_id: str, run_id: str, records: Iterable[DecisionRecorded], *, strict_inputs: bool
+        self,
+        workflow_id: str,
+        run_id: str,
+        records: Iterable[DecisionRecorded],
+        *,
+        strict_inputs: bool,
+        observed: bool = False,
     ) -> Rebuilt:
-        """Repeat a run's history, in order. Raises NonDeterminism.
+        """Repeat a run's history, in order. Raises NonDeterminism, CodeError.
 
-        `strict_inputs`: any difference between a recorded input and the one that the code makes is an error."""
+        `strict_inputs`: any difference between a recorded input and the one that the code makes is an error.
+        `observed`: the execution knows which decision raised each error, up to the end of its next activation; slow."""
         ...

@@ -50,8 +50,14 @@ class RunView(Protocol):
     def timer(self, sequence: int) -> TimerRow | None: ...
     def child(self, sequence: int) -> ChildRow | None: ...
 
-    def execution(self) -> Execution:
-        """The run's execution, as its history left it. Raises NonDeterminism, UnknownWorkflowType."""
+    def execution(self, *, observed: bool = False) -> Execution:
+        """The run's execution, as its history left it. Raises NonDeterminism, CodeError, UnknownWorkflowType.
+
+        `observed` (see Definition.rebuild) concerns one that is rebuilt now."""
+        ...
+
+    def forget(self) -> None:
+        """Close the execution; `execution` rebuilds it."""
         ...
 
     def unread_inputs(self) -> list[Event]:

@@ -15,3 +15,4 @@ class Code(Protocol):
     version: int
     fn: Callable[..., Coroutine[Any, Any, Any]]
     signature: Signature
+    blocks_on: tuple[type[Exception], ...]

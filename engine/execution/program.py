@@ -19,6 +19,7 @@ from penstock.engine.core.catalogue import DELIVERIES
 from penstock.engine.core.execution import ActivationOverran, InputDifference
 from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
+from penstock.engine.execution.bugs import bugs_in, code_error
 from penstock.engine.execution.code import Code
 from penstock.engine.execution.footprint import (
     DELIVERED_FACTOR,
@@ -59,6 +60,9 @@ _CIRCULAR = (
     f"Conditions of the workflow became true {ROUNDS_MAX:,} times without its waiting for an activity, a signal or a "
     "timer; await one of them between two wait_condition()."
 )
+UNDO_LEFT = "penstock: a saga met a bug and undid nothing"
+"""Marker of a choice that replay must repeat, as code may catch the error that the saga raised again."""
+
 _RAISED = b"!"  # begins no JSON: the recorded value of a side effect that raised, before its failure
 
 
@@ -69,6 +73,7 @@ class Program:
         self.definition, self.workflow_id, self.run_id, self.seed = definition, workflow_id, run_id, seed
         self.started: WorkflowStarted | None = None
         self.started_ms = 0
+        self.first_event = 1  # number in the history of the first event of the current decision; kept by replayer.py
         self.closing = False
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the methods left out are refused at run time
         self.signals = Signals(self.loop)
@@ -84,6 +89,7 @@ class Program:
         self._dropped_call: str = ""
         self._callback_error: BaseException | None = None
         self._overran: ActivationOverran | None = None
+        self._bug_undone: BaseException | None = None
         self._ended = False
         self._in_side_effect = False
         self._request_bytes = 0
@@ -117,13 +123,19 @@ class Program:
     def replay(
         self, inputs: Iterable[Event], now_ms: int, requests: Iterable[Event], *, strict_inputs: bool = False
     ) -> list[InputDifference]:
-        """Repeat a decision of the past; returns the requests whose inputs differ. Raises NonDeterminism."""
+        """Repeat a decision of the past; returns the requests whose inputs differ. Raises NonDeterminism, CodeError."""
         matcher = self._matcher = Matcher(requests)
+        self._bug_undone = None
         try:
             self.activate(inputs, now_ms)
         finally:
             self._matcher = None
-        return matcher.finish(self.definition.name, strict_inputs=strict_inputs)
+        try:
+            return matcher.finish(self.definition.name, strict_inputs=strict_inputs)
+        except NonDeterminism:
+            if self._bug_undone is None:
+                raise
+            raise code_error(self._bug_undone) from None  # the cause: undoing is not what the history goes on with
 
     def listening(self) -> Listening | None:
         """Signals and conditions the code waits for; None for none."""
@@ -361,6 +373,25 @@ class Program:
                 f"{call.name}(…) was called at {call.made_at} but never awaited; write `await {call.name}(…)`."
             )
 
+    def leaves_undone(self, error: BaseException) -> bool:
+        """Whether a saga that ends with `error` undoes nothing: for a bug, since the activation will be repeated.
+
+        On replay the recorded marker decides: the saga of other code, or after an earlier bug, did undo."""
+        bugs = bugs_in(error, self.definition.blocks_on)
+        if self._matcher is None:
+            leaves = bool(bugs) and not self.raised_earlier(bugs)
+        else:
+            recorded = self._matcher.following
+            leaves = type(recorded) is PatchMarked and recorded.patch == UNDO_LEFT
+            self._bug_undone = error if bugs and not leaves else self._bug_undone
+        if leaves:
+            self.request(PatchMarked(sequence=self.next_sequence(), patch=UNDO_LEFT))
+        return leaves
+
+    def raised_earlier(self, bugs: Iterable[BaseException]) -> int:
+        """Number of the first event of the earlier decision that raised one of them; 0 if none did, or if unknown."""
+        return 0
+
     def callback_failed(self, error: BaseException) -> None:
         """A callback of the loop raised."""
         if isinstance(error, ActivationOverran):
@@ -385,11 +416,11 @@ class Program:
         if self._ended or main is None:
             return
         if self._dropped_call and not (main.done() and (main.cancelled() or main.exception() is not None)):
-            self._end(WorkflowFailed(failure=failure_of(CallNotAwaited(self._dropped_call))))
+            self._end(self._failed(CallNotAwaited(self._dropped_call)))
         elif main.done():
             self._end(self._outcome(main))
         elif self._callback_error is not None:
-            self._end(WorkflowFailed(failure=failure_of(self._callback_error)))
+            self._end(self._failed(self._callback_error))
 
     def _end(self, request: Event) -> None:
         self._ended = True
@@ -405,11 +436,32 @@ class Program:
             )
         error = main.exception()
         if error is not None:
-            return WorkflowFailed(failure=_run_failure(error))
+            return self._failed(error)
         try:
             return WorkflowCompleted(result=self.definition.signature.returns.encode(main.result()))
         except Exception as unfit:  # noqa: BLE001 - the user's type may raise anything while it is encoded
-            return WorkflowFailed(failure=failure_of(unfit))
+            return self._failed(unfit)
+
+    def _failed(self, error: BaseException) -> Event:
+        """The run's failure. Raises CodeError for a bug, unless an earlier decision raised it or it failed the run."""
+        bugs = bugs_in(error, self.definition.blocks_on)
+        matcher = self._matcher
+        if not bugs or (matcher is not None and (matcher.mismatch or type(matcher.following) is WorkflowFailed)):
+            return WorkflowFailed(failure=_run_failure(error))
+        raised_at = self.raised_earlier(bugs) if matcher is None else 0
+        if not raised_at:
+            self._ended = True
+            self.close()
+            raise code_error(error)
+        failure = _run_failure(error)
+        return WorkflowFailed(failure=msgspec.structs.replace(failure, message=_going_back(failure.message, raised_at)))
+
+
+def _going_back(message: str, raised_at: int) -> str:
+    return (
+        f"{message} (raised in the decision of event {raised_at} of the history, to which mended code would have to go "
+        "back: the code awaited something before the error left it)"
+    )
 
 
 def _ended_by(inputs: Iterable[Event]) -> frozenset[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from penstock.engine.core.catalogue import DELIVERED, REQUESTS
 from penstock.engine.core.execution import InputDifference, Rebuilt
 from penstock.engine.execution.code import Code
+from penstock.engine.execution.observed import ObservedProgram
 from penstock.engine.execution.program import Program
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.decisions import DecisionRecorded
@@ -23,15 +24,17 @@ def rebuild(
     records: Iterable[DecisionRecorded],
     *,
     strict_inputs: bool = False,
+    observed: bool = False,
 ) -> Rebuilt:
-    """Repeat `records`, the run's history in order, with today's code. Raises NonDeterminism."""
+    """Repeat `records`, the run's history in order, with today's code. Raises NonDeterminism, CodeError."""
     replay: _Replay | None = None
+    make = ObservedProgram if observed else Program
     try:
         for now_ms, events in decisions(records):
             if replay is None:
                 started = events[0]
                 assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
-                program = Program(definition, workflow_id, run_id, started.seed)
+                program = make(definition, workflow_id, run_id, started.seed)
                 program.started_ms = now_ms  # its code may have received the start later, when it was unblocked
                 replay = _Replay(program, strict_inputs=strict_inputs)
             replay.repeat(now_ms, events)
@@ -68,6 +71,7 @@ class _Replay:
             self.unread.extend(inputs)
         elif requests or inputs:
             self._activate(inputs, now_ms, requests)
+        self.program.first_event += len(events)
 
     def _activate(self, inputs: list[Event], now_ms: int, requests: list[Event]) -> None:
         self.differences += self.program.replay(inputs, now_ms, requests, strict_inputs=self._strict_inputs)

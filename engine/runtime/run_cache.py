@@ -49,10 +49,10 @@ class CachedRun(WorkingRun):
         """Workflow types and signals that this processor hosts."""
         return self._cache.hosted
 
-    def execution(self) -> Execution:
-        """The run's execution, rebuilt if it is not in memory.
+    def execution(self, *, observed: bool = False) -> Execution:
+        """The run's execution, rebuilt if it is not in memory. `observed`: see Definition.rebuild.
 
-        Raises NonDeterminism, UnknownWorkflowType, CodeWithheld."""
+        Raises NonDeterminism, CodeError, UnknownWorkflowType, CodeWithheld."""
         self._require_permitted()
         if self._execution is None:
             definition = self.hosted.workflow(self.header.workflow_type)
@@ -60,7 +60,11 @@ class CachedRun(WorkingRun):
                 reason, message = self.hosted.missing(self.header.workflow_type)
                 raise UnknownWorkflowType(message, reason=reason)
             rebuilt = definition.rebuild(
-                self.workflow_id, self.run_id, self.history(), strict_inputs=self.hosted.strict_inputs
+                self.workflow_id,
+                self.run_id,
+                self.history(),
+                strict_inputs=self.hosted.strict_inputs,
+                observed=observed,
             )
             self._execution, self._unread = rebuilt.execution, rebuilt.unread
             for difference in rebuilt.differences:

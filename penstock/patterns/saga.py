@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
+from penstock.engine.authoring.context import leaves_undone
 from penstock.schemas.errors import BadInput
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.lazy import Lazy
@@ -21,7 +22,8 @@ class Saga:
     undos of all steps that were begun run, the latest step first. A step that failed is undone too, since its outcome
     is not known: an undo must be idempotent. Undos are shielded from cancellation; one that fails does not stop the
     others, and its error is raised together with the one that ended the block (`ExceptionGroup`). Terminating a run
-    undoes nothing.
+    undoes nothing. Neither does a bug, such as an AttributeError (`@workflow(blocks_on=…)`): the saga raises it again
+    at once, so that the run becomes BLOCKED, and mended code goes on from before the bug.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,9 @@ class Saga:
             self._discard_undos()
             return
         if isinstance(error, GeneratorExit):  # the run is evicted from memory, it has not failed
+            return
+        if leaves_undone(error):
+            self._discard_undos()
             return
         await self._cancel_outstanding()
         failures = await _shielded(self._undo_all())
