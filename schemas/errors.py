@@ -18,6 +18,7 @@ PenstockError
 ├── WorkflowError                  raised to workflow code and by result()
 │   ├── WorkflowFailedError        raised by workflow code to fail its run; by result() if a run failed
 │   ├── WorkflowCancelledError · WorkflowTerminatedError   (by result())
+│   ├── WorkflowBlockedError        (by result(), in tests with TestEngine)
 │   ├── ActivityFailedError        an activity failed permanently: .type .message .attempts .is_(T)
 │   └── ChildWorkflowFailed        a child workflow did not complete
 ├── LogError                       error of the log (Kafka or embedded)
@@ -186,6 +187,12 @@ class WorkflowCancelledError(_FromFailure):
 
 class WorkflowTerminatedError(_FromFailure):
     """Raised by `result()` for a terminated run."""
+
+
+class WorkflowBlockedError(WorkflowError):
+    """Raised by `result()` of a TestEngine for a run that is BLOCKED, or awaits a BLOCKED child; says why.
+
+    Elsewhere `result()` waits: an operator retries the run, or new code frees it."""
 
 
 class ActivityFailedError(_FromFailure):

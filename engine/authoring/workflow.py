@@ -137,7 +137,7 @@ def workflow(
     return _define(fn, name=name, version=version, closed_kept=closed_kept, blocks_on=kinds)
 
 
-def _kinds(blocks_on: Iterable[type[Exception]]) -> Kinds:
+def _kinds(blocks_on: Any) -> Kinds:
     if not isinstance(blocks_on, Iterable) or isinstance(blocks_on, str):
         raise BadInput(f"@workflow(blocks_on=…) takes a tuple of exception classes, not {blocks_on!r}.")
     kinds = tuple(blocks_on)
@@ -145,9 +145,8 @@ def _kinds(blocks_on: Iterable[type[Exception]]) -> Kinds:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise BadInput(f"@workflow(blocks_on=…) takes exception classes such as KeyError, not {kind!r}.")
         if issubclass(kind, WorkflowError):
-            raise BadInput(
-                f"@workflow(blocks_on=…) takes no {kind.__name__}: code handles it, or lets it fail the run."
-            )
+            name = kind.__name__
+            raise BadInput(f"@workflow(blocks_on=…) takes no {name}: code handles it, or lets it fail the run.")
     return kinds
 
 

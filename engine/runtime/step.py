@@ -262,4 +262,5 @@ def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowBlocked) -> Non
         logger.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
     else:
         what = "run waits for a processor with its type" if last.reason == UNHOSTED_TYPE else "run blocked"
-        logger.warning(what, workflow_id=workflow_id, reason=last.reason, message=last.message)
+        line = last.message.partition("\n")[0]  # `show` has the traceback
+        logger.warning(what, workflow_id=workflow_id, reason=last.reason, message=line)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
 from penstock.client.checks import check_headers, check_list_filters, check_named_start, check_on_existing
@@ -197,6 +197,10 @@ class Client(AsyncLifecycle):
     def exchange(self) -> Exchange:
         """Exchange of commands and replies."""
         return self._connection.exchange
+
+    def raise_on(self, hindrance: Callable[[str, str], Coroutine[Any, Any, PenstockError]]) -> None:
+        """Let `result` of this client's runs raise what `hindrance(id, run_id)` returns, if that comes first."""
+        self._connection.hindrance = hindrance
 
     async def _start(
         self,

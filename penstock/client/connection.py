@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, TypedDict
 
 from penstock.client.deadline import seconds_left
 from penstock.client.exchange import Exchange, Hints
@@ -11,7 +12,7 @@ from penstock.client.outcome import refusal_of
 from penstock.client.reads import Reads
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings
-from penstock.schemas.errors import UnknownTopic, UserError
+from penstock.schemas.errors import PenstockError, UnknownTopic, UserError
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, Rejected, RunClosed
 from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
@@ -35,10 +36,12 @@ class Connection:
     """A client's connection, shared by the handles on its runs. For one event loop.
 
     `log`: an open log to use; it is left open by `close`. By default the log at `settings.log` is opened and closed.
+    `hindrance`: waits until a run (id, run id) cannot close any more and returns why; None to wait for the run alone.
     """
 
     def __init__(self, settings: Settings, log: Log | None = None) -> None:
         self.settings = settings
+        self.hindrance: Callable[[str, str], Coroutine[Any, Any, PenstockError]] | None = None
         self.topics = Topics(settings.namespace, settings.prefix)
         self._given_log, self._log = log, log
         self._exchange: Exchange | None = None

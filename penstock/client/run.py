@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Generic, TypeVar
 
 from penstock.client.connection import Connection
@@ -13,7 +13,7 @@ from penstock.client.deadline import deadline_after, seconds_left
 from penstock.client.outcome import result_of
 from penstock.client.reads import Json, JsonList
 from penstock.engine.authoring.signal import Signal
-from penstock.schemas.errors import NotAnswered, StillRunning
+from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_signal_name
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
@@ -52,8 +52,9 @@ class Run(Generic[R]):
         """
         deadline = deadline_after(timeout)
         watch = asyncio.create_task(self._warn_while_unserved(deadline))
+        hindrance, closed = self._connection.hindrance, self._await_result(deadline)
         try:
-            return await self._await_result(deadline)
+            return await (closed if hindrance is None else _unless(hindrance(self.id, self.run_id), closed))
         finally:
             watch.cancel()
 
@@ -173,3 +174,16 @@ class Run(Generic[R]):
 
     def _target(self) -> Mapping[str, Any]:
         return {"workflow_id": self.id, "run_id": self.run_id, **self._connection.reply_address()}
+
+
+async def _unless(hindrance: Coroutine[Any, Any, PenstockError], closed: Coroutine[Any, Any, R]) -> R:
+    """Return the result, unless the hindrance comes first: then raise it."""
+    hindered, result = asyncio.create_task(hindrance), asyncio.create_task(closed)
+    try:
+        await asyncio.wait({hindered, result}, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        raise hindered.result()
+    finally:
+        hindered.cancel()
+        result.cancel()

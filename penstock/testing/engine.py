@@ -26,14 +26,16 @@ from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.reads import Attempt, pending_work
 from penstock.hosting.engine import Engine, Hosted, as_list
-from penstock.schemas.errors import NotAnswered, UserError
+from penstock.schemas.errors import NotAnswered, UserError, WorkflowBlockedError
 from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.testing.blocked import BlockedRuns
 from penstock.testing.clock import SkippingClock
 from penstock.testing.patience import Patience
 
 STANDSTILL_S = 30.0
 PROGRESS_EVERY_S = 10.0
 POLL_S = 0.002
+BLOCKED_POLL_S = 0.05
 
 logger = structlog.get_logger(__name__)
 
@@ -68,6 +70,20 @@ class TestEngine(Engine):
     async def _open(self) -> None:
         guards.install(strict=True)
         await super()._open()
+        self.client.raise_on(self._hindrance)
+
+    async def _hindrance(self, workflow_id: str, run_id: str) -> WorkflowBlockedError:
+        """Wait until the run, or a child that it awaits, is BLOCKED: nothing frees it while a test awaits its end."""
+        while True:
+            error = await asyncio.to_thread(self._blocked, workflow_id, run_id)
+            if error is not None:
+                return error
+            await asyncio.sleep(BLOCKED_POLL_S)
+
+    def _blocked(self, workflow_id: str, run_id: str) -> WorkflowBlockedError | None:
+        if self._processor is None or self._namespace is None or self._log is None:
+            return None  # the engine is closing
+        return BlockedRuns(self._log, self._namespace, self._processor.stores()).error(workflow_id, run_id)
 
     async def skip(self, duration: Duration) -> None:
         """Let durable time pass for all runs.

@@ -251,8 +251,8 @@ def _unblocked(run: RunView, row: RunRow, now_ms: int) -> list[Event]:
             return [refused]
         # The inputs may include the start itself, whose input today's code may refuse.
         return execution.activate(inputs, now_ms)
-    except PROBLEMS as error:
-        return [blocked_by(error)]
+    except PROBLEMS as problem:
+        return instead_of_requests(run, problem, None, now_ms)
 
 
 def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFailed | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from penstock.engine.authoring.workflow import workflow
+from penstock.schemas.errors import BadInput, WorkflowFailedError
 from tests.engine.core import flows
 
 
@@ -33,3 +35,12 @@ def test_options_of_a_workflow_change_a_copy() -> None:
     for each in (call, first, second):
         each.claim()
     assert (call.request.workflow_id, first.request.workflow_id, second.request.workflow_id) == ("", "a", "b")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["KeyError", KeyError, (KeyError, "x"), (int,), (BaseException,), (WorkflowFailedError,)]
+)
+def test_blocks_on_takes_exception_classes(wrong: Any) -> None:
+    """@workflow refuses at once a `blocks_on` that is no collection of exception classes, or has a WorkflowError."""
+    with pytest.raises(BadInput, match="blocks_on"):
+        workflow(blocks_on=wrong)

@@ -88,9 +88,9 @@ def test_code_that_was_not_mended_stays_blocked() -> None:
 async def bugs_requests(where: str) -> str:
     if where == "later":
         await flows.go.wait()
-    asyncio.create_task(flows.add(1, 2))
+    task = asyncio.create_task(flows.add(1, 2))
     await asyncio.sleep(0)
-    raise NameError(where)
+    raise NameError(f"{where} {task}")
 
 
 @pytest.mark.parametrize("where", ["start", "later"])

@@ -150,7 +150,7 @@ def test_a_run_that_exits_fails_no_other(where: str) -> None:
     assert stage.described("run-2")["status"] == "running"
 
 
-@workflow
+@workflow(blocks_on=())
 async def deep(kind: str) -> None:
     error: BaseException = ValueError("the root")
     if kind == "cycle":

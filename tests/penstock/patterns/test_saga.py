@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
+from penstock.engine.authoring.workflow import workflow
+from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import CancelWorkflow
 from tests.engine.core import flows
@@ -63,3 +68,118 @@ def test_a_saga_that_is_used_wrongly(what: str, says: str) -> None:
     stage.start(flows.mistakes_a_saga, what)
     assert says in stage.described()["failure"]["message"]
     assert "ActivityScheduled" not in stage.events()
+
+
+def _buggy(value: Any) -> Any:
+    return value.no_such_attribute
+
+
+@workflow
+async def saga_with_a_bug(names: list[str], caught: bool) -> str:
+    try:
+        async with Saga() as saga:
+            for name in names:
+                await saga.do(flows.book_place(name), undo=flows.unbook_place(name))
+            _buggy(names)
+    except AttributeError:
+        if not caught:
+            raise
+        await flows.add(1, 2)
+    return "booked"
+
+
+async def _without_the_bug(names: list[str], caught: bool) -> str:
+    async with Saga() as saga:
+        for name in names:
+            await saga.do(flows.book_place(name), undo=flows.unbook_place(name))
+        await saga.do(flows.book_place("dinner"), undo=flows.unbook_place("dinner"))
+    return "booked"
+
+
+def test_a_saga_undoes_nothing_for_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug inside a saga undoes nothing: its run is BLOCKED, and mended code goes on with what is done."""
+    stage = Stage(saga_with_a_bug)
+    stage.start(saga_with_a_bug, ["hotel", "car"], False)
+    stage.run(book_place=lambda name: name)
+    assert stage.described()["blocked_reason"] == "code_error"
+    assert stage.take("tasks") == []
+    monkeypatch.setattr(saga_with_a_bug, "fn", _without_the_bug)
+    stage.restart()
+    assert [task.input for task in stage.sent["tasks"]] == [b'"dinner"']
+    stage.run(book_place=lambda name: name)
+    assert stage.described()["result"] == "booked"
+
+
+@pytest.mark.parametrize("evicts", [False, True])
+def test_code_may_catch_a_bug_that_a_saga_raised_again(evicts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that catches the bug outside of the saga goes on, live and on replay, whatever `blocks_on` is by then."""
+    stage = Stage(saga_with_a_bug)
+    stage.start(saga_with_a_bug, ["hotel"], True)
+    stage.complete(stage.take("tasks")[0], "hotel")
+    if evicts:
+        stage.nodes[0].runs.clear()
+        monkeypatch.setattr(saga_with_a_bug, "blocks_on", ())
+    stage.run(add=lambda a, b: a + b)
+    assert stage.described()["result"] == "booked"
+
+
+@pytest.mark.parametrize("evicts", [False, True])
+def test_a_saga_undoes_after_a_bug_of_an_earlier_decision(evicts: bool) -> None:
+    """A bug that was raised before the last wait fails its run, so the saga undoes its steps first."""
+    stage = Stage(saga_with_a_late_bug)
+    stage.start(saga_with_a_late_bug)
+    undone: list[str] = []
+    while tasks := stage.take("tasks"):
+        for task in tasks:
+            if evicts:
+                stage.nodes[0].runs.clear()
+            if task.activity == "unbook_place":
+                undone.append(task.input.decode())
+            stage.complete(task, None if task.activity == "unbook_place" else "x")
+    assert undone == ['"hotel"']
+    assert "raised in the decision of event 1 of the history" in stage.described()["failure"]["message"]
+
+
+@workflow
+async def saga_with_a_late_bug() -> None:
+    async def background() -> None:
+        _buggy(1)
+
+    async with Saga() as saga:
+        task = asyncio.create_task(background())
+        await saga.do(flows.book_place("hotel"), undo=flows.unbook_place("hotel"))
+        await task
+
+
+def test_a_recorded_undo_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose saga undid after a bug, as code without `blocks_on` does, replays with code that has it."""
+    stage = Stage(saga_with_a_bug)
+    with monkeypatch.context() as patched:
+        patched.setattr(saga_with_a_bug, "blocks_on", ())
+        stage.start(saga_with_a_bug, ["hotel"], False)
+        stage.complete(stage.take("tasks")[0], "hotel")
+    stage.restart()
+    undone: list[str] = []
+    stage.run(unbook_place=undone.append)
+    assert undone == ["hotel"]
+    assert stage.described()["status"] == "failed"
+
+
+def test_a_new_bug_in_a_saga_is_named_on_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New code that meets a bug inside a saga, while it repeats the past, is BLOCKED with the bug, not its undo."""
+
+    async def buggy(names: list[str], caught: bool) -> str:
+        async with Saga() as saga:
+            await saga.do(flows.book_place(names[0]), undo=flows.unbook_place(names[0]))
+            _buggy(names)
+        return ""
+
+    stage = Stage(saga_with_a_bug)
+    stage.start(saga_with_a_bug, ["hotel", "car"], False)
+    stage.complete(stage.take("tasks")[0], "hotel")
+    (task,) = stage.take("tasks")
+    monkeypatch.setattr(saga_with_a_bug, "fn", buggy)
+    stage.restart()
+    stage.complete(task, "car")
+    assert stage.described()["blocked_reason"] == "code_error"
+    assert "no_such_attribute" in stage.described()["blocked_message"]

@@ -12,7 +12,7 @@ import pytest
 
 from penstock import BadDuration, WorkflowFailedError, activity, now, sleep, workflow
 from penstock.client.run import Run
-from penstock.schemas.errors import BadInput, UserError
+from penstock.schemas.errors import BadInput, UserError, WorkflowBlockedError
 from penstock.testing.engine import TestEngine
 
 R = TypeVar("R")
@@ -265,3 +265,51 @@ def test_the_real_clock_is_refused() -> None:
         return str(caught.value)
 
     assert "now()" in with_engine(use, careless)
+
+
+@activity(name="testing-parcel")
+def parcel(name: str) -> str:
+    return name
+
+
+@workflow(name="testing-has-a-bug")
+async def has_a_bug(name: str) -> str:
+    sent: Any = await parcel(name)
+    return str(sent.no_such_field)
+
+
+@workflow(name="testing-awaits-a-bug")
+async def awaits_a_bug(name: str) -> str:
+    return await has_a_bug(name)
+
+
+@pytest.mark.parametrize("flow", [has_a_bug, awaits_a_bug])
+def test_a_bug_is_raised_with_its_traceback(flow: Any) -> None:
+    """`result()` of a run that is BLOCKED by a bug, or awaits a child that is, raises with the traceback."""
+
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(flow("ann"), id="x")
+        with pytest.raises(WorkflowBlockedError) as caught:
+            await run.result(timeout="20s")
+        return str(caught.value)
+
+    message = with_engine(use, has_a_bug, awaits_a_bug, parcel)
+    assert "BLOCKED (code_error)" in message and "has no attribute 'no_such_field'" in message
+    assert "test_engine.py" in message and "return str(sent.no_such_field)" in message
+
+
+def test_a_retried_run_is_awaited_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its code is mended, a test retries a BLOCKED run and awaits its result."""
+
+    async def mended(name: str) -> str:
+        return await parcel(name)
+
+    async def use(engine: TestEngine) -> str:
+        run = await engine.client.start(has_a_bug("ann"), id="x")
+        with pytest.raises(WorkflowBlockedError):
+            await run.result(timeout="20s")
+        monkeypatch.setattr(has_a_bug, "fn", mended)
+        await run.retry()
+        return await run.result(timeout="20s")
+
+    assert with_engine(use, has_a_bug, parcel) == "ann"
