@@ -121,7 +121,7 @@ class CommandRejected(UserError):
 
 
 class WorkflowAlreadyExists(CommandRejected):
-    """The workflow id is in use, and the start was to be rejected in that case."""
+    """The workflow id is in use: by a run of another type, or the start was to be rejected in that case."""
 
 
 class WorkflowNotFound(CommandRejected):

@@ -83,6 +83,11 @@ class WorkflowDefinition(Generic[P, R]):
         with guards.guarded():
             self.signature.decode(data)
 
+    def canonical_input(self, data: bytes) -> bytes:
+        """An input (JSON) as the signature writes it, defaults included. Raises BadInput, PayloadTooLarge."""
+        with guards.guarded():
+            return self.signature.rewritten(data)
+
     def begin(self, workflow_id: str, run_id: str, seed: str) -> Program:
         """The execution of a new run."""
         return Program(self, workflow_id, run_id, seed)

@@ -124,6 +124,10 @@ class Definition(Protocol):
         """Raise what the type's own validation raises for an input (JSON) that it cannot take."""
         ...
 
+    def canonical_input(self, data: bytes) -> bytes:
+        """An input as the type itself writes it, defaults included. Raises as `check_input` does."""
+        ...
+
     def begin(self, workflow_id: str, run_id: str, seed: str) -> Execution:
         """The execution of a new run, which has received nothing yet."""
         ...

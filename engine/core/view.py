@@ -56,6 +56,10 @@ class RunView(Protocol):
         `observed` (see Definition.rebuild) concerns one that is rebuilt now."""
         ...
 
+    def started_input(self) -> bytes | None:
+        """The input (JSON) with which the id's current run started; None if its history is deleted."""
+        ...
+
     def forget(self) -> None:
         """Close the execution; `execution` rebuilds it."""
         ...

@@ -18,6 +18,7 @@ from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import UnknownWorkflowType
 from penstock.schemas.records.decisions import DecisionRecorded, Listening
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import WorkflowStarted
 
 logger = structlog.get_logger(__name__)
 
@@ -70,6 +71,12 @@ class CachedRun(WorkingRun):
             for difference in rebuilt.differences:
                 self._cache.report(difference, self.workflow_id)
         return self._execution
+
+    def started_input(self) -> bytes | None:
+        """The input (JSON) with which the current run started; None if its history is deleted."""
+        record = next(self.history(), None)
+        started = decode(record.events[0]) if record is not None else None
+        return started.input if isinstance(started, WorkflowStarted) else None
 
     def unread_inputs(self) -> list[Event]:
         """Inputs recorded while the run was BLOCKED; known after `execution`."""

@@ -70,15 +70,24 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     if run["status"] == WAITING:
         yield "waits", one_line(run.get("blocked_message") or "")
     elif run.get("blocked_reason"):
-        yield "blocked", f"{run['blocked_reason']}: {one_line(run.get('blocked_message') or '')}"
+        yield "blocked", f"{run['blocked_reason']}: {one_line(_message_and_traceback(run)[0])}"
         yield "remedy", f"penstock retry {run['workflow_id']}  (processors also retry it when they start)"
     for note in run.get("unhosted") or ():
         yield "missing", note
 
 
 def _traceback(run: Json) -> list[str]:
-    """Return the traceback of the workflow code, or of the activity, that failed the run."""
-    return str((run.get("failure") or {}).get("traceback") or "").splitlines()
+    """Return the traceback of the workflow code, or of the activity, that failed the run; or of the bug in its code."""
+    return str((run.get("failure") or {}).get("traceback") or "").splitlines() or _message_and_traceback(run)[1]
+
+
+def _message_and_traceback(run: Json) -> tuple[str, list[str]]:
+    """Split the message of a BLOCKED run: a bug's has the traceback in the lines that follow."""
+    message = str(run.get("blocked_message") or "")
+    if run.get("blocked_reason") != "code_error":
+        return message, []
+    first, *others = message.splitlines() or [""]
+    return first, others
 
 
 def _waits(run: Json, now_ms: int) -> list[str]:

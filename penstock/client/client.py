@@ -75,13 +75,15 @@ class Client(AsyncLifecycle):
     ) -> Run[R]:
         """Start `fulfil(order)` under the given id (by default a random one) and return a handle on the run.
 
-        If the id is taken, `use_existing` joins that run (`run.existing` is True), `reject` raises
-        WorkflowAlreadyExists, `restart_closed` starts a new run if the old one has closed, `terminate_existing` also if
-        it has not. `headers` travel to the run, its activities and its children (`info().headers`), 8 kB at most.
+        If the id is taken, `use_existing` joins that run (`run.existing` is True; `run.note` says so if it has
+        another input, and a warning is logged), `reject` raises WorkflowAlreadyExists, `restart_closed` starts a
+        new run if the old one has closed, `terminate_existing` also if it has not. A run of another type is never
+        joined. `headers` travel to the run, its activities and its children (`info().headers`), 8 kB at most.
         `timeout`: how long to wait for a processor's reply, 30 s by default.
 
-        Raises BadInput, BadName, PayloadTooLarge before anything is sent; UnknownWorkflowType, CommandRejected,
-        NotAnswered (the command is in the log), LogError.
+        Raises BadInput, BadName, PayloadTooLarge before anything is sent; WorkflowAlreadyExists (`reject`, or the id is
+        taken by a run of another type), UnknownWorkflowType, CommandRejected, NotAnswered (the command is in the log),
+        LogError.
         """
         if not isinstance(call, WorkflowCall):
             raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {call!r}.")
@@ -227,7 +229,7 @@ class Client(AsyncLifecycle):
         accepted = await self._connection.send(command, deadline)
         if accepted.note:
             self.exchange.unanswered.warn(f"note on the start of {id}: {accepted.note}.")
-        return Run(self._connection, id, accepted.run_id, returns, existing=accepted.existing)
+        return Run(self._connection, id, accepted.run_id, returns, existing=accepted.existing, note=accepted.note)
 
     async def _start_one_of_many(
         self, type: str, input: bytes, id: str, on_existing: OnExisting, deadline: float | None

@@ -34,14 +34,22 @@ CLOSING_EVENTS = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled", "W
 class Run(Generic[R]):
     """A handle on one run (`run_id`), or on the current run of an id (`run_id` empty).
 
-    `existing`: True if the start that returned this handle joined a run that was there already.
+    `existing`: True if the start that returned this handle joined a run that was there already. `note`: what the
+    processor remarked about the start, such as that the run has another input; empty for nothing.
     """
 
     def __init__(
-        self, connection: Connection, id: str, run_id: str, returns: Adapter[R], *, existing: bool = False
+        self,
+        connection: Connection,
+        id: str,
+        run_id: str,
+        returns: Adapter[R],
+        *,
+        existing: bool = False,
+        note: str = "",
     ) -> None:
         self._connection, self._returns = connection, returns
-        self.id, self.run_id, self.existing = id, run_id, existing
+        self.id, self.run_id, self.existing, self.note = id, run_id, existing, note
         self._known_closed = False
 
     async def result(self, timeout: Duration | None = None) -> R:

@@ -158,7 +158,7 @@ class SyncRun(Generic[R]):
 
     def __init__(self, client: SyncClient, run: Run[R]) -> None:
         self._client, self._run = client, run
-        self.id, self.run_id, self.existing = run.id, run.run_id, run.existing
+        self.id, self.run_id, self.existing, self.note = run.id, run.run_id, run.existing, run.note
 
     def result(self, timeout: Duration | None = None) -> R:
         """As `Run.result`."""

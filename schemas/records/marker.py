@@ -13,7 +13,8 @@ class SideEffectRecorded(Event, frozen=True, gc=False, kw_only=True):
 
 
 class PatchMarked(Event, frozen=True, gc=False, kw_only=True):
-    """Workflow code called `patched(id)` for the first time, and the answer was yes. A request."""
+    """Workflow code called `patched(id)` for the first time, and the answer was yes; or its saga met a bug and undid
+    nothing, and code caught the error. A request."""
 
     sequence: int
     patch: str

@@ -15,11 +15,11 @@ OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_exis
 class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     """Start a run.
 
-    `on_existing`, for an id that already has a run: `use_existing` joins it; `reject` refuses the start;
-    `restart_closed` starts a new run if the current one has closed and joins it otherwise; `terminate_existing`
-    terminates an open run and starts a new one. `run_timeout_ms` bounds one run and `execution_timeout_ms` a chain of
-    runs (0: no bound); `retry` restarts a failed run (null: never); all three are recorded and not yet enforced.
-    `headers` travel on to the run's activities and children."""
+    `on_existing`, for an id that already has a run: `use_existing` joins it, unless it is of another type; `reject`
+    refuses the start; `restart_closed` starts a new run if the current one has closed and joins it otherwise;
+    `terminate_existing` terminates an open run and starts a new one. `run_timeout_ms` bounds one run and
+    `execution_timeout_ms` a chain of runs (0: no bound); `retry` restarts a failed run (null: never); all three are
+    recorded and not yet enforced. `headers` travel on to the run's activities and children."""
 
     INTERNAL: ClassVar[frozenset[str]] = frozenset({"parent_workflow_id", "parent_run_id", "parent_sequence"})
 
@@ -122,8 +122,9 @@ class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
     """The run is BLOCKED until an operator retries it, its code is corrected or a missing topic is created; inputs are
     recorded meanwhile.
 
-    `reason`: `non_determinism` | `missing_topic` | `too_large` | `engine_error` | `unknown_type` | `unhosted_type`
-    (shown as waiting: another live processor hosts its type). `message` says what is wrong and what to do."""
+    `reason`: `non_determinism` | `code_error` | `missing_topic` | `too_large` | `engine_error` | `unknown_type` |
+    `unhosted_type` (shown as waiting: another live processor hosts its type). `message` says what is wrong and what to
+    do; the traceback of a `code_error` follows on lines of its own."""
 
     reason: str
     message: str

@@ -198,6 +198,13 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
     if command.parent_workflow_id and not is_own:
         message = f"{run.workflow_id} is taken by another run ({row.run_id})."
         return rejected(Rejection("already_exists", message, row.run_id))
+    if row.workflow_type != command.workflow_type:
+        message = (
+            f"{run.workflow_id} is taken by a run of {row.workflow_type} (run {row.run_id}, {shown_status(row)}), so "
+            f"{command.workflow_type} cannot be started under this id: choose another one."
+        )
+        rejection = Rejection("already_exists", message, row.run_id)
+        return ignored(row.run_id, "the workflow id is taken by another type", rejection=rejection)
     if command.on_existing == "reject" and not is_own:
         message = (
             f"{run.workflow_id} was started before (run {row.run_id}, {shown_status(row)}); choose another id, "
@@ -205,11 +212,28 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
         )
         rejection = Rejection("already_exists", message, row.run_id)
         return ignored(row.run_id, "the workflow id is taken", rejection=rejection)
-    reply = accepted_reply(run.workflow_id, row, command.message_id, existing=not is_own)
+    note = "" if is_own or command.reply_to == NO_REPLY else _note_of_input(run, command)
+    reply = accepted_reply(run.workflow_id, row, command.message_id, existing=not is_own, note=note)
     if command.on_existing == "restart_closed" and not is_own:
         joined = StartJoined(message_id=command.message_id)
         return Decision(run_id=row.run_id, events=[joined], unnumbered=True, reply=reply)
     return ignored(row.run_id, "started before", reply=reply)
+
+
+def _note_of_input(run: RunView, command: StartWorkflow) -> str:
+    """A note for a start that joins a run with another input; empty if the inputs agree."""
+    recorded, given = run.started_input(), command.input
+    definition = run.hosted.workflow(command.workflow_type)
+    if recorded is None or recorded == given:
+        return ""
+    try:
+        if msgspec.json.decode(recorded or b"null") == msgspec.json.decode(given or b"null"):
+            return ""
+        if definition is not None and definition.canonical_input(recorded) == definition.canonical_input(given):
+            return ""
+    except Exception:  # noqa: BLE001, S110 - an input that its type cannot take is another one
+        pass
+    return "the run that was joined has another input than this start"
 
 
 # Decide: an existing run.

@@ -150,6 +150,16 @@ def test_blocked(shown):
     ]
 
 
+def test_blocked_by_a_bug(shown):
+    """A run that a bug blocked shows the error on one line, and its traceback below, line by line."""
+    lines = shown(
+        status="blocked", blocked_reason="code_error",
+        blocked_message='mend the code: NameError: x\nTraceback (most recent call last):\n  File "a.py"',
+    )  # fmt: skip
+    assert lines[1] == "  blocked  code_error: mend the code: NameError: x"
+    assert lines[3:5] == ["           Traceback (most recent call last):", '             File "a.py"']
+
+
 def test_asked_to_stop(shown):
     """A requested cancellation is shown until the run closes."""
     assert shown(cancel_requested=True)[1] == "  cancel   requested; its code may be cleaning up"

@@ -31,6 +31,22 @@ def test_start_twice(run):
     one_message(run("start", "cli-waits", "--id", "twice", "--on-existing", "reject", code=1), "twice")
 
 
+def test_start_of_an_id_of_another_type(run):
+    """An id that a run of another type has is an error that names both types; exit code 1."""
+    run("start", "cli-trial", "--id", "taken", "--input", "21", "--wait")
+    ended = run("start", "cli-waits", "--id", "taken", "--wait", code=1)
+    one_message(ended, "taken", "a run of cli-trial", "cli-waits cannot be started")
+
+
+def test_start_with_another_input(run):
+    """A start that joins a run with another input says so on stderr; exit code 0."""
+    run("start", "cli-trial", "--id", "other-input", "--input", "21", "--wait")
+    ended = run("start", "cli-trial", "--id", "other-input", "--input", "4", "--wait")
+    assert ended.stdout == "42\n"
+    assert "note on the start of other-input: the run that was joined has another input" in ended.stderr
+    assert "note" not in run("start", "cli-trial", "--id", "other-input", "--input", " 21").stderr
+
+
 @pytest.mark.parametrize("seen", ["both", "stdout", "stderr"])
 def test_start_on_a_terminal(namespace, seen):
     """A terminal shows the id of a start once: in the message, or by itself if stderr is not the terminal."""

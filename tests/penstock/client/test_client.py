@@ -77,6 +77,17 @@ def test_joining(log, processor):
         assert with_client(log, use).existing
 
 
+def test_joining_with_another_input(log, processor, caplog):
+    """A handle has the processor's note about its start, which is also logged."""
+
+    async def use(client):
+        return await client.start(parcel_of("a", 1), id="x")
+
+    with processor(lambda command: [accepted(command, existing=True, note="it has another input")]):
+        assert with_client(log, use).note == "it has another input"
+    assert "note on the start of x: it has another input." in caplog.text
+
+
 def test_a_start_with_a_timeout(log):
     """`timeout` limits the wait of one start, and of many starts together."""
 

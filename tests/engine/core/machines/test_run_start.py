@@ -235,3 +235,66 @@ def test_started_is_the_first_event() -> None:
     stage = Stage(held)
     stage.start(held)
     assert stage.events()[0] == WorkflowStarted.__name__
+
+
+# A start of an id that is taken.
+
+
+@workflow(name="start-of-two")
+async def of_two(name: str, copies: int = 1) -> str:
+    return await held_note.wait()
+
+
+@workflow(name="start-other-type")
+async def other_type() -> None: ...
+
+
+held_note = Signal("start-note", str)
+
+
+def joining(stage: Stage, input: bytes, **fields: Any) -> Any:
+    """The reply to a second start of the id."""
+    fields.setdefault("workflow_type", "start-of-two")
+    stage.tell(StartWorkflow(workflow_id="run-1", input=input, message_id=stage.message_id(), reply_to=0, **fields))
+    (reply,) = stage.take("replies")
+    return reply
+
+
+@pytest.mark.parametrize("on_existing", ["use_existing", "restart_closed", "reject"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_run_of_another_type_is_never_joined(closed: bool, on_existing: str) -> None:
+    """A start of an id that a run of another type has is refused, and names both types."""
+    if closed and on_existing == "restart_closed":
+        return  # it begins a run of its own
+    stage = Stage(of_two, other_type)
+    stage.start(of_two, "a")
+    if closed:
+        stage.signal("start-note", "b")
+    reply = joining(stage, b"null", workflow_type="start-other-type", on_existing=on_existing)
+    assert reply.reason == "already_exists"
+    assert "taken by a run of start-of-two" in reply.message and "start-other-type cannot be started" in reply.message
+
+
+@pytest.mark.parametrize("on_existing", ["use_existing", "restart_closed"])
+def test_a_run_with_another_input_is_joined_with_a_note(on_existing: str) -> None:
+    """A start that joins a run with another input is told so."""
+    stage = Stage(of_two)
+    stage.start(of_two, "a")
+    reply = joining(stage, b'{"name":"b"}', on_existing=on_existing)
+    assert (reply.existing, reply.note) == (True, "the run that was joined has another input than this start")
+
+
+@pytest.mark.parametrize("same", [b'{"copies":1,"name":"a"}', b'{"name": "a"}', b'["a",1]', b'["a"]'])
+def test_the_same_input_written_otherwise_is_no_other(same: bytes) -> None:
+    """An input in another order, by position, or without its defaults is the same."""
+    stage = Stage(of_two)
+    stage.start(of_two, "a")
+    assert joining(stage, same).note == ""
+
+
+def test_a_run_that_started_without_an_input_is_joined() -> None:
+    """An empty input is null; an input that the type cannot take is another one."""
+    stage = Stage(other_type)
+    stage.tell(StartWorkflow(workflow_id="run-1", workflow_type="start-other-type", message_id="first"))
+    notes = [joining(stage, input, workflow_type="start-other-type").note for input in (b"", b"null", b"5")]
+    assert [bool(note) for note in notes] == [False, False, True]
