@@ -21,7 +21,7 @@ _HEADINGS = {
     "B.5": "Settings of topics",
     "B.6": "Sizes",
     "B.7": "Another version of Python",
-    "B.8": "Records and errors that nobody noticed",
+    "B.8": "Records and errors that were not noticed",
     "B.9": "Workflow ids that are taken",
     "B.10": "Activities that run again",
     "B.11": "Shards that do not open, and ends that are not orderly",

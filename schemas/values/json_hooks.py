@@ -49,7 +49,7 @@ class PydanticCodec:
         _refuse_losses(self._adapter.dump_python(value), data)
         if (found := self.decode(data)) != value:
             kinds = f"a value of type {type_name(type(value))} would be read as one of type {type_name(type(found))}"
-            raise LostValueError(kinds, "use a type whose values JSON tells apart")
+            raise LostValueError(kinds, "use a type whose values differ in JSON")
         return data
 
 

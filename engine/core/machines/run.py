@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.activation import PROBLEMS, activated, blocked_by
+from penstock.engine.core.activation import PROBLEMS, activated, blocked_by, instead_of_requests
 from penstock.engine.core.answers import (
     accepted,
     accepted_reply,
