@@ -365,6 +365,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "Info",
             "get_run",
             "penstock.engine.authoring.external.ExternalRun",
+            "CODE_ERRORS",
         ),
     ),
     (
@@ -410,6 +411,7 @@ ALIASES = (
     "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",
 )
+CONSTANTS = {"CODE_ERRORS": "Errors that stand for a bug in workflow code: the default of `@workflow(blocks_on=…)`."}
 SIGNATURE_WIDTH_MAX = 100
 
 
@@ -446,6 +448,9 @@ def _found(name: str) -> tuple[str, Any]:
 
 def _python(name: str, found: Any) -> Iterator[str]:
     yield from ("", f"### {name}", "", "```python")
+    if isinstance(found, tuple):
+        yield from (f"{name} = ({', '.join(kind.__name__ for kind in found)})", "```", "", CONSTANTS[name])
+        return
     if inspect.isclass(found):
         yield from _class_lines(name, found)
     elif name in DECORATORS:

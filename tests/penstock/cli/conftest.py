@@ -35,6 +35,10 @@ async def order(order: Order) -> int:
 @workflow(name="cli-waits")
 async def waits() -> int:
     return await go.wait()
+
+@workflow(name="cli-ticket")
+async def ticket() -> int:
+    return await go.wait()
 """
 
 

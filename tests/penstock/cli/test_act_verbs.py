@@ -35,7 +35,7 @@ def test_a_timeout_in_seconds(run):
 
 def test_a_signal_with_an_id_is_received_once(run):
     """Sent again with the same --signal-id, a signal has no effect, and the command succeeds as before."""
-    run("start", "cli-order", "--id", "paid", "--input", '{"id": "a", "number": 1}')
+    run("start", "cli-ticket", "--id", "paid")
     for _ in range(2):
         assert "paid received the signal note" in run("signal", "paid", "note", "--signal-id", "ticket-81").stderr
     run("signal", "paid", "go", "--input", "7")
