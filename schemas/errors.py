@@ -174,7 +174,8 @@ class _FromFailure(WorkflowError):
 
     def is_(self, error: builtins.type[BaseException]) -> bool:
         """Whether the original exception was of exactly this class (compared by qualified name)."""
-        return self.type in (f"{error.__module__}.{error.__qualname__}", error.__qualname__)
+        module = "" if error.__module__ == "builtins" else f"{error.__module__}."
+        return self.type == f"{module}{error.__qualname__}"
 
 
 class WorkflowFailedError(_FromFailure):

@@ -292,6 +292,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if options.get("name") is None:
             options["name"] = f"task-{self._serial & 0xFFFFFF}"
         options.pop("eager_start", None)
+        hand_over = getattr(coro, "hand_over", None)
+        if hand_over is not None:
+            hand_over()
         task = _Task(coro, self, self._serial, **options)
         self.tasks.append(task)
         if len(self.tasks) > self._tasks_kept_max:

@@ -21,6 +21,12 @@ from penstock.schemas.values.requests import ActivityRequest, ChildRequest
 R = TypeVar("R")
 
 
+_AGAIN = (
+    "{call.name}(…) from {call.made_at} was awaited before: a call happens once. Make another call, or keep the task "
+    "that awaits it and await that."
+)
+
+
 class CallHost(Protocol):
     """Event loop that performs calls durably."""
 
@@ -40,6 +46,7 @@ class Call(Lazy[R]):
 
     __slots__ = (
         "_code",
+        "_handed",
         "_instruction",
         "_iterator",
         "_loop",
@@ -61,12 +68,15 @@ class Call(Lazy[R]):
         self._loop = asyncio._get_running_loop()  # noqa: SLF001 - None, not an error, if no loop runs
         self._used = self.begun = False
         self._number = 0
-        self._iterator: Generator[Any, Any, R] | None = None
+        self._handed = False
+        self._iterator: Any = None  # the generator of `__await__`
 
     def _changed(self, request: ActivityRequest | ChildRequest) -> Self:
         """A copy that asks for this instead; the call itself need not be awaited any more."""
         self.claim()
         changed = copy.copy(self)
+        if self.begun or self._handed:
+            raise RuntimeError(_AGAIN.format(call=self))
         changed.request, changed._used, changed._number = request, False, 0  # noqa: SLF001 - of its own class
         return changed
 
@@ -78,7 +88,15 @@ class Call(Lazy[R]):
     async def run_outside(self) -> R:
         """Perform the call, or raise, where no workflow runs."""
 
+    def hand_over(self) -> None:
+        """A workflow's loop makes a task of the call. RuntimeError for the second one."""
+        if self._handed or self.begun:
+            raise RuntimeError(_AGAIN.format(call=self))
+        self._handed = True
+
     def __await__(self) -> Generator[Any, Any, R]:
+        if self.begun:
+            raise RuntimeError(_AGAIN.format(call=self))
         self._used = self.begun = True
         perform = getattr(asyncio.get_running_loop(), "perform", None)
         if perform is None:
@@ -88,6 +106,8 @@ class Call(Lazy[R]):
     def send(self, value: Any) -> Any:
         if self._iterator is None:
             self._iterator = self.__await__()
+        elif self._iterator.gi_frame is None:  # a second task of a call whose first one has ended
+            raise RuntimeError(_AGAIN.format(call=self))
         return self._iterator.send(value)
 
     def throw(self, *error: Any) -> Any:
