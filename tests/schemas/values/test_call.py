@@ -51,10 +51,10 @@ async def uses(way: str) -> Any:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("runs_max", [1, 100], ids=["replayed", "in memory"])
-def test_a_call_happens_once(way: str, runs_max: int) -> None:
+@pytest.mark.parametrize("run_cache_bytes", [1, 10_000_000], ids=["replayed", "in memory"])
+def test_a_call_happens_once(way: str, run_cache_bytes: int) -> None:
     """A call that is awaited again, in whatever way, is refused with a sentence; the activity runs once at most."""
-    stage = Stage(uses, runs_max=runs_max)
+    stage = Stage(uses, run_cache_bytes=run_cache_bytes)
     stage.start(uses, way)
     charged: list[int] = []
     stage.run(**{"once-charge": lambda number: charged.append(number) or number})
