@@ -2,7 +2,8 @@
 
 The successor guards its change with `patched`, so that every history replays in it; the usual build cannot replay the
 histories that the successor began. A broken build does what the usual one does the first time and something else on
-replay: its runs are BLOCKED as soon as they have to be rebuilt, until a process with a sound build has them.
+replay: its runs are BLOCKED as soon as they have to be rebuilt, until a process with a sound build has them. One has a
+bug, which blocks every run that it would complete.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ def _ends_early(definition: Definition) -> Definition:
     return _with_code(definition, code)
 
 
+def _meets_a_bug(definition: Definition) -> Definition:
+    async def code(*arguments: Any) -> Any:
+        result = await definition.fn(*arguments)
+        raise AttributeError(f"a bug of this build loses {result}")
+
+    return _with_code(definition, code)
+
+
 def _in_another_order(definition: Definition) -> Definition:
     """Iterate the other way on replay, as over a set under another hash seed."""
 
@@ -99,5 +108,6 @@ BROKEN = (
     _build("broken: requests otherwise", _requests_otherwise, repeats=False),
     _build("broken: ends early", _ends_early, repeats=False),
     _build("broken: another order", _in_another_order, repeats=False),
+    _build("broken: has a bug", _meets_a_bug),
 )
 BUILDS = {build.name: build for build in (USUAL, NEXT, *BROKEN)}
