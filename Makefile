@@ -44,6 +44,9 @@ test: java $(VENV)/.ready-dev ## run every test, including those on a real Kafka
 chaos-quick: java $(VENV)/.ready-dev ## strike processors, workers and a broker with faults beside a neighbour workload
 	@$(PY) -m tests.chaos
 
+test-pythons: $(VENV)/.ready-dev ## the tests of core and execution on every Python 3.11 to 3.14 that is found here
+	@$(PY) -m tools.pythons
+
 # `make sim SEED=7` runs one seed, `make sim SEEDS=200` many.
 SEEDS ?= 200
 sim: $(VENV)/.ready-dev ## run the simulator: SEEDS=200, or one SEED=7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.engine.core.execution import ActivationOverran, CodeError, CodeWithheld
+from penstock.engine.core.execution import ActivationOverran, CodeError, CodeWithheld, OtherPython
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
@@ -30,6 +30,11 @@ _KILLS_PROCESSOR = (
     "`penstock retry`."
 )
 
+
+_OTHER_PYTHON = (
+    "; process such runs with the Python under which they began until they have closed, or, if the code was changed as "
+    "well, restore it or guard the change with patched(); then restart the processor or run `penstock retry`."
+)
 
 _CODE_ERROR = (
     "a bug in the workflow's code, whose requests since its last wait were dropped; mend the code, then restart the "
@@ -73,6 +78,8 @@ def blocked_by(error: BaseException) -> WorkflowBlocked:
         return WorkflowBlocked(reason=error.reason, message=str(error))
     if isinstance(error, CodeError):
         return WorkflowBlocked(reason="code_error", message=f"{_CODE_ERROR}{error}")
+    if isinstance(error, OtherPython):
+        return WorkflowBlocked(reason="non_determinism", message=f"{error}{_OTHER_PYTHON}")
     return WorkflowBlocked(
         reason="non_determinism",
         message=f"the code no longer does what the history says: {error}; restore the old code or guard the change "

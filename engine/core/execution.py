@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.decisions import DecisionRecorded, Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import WorkflowStarted
@@ -24,6 +25,10 @@ class ActivationOverran(SystemExit):
     """An activation ran for too long without a wait and was interrupted; its requests are dropped.
 
     A SystemExit, so that it passes through `except Exception` in workflow code, and through asyncio's tasks."""
+
+
+class OtherPython(NonDeterminism):
+    """A replay under another minor version of Python than the run's start requested something else."""
 
 
 class CodeError(Exception):

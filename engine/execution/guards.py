@@ -317,6 +317,7 @@ def _entry(start: types.FrameType) -> str:
         module = frame.f_globals.get("__name__") or ""
         if module.partition(".")[0] not in sys.stdlib_module_names:
             break
-        entry = f"{module}.{frame.f_code.co_qualname}".removesuffix(".__init__")
+        public = ".".join(part for part in module.split(".") if not part.startswith("_"))  # not `pathlib._local`
+        entry = f"{public or module}.{frame.f_code.co_qualname}".removesuffix(".__init__")
         frame = frame.f_back
     return entry

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import sys
+import types
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -412,6 +414,41 @@ def _ordered_set(items: Iterable[Any] = ()) -> Any:
 
 
 setattr(asyncio.tasks, "set", _ordered_set)  # noqa: B010 - a module global unknown to checkers
+
+
+async def _wait_for(awaitable: Any, timeout_s: float | None) -> Any:
+    """`asyncio.wait_for` as Python 3.12 and later have it, in Python 3.11, which starts its timer first.
+
+    The order of requests must not depend on the interpreter: an open run may go on under a newer one."""
+    if not isinstance(asyncio.get_running_loop(), WorkflowLoop):
+        return await _wait_for_of_python(awaitable, timeout_s)
+    if timeout_s is not None and timeout_s <= 0:
+        future = asyncio.ensure_future(awaitable)
+        if not future.done():
+            future.cancel()
+            await asyncio.wait([future])
+        try:
+            return future.result()
+        except asyncio.CancelledError as error:
+            raise TimeoutError from error
+    async with asyncio.timeout(timeout_s):
+        return await awaitable
+
+
+def _replace_wait_for() -> None:
+    """Give the function another code, since user code may have imported it by its name."""
+    replaced = asyncio.tasks.wait_for
+    setattr(asyncio.tasks, _wait_for.__name__, _wait_for)
+    replaced.__code__ = _wait_for_by_name.__code__
+
+
+async def _wait_for_by_name(fut: Any, timeout: float | None) -> Any:
+    return await _wait_for(fut, timeout)
+
+
+_wait_for_of_python = types.FunctionType(asyncio.wait_for.__code__, vars(asyncio.tasks), "wait_for")
+if sys.version_info < (3, 12):
+    _replace_wait_for()
 
 
 def _refusal(name: str, instead: str) -> Callable[..., NoReturn]:

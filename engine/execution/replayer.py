@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from penstock.engine.core.catalogue import DELIVERED, REQUESTS
-from penstock.engine.core.execution import InputDifference, Rebuilt
+from penstock.engine.core.execution import InputDifference, OtherPython, Rebuilt
+from penstock.engine.core.machines.run import PYTHON
 from penstock.engine.execution.code import Code
 from penstock.engine.execution.observed import ObservedProgram
 from penstock.engine.execution.program import Program
 from penstock.schemas.encoding.codec import decode
+from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
@@ -36,11 +38,13 @@ def rebuild(
                 assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
                 program = make(definition, workflow_id, run_id, started.seed)
                 program.started_ms = now_ms  # its code may have received the start later, when it was unblocked
-                replay = _Replay(program, strict_inputs=strict_inputs)
+                replay = _Replay(program, started.python, strict_inputs=strict_inputs)
             replay.repeat(now_ms, events)
-    except BaseException:
+    except BaseException as error:
         if replay is not None:
             replay.program.close()
+            if isinstance(error, NonDeterminism):
+                raise _with_python(error, replay.python) from None
         raise
     assert replay is not None, f"run {run_id} of {workflow_id} has no history"
     return Rebuilt(replay.program, replay.unread, replay.differences[:DIFFERENCES_MAX])
@@ -49,8 +53,8 @@ def rebuild(
 class _Replay:
     """Progress of a replay. A BLOCKED run's inputs stay unread until it is unblocked, as they did the first time."""
 
-    def __init__(self, program: Program, *, strict_inputs: bool) -> None:
-        self.program, self._strict_inputs = program, strict_inputs
+    def __init__(self, program: Program, python: str, *, strict_inputs: bool) -> None:
+        self.program, self.python, self._strict_inputs = program, python, strict_inputs
         self.unread: list[Event] = []
         self.differences: list[InputDifference] = []
         self._blocked = False
@@ -75,6 +79,16 @@ class _Replay:
 
     def _activate(self, inputs: list[Event], now_ms: int, requests: list[Event]) -> None:
         self.differences += self.program.replay(inputs, now_ms, requests, strict_inputs=self._strict_inputs)
+
+
+def _with_python(error: NonDeterminism, python: str) -> NonDeterminism:
+    """The error, which names the run's Python if this is another: asyncio may order tasks otherwise there."""
+    if python in {"", PYTHON}:
+        return error
+    return OtherPython(
+        f"the run began under Python {python}, and this processor's Python {PYTHON} may order the code's tasks "
+        f"otherwise: {error}"
+    )
 
 
 def decisions(records: Iterable[DecisionRecorded]) -> Iterator[tuple[int, list[Event]]]:

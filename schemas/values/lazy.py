@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import warnings
 from collections.abc import Coroutine
 from types import CodeType
@@ -38,7 +39,9 @@ class Lazy(Coroutine[Any, Any, R], Generic[R]):
         return f"{self._code.co_filename}:{line or self._code.co_firstlineno}"
 
     def __bool__(self) -> bool:
-        """Raise CallNotAwaited: `if approval.wait():` lacks an `await`."""
+        """Raise CallNotAwaited: `if approval.wait():` lacks an `await`. asyncio may ask, as its `repr(task)` does."""
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("asyncio."):  # noqa: SLF001 - the caller's module
+            return True
         raise CallNotAwaited(
             f"{self.name}(…) at {self.made_at} was used as a condition, but was never awaited; "
             f"write `await {self.name}(…)`."

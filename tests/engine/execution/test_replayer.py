@@ -12,6 +12,7 @@ from penstock.engine.authoring.context import now
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.machines.run import PYTHON
 from penstock.schemas.records.run import StartWorkflow
 from penstock.workers.activity.decorator import activity
 from tests.engine.core import flows
@@ -141,3 +142,30 @@ def test_a_set_of_calls_keeps_its_order(padding: int) -> None:
     stage.restart()
     stage.run(replayer_charge=lambda _: "ok")
     assert stage.described()["status"] == "completed"
+
+
+@workflow
+async def replayer_pythons(n: int) -> None:
+    await replayer_charge(str(n))
+
+
+async def _charges_twice(n: int) -> None:
+    await asyncio.gather(replayer_charge("twice"), replayer_charge(str(n)))
+
+
+@pytest.mark.parametrize(("began", "named"), [("3.10", True), (PYTHON, False), ("", False)])
+def test_a_difference_under_another_python_names_it(began: str, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay that differs names the Python under which the run began if it is another, and does so only then."""
+    stage = Stage(replayer_pythons)
+    with monkeypatch.context() as patched_python:
+        patched_python.setattr("penstock.engine.core.machines.run.PYTHON", began)
+        stage.start(replayer_pythons, 1)
+    (task,) = stage.take("tasks")
+    monkeypatch.setattr(replayer_pythons, "fn", _charges_twice)
+    stage.restart()
+    stage.complete(task, "ok")
+    described = stage.described()
+    assert described["blocked_reason"] == "non_determinism"
+    assert ("the run began under Python 3.10, and this" in described["blocked_message"]) == named
+    assert described["blocked_message"].startswith("the code no longer does") != named
+    assert "the code requests ActivityScheduled replayer_charge" in described["blocked_message"]
