@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
 import msgspec
@@ -403,8 +403,10 @@ class Driver:
         now_ms = self._clock_ms()
         resumed = [number for number in refusals.shards.end_due(now_ms) if number in self._held]
         if resumed:
+            self._went_back = True  # until they are started: what they had read before the pause is not decided
             self._member.resume(self._inputs(resumed))
             self._start(resumed)
+            self._went_back = False
         for _ in refusals.topics.end_due(now_ms):
             self.retry_blocked(REFUSED_TOPIC)
             for _, held in self._working():
@@ -495,16 +497,16 @@ class Driver:
         # before this grant, from an owner that `registry` does not name, may have sent no record yet: the changelog's
         # end would not show it.
         self._member.committed(self._inputs([number]), OPEN_TIMEOUT_S)
-        self._open(number)
+        ends = None if is_clean else self._log.ends(self._inputs([number]))
+        self._open(number)  # the last call that reaches the log: nothing is left open halfway
         self._refusals.openings.accepted(number)
-        if not is_clean:
-            self._suspect_inputs(number)
+        if ends is not None:
+            self._suspect_inputs(number, ends)
 
-    def _suspect_inputs(self, number: int) -> None:
+    def _suspect_inputs(self, number: int, ends: Mapping[TopicPartition, tuple[int, int]]) -> None:
         """Decide one by one what the last owner of a shard may have begun: it came to an unclean end."""
         held = self._held[number]
         span = 2 * self._settings.records_max  # one turn that committed, one that was decided
-        ends = self._log.ends(self._inputs([number]))
         held.suspicion = suspicion_of(number, held.shard.positions(), ends, span, self._clock_ms())
 
     def _note_unopened(self, number: int, error: LogUnavailable) -> None:

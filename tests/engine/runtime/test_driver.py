@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 
 from penstock import activity, sleep, workflow
+from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.errors import LogError, LogUnavailable, RecordRefused, TopicRefused, TransactionAborted
+from penstock.schemas.errors import (
+    LogError,
+    LogUnavailable,
+    RecordRefused,
+    TopicRefused,
+    TransactionAborted,
+)
 from penstock.schemas.records.run import RetryWorkflow
 from penstock.topics.catalogue import specs
 from penstock.topics.commit import Turn
@@ -334,6 +341,54 @@ def test_a_new_topic_helps_runs_blocked_for_another_reason(rig: Callable[..., Ri
     it.now_ms += 2_000
     it.turns(4)
     assert [task.workflow_id for task in it.tasks()] == ["r-1"]
+
+
+def test_an_opening_that_is_cut_short_begins_again(rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard taken from a dead owner while the log is briefly away is opened whole later, with nothing to wait for."""
+    it = rig()
+    it.start(nap, id="r-1")
+    it.turns(4)
+    it.die()
+    ends, calls = it.log.ends, iter(range(100))
+
+    def away_once(partitions: Any) -> Any:
+        if any(topic == it.topics.commands for topic, _ in partitions) and next(calls) == 0:
+            raise LogUnavailable("for a moment")
+        return ends(partitions)
+
+    monkeypatch.setattr(it.log, "ends", away_once)
+    it.turns(2)
+    it.now_ms += 10_000
+    it.turns(8)
+    it.now_ms += 10_000
+    it.turns(8)
+    assert it.completed() == ["r-1"]
+    assert it.driver.pause_ends_ms == NEVER_MS
+
+
+def test_a_shard_that_goes_on_while_the_log_is_away_skips_no_input(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs that were read before a shard stopped are read again, although the log is away when it may go on."""
+    it = rig()
+    it.commits.refusal = lambda turn: TopicRefused("offline", topic=it.topics.events, partition=0)
+    it.start(one, "x", id="r-0")
+    it.turns(4)
+    it.commits.refusal = lambda turn: None
+    ends, calls = it.log.ends, iter(range(100))
+
+    def away_once(partitions: Any) -> Any:
+        if next(calls) == 0:
+            raise LogUnavailable("for a moment")
+        return ends(partitions)
+
+    monkeypatch.setattr(it.log, "ends", away_once)
+    it.now_ms += 100_000
+    with pytest.raises(LogUnavailable):
+        it.turns(2)
+    it.start(one, "x", id="r-1")
+    it.turns(6)
+    assert [task.workflow_id for task in it.tasks()] == ["r-0", "r-1"]
 
 
 def test_a_giant_fan_out_is_spread_over_turns(rig: Callable[..., Rig]) -> None:
