@@ -13,7 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from penstock.schemas.errors import Fenced, OffsetOutOfRange, RecordTooLarge, UnknownTopic
+from penstock.schemas.errors import (
+    Fenced,
+    OffsetOutOfRange,
+    RecordTooLarge,
+    TopicRefused,
+    TransactionAborted,
+    UnknownTopic,
+)
 from penstock.topics.log import Record, StoredRecord, TopicPartition
 
 OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
@@ -195,6 +202,8 @@ class Broker:
         self.open: dict[str, Transaction] = {}
         self.groups: dict[str, Group] = {}
         self.record_bytes_max: dict[str, int] = {}
+        self.transaction_records_max = 0  # 0: no bound; a larger transaction is aborted, as after its time-out
+        self.refused: set[TopicPartition] = set()  # partitions that take no records of transactions
         self.on_commit: Callable[[Transaction, Mapping[TopicPartition, int]], None] = lambda transaction, before: None
 
     def create(self, topic: str, partitions: int) -> None:
@@ -240,6 +249,12 @@ class Broker:
         records = list(records)
         self._check(records)
         transaction = self._transaction(transactional_id, epoch)
+        if 0 < self.transaction_records_max < len(transaction.entries) + len(records):
+            raise TransactionAborted(f"a transaction of more than {self.transaction_records_max} records timed out")
+        for record in records:
+            if (record.topic, record.partition) in self.refused:
+                where = f"{record.topic}[{record.partition}]"
+                raise TopicRefused(f"{where} is offline", topic=record.topic, partition=record.partition)
         made = []
         for record in records:
             partition = self.partition((record.topic, record.partition))

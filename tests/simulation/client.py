@@ -164,6 +164,7 @@ class SimMember:
         self.generation = 0
         self._owned: list[TopicPartition] = []
         self._positions: dict[TopicPartition, int] = {}
+        self._paused: set[TopicPartition] = set()
         self._turn = 0
         group.join(self.id)
 
@@ -174,7 +175,7 @@ class SimMember:
         wanted = min(records_max, self._faults.random.choice((1, 2, 5, 20, records_max)))
         found: list[StoredRecord] = []
         self._turn += 1
-        started = [where for where in self._owned if where in self._positions]
+        started = [where for where in self._owned if where in self._positions and where not in self._paused]
         for index in range(len(started)):
             where = started[(index + self._turn) % len(started)]
             batch, self._positions[where] = self._broker.partition(where).committed(
@@ -187,10 +188,10 @@ class SimMember:
         self._positions.update({where: offset for where, offset in positions.items() if where in self._owned})
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        raise LogUnavailable("nothing in the simulation pauses")
+        self._paused.update(partitions)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        raise LogUnavailable("nothing in the simulation resumes")
+        self._paused.difference_update(partitions)
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
@@ -229,6 +230,7 @@ class SimMember:
         self._positions.clear()
         if owned:
             self._listener.released(owned, lost=lost)
+        self._paused.clear()
 
 
 class SimTransactor:

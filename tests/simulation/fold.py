@@ -9,6 +9,7 @@ from penstock.engine.core.keys import run_key
 from penstock.engine.core.rows import unpack_run
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.encoding.codec import decode
+from tests.simulation.story import Violation
 
 Writes = dict[bytes, bytes | None]
 
@@ -30,7 +31,10 @@ class Fold:
         workflow_id = decode(data).workflow_id
         header = self.rows.get(run_key(workflow_id))
         run = WorkingRun(workflow_id, unpack_run(header) if header is not None else None, self)
-        apply(run, data)
+        try:
+            apply(run, data)
+        except AssertionError as error:
+            raise Violation("E (evolve)", f"a decision that its run does not allow: {error}") from error
         self.write(run.writes)
         return run.writes
 

@@ -7,6 +7,7 @@ others that faults need. One that survives is run against the unit tests of its 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.simulation.mutate import Mutant, all_mutants, changed, choose, instal
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS_MAX = 150
 TIMEOUT_S = 240
+FAILURES_MAX = 10
 TESTS = ("tests/engine", "tests/contract/test_store.py")
 FOUND, SURVIVED, HUNG = "found", "survived", "hung"
 
@@ -37,8 +39,8 @@ def main() -> int:
     arguments = _arguments()
     if arguments.one:
         return _run_one(Mutant.parse(arguments.one), arguments.seeds)
-    if arguments.tests:
-        return _run_tests(Mutant.parse(arguments.tests))
+    if arguments.tests is not None:
+        return _run_tests(Mutant.parse(arguments.tests) if arguments.tests else None)
     mutants = [Mutant.parse(text) for text in arguments.only] or choose(arguments.seed, arguments.count)
     print(f"{len(mutants)} of {len(all_mutants())} mutants, seed {arguments.seed}, {arguments.seeds} seeds each\n")
     print("| place | change | before | after | simulation | unit tests |\n|---|---|---|---|---|---|", flush=True)
@@ -71,18 +73,21 @@ def hunt(mutant: Mutant, seeds: int) -> Result:
     return Result(FOUND, done.stdout.count(b".") + 1, " ".join(words.split())[:60].replace("|", "¦"))
 
 
-def _tested(mutant: Mutant) -> str:
-    """How the unit tests see the mutant."""
+@functools.cache
+def _failures(mutant: Mutant | None) -> tuple[str, ...]:
+    """Unit tests that fail with the mutant, or without one."""
     try:
-        done = _run([sys.executable, "-m", "tests.simulation.mutants", "--tests", str(mutant)])
+        done = _run([sys.executable, "-m", "tests.simulation.mutants", "--tests", str(mutant or "")])
     except subprocess.TimeoutExpired:
-        return HUNG
-    failed = [
-        line for line in done.stdout.decode(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR"))
-    ]
-    if done.returncode == 0:
-        return SURVIVED
-    return failed[0].split()[1].split("[")[0].replace("|", "¦") if failed else f"exit code {done.returncode}"
+        return (HUNG,)
+    lines = done.stdout.decode(errors="replace").splitlines()
+    failed = tuple(line.split()[1].split("[")[0] for line in lines if line.startswith(("FAILED", "ERROR")))
+    return failed or ((f"exit code {done.returncode}",) if done.returncode else ())
+
+
+def _tested(mutant: Mutant) -> str:
+    """The first unit test that fails with the mutant alone."""
+    return next((failed for failed in _failures(mutant) if failed not in _failures(None)), SURVIVED)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
@@ -111,13 +116,19 @@ def _run_one(mutant: Mutant, seeds: int) -> int:
     return 0
 
 
-def _run_tests(mutant: Mutant) -> int:
-    """Run the unit tests until one fails."""
+def _run_tests(mutant: Mutant | None) -> int:
+    """Run the unit tests."""
     import pytest
 
-    install(mutant)
-    deselected = ["--ignore=tests/engine/runtime/test_simulation.py", "-p", "no:cacheprovider"]
-    return int(pytest.main(["-q", "-x", "-m", "not broker", *deselected, *TESTS]))
+    if mutant is not None:
+        install(mutant)
+    options = [
+        "--ignore=tests/engine/runtime/test_simulation.py",
+        "-p",
+        "no:cacheprovider",
+        f"--maxfail={FAILURES_MAX}",
+    ]
+    return int(pytest.main(["-q", "-m", "not broker", *options, *TESTS]))
 
 
 def _arguments() -> argparse.Namespace:

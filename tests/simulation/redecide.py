@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from penstock.engine.core.activation import KILLS_PROCESSOR
+from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.runtime.blocked import REFUSED_RECORD
-from penstock.engine.runtime.encode import Encoder
+from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
@@ -52,12 +53,15 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
     counts: dict[str, int | None] = {}
     store = MemoryStore()
     router = TaskRouter(shards, lambda topic: counts.get(topic, 4))
-    encoder = Encoder(shard, shards, topics, lambda topic: counts.get(topic, 4), router)
+    refused: set[str] = set()
+    encoder = Encoder(shard, shards, topics, lambda topic: counts.get(topic, 4), router, refused=refused)
     again, owner = Shard(store, USUAL.hosted, encoder, LIMITS), ""
     for batch in batches:
         if batch.owner != owner:
             again.close()
             again, owner = Shard(store, BUILDS[batch.build].hosted, encoder, LIMITS), batch.owner
+        if not batch.events and batch.rows.keys() == {SHARD_KEY} and not batch.inputs:
+            continue  # it announces what is decided next, and nothing else
         if not BUILDS[batch.build].repeats:
             store.write(batch.rows)
             again.discard()
@@ -65,8 +69,10 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
             continue
         decisions = [decode(data) for data in batch.events]
         events = [(decision, event) for decision in decisions for event in map(decode, decision.events)]
-        is_missing = any(isinstance(event, WorkflowBlocked) and event.reason == "missing_topic" for _, event in events)
+        is_missing = any(_is_of(event, MISSING_TOPIC) for _, event in events)
         counts[topics.tasks(LATE_QUEUE)] = None if is_missing else 4
+        refused.clear()
+        refused.update(event.message.split()[2] for _, event in events if _is_of(event, REFUSED_TOPIC))
         unblocked = _unblocked(events)
         again.blocked.waiting = deque(unblocked)
         _block_refused(again, events, topics)
@@ -81,6 +87,10 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
             store.write(layer.writes)
             again.confirm(layer)
     again.runs.clear()
+
+
+def _is_of(event: Any, reason: str) -> bool:
+    return isinstance(event, WorkflowBlocked) and event.reason == reason
 
 
 def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:

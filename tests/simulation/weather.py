@@ -10,6 +10,7 @@ from tests.simulation.committer import AFTER, BEFORE, Fault
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
 CHAOS_KINDS = (
     "kill", "freeze", "away", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_announcement",
+    "refuse",
 )  # fmt: skip
 CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
@@ -39,6 +40,7 @@ class Weather:
         self.awaits_offsets = True
         self.requests_max = random.choice((1, 3, 5_000, 5_000))
         self.turn_records_max = random.choice((10, 60, 40_000, 40_000))
+        self.transaction_records_max = random.choice((0, 0, 150, 400))
         self.timers_max = random.choice((1, 5, 1_000, 1_000))
         self.foreign_disk = random.choice((0.0, 0.0, 0.0, 0.1))
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
@@ -52,7 +54,8 @@ class Weather:
             f"{self.disk_full:.1%}, disk changed at {self.disk_trouble:.0%} of starts; deaf polls {self.deaf:.0%}; "
             f"batches of {self.records_max}, {self.run_cache_bytes} bytes of runs in memory, "
             f"audit window {self.audit_window}, "
-            f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records and "
+            f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records "
+            f"(aborted beyond {self.transaction_records_max}) and "
             f"{self.timers_max} timers; {self.builds} build; disks of another log at {self.foreign_disk:.0%} of starts"
             f"{'; days pass' if self.days else ''}"
         )

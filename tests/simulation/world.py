@@ -40,9 +40,10 @@ DAYS_MS = 30 * 3_600_000  # longer than messages and closed runs are remembered
 REPLIES = 2
 PAUSES_NESTED_MAX = 2
 HEAL_ROUNDS_MAX = 600
+PAUSE_MS_MAX = 60_000
 FAN_MAX = 6
 TOPIC_REASONS = ("missing_topic", "refused_topic")
-LATE_MS_MAX = 2_000  # a timer may be late by so much while its shard has an owner who has nothing else to do
+LATE_MS_MAX = 61_000  # of an idle shard's timer: one whose task topic was refused is tried again after a minute
 
 
 def simulate(seed: int, change: Callable[[Weather], None] = lambda weather: None) -> World:
@@ -84,6 +85,7 @@ class World:
         for spec in specs(self.topics, self.shards, QUEUES):
             self.broker.create(spec.name, REPLIES if spec.name == self.topics.replies else spec.partitions)
         self.broker.record_bytes_max[self.topics.completions] = COMPLETION_BYTES_MAX
+        self.broker.transaction_records_max = self.weather.transaction_records_max
         self.auditor = Auditor(self.broker, self.topics, self.shards)
         self.auditor.owner_of = self._owner_of
         self.broker.on_commit = self.auditor.committed
@@ -96,6 +98,7 @@ class World:
         self.is_healing = False
         self.turn_number = 0
         self._delayed: list[tuple[int, str, int]] = []
+        self._refusals: list[tuple[int, tuple[str, int]]] = []
         self._actor: list[str] = []
         self.story.tell("", f"seed {seed}: {self.shards} shards, {len(self.processes)} processes; {self.weather}")
 
@@ -122,6 +125,7 @@ class World:
         weights = [weight for weight, _ in actions]
         self.random.choices([act for _, act in actions], weights)[0]()
         self._thaw()
+        self._accept_again()
         self._deliver_delayed()
         self.auditor.look()
 
@@ -282,6 +286,8 @@ class World:
                 process.tell(f"has its clock set {process.skew_ms / 1000:+} s off")
             case "topic":
                 self._create_late_topic()
+            case "refuse":
+                self._refuse_one()
             case "compact":
                 self._compact()
             case "late_announcement":
@@ -289,6 +295,27 @@ class World:
             case "time_out":
                 if self.broker.time_out(process.transactional_id):
                     self.story.tell("broker", f"aborts the open transaction of {process.name}")
+
+    def _refuse_one(self) -> None:
+        """Let one partition that processors write take no records for a while.
+
+        Not one of `commands`: a command that strays to another shard has to be written there before anything else of
+        its turn. Not of `replies` either: an answer that cannot be sent is left out."""
+        topics = self.topics
+        own = [topics.events, topics.state_changelog, topics.completions, topics.dead_letters]
+        where = self.random.choice(
+            [found for found in self.broker.partitions if found[0] in own or ".tasks." in found[0]]
+        )
+        self.broker.refused.add(where)
+        self._refusals.append((self.turn_number + self.random.choice((10, 60, 150)), where))
+        self.story.tell("broker", f"takes no more records for {where[0]}[{where[1]}]")
+
+    def _accept_again(self) -> None:
+        for until_turn, where in list(self._refusals):
+            if self.turn_number >= until_turn:
+                self._refusals.remove((until_turn, where))
+                self.broker.refused.discard(where)
+                self.story.tell("broker", f"takes records for {where[0]}[{where[1]}] again")
 
     def _compact(self) -> None:
         where = (self.topics.state_changelog, self.random.randrange(self.shards))
@@ -374,6 +401,7 @@ class World:
         self.weather.clear_up()
         self.is_healing = True
         self.turn_number += 1_000
+        self._accept_again()
         self._deliver_delayed()
         self._create_late_topic()
         for process in self.processes:
@@ -383,7 +411,7 @@ class World:
             if process.state == UP and process.build is not self.build:
                 with self._as(process):
                     process.stop()
-        self._late_ms = 0
+        self._late_since_ms = self.now_ms
         quiet = 0
         for self.rounds in range(HEAL_ROUNDS_MAX):
             quiet = 0 if self._heal_round() else quiet + 1
@@ -435,18 +463,20 @@ class World:
             for number in driver._held
             for due_ms in self.auditor.punctuality[number].due.values()
         ]
-        late_ms = -min(timers, default=0)
-        if late_ms > 0:
-            self._late_ms += 1_000
-            if self._late_ms > LATE_MS_MAX:
-                raise Violation("C (timers)", f"a timer is due for {late_ms} ms, and its shard is idle")
         pauses = [driver.pause_ends_ms - process.clock_ms for process, driver in up]
+        late_ms = -min(timers, default=0)
+        if late_ms <= 0:
+            self._late_since_ms = self.now_ms
+        is_paused = any(0 < wait_ms < PAUSE_MS_MAX for wait_ms in pauses)
+        if not is_paused and self.now_ms - self._late_since_ms > LATE_MS_MAX:
+            raise Violation("C (timers)", f"a timer is due for {late_ms} ms, and its shard is idle")
         waits = timers + [wait_ms for wait_ms in pauses if wait_ms < 1 << 60]
-        if any(runs[-1].blocked_reason in TOPIC_REASONS for runs in self.auditor.runs.values()):
+        latest = [runs[-1] for runs in self.auditor.runs.values()]
+        if any(run.status == "blocked" and run.blocked_reason in TOPIC_REASONS for run in latest):
             waits.append(2_000)
         if not waits:
             return False
-        self.now_ms += min((wait for wait in waits if wait > 0), default=1_000)
+        self.now_ms += min((wait_ms for wait_ms in waits if wait_ms > 0), default=LATE_MS_MAX // 4)
         return True
 
     # Builds of the workflow code.
