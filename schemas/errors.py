@@ -35,6 +35,7 @@ PenstockError
 │   ├── StoreLocked · StoreCorrupt
 │   └── StoreAheadOfLog            the store contains records that the log has lost
 ├── StopTimedOut                   a processor or a worker did not come to an orderly end in time
+├── ActivitiesHang                 so many sync activities go on after their timeout that a worker has to be restarted
 ├── NonDeterminism                 a replay requested something other than its history contains
 └── Undecodable                    bytes that are not a known record; names topic, partition, offset
     └── UnknownSchema              a record that a newer program may have written
@@ -271,6 +272,10 @@ class StoreAheadOfLog(StoreError):
 
 class StopTimedOut(PenstockError):
     """A processor or a worker did not come to an orderly end in time."""
+
+
+class ActivitiesHang(PenstockError):
+    """So many sync activities go on after their timeout that a worker has to be restarted."""
 
 
 class NonDeterminism(PenstockError):

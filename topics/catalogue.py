@@ -156,12 +156,11 @@ REGISTRY = Kind(
 TASKS = Kind(
     name="tasks.<queue>",
     purpose="One record for each attempt of an activity on that queue.",
-    writers="processors, each to the partitions of its own shards",
+    writers="processors, each to the partitions of its own shards; workers that give back what they do not have",
     key="workflow id; the partition is one of the shard's, in rotation",
-    kept="7 days",
+    kept="until done; trimmed by the workers, not by time",
     records=("ActivityTask",),
     per_shard=TASK_PARTITIONS_PER_SHARD,
-    retention_ms=7 * DAY_MS,
 )
 
 TASKS_PREFIX = "tasks."

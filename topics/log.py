@@ -93,6 +93,11 @@ class Member(Protocol):
         """The member's name in `Log.members`, set from the first grant on; it changes when the member has to rejoin."""
         ...
 
+    @property
+    def session_timeout_s(self) -> float:
+        """How long the member may be out of contact before the group gives its partitions to others."""
+        ...
+
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
         """Up to `records_max` committed records, waiting at most `timeout_s` for the first. Calls the listener.
 

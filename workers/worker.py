@@ -20,14 +20,17 @@ from structlog.typing import FilteringBoundLogger
 
 from penstock.schemas.errors import LogError, SettingsError, UnknownTopic
 from penstock.topics.catalogue import Topics, creation_advice
-from penstock.topics.log import Log, Publisher
+from penstock.topics.log import Log, Publisher, TopicDescription
 from penstock.workers.activity.checks import check_queue
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.executor import Executor
 from penstock.workers.execution.outbox import Outbox
 from penstock.workers.execution.runner import Runner
 from penstock.workers.execution.threads import Threads
+from penstock.workers.execution.watch import LoopWatch
 from penstock.workers.intake.consumer import ConsumerSettings, QueueConsumer
+from penstock.workers.intake.gate import Gate
+from penstock.workers.intake.partition import HeldTask
 
 THREADS_DEFAULT = min(32, (os.cpu_count() or 1) + 4)
 PREFETCH_MIN = 1_000
@@ -82,25 +85,26 @@ class Worker:
     def start(self) -> None:
         """Start the threads. Raises UnknownTopic if a queue has no topic, LogUnavailable."""
         assert self._runtime is None, "a worker can be started only once"
-        dead_letters_partitions = self._check_topics()
+        found = self._check_topics()
         logger: FilteringBoundLogger = structlog.get_logger().bind(worker=self.name)
         loop = asyncio.new_event_loop()
         publisher = self._log.publisher()
         outbox = Outbox(publisher, loop, logger)
         executor = Executor(
             self._definitions,
-            Threads(self._threads_max, f"penstock-activity-{self.name}"),
+            Threads(self._threads_max, f"penstock-activity-{self.name}", self._fail),
             logger,
             worker=self.name,
         )
         runner = Runner(executor, outbox, self._topics.results, self._concurrency)
-        settings = [self._consumer_settings(queue, dead_letters_partitions) for queue in self.queues]
+        settings = [self._consumer_settings(queue, found) for queue in self.queues]
+        gate = Gate()
         self._runtime = _Runtime(
             loop=loop,
             runner=runner,
             executor=executor,
             publisher=publisher,
-            consumers=[_consumer(self._log, one, outbox, logger, loop, runner) for one in settings],
+            consumers=[_consumer(self._log, one, outbox, logger, loop, runner, gate) for one in settings],
             logger=logger,
             fail=self._fail,
         )
@@ -126,11 +130,11 @@ class Worker:
             raise self.failed
 
     def _fail(self, error: BaseException) -> None:
-        """Record the first error of a thread, and request a stop."""
+        """Record the first error of a thread, or the reason why none is left, and request a stop."""
         self.failed = self.failed or error
         self._stop_requested.set()
 
-    def _consumer_settings(self, queue: str, dead_letters_partitions: int) -> ConsumerSettings:
+    def _consumer_settings(self, queue: str, found: Mapping[str, TopicDescription]) -> ConsumerSettings:
         prefetch = max(PREFETCH_MIN, self._concurrency)
         return ConsumerSettings(
             queue=queue,
@@ -138,19 +142,22 @@ class Worker:
             tasks_topic=self._topics.tasks(queue),
             results_topic=self._topics.results,
             dead_letters_topic=self._topics.dead_letters,
-            dead_letters_partitions=dead_letters_partitions,
+            dead_letters_partitions=found[self._topics.dead_letters].partitions,
             held_max=self._concurrency + prefetch,
             held_low=self._concurrency + prefetch // 2,
+            hosted=frozenset(self._definitions),
+            shards=found[self._topics.results].partitions,
+            tasks_partitions=found[self._topics.tasks(queue)].partitions,
         )
 
-    def _check_topics(self) -> int:
-        """Return the number of partitions of the dead letter topic. Raises UnknownTopic."""
+    def _check_topics(self) -> Mapping[str, TopicDescription]:
+        """Return the topics that the worker needs. Raises UnknownTopic."""
         needed = [*map(self._topics.tasks, self.queues), self._topics.results, self._topics.dead_letters]
         found = self._log.describe(needed)
         missing = [topic for topic in needed if topic not in found]
         if missing:
             raise UnknownTopic(f"There is no topic {' or '.join(missing)}: {creation_advice(missing[0])} first.")
-        return found[self._topics.dead_letters].partitions
+        return found
 
 
 class _Runtime:
@@ -213,10 +220,13 @@ class _Runtime:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
+        watch = LoopWatch(self._loop, threading.get_ident(), self._logger)
+        watch.start()
         try:
             self._loop.run_forever()
             self._loop.run_until_complete(_cancel_leftovers(self._loop))
         finally:
+            watch.stop()
             self._loop.close()
 
     def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
@@ -239,14 +249,20 @@ def _consumer(
     logger: FilteringBoundLogger,
     loop: asyncio.AbstractEventLoop,
     runner: Runner,
+    gate: Gate,
 ) -> QueueConsumer:
     """Make a consumer that passes its tasks to the runner, in the loop's thread."""
+
+    def dispatch(queue: str, tasks: list[HeldTask], *, first: bool = False) -> None:
+        _in_loop(loop, partial(runner.accept, queue, tasks, first=first))
+
     return QueueConsumer(
         log,
         settings,
         outbox,
         logger,
-        dispatch=lambda queue, tasks: _in_loop(loop, partial(runner.accept, queue, tasks)),
+        gate=gate,
+        dispatch=dispatch,
         on_released=lambda: _in_loop(loop, runner.drop_released),
     )
 

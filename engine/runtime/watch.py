@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
-import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import structlog
 
 from penstock.engine.core.execution import ActivationOverran
 from penstock.engine.execution.program import Program
+from penstock.schemas.values.frames import called_by, frame_of, place
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +29,6 @@ GRACE_S = 20.0
 LOOK_S_MAX = 1.0
 EXIT_KILLED = 70
 _ACTIVATE = Program.activate.__code__
-_LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
 class Activation(NamedTuple):
@@ -133,30 +131,11 @@ class Watch:
 
 def activation_on(thread_id: int) -> Activation | None:
     """The activation of workflow code that the thread is in; None if it is in none."""
-    innermost = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to see another thread
-    for frame in _outward(innermost):
-        if frame.f_code is _ACTIVATE:
-            found = frame.f_locals
-            if "requests" not in found:  # it has only begun; the next look finds it
-                return None
-            return Activation(found["self"], found["requests"], _place(innermost, frame))
-    return None
-
-
-def _outward(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _place(innermost: FrameType | None, activation: FrameType) -> str:
-    """The innermost line of the user's own code, else of a library that it called."""
-    theirs: list[FrameType] = []
-    for frame in _outward(innermost):
-        if frame is activation:
-            break
-        if not str(frame.f_globals.get("__name__", "")).startswith("penstock."):
-            theirs.append(frame)
-    own = [frame for frame in theirs if not frame.f_code.co_filename.startswith(_LIBRARIES)]
-    chosen = next(iter(own or theirs), activation)
-    return f"{chosen.f_code.co_filename}:{chosen.f_lineno} in {chosen.f_code.co_qualname}"
+    innermost = frame_of(thread_id)
+    frame = called_by(_ACTIVATE, innermost)
+    if frame is None:
+        return None
+    found = frame.f_locals
+    if "requests" not in found:  # it has only begun; the next look finds it
+        return None
+    return Activation(found["self"], found["requests"], place(innermost, frame))

@@ -14,7 +14,9 @@ class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One attempt of one activity.
 
     `shard`: partition of `results` for its result. `timeout_ms`: start-to-close, 0 for none. `seed`: the run's; with
-    the workflow id and `sequence` it makes the idempotency key. `headers`: the run's, with those of the call."""
+    the workflow id and `sequence` it makes the idempotency key. `headers`: the run's, with those of the call.
+    `suspect`: the attempt before ended its worker, so this one runs alone. `returned`: how often workers without the
+    activity gave the task back."""
 
     workflow_id: str
     run_id: str
@@ -28,6 +30,8 @@ class ActivityTask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     workflow_type: str = ""
     seed: str = ""
     headers: dict[str, str] = {}
+    suspect: bool = False
+    returned: int = 0
 
     @property
     def idempotency_key(self) -> str:

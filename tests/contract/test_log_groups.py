@@ -61,6 +61,13 @@ def test_the_members_of_a_group_are_known_by_their_names(log: Log) -> None:
     assert log.members(group) == set()
 
 
+def test_a_member_knows_how_long_its_group_waits(log: Log) -> None:
+    """A member knows for how long it keeps its partitions without contact: some seconds."""
+    seat = seated(log, make_topic(log))
+    assert 1 <= seat.member.session_timeout_s <= 60
+    seat.member.close()
+
+
 def test_a_partition_is_released_before_another_member_is_granted_it(log: Log) -> None:
     """During joins and leaves, every grant of a partition follows its previous holder's release."""
     topic, group, journal = make_topic(log, partitions=4), unique("group"), list[str]()

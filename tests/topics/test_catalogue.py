@@ -27,8 +27,8 @@ PROMISED = {
     "state-changelog": (4, "compact", None),
     "dead-letters": (1, "delete", str(28 * DAY_MS)),
     "registry": (1, "compact", None),
-    "tasks.default": (16, "delete", str(7 * DAY_MS)),
-    "tasks.payments": (16, "delete", str(7 * DAY_MS)),
+    "tasks.default": (16, "delete", "-1"),
+    "tasks.payments": (16, "delete", "-1"),
 }
 
 

@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from penstock.schemas.errors import BadName, SettingsError, UnknownTopic
+from penstock.schemas.errors import ActivitiesHang, BadName, SettingsError, UnknownTopic
+from penstock.schemas.records.tasks import TaskFailed
 from penstock.topics.catalogue import Topics
 from penstock.topics.embedded import EmbeddedLog
 from penstock.workers.activity.decorator import activity
@@ -158,3 +159,21 @@ def test_a_worker_that_cannot_go_on_raises_the_error(bench: Bench, monkeypatch: 
     bench.put(bench.task(work))
     with pytest.raises(ZeroDivisionError):
         failing.run()
+
+
+def test_a_worker_whose_threads_all_hang_ends_with_the_reason(bench: Bench) -> None:
+    """When more sync activities hang than the worker has threads, it ends, and says which one hangs and where."""
+    release = threading.Event()
+
+    @activity
+    def hangs() -> None:
+        release.wait(20)
+
+    running = bench.worker(hangs, threads=1, drain_timeout_s=5)
+    bench.put(*[bench.task(hangs, timeout_ms=50) for _ in range(3)])
+    assert running.wait(20)
+    with pytest.raises(ActivitiesHang, match="2 sync activities go on after their timeout, the last one is hangs at"):
+        running.stop()
+    bench.workers.clear()
+    release.set()
+    assert {result.failure.kind for result in bench.results() if isinstance(result, TaskFailed)} == {"timeout"}

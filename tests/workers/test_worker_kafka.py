@@ -10,10 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
+
 from penstock.topics.connect import connect
 from penstock.workers.activity.decorator import activity
 from tests.workers.bench import Bench, SpyLog, until
 from tests.workers.crash import kill_with_claimed_tasks, kill_with_half_done
+from tests.workers.test_worker_deadly import begin_nothing_after_a_freeze, count_the_deadly
 
 
 def test_the_finished_half_is_not_run_again_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
@@ -65,4 +68,42 @@ def test_a_rebalance_runs_nothing_twice(kafka_bootstrap: str) -> None:
         assert Counter(bench.values()) == Counter(str(number).encode() for number in all_tasks)
     finally:
         release.set()
+        bench.close()
+
+
+def test_an_activity_that_ends_its_worker_is_counted_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """The attempt fails with the reason at its second worker's end; its neighbours complete, and it begins no more."""
+    namespace = f"deadly-{uuid.uuid4().hex[:8]}"
+    count_the_deadly(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", namespace, tmp_path)
+
+
+def test_a_frozen_worker_begins_nothing_when_it_wakes_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """Of the tasks that a worker held when it was stopped, it begins none that another has run meanwhile."""
+    namespace = f"frozen-{uuid.uuid4().hex[:8]}"
+    begin_nothing_after_a_freeze(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", namespace, tmp_path, 6.0)
+
+
+def test_a_start_without_offsets_runs_nothing_again_on_kafka(kafka_bootstrap: str) -> None:
+    """After the broker dropped the group's offsets, done tasks are not run again, and others are."""
+    ran: list[int] = []
+
+    @activity(name="mail")
+    async def mail(number: int) -> int:
+        ran.append(number)
+        return number
+
+    bench = Bench(SpyLog(connect(f"kafka://{kafka_bootstrap}")), f"mail-{uuid.uuid4().hex[:8]}")
+    try:
+        bench.put(*[bench.task(mail, number) for number in range(5)])
+        bench.worker(mail)
+        until(lambda: bench.committed(0).watermark == 5, "the commit of five")
+        bench.workers[0].stop()
+        group = f"penstock.{bench.topics.namespace}.workers.default"
+        admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+        admin.delete_consumer_groups([group])[group].result(20)
+        bench.put(bench.task(mail, 5))
+        bench.worker(mail)
+        until(lambda: len(bench.values()) == 6, "the sixth")
+        assert sorted(ran) == list(range(6))
+    finally:
         bench.close()

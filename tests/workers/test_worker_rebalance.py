@@ -11,6 +11,7 @@ import pytest
 from penstock.topics.log import TopicPartition
 from penstock.workers.activity import decorator
 from penstock.workers.activity.decorator import activity
+from penstock.workers.intake import commits
 from penstock.workers.intake.claims import decode_claims
 from tests.workers.bench import Bench, until
 
@@ -187,6 +188,41 @@ def test_a_task_that_ended_while_its_partition_was_away_is_not_run_again(
     assert ran == Counter(dict.fromkeys(range(20), 1))
     assert only._capacity.tasks == only._capacity.size_bytes == 0
     assert len(only._retained) == 0
+
+
+def test_what_finished_before_a_partition_was_lost_is_not_run_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that loses its partitions before a commit, as when a broker restarts, runs no finished task again."""
+    ran: Counter[int] = Counter()
+
+    @activity
+    async def work(number: int) -> int:
+        ran[number] += 1
+        return number
+
+    bench.worker(work)
+    running = bench.workers[0]
+    (only,) = running._runtime._consumers  # type: ignore[union-attr]
+    until(lambda: len(only._partitions) == 2, "the partitions")
+    monkeypatch.setattr(commits, "COMMIT_INTERVAL_S", 3_600)
+    only._commit_timer.made()
+    bench.put(*[bench.task(work, number) for number in range(20)])
+    bench.await_results(20)
+    until(lambda: only._capacity.tasks == 0, "the results' acknowledgements")
+    assert bench.committed().watermark == 0
+    original = only._round
+
+    def lose_and_grant() -> None:
+        monkeypatch.setattr(only, "_round", original)
+        held = list(only._partitions)
+        only.released(held, lost=True)
+        only.granted(held)
+
+    monkeypatch.setattr(only, "_round", lose_and_grant)
+    bench.put(bench.task(work, 20))
+    bench.await_results(21)
+    assert ran == Counter(dict.fromkeys(range(21), 1))
 
 
 def test_waiting_tasks_of_a_lost_partition_are_not_started(bench: Bench) -> None:

@@ -65,6 +65,11 @@ class EmbeddedMember:
         """The member's id as text."""
         return str(self.id)
 
+    @property
+    def session_timeout_s(self) -> float:
+        """How long a lease lasts."""
+        return LEASE_MS / 1_000
+
     def start(self, positions: Mapping[TopicPartition, int]) -> None:
         """Deliver these granted partitions from these offsets on."""
         self._require_held(positions)

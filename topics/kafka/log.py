@@ -96,6 +96,7 @@ class KafkaLog:
             topics,
             listener,
             self._bootstrap,
+            float(self._options.get("session.timeout.ms", settings.SESSION_TIMEOUT_MS)) / 1_000,
         )
 
     def members(self, group: str) -> frozenset[str]:

@@ -30,9 +30,15 @@ class KafkaMember:
     """Member of a consumer group. Used by one thread; `group_metadata` may be called from another."""
 
     def __init__(
-        self, open_consumer: Callable[[Watch], Consumer], topics: Sequence[str], listener: Listener, bootstrap: str
+        self,
+        open_consumer: Callable[[Watch], Consumer],
+        topics: Sequence[str],
+        listener: Listener,
+        bootstrap: str,
+        session_timeout_s: float,
     ) -> None:
         self._bootstrap = bootstrap
+        self._session_timeout_s = session_timeout_s
         self._listener = listener
         self._watch = Watch(bootstrap)
         self._held: set[TopicPartition] = set()
@@ -56,6 +62,11 @@ class KafkaMember:
     def name(self) -> str:
         """The member id as of the last grant; empty before the first one."""
         return _member_id(self._metadata) if self._metadata else ""
+
+    @property
+    def session_timeout_s(self) -> float:
+        """The consumer's session.timeout.ms."""
+        return self._session_timeout_s
 
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
         """Up to `records_max` committed records. Calls the listener. Raises OffsetOutOfRange.

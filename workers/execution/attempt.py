@@ -36,7 +36,8 @@ class Attempt:
     """One task while it runs. Used in the event loop's thread.
 
     `report` receives the result once, unless the attempt is abandoned. `ended` is called when the function has
-    returned, which may be after a timeout was reported.
+    returned, which may be after a timeout was reported; for a sync activity it is called when it has timed out, since
+    another thread replaces the one that hangs.
     """
 
     __slots__ = ("_definition", "_ended", "_environment", "_future", "_report", "_task", "_timed_out")
@@ -90,6 +91,8 @@ class Attempt:
             asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._report_timeout)
         else:
             self._report_timeout()
+            self._environment.threads.give_up(self._future, self._task.activity)
+            self._stop_counting()
 
     def _report_timeout(self) -> None:
         report, self._report = self._report, None
@@ -100,7 +103,6 @@ class Attempt:
         """Report the outcome, unless it was reported before or the attempt was abandoned."""
         if self._task.timeout_ms:
             self._environment.deadlines.remove(self._task.timeout_ms, self._time_out)
-        self._environment.running.discard(self)
         if self._timed_out:
             self._report_timeout()
         report, self._report = self._report, None
@@ -108,7 +110,13 @@ class Attempt:
             report(self._result(future))
         elif not future.cancelled():
             future.exception()  # marks it as retrieved, so that asyncio does not warn
-        self._ended()
+        self._stop_counting()
+
+    def _stop_counting(self) -> None:
+        """Let another attempt begin instead, once."""
+        if self in self._environment.running:
+            self._environment.running.discard(self)
+            self._ended()
 
     def _result(self, future: asyncio.Future[Any]) -> Result:
         results, task, definition = self._environment.results, self._task, self._definition
@@ -135,6 +143,10 @@ async def _awaited(definition: AnyActivity, arguments: tuple[Any, ...]) -> Any:
         return await definition.fn(*arguments)
     except (SystemExit, KeyboardInterrupt) as error:
         return _Raised(error)
+
+
+CALLED = _awaited.__code__
+"""Code that calls an async activity, by which watch.py finds it."""
 
 
 def _enter(task: ActivityTask) -> None:

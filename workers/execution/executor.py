@@ -3,7 +3,7 @@
 A task passes these steps; the first one belongs to the intake:
 
     decode    record → task                 intake/consumer.py
-    find      task → definition             Executor._find
+    find      task → definition             intake/unhosted.py, Executor.start
     bind      input → arguments             Executor._bind
     run       arguments → value, in time    Attempt.run
     encode    value → result record         Results.completed, Results.raised, Results.timed_out
@@ -50,15 +50,15 @@ class Executor:
 
     @property
     def running(self) -> int:
-        """Number of attempts that have started and not ended, including those whose timeout was reported."""
+        """Number of attempts that have started and not ended; without sync ones that go on after their timeout."""
         return len(self._attempts)
 
     def start(self, task: ActivityTask, report: Callable[[Result], None], ended: Callable[[], None]) -> None:
         """Run `task`. `report` receives its result once, unless it is abandoned; `ended` is called when it has ended.
 
         Both may be called before this returns. A sync activity's timeout is reported before the activity ends."""
+        definition = self.definitions[task.activity]  # the intake hands over no others (unhosted.py)
         try:
-            definition = self._find(task)
             arguments = self._bind(definition, task)
         except _NotStartable as not_startable:
             report(not_startable.result)
@@ -69,12 +69,6 @@ class Executor:
         """Cancel the running attempts without reporting them; their tasks will be delivered again."""
         for attempt in tuple(self._attempts):
             attempt.abandon()
-
-    def _find(self, task: ActivityTask) -> AnyActivity:
-        definition = self.definitions.get(task.activity)
-        if definition is None:
-            raise _NotStartable(self._results.not_found(task, self.definitions))
-        return definition
 
     def _bind(self, definition: AnyActivity, task: ActivityTask) -> tuple[Any, ...]:
         try:

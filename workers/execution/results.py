@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -65,14 +65,6 @@ class Results:
             attempts=task.attempt,
         )
         return self._failed(task, failure)
-
-    def not_found(self, task: ActivityTask, known: Iterable[str]) -> TaskFailed:
-        """Retryable failure: another worker, or this one after its next deployment, may have the activity."""
-        message = (
-            f"Worker {self._worker} of queue {task.queue} has no activity {task.activity!r}; it has: "
-            f"{', '.join(sorted(known)) or 'none'}. Start it with the module that declares the activity."
-        )
-        return self._failed(task, Failure(type="ActivityNotFound", message=message, attempts=task.attempt))
 
     def not_bound(self, task: ActivityTask, error: Exception) -> TaskFailed:
         """Failure of an input that does not fit; retryable only where a type hint could not be resolved."""

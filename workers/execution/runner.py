@@ -53,14 +53,18 @@ class Runner:
         self._closed = False
         self._busy = False
 
-    def accept(self, queue: str, tasks: Sequence[PendingTask]) -> None:
-        """Add tasks of `queue`, and start as many as fit."""
+    def accept(self, queue: str, tasks: Sequence[PendingTask], *, first: bool = False) -> None:
+        """Add tasks of `queue` whose activities the worker has, before those that wait if `first`, and start as many as
+        fit."""
         if self._closed:
             return
         definitions = self._executor.definitions
-        for pending in tasks:
-            definition = definitions.get(pending.task.activity)
-            self._lane(queue, is_async=definition is None or definition.is_async).waiting.append(pending)
+        for pending in reversed(tasks) if first else tasks:
+            waiting = self._lane(queue, is_async=definitions[pending.task.activity].is_async).waiting
+            if first:
+                waiting.appendleft(pending)
+            else:
+                waiting.append(pending)
         self._fill()
 
     def drop_released(self) -> None:

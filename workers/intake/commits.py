@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from penstock.topics.log import CommittedOffset, TopicPartition
 from penstock.workers.intake.claims import Claim, decode_claims, encode_claims
+from penstock.workers.intake.holding import Holding, decode_holding, encode_holding
 from penstock.workers.intake.partition import HeldTask, Partition
 from penstock.workers.intake.progress import METADATA_BYTES_MAX, Progress
 
@@ -46,14 +47,18 @@ class CommitTimer:
         self._due_s, self._last_s = None, time.monotonic()
 
 
-def offset_to_commit(partition: Partition, own: Claim | None = None) -> CommittedOffset:
-    """Return the partition's watermark with its finished offsets, the claims of earlier owners, and `own`."""
+def offset_to_commit(partition: Partition, own: Claim | None = None, holding: Holding | None = None) -> CommittedOffset:
+    """Return the partition's watermark with its finished offsets, the claims of earlier owners, and `own`.
+
+    `holding`: what its owner may begin; None releases the partition in order."""
     by_claim: dict[int, tuple[Claim, list[int]]] = {}
     for offset, claim in partition.claimed.items():
         by_claim.setdefault(id(claim), (claim, []))[1].append(offset)
     claims = [msgspec.structs.replace(claim, offsets=tuple(offsets)) for claim, offsets in by_claim.values()]
     progress = partition.progress
     text = encode_claims(progress.watermark, [*claims, own] if own is not None else claims)
+    if holding is not None:
+        text += encode_holding(progress.watermark, holding)
     return CommittedOffset(progress.watermark, progress.metadata(METADATA_BYTES_MAX - len(text)) + text)
 
 
@@ -82,6 +87,21 @@ def partition_from(
     return Partition(topic_partition, _progress_from(topic_partition, committed, first, end, logger), claimed)
 
 
+def take_over(partition: Partition, committed: CommittedOffset | None, owner: str) -> None:
+    """Continue what the last commit says about its writer. `owner`: token of the consumer that takes over.
+
+    A commit of its own says what it did itself, and that no other consumer had the partition since."""
+    holding = decode_holding(committed.offset, committed.metadata) if committed is not None else None
+    if holding is None:
+        return
+    partition.begun_below = max(partition.begun_below, holding.begun_below)
+    if holding.owner == owner:
+        partition.marks.update(holding.marks)
+    else:
+        partition.suspect_below = holding.begun_below
+        partition.marks.update((offset, mark.inherited) for offset, mark in holding.marks.items())
+
+
 def _progress_from(
     topic_partition: TopicPartition,
     committed: CommittedOffset | None,
@@ -90,6 +110,12 @@ def _progress_from(
     logger: FilteringBoundLogger,
 ) -> Progress:
     if committed is None:
+        if first:
+            logger.warning(
+                "the group has no offsets, though its tasks were trimmed: continuing with the tasks that are kept",
+                partition=topic_partition,
+                from_offset=first,
+            )
         return Progress(first)
     if committed.offset > end:
         logger.warning("committed offset is beyond the log's end; starting over", partition=topic_partition, end=end)

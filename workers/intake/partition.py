@@ -9,17 +9,47 @@ from types import MappingProxyType
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.topics.log import TopicPartition
 from penstock.workers.intake.claims import Claim
+from penstock.workers.intake.contact import Contact
+from penstock.workers.intake.gate import Gate, Suspicion
+from penstock.workers.intake.holding import Mark
 from penstock.workers.intake.progress import Progress
+
+SLACK_MIN, SLACK_MAX = 8, 4_096
+"""How many offsets beyond the last begun one a commit allows to begin: twice as many as began since the one before."""
+
+SLACK_GROWTH = 4
+"""Factor by which more is allowed after tasks had to wait for a commit."""
 
 
 class Partition:
     """One grant of a partition; each grant is a new object.
 
     The polling thread owns `progress`, `claimed` (claims of earlier owners, by offset), `held` (tasks delivered and
-    not done, by offset) and `dirty` (whether there is something to commit).
+    not done, by offset), `dirty` (whether there is something to commit), `suspect_below` (end of what an earlier
+    owner may have begun when it died) and `marks` (of suspects, by offset).
+
+    A task starts if its offset is below `begun_below`, which a commit has made known (holding.py), the contact with the
+    group is fresh and the gate admits it; `deferred` receives it otherwise.
     """
 
-    __slots__ = ("_lock", "_released", "claimed", "dirty", "held", "progress", "topic_partition")
+    __slots__ = (
+        "_contact",
+        "_defer",
+        "_gate",
+        "_lock",
+        "_noted_end",
+        "_released",
+        "_slack",
+        "begun_below",
+        "begun_end",
+        "claimed",
+        "dirty",
+        "held",
+        "marks",
+        "progress",
+        "suspect_below",
+        "topic_partition",
+    )
 
     def __init__(
         self, topic_partition: TopicPartition, progress: Progress, claimed: Mapping[int, Claim] = MappingProxyType({})
@@ -29,8 +59,18 @@ class Partition:
         self.claimed = dict(claimed)
         self.held: dict[int, HeldTask] = {}
         self.dirty = False
+        self.suspect_below = 0
+        self.marks: dict[int, Mark] = {}
+        self.begun_below = self.begun_end = self._noted_end = progress.watermark
+        self._slack = SLACK_MIN
+        self._contact, self._gate = Contact(), Gate()
+        self._defer: Callable[[HeldTask], None] = lambda _: None
         self._released = False
         self._lock = threading.Lock()
+
+    def admit_by(self, contact: Contact, gate: Gate, deferred: Callable[[HeldTask], None]) -> None:
+        """Let tasks start while the contact is fresh and as the gate admits them; `deferred` receives the others."""
+        self._contact, self._gate, self._defer = contact, gate, deferred
 
     @property
     def released(self) -> bool:
@@ -43,19 +83,53 @@ class Partition:
             self._released = True
 
     def start(self, held: HeldTask) -> bool:
-        """Mark the task as started. Returns False if the partition was released."""
+        """Mark the task as started. Returns False if it must not start, or not now; it is deferred then."""
         with self._lock:
-            held.started = not self._released
-            return held.started
+            if self._released or held.started:
+                return False
+            if held.offset < self.begun_below and self._contact.fresh and self._gate.admits(held):
+                held.started = True
+                if held.offset >= self.begun_end:
+                    self.begun_end = held.offset + 1
+                return True
+        self._defer(held)
+        return False
+
+    def next_begun_below(self) -> int:
+        """Return the end of what may begin after the next commit."""
+        ahead = max(self.begun_end, self.progress.watermark) + self._slack
+        return max(self.begun_below, ahead)
+
+    def committed(self, begun_below: int) -> None:
+        """Let tasks below the offset begin, since a commit has made that known."""
+        began, self._noted_end = self.begun_end - self._noted_end, self.begun_end
+        self._slack = min(max(SLACK_MIN, 2 * began, self._slack // 2), SLACK_MAX)
+        self.begun_below = begun_below
+        self.dirty = False
+
+    def allow_more(self) -> None:
+        """Let the next commit allow more, since tasks have to wait for it."""
+        self._slack = min(self._slack * SLACK_GROWTH, SLACK_MAX)
 
 
 class HeldTask:
     """A task from its delivery until its result is acknowledged. `size_bytes`: the size of its record.
 
     `started` is set under the partition's lock. The polling thread owns `done` and changes of `partition`.
+    `suspicion`: set if it must run alone. `parked`: whether it waits without counting against the capacity.
     """
 
-    __slots__ = ("_on_acknowledged", "done", "offset", "partition", "size_bytes", "started", "task")
+    __slots__ = (
+        "_on_acknowledged",
+        "done",
+        "offset",
+        "parked",
+        "partition",
+        "size_bytes",
+        "started",
+        "suspicion",
+        "task",
+    )
 
     def __init__(
         self,
@@ -69,7 +143,8 @@ class HeldTask:
         self.offset = offset
         self.size_bytes = size_bytes
         self.task = task
-        self.started = self.done = False
+        self.suspicion: Suspicion | None = None
+        self.started = self.done = self.parked = False
         self._on_acknowledged = on_acknowledged
 
     @property
@@ -77,8 +152,13 @@ class HeldTask:
         """Whether another worker owns the task's partition by now."""
         return self.partition.released
 
+    @property
+    def startable(self) -> bool:
+        """Whether the task has not started and may still start here."""
+        return not (self.started or self.partition.released)
+
     def start(self) -> bool:
-        """Mark the task as started. Returns False if its partition was released."""
+        """Mark the task as started. Returns False if it must not start, or not now."""
         return self.partition.start(self)
 
     def acknowledged(self) -> None:

@@ -60,6 +60,11 @@ class Progress:
         """Skip the undelivered offsets below `offset`, which were deleted."""
         self._next = max(self._next, offset)
 
+    def skip(self, ranges: Iterable[Range]) -> None:
+        """Count these offsets as finished; those of them that were not delivered yet will not be run."""
+        ahead = [(max(start, self._next), stop) for start, stop in [*self._skip, *ranges] if stop > self._next]
+        self._skip, self._skip_at = _merged(ahead), 0
+
     @property
     def next_offset(self) -> int:
         """Offset of the next delivery."""
@@ -167,6 +172,17 @@ def _read_bitmap(watermark: int, data: bytes) -> Iterator[Range]:
 def _count(ranges: list[Range], stop: int) -> int:
     """Count the offsets below `stop` in the ranges."""
     return sum(max(0, min(end, stop) - start) for start, end in ranges)
+
+
+def _merged(ranges: list[Range]) -> list[Range]:
+    """Sort ranges and join those that overlap or are adjacent."""
+    merged: list[Range] = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
+    return merged
 
 
 def _joined(ranges: list[Range]) -> list[Range]:

@@ -182,7 +182,13 @@ def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, attempt: i
         workflow_type=row.workflow_type,
         seed=row.seed,
         headers={**row.headers, **headers} if headers else row.headers,
+        suspect=attempt > 1 and _ended_its_worker(activity),
     )
+
+
+def _ended_its_worker(activity: ActivityScheduled | ActivityRow) -> bool:
+    failure = activity.failure if isinstance(activity, ActivityRow) else None
+    return failure is not None and failure.kind == "worker_died"
 
 
 MACHINE = Machine(

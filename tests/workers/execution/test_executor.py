@@ -30,22 +30,6 @@ def test_wrong_input_is_not_retried() -> None:
     assert ran == [1]
 
 
-def test_an_unknown_activity_is_retried_elsewhere() -> None:
-    """A task for an unknown activity is a retryable failure that names the activities of this worker."""
-
-    @activity
-    async def known() -> None: ...
-
-    @activity
-    async def unknown() -> None: ...
-
-    (result,) = Bench(known).run(task_of(unknown))
-    failure = failure_of(result)
-    assert (failure.type, failure.non_retryable) == ("ActivityNotFound", False)
-    assert "'unknown'" in failure.message
-    assert "it has: known" in failure.message
-
-
 def test_an_abandoned_attempt_is_not_reported() -> None:
     """`abandon` cancels the running attempts without a result, so that their tasks are delivered again."""
     release = threading.Event()

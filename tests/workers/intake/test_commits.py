@@ -63,12 +63,13 @@ def test_a_claim_names_the_shards_of_its_tasks() -> None:
 @pytest.mark.parametrize(
     ("committed", "first", "end", "start", "warnings"),
     [
-        (None, 3, 9, 3, 0),
+        (None, 0, 9, 0, 0),
+        (None, 3, 9, 3, 1),
         (CommittedOffset(5), 3, 9, 5, 0),
         (CommittedOffset(5), 7, 9, 7, 1),
         (CommittedOffset(12), 3, 9, 3, 1),
     ],
-    ids=["first time", "continued", "expired", "beyond the end"],
+    ids=["first time", "offsets lost", "continued", "expired", "beyond the end"],
 )
 def test_a_partition_continues_where_its_log_allows(
     committed: CommittedOffset | None, first: int, end: int, start: int, warnings: int

@@ -46,3 +46,45 @@ def test_finished_tasks_of_other_partitions_are_removed() -> None:
     retained.prune({})
     assert len(retained) == 1
     assert retained.take(partition.topic_partition, 1) is running
+
+
+def test_finished_tasks_that_no_commit_names_are_restored() -> None:
+    """Of a partition that was released before a commit, the finished tasks are not run when it is granted again."""
+    before = partition_of()
+    for offset in range(4):
+        before.progress.delivered(offset)
+    for offset in (0, 1, 3):
+        before.progress.finished(offset)
+    before.dirty = True
+    retained = RetainedTasks()
+    retained.retain(before)
+    again = partition_of()
+    retained.restore(again, end=4)
+    assert again.dirty
+    assert [offset for offset in range(6) if again.progress.delivered(offset)] == [2, 4, 5]
+
+
+def test_finished_tasks_of_another_topic_are_not_restored() -> None:
+    """A log that ends below what was read is a new topic of the same name: its tasks are run."""
+    before = partition_of()
+    for offset in range(4):
+        before.progress.delivered(offset)
+        before.progress.finished(offset)
+    before.dirty = True
+    retained = RetainedTasks()
+    retained.retain(before)
+    again = partition_of()
+    retained.restore(again, end=2)
+    assert again.progress.delivered(0)
+
+
+def test_committed_tasks_are_not_retained() -> None:
+    """Of a partition whose last commit was made, nothing is restored: the log knows more than this worker."""
+    before = partition_of()
+    before.progress.delivered(0)
+    before.progress.finished(0)
+    retained = RetainedTasks()
+    retained.retain(before)
+    again = partition_of()
+    retained.restore(again, end=9)
+    assert again.progress.delivered(0)

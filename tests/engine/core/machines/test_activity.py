@@ -62,6 +62,20 @@ def test_non_retryable_fails_at_once() -> None:
     assert stage.described()["result"] == "Refused after 1"
 
 
+def test_the_attempt_after_one_that_ended_its_worker_is_a_suspect() -> None:
+    """An attempt that ended its worker counts, and the next one is marked for the workers."""
+    stage = Stage(flows.retried)
+    stage.start(flows.retried, 1)
+    suspect = []
+    for kind in ("error", "worker_died", "worker_died"):
+        (task,) = stage.take("tasks")
+        suspect.append(task.suspect)
+        stage.fail(task, Failure(type="app.Refused", message="no", kind=kind))
+        stage.advance(10)
+    assert suspect == [False, False, True]
+    assert stage.described()["result"] == "Refused after 3"
+
+
 def test_late_result_of_an_earlier_attempt_is_ignored() -> None:
     """A result counts for the present attempt only."""
     stage = Stage(flows.retried)
