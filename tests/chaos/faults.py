@@ -224,5 +224,6 @@ FAULTS = (
         "an activity that kills its worker",
         lambda chaos: chaos.start(flows.deadly_activity(str(chaos.folder)), "deadly"),
         15,
+        _has_failed("deadly"),
     ),
 )
