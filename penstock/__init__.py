@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from penstock.hosting.engine import Engine
     from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
+        ActivitiesHang,
         ActivityFailedError,
         BadDuration,
         BadInput,
@@ -82,6 +83,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CODE_ERRORS",
+    "ActivitiesHang",
     "ActivityFailed",
     "ActivityFailedError",
     "BadDuration",
@@ -167,6 +169,7 @@ _MODULES = {
     "penstock.engine.authoring.workflow": ("workflow",),
     "penstock.engine.execution.bugs": ("CODE_ERRORS",),
     "penstock.schemas.errors": (
+        "ActivitiesHang",
         "ActivityFailedError",
         "BadDuration",
         "BadInput",
