@@ -39,7 +39,6 @@ test-fast: $(VENV)/.ready-dev ## the tests of the inner loop: no broker, nothing
 
 test: java $(VENV)/.ready-dev ## run every test, including those on a real Kafka broker (needs Java 17 and Maven)
 	$(PY) -m pytest -q -n $(TESTS_TOGETHER)
-	$(PY) -m tests.chaos --seconds 8
 
 chaos-quick: java $(VENV)/.ready-dev ## strike processors, workers and a broker with faults beside a neighbour workload
 	@$(PY) -m tests.chaos
