@@ -101,6 +101,7 @@ class QueueConsumer:
         self._paused = False
         self._owner = uuid.uuid4().hex[:8]
         self._contact, self._gate = Contact(), gate
+        self._granted_as = ""
         self._deferred: deque[HeldTask] = deque()
         self._suspects = Suspects(
             gate, lambda one: self._commit_held([one]), lambda held: dispatch(settings.queue, [held], first=True)
@@ -196,7 +197,9 @@ class QueueConsumer:
         it is not known nothing is begun and committed, and the next poll reports the lost partitions."""
         if self._partitions and not self._contact.fresh:
             try:
-                present = self._member.name in self._log.members(self._settings.group)
+                # A member that has joined anew has another name, and no claim to what it held under the old one.
+                name = self._member.name
+                present = name == self._granted_as and name in self._log.members(self._settings.group)
             except LogError:
                 return False
             if not present:
@@ -210,6 +213,7 @@ class QueueConsumer:
     def _continue_granted(self) -> None:
         """Start each granted partition at its watermark, with the finished offsets above it."""
         granted = sorted(self._granted)
+        self._granted_as = self._member.name
         committed = self._member.committed(granted, COMMITTED_TIMEOUT_S)
         ends = self._log.ends(granted)
         partitions = {at: partition_from(at, committed.get(at), *ends[at], self._logger) for at in granted}
