@@ -16,7 +16,7 @@ from penstock.topics.connect import connect
 from penstock.workers.activity.decorator import activity
 from tests.workers.bench import Bench, SpyLog, until
 from tests.workers.crash import kill_with_claimed_tasks, kill_with_half_done
-from tests.workers.test_worker_deadly import begin_nothing_after_a_freeze, count_the_deadly
+from tests.workers.test_worker_deadly import count_the_deadly
 
 
 def test_the_finished_half_is_not_run_again_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
@@ -75,12 +75,6 @@ def test_an_activity_that_ends_its_worker_is_counted_on_kafka(kafka_bootstrap: s
     """The attempt fails with the reason at its second worker's end; its neighbours complete, and it begins no more."""
     namespace = f"deadly-{uuid.uuid4().hex[:8]}"
     count_the_deadly(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", namespace, tmp_path)
-
-
-def test_a_frozen_worker_begins_nothing_when_it_wakes_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
-    """Of the tasks that a worker held when it was stopped, it begins none that another has run meanwhile."""
-    namespace = f"frozen-{uuid.uuid4().hex[:8]}"
-    begin_nothing_after_a_freeze(f"kafka://{kafka_bootstrap}?session.timeout.ms=6000", namespace, tmp_path, 6.0)
 
 
 def test_a_start_without_offsets_runs_nothing_again_on_kafka(kafka_bootstrap: str) -> None:
