@@ -286,12 +286,12 @@ class QueueConsumer:
             time.sleep(0.001)
             self._finish_acknowledged()
             self._commit_when_due()
-            if self._capacity.low:
+            if self._capacity.low or self._deferred or self._suspects:
                 return
 
     def _poll_timeout_s(self) -> float:
         """Return how long to wait for records: briefly while acknowledgements may arrive that are to be committed."""
-        if self._suspects:
+        if self._suspects or self._deferred:
             return POLL_SUSPECTS_S
         busy = self._capacity.tasks or self._commit_timer.pending or self._draining.is_set()
         return POLL_BUSY_S if busy else POLL_IDLE_S
@@ -324,10 +324,12 @@ class QueueConsumer:
             return None
         held = self._hold(partition, record, task)
         claim = partition.claimed.get(record.offset)
-        if claim is None:
+        if claim is not None:
+            self._handover.add(held, claim)
+            return None
+        if held.offset < partition.suspect_below or partition.marks or task.suspect:
             return self._examine(held)
-        self._handover.add(held, claim)
-        return None
+        return held if task.activity in self._settings.hosted else self._examine(held)
 
     def _examine(self, held: HeldTask) -> HeldTask | None:
         """Return the task if it can run at once, beside others."""
@@ -447,9 +449,9 @@ class QueueConsumer:
         partition = held.partition
         del partition.held[held.offset]
         partition.progress.finished(held.offset)
-        if held.suspicion is not None:
+        if partition.marks:
             self._suspects.finished(held)
-        partition.marks.pop(held.offset, None)
+            partition.marks.pop(held.offset, None)
         self._capacity.remove(held)
         self._mark_dirty(partition)
 
