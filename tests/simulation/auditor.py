@@ -20,6 +20,7 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.replies import Reply
 from penstock.schemas.records.run import (
     CancelWorkflow,
+    ResultAwaited,
     StartWorkflow,
     TerminateWorkflow,
     WorkflowStarted,
@@ -61,6 +62,7 @@ class Auditor:
         self.runs: dict[str, list[Run]] = {}
         self.completions: Counter[str] = Counter()
         self.replies: dict[str, list[Reply]] = {}
+        self.awaited: dict[str, tuple[str, ResultAwaited]] = {}  # run id and event, by message id
         self.dead_letters: list[DeadLetter] = []
         self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
@@ -312,6 +314,9 @@ class Auditor:
         if decision.first_sequence == 0:
             if not all(isinstance(event, UNNUMBERED) for event in events):
                 raise Violation("H (history)", f"{decision.workflow_id} has events without numbers: {events}")
+            self.awaited.update(
+                {event.message_id: (decision.run_id, event) for event in events if isinstance(event, ResultAwaited)}
+            )
             return
         self._extend(decision, events)
 

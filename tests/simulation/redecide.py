@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock.engine.core.activation import KILLS_PROCESSOR
-from penstock.engine.core.keys import SHARD_KEY
+from penstock.engine.core.keys import SHARD_KEY, parse_due_key
 from penstock.engine.runtime.blocked import REFUSED_RECORD
 from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.router import TaskRouter
@@ -77,7 +77,10 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
         again.blocked.waiting = deque(unblocked)
         _block_refused(again, events, topics)
         _withhold_deadly(again, events, topics)
-        timers = sum(not decision.trigger.topic for decision in decisions) - len(unblocked)
+        retries = [decision.decision for decision, event in events if isinstance(event, WorkflowUnblocked)]
+        fired = [found for found in decisions if not found.trigger.topic and found.decision not in retries]
+        timers = len(fired)
+        _end_postponements(again, {(found.workflow_id, found.run_id) for found in fired})
         again.take(_in_order(batch, decisions, topics), batch.now_ms)
         layer = again.seal(batch.now_ms, timers=timers)
         found = [] if layer is None else [record.value for record in layer.outputs if record.topic == topics.events]
@@ -91,6 +94,22 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
 
 def _is_of(event: Any, reason: str) -> bool:
     return isinstance(event, WorkflowBlocked) and event.reason == reason
+
+
+def _end_postponements(shard: Shard, runs: set[tuple[str, str]]) -> None:
+    """Let due timers of these runs fire that were postponed here: the process that fired them had forgotten that.
+
+    Those of runs that have closed would take the place of others."""
+    due = shard._due
+    pending = {key: until_ms for key, until_ms in due._postponed.items() if shard._overlay.get(key) is not None}
+    kept = {key: until_ms for key, until_ms in pending.items() if _run_of(key) not in runs}
+    due.reset()
+    due._postponed.update(kept)
+
+
+def _run_of(key: bytes) -> tuple[str, str]:
+    found = parse_due_key(key)
+    return found.workflow_id, found.run_id
 
 
 def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:
@@ -123,10 +142,14 @@ def place_of(trigger: Trigger, topics: Topics) -> Place:
 
 
 def _in_order(batch: Batch, decisions: Sequence[Any], topics: Topics) -> list[StoredRecord]:
-    """The inputs in the order of their decisions; those without a decision come last, where they have no effect."""
-    places = [place_of(found.trigger, topics) for found in decisions]
-    ordered = [*places, *sorted(batch.inputs)]
-    return [batch.inputs[place] for place in dict.fromkeys(ordered) if place in batch.inputs.keys() - batch.refused]
+    """The inputs in the order of their decisions, each after those before it in its topic that have no decision."""
+    left = sorted(batch.inputs.keys() - batch.refused)
+    ordered: list[Place] = []
+    for place in [place_of(found.trigger, topics) for found in decisions if found.trigger.topic]:
+        before = [other for other in left if other[0] == place[0] and other[2] <= place[2]]
+        ordered += before
+        left = [other for other in left if other not in before]
+    return [batch.inputs[place] for place in [*ordered, *left]]
 
 
 def _unblocked(events: Sequence[tuple[Any, Any]]) -> list[str]:
