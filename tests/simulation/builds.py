@@ -73,6 +73,9 @@ def _ends_early(definition: Definition) -> Definition:
 
 
 def _meets_a_bug(definition: Definition) -> Definition:
+    if definition.name == "sim_heavy":  # freed runs that the log refuses pause their processor, and make timers late
+        return definition
+
     async def code(*arguments: Any) -> Any:
         result = await definition.fn(*arguments)
         raise AttributeError(f"a bug of this build loses {result}")
