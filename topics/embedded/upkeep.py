@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from penstock.schemas.errors import LogError
+from penstock.topics.catalogue import DELETE_RETENTION_MS
 from penstock.topics.embedded.database import OFFSET_BITS, Database
 from penstock.topics.embedded.group import beat
 from penstock.topics.embedded.records import OFFSET_MASK, Catalogue
@@ -18,7 +19,6 @@ BEAT_S = 0.75
 EXPIRE_S, EXPIRE_S_FIRST = 60.0, 10.0
 DELETED_AT_ONCE = 5_000
 COMPACT_RECORDS_MIN = 10_000
-TOMBSTONE_MS = 86_400_000
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _compact_partition(database: Database, topic: TopicDescription, number: int,
         ).fetchone()
         if following - compacted < max(COMPACT_RECORDS_MIN, kept):
             return
-        tombstones_before_ms = now_ms - int(topic.config.get("delete.retention.ms", TOMBSTONE_MS))
+        tombstones_before_ms = now_ms - int(topic.config.get("delete.retention.ms", DELETE_RETENTION_MS))
         superseded = _superseded(connection, base + first, base + following, tombstones_before_ms)
     for start in range(0, len(superseded), DELETED_AT_ONCE):
         with database.write() as connection:
@@ -151,11 +151,15 @@ def _compact_partition(database: Database, topic: TopicDescription, number: int,
 
 
 def _superseded(connection: sqlite3.Connection, start: int, stop: int, tombstones_before_ms: int) -> list[tuple[int]]:
-    """Places of records that have a later record of the same key, and of tombstones older than the given time."""
+    """Places of records that have a later record of the same key, and of tombstones older than the given time.
+
+    A tombstone stays for as long as an earlier record of its key exists: a reader may be between the two, and the
+    process may end between two portions of the deletion. A later compaction deletes it."""
     return connection.execute(
         "SELECT place FROM (SELECT place, value, at_ms, row_number() OVER (PARTITION BY key ORDER BY place DESC)"
-        " AS age FROM records WHERE place >= ? AND place < ? AND key IS NOT NULL)"
-        " WHERE age > 1 OR (value IS NULL AND at_ms < ?)",
+        " AS age, count(*) OVER (PARTITION BY key) AS records"
+        " FROM records WHERE place >= ? AND place < ? AND key IS NOT NULL)"
+        " WHERE age > 1 OR (records = 1 AND value IS NULL AND at_ms < ?) ORDER BY place",
         (start, stop, tombstones_before_ms),
     ).fetchall()
 
