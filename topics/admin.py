@@ -14,12 +14,13 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import TopicMismatch
 from penstock.schemas.records.registry import NamespaceDeclared
 from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
-from penstock.topics.catalogue import Topics, creation_advice
+from penstock.topics.catalogue import AT_LEAST, IN_SYNC, Topics, creation_advice
 from penstock.topics.log import Log, Record, TopicDescription, TopicSpec
 from penstock.topics.publishing import publish
 from penstock.topics.registry import NAMESPACE_KEY, level_record, read_registry
 
 WAIT_S_MAX = 30.0
+IN_SYNC_FROM = 2  # with more replicas than this, a record must be on two of them before it is acknowledged
 
 
 class Create(msgspec.Struct, frozen=True, tag=True):
@@ -97,10 +98,13 @@ def apply(log: Log, planned: Plan) -> None:
     if planned.mismatches:
         raise TopicMismatch("; ".join(str(mismatch) for mismatch in planned.mismatches))
     created = [change.spec for change in planned.changes if isinstance(change, Create)]
+    changes = planned.changes
     if created:
         log.create(created)
+        # Of the broker's default, the number of replicas is known only now.
+        changes += plan(log, created).changes
     settings: dict[str, dict[str, str]] = {}
-    for change in planned.changes:
+    for change in changes:
         if isinstance(change, Configure):
             settings.setdefault(change.topic, {})[change.key] = change.required
     for topic, config in settings.items():
@@ -150,11 +154,20 @@ def _changes(spec: TopicSpec, actual: TopicDescription | None) -> list[Change]:
         return [Mismatch(spec.name, actual.partitions, spec.partitions)]
     if 0 < actual.replication < spec.replication:
         return [TooFewReplicas(spec.name, actual.replication, spec.replication)]
+    required = dict(spec.config)
+    if actual.replication > IN_SYNC_FROM:
+        required.setdefault(IN_SYNC, "2")
     return [
-        Configure(spec.name, key, actual.config.get(key), required)
-        for key, required in sorted(spec.config.items())
-        if actual.config.get(key) != required
+        Configure(spec.name, key, actual.config.get(key), value)
+        for key, value in sorted(required.items())
+        if not _is_met(key, actual.config.get(key), value)
     ]
+
+
+def _is_met(key: str, actual: str | None, required: str) -> bool:
+    if actual is not None and key in AT_LEAST:
+        return int(actual) >= int(required)
+    return actual == required
 
 
 def _problem(change: Change) -> str:
@@ -162,7 +175,8 @@ def _problem(change: Change) -> str:
         case Create(spec):
             return f"{spec.name} does not exist: {creation_advice(spec.name)}"
         case Configure(topic, key, actual, required):
-            return f"{key} of {topic} is {actual or 'not set'} and must be {required}: {creation_advice(topic)}"
+            least = "at least " if key in AT_LEAST else ""
+            return f"{key} of {topic} is {actual or 'not set'} and must be {least}{required}: {creation_advice(topic)}"
         case Mismatch() | TooFewReplicas():
             return str(change)
 

@@ -34,6 +34,12 @@ REGISTRY_SEGMENT_BYTES = 1024 * 1024
 FOR_EVER_MS = -1
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+# How long compacted topics keep deletions. A store that is behind for longer may have missed some (takeover.py).
+DELETE_RETENTION_MS = DAY_MS
+
+IN_SYNC = "min.insync.replicas"
+AT_LEAST = frozenset({IN_SYNC, "delete.retention.ms"})
+"""Settings whose required value is a minimum."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _QUEUE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -52,7 +58,7 @@ def specs(topics: Topics, shards: int, queues: Iterable[str] = (), replication: 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a topic. It has `per_shard` partitions for each shard, plus `fixed`.
 
-    A `retention_ms` of -1 keeps records for ever. `append_time`: timestamps are the broker's, not the producers'."""
+    A `retention_ms` of -1 keeps records for ever."""
 
     name: str
     purpose: str
@@ -64,7 +70,6 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     fixed: int = 0
     compacted: bool = False
     segment_bytes: int = COMPACTED_SEGMENT_BYTES
-    append_time: bool = False
     retention_ms: int = FOR_EVER_MS
     bytes_max: int = MESSAGE_BYTES_MAX
 
@@ -151,7 +156,6 @@ REGISTRY = Kind(
     fixed=1,
     compacted=True,
     segment_bytes=REGISTRY_SEGMENT_BYTES,
-    append_time=True,
 )
 TASKS = Kind(
     name="tasks.<queue>",
@@ -229,15 +233,18 @@ def _config(kind: Kind, replication: int) -> dict[str, str]:
     config = {
         "cleanup.policy": "compact" if kind.compacted else "delete",
         "max.message.bytes": str(kind.bytes_max),
+        # By a producer's clock, a record could be refused (an hour ahead), or expire as soon as it is written.
+        "message.timestamp.type": "LogAppendTime",
+        # A replica that has missed acknowledged records must not become the leader.
+        "unclean.leader.election.enable": "false",
     }
     if replication > 1:
         # With three replicas, two in sync: the loss of one broker neither stops writes nor loses records.
-        config["min.insync.replicas"] = str(replication - 1)
+        config[IN_SYNC] = str(replication - 1)
     if kind.compacted:
         # Kafka compacts closed segments only; small ones keep a restore short.
         config["segment.bytes"] = str(kind.segment_bytes)
+        config["delete.retention.ms"] = str(DELETE_RETENTION_MS)
     else:
         config["retention.ms"] = str(kind.retention_ms)
-    if kind.append_time:
-        config["message.timestamp.type"] = "LogAppendTime"
     return config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -21,9 +21,9 @@ from penstock.topics.admin import (
     plan,
     verify,
 )
-from penstock.topics.catalogue import Topics, specs
+from penstock.topics.catalogue import DELETE_RETENTION_MS, Topics, specs
 from penstock.topics.embedded import EmbeddedLog
-from penstock.topics.log import Log, Record
+from penstock.topics.log import Log, Record, TopicDescription
 from penstock.topics.publishing import publish
 
 TOPICS = Topics()
@@ -92,6 +92,57 @@ def test_too_few_replicas_cannot_be_corrected(log: Log, monkeypatch: pytest.Monk
     with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 1 replica of each partition and must have 3"):
         apply(log, planned)
     assert plan(log, specs(TOPICS, 1)).changes == ()
+
+
+def _with_replicas(log: Log, monkeypatch: pytest.MonkeyPatch, replicas: int) -> None:
+    """Let the log report this many replicas of each partition."""
+    describe = log.describe
+
+    def described(topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
+        found = describe(topics)
+        return {name: msgspec.structs.replace(facts, replication=replicas) for name, facts in found.items()}
+
+    monkeypatch.setattr(log, "describe", described)
+
+
+@pytest.mark.parametrize(("replicas", "needed"), [(1, None), (2, None), (3, "2"), (5, "2")])
+def test_replicas_of_the_brokers_choice_are_put_to_use(
+    log: Log, monkeypatch: pytest.MonkeyPatch, replicas: int, needed: str | None
+) -> None:
+    """If the broker makes three replicas or more, a record must be on two of them; apply sets that at once."""
+    _with_replicas(log, monkeypatch, replicas)
+    required = specs(TOPICS, 1)
+    apply(log, plan(log, required))
+    assert verify(log, required) == []
+    assert {facts.config.get("min.insync.replicas") for facts in log.describe().values()} == {needed}
+
+
+def test_a_minimum_may_be_exceeded(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deletions may be kept for longer, and more replicas be in sync, than is required; less is a problem."""
+    _with_replicas(log, monkeypatch, 3)
+    required = specs(TOPICS, 1)
+    apply(log, plan(log, required))
+    log.configure(TOPICS.state_changelog, {"delete.retention.ms": "999999999", "min.insync.replicas": "3"})
+    assert verify(log, required) == []
+    log.configure(TOPICS.state_changelog, {"delete.retention.ms": "1000", "min.insync.replicas": "1"})
+    assert verify(log, required) == [
+        f"delete.retention.ms of {TOPICS.state_changelog} is 1000 and must be at least {DELETE_RETENTION_MS}: "
+        "run `penstock topics apply`",
+        f"min.insync.replicas of {TOPICS.state_changelog} is 1 and must be at least 2: run `penstock topics apply`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("message.timestamp.type", "CreateTime"), ("unclean.leader.election.enable", "true")]
+)
+def test_a_setting_that_loses_records_is_a_problem(log: Log, key: str, value: str) -> None:
+    """Timestamps of producers, and leaders that have missed records, are reported with the remedy."""
+    required = specs(TOPICS, 1, ["default"])
+    apply(log, plan(log, required))
+    log.configure(TOPICS.tasks("default"), {key: value})
+    (problem,) = verify(log, required)
+    assert problem.startswith(f"{key} of {TOPICS.tasks('default')} is {value} and must be ")
+    assert "run `penstock topics apply MODULE`" in problem
 
 
 def test_every_change_reads_as_a_sentence(log: Log) -> None:

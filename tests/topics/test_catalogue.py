@@ -8,6 +8,7 @@ from penstock.schemas.encoding.codec import RECORDS
 from penstock.schemas.errors import BadName
 from penstock.topics.catalogue import (
     DEAD_LETTER_BYTES_MAX,
+    DELETE_RETENTION_MS,
     KINDS,
     MESSAGE_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -64,6 +65,27 @@ def test_every_limit_is_explicit_and_leaves_headroom() -> None:
     assert limits.pop(names.dead_letters) == DEAD_LETTER_BYTES_MAX > MESSAGE_BYTES_MAX
     assert set(limits.values()) == {MESSAGE_BYTES_MAX}
     assert MESSAGE_BYTES_MAX - RECORD_BYTES_MAX > 40_000
+
+
+def test_timestamps_are_the_logs() -> None:
+    """No topic takes the timestamps of producers, whose clocks could get a record refused, or expired at once."""
+    made = specs(Topics(), 1, ["q"])
+    assert {spec.config["message.timestamp.type"] for spec in made} == {"LogAppendTime"}
+
+
+def test_no_replica_that_missed_records_becomes_leader() -> None:
+    """Each topic says so itself, whatever the broker's default is."""
+    assert {spec.config["unclean.leader.election.enable"] for spec in specs(Topics(), 1, ["q"])} == {"false"}
+
+
+def test_compacted_topics_keep_deletions_for_a_known_time() -> None:
+    """Whether a store missed deletions is judged by that time, so it is set, not left to the broker."""
+    kept = {spec.name: spec.config.get("delete.retention.ms") for spec in specs(Topics(), 1)}
+    assert {name for name, value in kept.items() if value == str(DELETE_RETENTION_MS)} == {
+        Topics().state_changelog,
+        Topics().registry,
+    }
+    assert set(kept.values()) == {None, str(DELETE_RETENTION_MS)}
 
 
 def test_replication_is_the_brokers_by_default() -> None:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Producer
 
 from penstock.schemas.errors import LogUnavailable, OffsetOutOfRange, PenstockError, RecordTooLarge, UnknownTopic
+from penstock.topics.catalogue import Topics, specs
 from penstock.topics.kafka import KafkaLog, admin
 from penstock.topics.kafka.faults import LibrdkafkaLog, Watch, plain_failure
 from penstock.topics.log import Record, TopicSpec
@@ -173,3 +174,23 @@ def test_librdkafkas_lines_are_debug_where_penstock_reports(caplog: pytest.LogCa
 def test_kafkas_codes_have_our_names(code: int, expected: type[Exception]) -> None:
     """An error outside of transactions becomes the corresponding LogError."""
     assert type(plain_failure(KafkaError(code), NO_BROKER, "problem")) is expected
+
+
+@pytest.mark.parametrize("off_ms", [2 * 3_600_000, -8 * 86_400_000], ids=["two hours ahead", "eight days back"])
+def test_a_producers_clock_neither_refuses_nor_expires_a_task(
+    kafka: KafkaLog, kafka_bootstrap: str, off_ms: int
+) -> None:
+    """A task topic takes a record whatever its producer's clock says, and stamps it with the broker's time."""
+    topics = Topics(unique("clock"))
+    spec = specs(topics, 1, ["default"])[-1]
+    kafka.create([spec])
+    began_ms = time.time_ns() // 1_000_000
+    refusals: list[KafkaError | None] = []
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    producer.produce(
+        spec.name, b"task", timestamp=began_ms + off_ms, on_delivery=lambda error, _: refusals.append(error), partition=0
+    )
+    producer.flush(WAIT_S)
+    assert refusals == [None]
+    (record,) = everything(kafka, spec.name)
+    assert abs(record.timestamp_ms - began_ms) < 60_000
