@@ -77,7 +77,7 @@ java:
 	@if [ -n "$${PENSTOCK_TEST_KAFKA:-}" ]; then exit 0; fi; \
 	command -v java >/dev/null || { echo "The tests start a Kafka broker and need Java 17: install it (apt install openjdk-17-jre-headless maven), or set PENSTOCK_TEST_KAFKA=host:port to a running broker." >&2; exit 1; }; \
 	java -version 2>&1 | grep -qE '"(1[7-9]|[2-9][0-9])' || { echo "Kafka needs Java 17 or later, and $$(command -v java) is older: install it (apt install openjdk-17-jre-headless), or set PENSTOCK_TEST_KAFKA=host:port to a running broker." >&2; exit 1; }; \
-	[ -d .kafka/libs ] || command -v mvn >/dev/null || { echo "The tests download Kafka with Maven: install it (apt install maven), or set PENSTOCK_TEST_KAFKA=host:port to a running broker." >&2; exit 1; }
+	ls -d .kafka/libs-* >/dev/null 2>&1 || command -v mvn >/dev/null || { echo "The tests download Kafka with Maven: install it (apt install maven), or set PENSTOCK_TEST_KAFKA=host:port to a running broker." >&2; exit 1; }
 
 $(VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "Penstock needs Python 3.11 or later: install it (apt install python3 python3-venv), or set the interpreter: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }

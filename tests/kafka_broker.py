@@ -4,7 +4,7 @@
         log = KafkaLog(broker.bootstrap)
 
 One KRaft node, listening on the loopback address only, its data in a temporary directory. Maven fetches the jars once
-into `.kafka/libs`. The process ends with the one that started it, also if that is killed.
+into `.kafka`. The process ends with the one that started it, also if that is killed.
 
     python -m tests.kafka_broker start [--port N] [--data DIR]     a broker for developers and benchmarks
 """
@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
+from xml.etree import ElementTree
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it does not declare its exports
@@ -245,7 +246,7 @@ class Broker:
 
 def fetch_jars() -> Path:
     """Directory with Kafka's jars; Maven copies them there at first use. Raises BrokerError."""
-    libs = JARS / "libs"
+    libs = JARS / f"libs-{kafka_version()}"
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None and not (tool == "mvn" and libs.exists()):
             raise BrokerError(
@@ -259,6 +260,16 @@ def fetch_jars() -> Path:
         if not libs.exists():
             _copy_jars(libs)
     return libs
+
+
+def kafka_version() -> str:
+    """Version of the Kafka that the tests start."""
+    pom = {"pom": "http://maven.apache.org/POM/4.0.0"}
+    versions = {
+        found.findtext("pom:artifactId", None, pom): found.findtext("pom:version", None, pom)
+        for found in ElementTree.parse(POM).iterfind("pom:dependencies/pom:dependency", pom)  # noqa: S314 - our own file
+    }
+    return str(versions["kafka_2.13"])
 
 
 def _copy_jars(libs: Path) -> None:

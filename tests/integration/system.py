@@ -84,14 +84,13 @@ class System:
         settings: DriverSettings = DriverSettings(),
         *,
         sleeps_at: tuple[str, int] = ("never", 1),
-        properties: str = "",
     ) -> subprocess.Popen[bytes]:
-        """Start a processor as a child; `sleeps_at`: see host.py. `properties` (`&name=value`) configure its clients
-        on Kafka, where its session is as short as the broker allows."""
+        """Start a processor as a child; `sleeps_at`: see host.py. On Kafka, its session is as short as the broker
+        allows."""
         step, nth = sleeps_at
         return self.child(
             "tests.integration.host",
-            f"{self.url}?session.timeout.ms={self._session_ms}{properties}" if self.is_kafka else self.url,
+            f"{self.url}?session.timeout.ms={self._session_ms}" if self.is_kafka else self.url,
             self.namespace,
             str(self.data),
             msgspec.json.encode(settings).decode(),
