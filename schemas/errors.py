@@ -33,7 +33,8 @@ PenstockError
 │   └── Fenced                     a newer owner has taken over; stop
 ├── StoreError                     error of the local store
 │   ├── StoreLocked · StoreCorrupt
-│   └── StoreAheadOfLog            the store contains records that the log has lost
+│   └── StateMismatch              store, changelog and offsets of a shard do not belong together; the shard stops
+│       └── StoreAheadOfLog        the store contains records that the log has lost
 ├── StopTimedOut                   a processor or a worker did not come to an orderly end in time
 ├── ActivitiesHang                 so many sync activities go on after their timeout that a worker has to be restarted
 ├── NonDeterminism                 a replay requested something other than its history contains
@@ -266,7 +267,11 @@ class StoreCorrupt(StoreError):
     """The store's files cannot be read."""
 
 
-class StoreAheadOfLog(StoreError):
+class StateMismatch(StoreError):
+    """Store, changelog and the group's offsets of a shard do not belong together; the shard is not opened."""
+
+
+class StoreAheadOfLog(StateMismatch):
     """The store contains records that the log has lost."""
 
 

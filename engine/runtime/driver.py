@@ -25,6 +25,7 @@ from penstock.engine.runtime.commit import Commits
 from penstock.engine.runtime.encode import REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.flight import Gathered, InFlight
 from penstock.engine.runtime.held import Held
+from penstock.engine.runtime.openings import Opening, Openings
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace
 from penstock.engine.runtime.plausible import JUMP_MS_MAX
@@ -39,7 +40,7 @@ from penstock.engine.runtime.topic_cache import TopicCache
 from penstock.engine.runtime.watch import DEADLINE_S, SLOW_S, end_process
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogError, LogUnavailable, RecordRefused, TopicRefused
+from penstock.schemas.errors import LogError, RecordRefused, StateMismatch, TopicRefused, Undecodable
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Outcome, Turn
 from penstock.topics.log import Log, StoredRecord, TopicPartition
@@ -49,24 +50,17 @@ logger = structlog.get_logger(__name__)
 GATHER_S = 0.001
 """Interval of polls while one turn commits and the next is being filled."""
 
-KEPT_OPEN_MS = 1_000
-"""How long the store of a released shard is kept open: closing and opening it takes 150 ms (measured)."""
-
-
 SUSPECT_POLL_S = 0.02
-
-OPEN_TIMEOUT_S = 2.0
-"""How long a shard is waited for before the others are opened: the thread that polls does nothing else meanwhile."""
 
 
 class DriverSettings(msgspec.Struct, frozen=True):
     """Bounds of one processor.
 
     `records_max`: inputs of a turn; `turn_records_max`, `turn_bytes_max`: records that it causes, rows included, and
-    their bytes. `audit_window`: input records kept below the committed offset. `slow_activation_s`: how long workflow
-    code may run without waiting before that is logged, `activation_deadline_s`: before it is interrupted.
-    `private_log`: no other program can reach the log. `reset_clock`: set the clocks of shards back that a wrong clock
-    had put ahead."""
+    their bytes. `audit_window`: input records kept below the committed offset. `restore_slice_s`: how long a store is
+    restored between two polls. `slow_activation_s`: how long workflow code may run without waiting before that is
+    logged, `activation_deadline_s`: before it is interrupted. `private_log`: no other program can reach the log.
+    `reset_clock`: set the clocks of shards back that a wrong clock had put ahead."""
 
     records_max: int = 4_000
     turn_records_max: int = TURN_RECORDS_MAX
@@ -77,6 +71,7 @@ class DriverSettings(msgspec.Struct, frozen=True):
     settle_timeout_s: float = 30.0
     trim_interval_s: float = 60.0
     audit_window: int = 100_000
+    restore_slice_s: float = 0.2
     slow_activation_s: float = SLOW_S
     activation_deadline_s: float = DEADLINE_S
     limits: ShardLimits = ShardLimits()
@@ -121,21 +116,21 @@ class Driver:
         ] = end_process,  # a commit that hangs has an unknown outcome, which only a restart settles
     ) -> None:
         self._log, self.topics, self.shards, self._hosted = log, topics, shards, hosted
-        self._open_store, self._commits, self._settings = open_store, commits, settings
+        self._commits, self._settings = commits, settings
         self._clock_ms, self._kill = clock_ms, kill
         self._ownership = Ownership(log, topics, transactional_id, address)
+        self._refusals = Refusals()
+        self._openings = Openings(
+            log, topics, self._ownership, open_store, self._refusals.openings, clock_ms, settings.restore_slice_s
+        )
         self.topic_cache = TopicCache(log, clock_ms)
         self._router = TaskRouter(shards, self.topic_cache.partitions)
         self._budget = MemoryBudget(settings.limits.run_cache_bytes)
         self._held: dict[int, Held] = {}
-        self._granted: set[int] = set()
-        self._kept_open: dict[int, Store] = {}
-        self._kept_open_until_ms = 0
         self._in_flight: InFlight | None = None
         self._gathered: Gathered | None = None
         self._pace = Pace(settings.records_max, settings.turn_records_max, settings.turn_bytes_max)
         self._backlog = Backlog()
-        self._refusals = Refusals()
         self._suspects = Suspects(self._held, self._backlog, self._router, self._refusals, clock_ms, self._commit)
         self._trim_ms = 0
         self._name = uuid.uuid4().hex[:8]
@@ -148,14 +143,13 @@ class Driver:
     # The turn.
 
     def step(self, wait_s: float | None = None) -> bool:
-        """One turn; returns whether anything was decided. Waits at most `wait_s` for records.
+        """One turn; returns whether anything was decided or restored. Waits at most `wait_s` for records.
 
         Raises LogError, StoreError. After LogUnavailable the next call continues where this one stopped."""
         if self._went_back:
             self._begin_again()
         self._open_granted()
-        if self._kept_open and self._clock_ms() > self._kept_open_until_ms:
-            self._close_kept_open()
+        self._openings.close_expired()
         self._end_pauses()
         records = self._poll(wait_s)
         if self._went_back:
@@ -167,7 +161,7 @@ class Driver:
         if not self.settle(wait=gathered is not None and self._is_full(gathered)):
             return True
         if gathered is None or self._in_flight is not None:
-            return bool(records)
+            return bool(records) or self._openings.is_restoring
         layers = self._seal(gathered)
         if layers:
             self._submit(layers, self._suspect(gathered, layers))
@@ -202,7 +196,7 @@ class Driver:
         """Settle the turn in flight, release every shard, leave the group."""
         self.settle(wait=True)
         self._member.close()
-        self._close_kept_open()
+        self._openings.close()
 
     def abandon(self) -> None:
         """Close stores without leaving the group, after an error."""
@@ -210,7 +204,7 @@ class Driver:
             held.shard.close()
             held.store.close()
         self._held.clear()
-        self._close_kept_open()
+        self._openings.close()
 
     def wait_settled(self, timeout_s: float) -> None:
         """Wait until the turn in flight has reached the stores. For any thread.
@@ -248,7 +242,7 @@ class Driver:
     def _wait_s(self) -> float:
         if self._in_flight is not None:
             return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
-        if self._backlog:
+        if self._backlog or self._openings.is_restoring:
             return 0.0
         if self._suspects.numbers():
             return SUSPECT_POLL_S
@@ -430,11 +424,16 @@ class Driver:
         """Settle the turn of unknown outcome, replay what did commit from the changelog, and start from there."""
         self._commits.recover(self._settings.settle_timeout_s)
         self.topic_cache.load()  # a topic may be gone: it blocks the runs that need it instead of the turn
-        self._router.own(list(self._held))
-        for number, held in self._held.items():
-            if bring_up(self._log, self.topics, number, held.store, self._clock_ms()):
+        for number, held in list(self._held.items()):
+            try:
+                changed = bring_up(self._log, self.topics, number, held.store, self._clock_ms())
+            except (StateMismatch, Undecodable) as error:
+                self._stop(number, error)
+                continue
+            if changed:
                 held.shard.runs.clear()  # rows changed under runs in memory, perhaps by a successor
             held.shard.discard()
+        self._router.own(list(self._held))
         self._start([number for number in self._held if number not in self._refusals.shards])
         self._went_back = False
 
@@ -442,25 +441,23 @@ class Driver:
 
     def granted(self, partitions: Sequence[TopicPartition]) -> None:
         """These shards are opened before the next poll."""
-        self._granted.update(number for _, number in partitions)
+        self._openings.granted.update(number for _, number in partitions)
 
     def released(self, partitions: Sequence[TopicPartition], *, lost: bool) -> None:
         """Settle the turn in flight, then give these shards up."""
         self.settle(wait=True)
         numbers = sorted({number for _, number in partitions} & self._held.keys())
         for _, number in partitions:
-            self._granted.discard(number)
-            self._refusals.openings.accepted(number)
+            self._openings.release(number)
         for number in numbers:
             held = self._held.pop(number)
             held.shard.discard()
             held.shard.close()
-            self._kept_open[number] = held.store
+            self._openings.keep_open(number, held.store)
             self._backlog.drop(number)
             self._refusals.shards.accepted(number)
         if not any(held.shard.is_open for held in self._held.values()):
             self._gathered = None
-        self._kept_open_until_ms = self._clock_ms() + KEPT_OPEN_MS
         self._router.own(list(self._held))
         if numbers and not lost:
             try:
@@ -470,89 +467,66 @@ class Driver:
         logger.info("shards released", shards=numbers, lost=lost)
 
     def _open_granted(self) -> None:
-        """Open what was granted, one shard at a time: one that cannot be opened yet keeps no other waiting."""
-        if not self._granted:
+        """Open what was granted; it is restored a slice at a time, and one that cannot be opened keeps none waiting."""
+        openings = self._openings
+        if not openings.granted:
             return
-        openings = self._refusals.openings
-        openings.end_due(self._clock_ms())
-        for number in sorted(self._granted - self._held.keys()):
-            if number not in openings:
-                try:
-                    self._take_over(number)
-                except LogUnavailable as error:
-                    self._note_unopened(number, error)
-        opened = sorted(self._granted & self._held.keys())
+        for opening in openings.go_on(self._member, self._held):
+            self._open(opening)
+        opened = sorted(openings.granted & self._held.keys())
         if not opened:
             return
         self._router.own(list(self._held))
         self._start(opened)
-        self._close_kept_open()
-        self._granted.difference_update(opened)  # only now: if the log is away, they would stay without being started
+        self._member.resume(self._inputs(opened))  # those of a shard that was stopped
+        openings.close_kept_open()
+        openings.granted.difference_update(opened)  # only now: if the log is away, they would stay unstarted
         logger.info("shards granted", shards=opened)
 
-    def _take_over(self, number: int) -> None:
-        """Open a shard after its previous owner's transactions have ended. Raises LogUnavailable."""
-        is_clean = self._ownership.take(number, self._clock_ms())
-        # Waits for the end of each transaction that holds offsets of these inputs (KIP-447). One that sent its offsets
-        # before this grant, from an owner that `registry` does not name, may have sent no record yet: the changelog's
-        # end would not show it.
-        self._member.committed(self._inputs([number]), OPEN_TIMEOUT_S)
-        ends = None if is_clean else self._log.ends(self._inputs([number]))
-        self._open(number)  # the last call that reaches the log: nothing is left open halfway
-        self._refusals.openings.accepted(number)
-        if ends is not None:
-            self._suspect_inputs(number, ends)
-
-    def _suspect_inputs(self, number: int, ends: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        """Decide one by one what the last owner of a shard may have begun: it came to an unclean end."""
-        held = self._held[number]
-        span = 2 * self._settings.records_max  # one turn that committed, one that was decided
-        held.suspicion = suspicion_of(number, held.shard.positions(), ends, span, self._clock_ms())
-
-    def _note_unopened(self, number: int, error: LogUnavailable) -> None:
-        """Say that a shard has to wait, unless the log is away altogether. Raises LogUnavailable then."""
-        inputs = self._inputs([number])
-        self._log.ends(inputs)
-        delay_ms = self._refusals.openings.begin(number, self._clock_ms())
-        logger.warning(
-            "a shard cannot be opened yet, because a transaction of its last owner does not end; the others go on. If "
-            "this lasts, end that transaction (kafka-transactions.sh: see the guide to operations)",
-            shard=number,
-            partitions=[f"{topic}[{partition}]" for topic, partition in inputs],
-            transactional_id=self._ownership.predecessors.get(number, "unknown"),
-            error=str(error),
-            retry_in_ms=delay_ms,
-        )
-
-    def _open(self, number: int) -> None:
-        store = self._kept_open.pop(number, None) or self._open_store(number)
+    def _open(self, opening: Opening) -> None:
+        number, settings, now_ms = opening.number, self._settings, self._clock_ms()
         try:
-            bring_up(self._log, self.topics, number, store, self._clock_ms())
             encoder = Encoder(
                 number,
                 self.shards,
                 self.topics,
                 self.topic_cache.partitions,
                 self._router,
-                private_log=self._settings.private_log,
+                private_log=settings.private_log,
                 refused=self._refusals.topics,
             )
-            settings, now_ms = self._settings, self._clock_ms()
             floor_ms_max = now_ms if settings.reset_clock else NEVER_MS
             shard = Shard(
-                store, self._hosted, encoder, settings.limits, self._budget, floor_ms_max=floor_ms_max, owner=self._name
+                opening.store,
+                self._hosted,
+                encoder,
+                settings.limits,
+                self._budget,
+                floor_ms_max=floor_ms_max,
+                owner=self._name,
             )
             _warn_of_wrong_clock(number, shard.now_ms - now_ms)
         except BaseException:
-            store.close()
+            opening.close()
             raise
-        self._held[number] = Held(shard, store)
+        self._held[number] = Held(shard, opening.store)
+        if not opening.is_clean:
+            self._suspect_inputs(number, opening.before.ends)
 
-    def _close_kept_open(self) -> None:
-        """Close stores that were kept open because most rebalances return a shard at once."""
-        for store in self._kept_open.values():
-            store.close()
-        self._kept_open.clear()
+    def _stop(self, number: int, error: Exception) -> None:
+        """Close a shard whose log has changed under it; it is opened again as if it were granted."""
+        held = self._held.pop(number)
+        held.shard.close()
+        held.store.close()
+        self._refusals.shards.accepted(number)
+        self._member.pause(self._inputs([number]))
+        self._openings.stop(number, error)
+
+    def _suspect_inputs(self, number: int, ends: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """Decide one by one what the last owner of a shard may have begun: it came to an unclean end."""
+        held = self._held[number]
+        span = 2 * self._settings.records_max  # one turn that committed, one that was decided
+        held.suspicion = suspicion_of(number, held.shard.positions(), ends, span, self._clock_ms())
 
     def _start(self, numbers: list[int]) -> None:
         """Start to deliver these shards' inputs from the positions in their stores."""

@@ -7,17 +7,20 @@ driver.py asks for the group's committed offsets in between.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping, Sequence
+
+import msgspec
 import structlog
 
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import unpack_shard
-from penstock.engine.store.changelog import restore
-from penstock.engine.store.store import Store
+from penstock.engine.store.changelog import RestoreChecks, restored_since_ms, restoring
+from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.errors import LogUnavailable
+from penstock.schemas.errors import LogUnavailable, StateMismatch
 from penstock.schemas.records.registry import ShardOwned
-from penstock.topics.catalogue import Topics
-from penstock.topics.log import Log, Record
+from penstock.topics.catalogue import DELETE_RETENTION_MS, Topics
+from penstock.topics.log import CommittedOffset, Log, Record, StoredRecord, TopicPartition
 from penstock.topics.registry import read_registry, require_level, shard_key
 
 logger = structlog.get_logger(__name__)
@@ -25,7 +28,6 @@ logger = structlog.get_logger(__name__)
 SETTLE_TIMEOUT_S = 30.0
 FENCE_TIMEOUT_S = 5.0
 RESTORE_TIMEOUT_S = 60.0
-STALE_MS = 20 * 3_600_000
 READS_MAX = 20
 
 
@@ -85,29 +87,133 @@ class Ownership:
 
 
 def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> bool:
-    """Replay the changelog's tail into the store; returns whether that changed it.
+    """All of `bringing_up` at once; returns whether that changed the store."""
+    steps = bringing_up(log, topics, shard, store, now_ms)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def bringing_up(
+    log: Log, topics: Topics, shard: int, store: Store, now_ms: int
+) -> Generator[tuple[int, int], None, bool]:
+    """Replay the changelog's tail into the store, one batch a step; returns whether that changed it.
 
     A processor that was replaced without having noticed reads while its successor commits, and the end that it was
     given may lie within a transaction. The last record of each transaction is the shard's own row, so reading
     continues until it is the last one here.
 
-    Raises StoreAheadOfLog, LogUnavailable."""
-    changed, distrusted = False, _is_stale(store, now_ms)
+    Raises StateMismatch, LogUnavailable, Undecodable."""
+    changed = False
+    checks = RestoreChecks(lambda last_ms: _is_stale(log, topics, store, last_ms, now_ms), _require_growing)
     for _ in range(READS_MAX):
-        report = restore(log, topics.state_changelog, shard, store, timeout_s=RESTORE_TIMEOUT_S, distrusted=distrusted)
+        report = yield from restoring(
+            log, topics.state_changelog, shard, store, timeout_s=RESTORE_TIMEOUT_S, checks=checks, since_ms=now_ms
+        )
         logger.info("shard restored", shard=shard, records=report.records, wiped=report.wiped)
-        changed, distrusted = changed or report.wiped or report.records > 0, False
+        changed = changed or report.wiped or report.records > 0
         if not report.records or report.last_key == SHARD_KEY:
             return changed
+        checks = RestoreChecks(examine=_require_growing)  # what was read just now has missed nothing
     raise LogUnavailable(
         f"{topics.state_changelog}[{shard}] was read {READS_MAX} times and ended within a transaction each time: "
         "another processor writes it"
     )
 
 
-def _is_stale(store: Store, now_ms: int) -> bool:
-    """Whether the changelog may have dropped deletions that this store does not have (delete.retention.ms).
+class Processed(msgspec.Struct, frozen=True):
+    """What the log says of a shard's past before its store is restored: a store restored later covers it.
 
-    A store without the shard's row is one whose restore was interrupted: its age is not known."""
+    `committed`: the group's offsets. `ends`: first and next offsets of the inputs. `has_history`: whether there are
+    decisions; not looked up for a store with rows."""
+
+    committed: Mapping[TopicPartition, CommittedOffset]
+    ends: Mapping[TopicPartition, tuple[int, int]]
+    has_history: bool
+
+
+def processed(
+    log: Log, topics: Topics, shard: int, store: StoreReader, committed: Mapping[TopicPartition, CommittedOffset]
+) -> Processed:
+    """Look it up; `committed` are the group's offsets. Raises LogUnavailable."""
+    ends = log.ends([(topics.commands, shard), (topics.results, shard)])
+    return Processed(committed, ends, store.get(SHARD_KEY) is None and _has_history(log, topics.events, shard))
+
+
+def require_state(log: Log, topics: Topics, shard: int, store: StoreReader, before: Processed) -> None:
+    """Raise StateMismatch unless a restored store covers what had been processed before its restore.
+
+    Otherwise inputs would be processed again whose effects are in the log. Raises LogUnavailable."""
     data = store.get(SHARD_KEY)
-    return data is None or now_ms - unpack_shard(data).now_ms > STALE_MS
+    positions = unpack_shard(data).offsets if data is not None else {}
+    changelog = f"{topics.state_changelog}[{shard}]"
+    for (topic, number), found in before.committed.items():
+        if found.offset > positions.get(topic, 0):
+            raise StateMismatch(
+                f"the state of shard {shard} is missing: {topic}[{number}] was processed up to {found.offset}, but the "
+                f"changelog {changelog} covers it up to {positions.get(topic, 0)}; restore that topic from a backup, "
+                "or set the group's offset back to run these inputs again (see the guide to operating)"
+            )
+    for (topic, number), (_, end) in log.ends(list(before.ends)).items():
+        first, position = before.ends[topic, number][0], positions.get(topic, 0)
+        if position > end:
+            raise StateMismatch(
+                f"{topic}[{number}] ends at {end}, but shard {shard} has processed it up to {position}: the topic has "
+                "lost records, or was created anew; restore it from a backup, or use another namespace"
+            )
+        if first > position and (data is None or topic in positions):
+            raise StateMismatch(
+                f"{topic}[{number}] begins at {first}, but the state of shard {shard} covers it up to {position}: its "
+                "state, or its inputs, were deleted; restore the topics from a backup, or use another namespace"
+            )
+    if data is None and before.has_history:
+        raise StateMismatch(
+            f"the state of shard {shard} is missing: {topics.events}[{shard}] holds decisions, but the changelog "
+            f"{changelog} is empty; restore that topic from a backup, or use another namespace"
+        )
+
+
+def _has_history(log: Log, events: str, shard: int) -> bool:
+    """Whether there is a committed decision; records of aborted transactions do not count."""
+    first, end = log.ends([(events, shard)])[events, shard]
+    return first < end and any(log.read_to_end(events, shard, first, RESTORE_TIMEOUT_S))
+
+
+def _require_growing(store: StoreReader, records: Sequence[StoredRecord]) -> None:
+    """Raise StateMismatch if the numbers of transactions do not grow from the store's on: the log was overwritten."""
+    data = store.get(SHARD_KEY)
+    last = unpack_shard(data).transaction if data is not None else 0
+    for record in records:
+        if record.key == SHARD_KEY and record.value is not None:
+            number = unpack_shard(record.value).transaction
+            if number <= last:
+                raise StateMismatch(
+                    f"transaction {number} of the changelog {record.topic}[{record.partition}]@{record.offset} follows "
+                    f"transaction {last} of this shard: the log has lost records and others were written in their "
+                    "place; restore the topics from a backup, or, to go on with what the log has, delete the "
+                    "directory of the shard's store"
+                )
+            last = number
+
+
+def _is_stale(log: Log, topics: Topics, store: StoreReader, last_ms: int, now_ms: int) -> bool:
+    """Whether the changelog may have dropped deletions that this store, which is behind, does not have.
+
+    Deletions are kept for DELETE_RETENTION_MS by the broker's time. Half of that bounds the age of the store's last
+    record, so that neither a wrong clock of this machine nor a long restore matters. `last_ms`: its append time; if
+    it was compacted away, the clock of the shard at that time has to do."""
+    data = store.get(SHARD_KEY)
+    known_ms = last_ms or (unpack_shard(data).now_ms if data is not None else 0)
+    known_ms = max(known_ms, restored_since_ms(store))
+    return max(now_ms, _log_now_ms(log, topics)) - known_ms > DELETE_RETENTION_MS // 2
+
+
+def _log_now_ms(log: Log, topics: Topics) -> int:
+    """Append time of the newest record in `registry`: a shard that is taken over was just announced there."""
+    first, end = log.ends([(topics.registry, 0)])[topics.registry, 0]
+    newest = 0
+    for batch in log.read_to_end(topics.registry, 0, max(first, end - 1), RESTORE_TIMEOUT_S):
+        newest = max([newest, *(record.timestamp_ms for record in batch)])
+    return newest

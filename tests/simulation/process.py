@@ -11,7 +11,7 @@ from penstock.engine.core.rows import pack
 from penstock.engine.runtime.driver import Driver, DriverSettings
 from penstock.engine.runtime.shard import ShardLimits
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
-from penstock.schemas.errors import LogError, LogUnavailable, StoreAheadOfLog, StoreError
+from penstock.schemas.errors import LogError, LogUnavailable, StateMismatch, StoreError
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Turn
 from tests.simulation import broker as b
@@ -191,11 +191,13 @@ class Process:
                 turn_records_max=weather.turn_records_max,
                 trim_interval_s=5,
                 audit_window=weather.audit_window,
+                restore_slice_s=0,
                 limits=ShardLimits(run_cache_bytes=weather.run_cache_bytes, closed_kept_ms=KEPT_MS),
             ),
             clock_ms=lambda: self.clock_ms,
             kill=self._killed,
         )
+        self.driver._openings.stop = self._stopped  # type: ignore[method-assign]
 
     def _run(self, act: Callable[[], object]) -> object:
         """Call the driver, and handle the errors that end the process."""
@@ -208,7 +210,7 @@ class Process:
             self.tell(f"finds the log unavailable ({error})")
             if self.driver is None:
                 self._bury()
-        except StoreAheadOfLog as error:
+        except StateMismatch as error:
             self._change_foreign_disk(error)
         except (LogError, StoreError) as error:
             self.tell(f"gives up: {type(error).__name__}: {error}")
@@ -221,7 +223,11 @@ class Process:
             self.in_call = False
         return None
 
-    def _change_foreign_disk(self, error: StoreAheadOfLog) -> None:
+    def _stopped(self, number: int, error: Exception) -> None:
+        """A shard is stopped: end the process, since an operator has to act."""
+        raise error
+
+    def _change_foreign_disk(self, error: StateMismatch) -> None:
         """Do as the error says: the operator deletes what belongs to another log."""
         if not self.is_foreign:
             raise Violation("S (store)", f"{self.name} calls a store of this log foreign: {error}") from error
@@ -234,6 +240,7 @@ class Process:
             for held in self.driver._held.values():
                 held.shard.runs.clear()
                 held.store.close()
+            self.driver._openings.close()
         self.ghosts += self.log.member_ids()
         self.driver, self.state, self.is_doomed = None, DOWN, False
         self.commits.flight = None

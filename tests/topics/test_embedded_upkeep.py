@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from penstock.topics.embedded import EmbeddedLog
+from penstock.topics.embedded import EmbeddedLog, upkeep
 from penstock.topics.embedded import log as log_module
-from penstock.topics.embedded import upkeep
 from penstock.topics.log import Record, StoredRecord, TopicSpec
 
 TOPIC = "compacted"

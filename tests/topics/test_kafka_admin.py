@@ -188,7 +188,11 @@ def test_a_producers_clock_neither_refuses_nor_expires_a_task(
     refusals: list[KafkaError | None] = []
     producer = Producer({"bootstrap.servers": kafka_bootstrap})
     producer.produce(
-        spec.name, b"task", timestamp=began_ms + off_ms, on_delivery=lambda error, _: refusals.append(error), partition=0
+        spec.name,
+        b"task",
+        timestamp=began_ms + off_ms,
+        on_delivery=lambda error, _: refusals.append(error),
+        partition=0,
     )
     producer.flush(WAIT_S)
     assert refusals == [None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,6 +14,7 @@ from penstock.engine.core.keys import run_key
 from penstock.engine.core.rows import unpack_run
 from penstock.engine.runtime.driver import Driver, DriverSettings
 from penstock.engine.store.memory import MemoryStore
+from penstock.engine.store.store import Store
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.records.run import StartWorkflow
 from penstock.topics import admin
@@ -54,7 +55,7 @@ class ScriptedCommits:
 
 
 class Rig:
-    """A driver with its log. Time changes only by `now_ms`."""
+    """A driver with its log. Time changes only by `now_ms`. `stores`: by shard; by default new ones at each start."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Rig:
         shards: int = 1,
         queues: Iterable[str] = ("default",),
         settings: DriverSettings = DriverSettings(),
+        stores: Mapping[int, Store] | None = None,
     ) -> None:
         self.topics, self.shards, self.now_ms = Topics(), shards, START_MS
         self._done: set[str] = set()
@@ -69,7 +71,7 @@ class Rig:
         admin.apply(self.log, admin.plan(self.log, specs(self.topics, shards, list(queues))))
         self.commits = ScriptedCommits(self.log)
         self.workflows = {definition.name: definition for definition in definitions}
-        self._settings = settings
+        self._settings, self._stores = settings, stores
         self.driver = self._make()
 
     def _make(self) -> Driver:
@@ -78,7 +80,7 @@ class Rig:
             self.topics,
             self.shards,
             Hosted(self.workflows),
-            open_store=lambda number: MemoryStore(),
+            open_store=lambda number: MemoryStore() if self._stores is None else self._stores[number],
             transactional_id="rig",
             commits=self.commits,
             settings=self._settings,

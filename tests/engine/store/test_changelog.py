@@ -11,10 +11,13 @@ import pytest
 
 from penstock.engine.store.changelog import (
     CHANGELOG_OFFSET_KEY,
+    RestoreChecks,
     checksum,
     checksum_of_changelog,
     offset_row,
     restore,
+    restored_since_ms,
+    restoring,
     rows_of,
     stored_offset,
     to_records,
@@ -22,7 +25,7 @@ from penstock.engine.store.changelog import (
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.rocks import RocksStore
 from penstock.engine.store.store import Store
-from penstock.schemas.errors import OffsetOutOfRange, StoreAheadOfLog, Undecodable
+from penstock.schemas.errors import OffsetOutOfRange, StateMismatch, StoreAheadOfLog, Undecodable
 from penstock.topics.log import Record, StoredRecord
 
 TOPIC = "penstock.default.state-changelog"
@@ -38,12 +41,13 @@ class FakeLog:
         self.end = 0
         self.batch_size = batch_size
         self.gap_every = gap_every
+        self.at_ms = 0
 
     def append(self, records: Sequence[Record]) -> int:
         """Append as one transaction; returns the next offset as a commit reports it."""
         for record in records:
             assert (record.topic, record.partition) == (TOPIC, SHARD)
-            self.records.append(StoredRecord(TOPIC, SHARD, self.end, record.key, record.value))
+            self.records.append(StoredRecord(TOPIC, SHARD, self.end, record.key, record.value, self.at_ms))
             self.end += 1
         committed = self.end
         if self.gap_every:
@@ -226,12 +230,98 @@ def test_a_store_older_than_the_changelog_is_wiped() -> None:
     assert checksum(store) == checksum_of_changelog(log, TOPIC, SHARD)
 
 
-def test_a_distrusted_store_is_wiped() -> None:
-    """A store unused for longer than deletions are kept is rebuilt if `distrusted`, although the log has its offset."""
-    log, store = FakeLog(), MemoryStore()
+def always_stale(asked: list[int]) -> RestoreChecks:
+    """Checks that call every store stale, and note the append time that they are asked about."""
+
+    def is_stale(last_ms: int) -> bool:
+        asked.append(last_ms)
+        return True
+
+    return RestoreChecks(is_stale)
+
+
+def test_a_stale_store_is_wiped() -> None:
+    """A store that is behind and stale is rebuilt, although the log has its offset; what it has last is asked about."""
+    log, store, asked = FakeLog(), MemoryStore(), []
+    log.at_ms = 70
     commit(log, store, {b"deleted": b"1", b"kept": b"1"})
-    report = bring_up(log, store, distrusted=True)
-    assert (report.from_offset, report.wiped, report.records) == (0, True, 2)
+    log.at_ms = 90
+    log.append([Record(TOPIC, SHARD, b"deleted", None)])
+    report = bring_up(log, store, checks=always_stale(asked))
+    assert (report.from_offset, report.wiped, report.records, asked) == (0, True, 3, [70])
+    assert store.get(b"deleted") is None
+
+
+@pytest.mark.parametrize("gap_every", [0, 1])
+def test_a_current_store_is_never_stale(gap_every: int) -> None:
+    """A store that has all records is used whatever its age: an idle shard is not rebuilt."""
+    log, store, asked = FakeLog(gap_every=gap_every), MemoryStore(), []
+    commit(log, store, {b"k": b"1"})
+    report = bring_up(log, store, checks=always_stale(asked))
+    assert (report.wiped, report.records, asked) == (False, 0, [])
+
+
+def test_a_store_behind_a_compacted_record_has_no_known_age() -> None:
+    """If the store's last record was compacted away, its append time is 0."""
+    log, store, asked = FakeLog(), MemoryStore(), []
+    log.at_ms = 70
+    commit(log, store, {b"k": b"1"})
+    commit(log, MemoryStore(), {b"k": b"2"})
+    log.compact()
+    bring_up(log, store, checks=always_stale(asked))
+    assert asked == [0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_an_overwritten_record_is_noticed(batch_size: int, tmp_path: Path) -> None:
+    """If the log has another record than the store's last one at its offset, the store is refused and not changed."""
+    log, store = FakeLog(batch_size=batch_size), RocksStore(tmp_path / "shard-2")
+    commit(log, store, {b"a": b"1", b"k": b"1"})
+    log.records[-1] = StoredRecord(TOPIC, SHARD, 1, b"k", b"of another transaction")
+    log.append([Record(TOPIC, SHARD, b"k", b"2")])
+    with pytest.raises(StateMismatch) as refused:
+        bring_up(log, store)
+    for words in (f"{TOPIC}[{SHARD}] has other records below offset 2", f"delete the store's directory {tmp_path}"):
+        assert words in str(refused.value)
+    assert store.get(b"k") == b"1"
+    store.close()
+
+
+def test_a_lost_record_that_nothing_replaced_is_noticed() -> None:
+    """If neither the store's last record nor one behind it is in the log, although its end is, the store is refused."""
+    log, store = FakeLog(), MemoryStore()
+    commit(log, store, {b"k": b"1"})
+    del log.records[-1]  # the log was cut off, and took aborted records since
+    log.end += 3
+    with pytest.raises(StateMismatch, match="other records below offset 1"):
+        bring_up(log, store)
+
+
+def test_records_are_examined_before_they_are_written() -> None:
+    """The caller's check sees the store as it was, and nothing of a refused batch is written."""
+
+    def refuse(store: Any, records: Sequence[StoredRecord]) -> None:
+        assert store.get(b"k") == b"1"
+        raise StateMismatch(f"{len(records)} records")
+
+    log, store = FakeLog(), MemoryStore()
+    commit(log, store, {b"k": b"1"})
+    log.append([Record(TOPIC, SHARD, b"k", b"2")])
+    with pytest.raises(StateMismatch, match="1 records"):
+        bring_up(log, store, checks=RestoreChecks(examine=refuse))
+    assert store.get(b"k") == b"1"
+
+
+def test_a_restore_can_be_interrupted_between_batches() -> None:
+    """A restore in steps stops after any batch; the next one goes on there, and the store knows when it began."""
+    log, store = FakeLog(batch_size=2), MemoryStore()
+    log.append([Record(TOPIC, SHARD, b"k%d" % number, b"v") for number in range(6)])
+    steps = restoring(log, TOPIC, SHARD, store, timeout_s=5.0, since_ms=77)  # type: ignore[arg-type]
+    assert [next(steps), next(steps)] == [(2, 6), (4, 6)]
+    steps.close()
+    report = bring_up(log, store)
+    assert (report.from_offset, report.records, restored_since_ms(store)) == (4, 2, 77)
+    assert checksum(store) == checksum_of_changelog(log, TOPIC, SHARD)  # type: ignore[arg-type]
 
 
 def test_a_store_ahead_of_its_log_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""Opening of shards that were granted: fence the previous owner, restore the store, compare both with the log.
+
+A store is restored in slices, between which the processor polls and decides for its other shards: the group takes a
+member that does not poll for dead. A shard that cannot be opened yet, or whose state does not fit the log, keeps no
+other waiting; it is tried again at growing intervals.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator, Iterator
+
+import structlog
+
+from penstock.engine.runtime.refusals import Pauses
+from penstock.engine.runtime.takeover import Ownership, Processed, bringing_up, processed, require_state
+from penstock.engine.store.store import Store
+from penstock.schemas.errors import LogUnavailable, StateMismatch, Undecodable
+from penstock.topics.catalogue import Topics
+from penstock.topics.log import Log, Member, TopicPartition
+
+logger = structlog.get_logger(__name__)
+
+OPEN_TIMEOUT_S = 2.0
+"""How long a shard is waited for before the others are opened: the thread that polls does nothing else meanwhile."""
+
+KEPT_OPEN_MS = 1_000
+"""How long the store of a released shard is kept open: closing and opening it takes 150 ms (measured)."""
+
+PROGRESS_S = 10.0
+"""Interval of log lines about a restore."""
+
+
+class Opening:
+    """A shard that is being opened. `before`: what the log said before the restore. `is_clean`: whether the last owner
+    came to an orderly end."""
+
+    def __init__(
+        self,
+        number: int,
+        store: Store,
+        steps: Generator[tuple[int, int], None, bool],
+        before: Processed,
+        *,
+        is_clean: bool,
+    ) -> None:
+        self.number, self.store, self.before, self.is_clean = number, store, before, is_clean
+        self._steps = steps
+        self._logged_s = time.monotonic()
+
+    def go_on(self, slice_s: float) -> bool:
+        """Restore for that long, one batch at least; returns whether the store is up to date.
+
+        Raises StateMismatch, LogUnavailable, Undecodable, StoreError."""
+        began_s = time.monotonic()
+        for offset, end in self._steps:
+            now_s = time.monotonic()
+            if now_s - self._logged_s >= PROGRESS_S:
+                self._logged_s = now_s
+                logger.info("restoring a shard", shard=self.number, offset=offset, end=end)
+            if now_s - began_s >= slice_s:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Give it up; what was restored stays."""
+        self._steps.close()
+        self.store.close()
+
+
+class Openings:
+    """Shards that are granted and not open yet, and stores that are kept open for their return."""
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        ownership: Ownership,
+        open_store: Callable[[int], Store],
+        pauses: Pauses[int],
+        clock_ms: Callable[[], int],
+        slice_s: float,
+    ) -> None:
+        self._log, self._topics, self._ownership, self._open_store = log, topics, ownership, open_store
+        self._pauses, self._clock_ms, self._slice_s = pauses, clock_ms, slice_s
+        self.granted: set[int] = set()
+        self._begun: dict[int, Opening] = {}
+        self._kept_open: dict[int, Store] = {}
+        self._kept_open_until_ms = 0
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a store is being restored."""
+        return bool(self._begun)
+
+    def go_on(self, member: Member, held: Collection[int]) -> Iterator[Opening]:
+        """Go on with each granted shard that is not held; yields those whose store is up to date."""
+        self._pauses.end_due(self._clock_ms())
+        for number in sorted(self.granted.difference(held)):
+            if number not in self._pauses:
+                try:
+                    opening = self._restored(number, member)
+                except LogUnavailable as error:
+                    self._note_unopened(number, error)
+                except (StateMismatch, Undecodable) as error:
+                    self.stop(number, error)
+                else:
+                    if opening is not None:
+                        yield opening
+
+    def stop(self, number: int, error: Exception) -> None:
+        """Keep a shard closed for a while: what it would begin with is not what was there."""
+        self.granted.add(number)
+        delay_ms = self._pauses.begin(number, self._clock_ms())
+        logger.error(
+            "a shard is stopped, because its state does not fit the log; the others go on",
+            shard=number,
+            error=str(error),
+            retry_in_ms=delay_ms,
+        )
+
+    def release(self, number: int) -> None:
+        """Forget a shard that was released. If it is granted again, its predecessor has to be fenced again."""
+        self.granted.discard(number)
+        self._pauses.accepted(number)
+        if number in self._begun:
+            self._begun.pop(number).close()
+
+    def keep_open(self, number: int, store: Store) -> None:
+        """Keep the store of a released shard open, because most rebalances return a shard at once."""
+        self._kept_open[number] = store
+        self._kept_open_until_ms = self._clock_ms() + KEPT_OPEN_MS
+
+    def close_expired(self) -> None:
+        """Close stores that were kept open for long enough."""
+        if self._kept_open and self._clock_ms() > self._kept_open_until_ms:
+            self.close_kept_open()
+
+    def close_kept_open(self) -> None:
+        """Close the stores that were kept open."""
+        for store in self._kept_open.values():
+            store.close()
+        self._kept_open.clear()
+
+    def close(self) -> None:
+        """Close all stores."""
+        for opening in self._begun.values():
+            opening.close()
+        self._begun.clear()
+        self.close_kept_open()
+
+    def _restored(self, number: int, member: Member) -> Opening | None:
+        """The shard if its store is up to date and fits the log; None if there is more to restore.
+
+        Raises LogUnavailable, StateMismatch, Undecodable: it begins again then."""
+        opening = self._begun.pop(number, None) or self._begin(number, member)
+        try:
+            if not opening.go_on(self._slice_s):
+                self._begun[number] = opening
+                return None
+            require_state(self._log, self._topics, number, opening.store, opening.before)
+        except BaseException:
+            opening.close()
+            raise
+        self._pauses.accepted(number)
+        return opening
+
+    def _begin(self, number: int, member: Member) -> Opening:
+        """Begin after the transactions of the shard's previous owner have ended. Raises LogUnavailable."""
+        inputs = self._inputs(number)
+        is_clean = self._ownership.take(number, self._clock_ms())
+        # Waits for the end of each transaction that holds offsets of these inputs (KIP-447). One that sent its offsets
+        # before this grant, from an owner that `registry` does not name, may have sent no record yet: the changelog's
+        # end would not show it.
+        committed = member.committed(inputs, OPEN_TIMEOUT_S)
+        store = self._kept_open.pop(number, None) or self._open_store(number)
+        try:
+            before = processed(self._log, self._topics, number, store, committed)
+        except BaseException:
+            store.close()
+            raise
+        steps = bringing_up(self._log, self._topics, number, store, self._clock_ms())
+        return Opening(number, store, steps, before, is_clean=is_clean)
+
+    def _note_unopened(self, number: int, error: LogUnavailable) -> None:
+        """Say that a shard has to wait, unless the log is away altogether. Raises LogUnavailable then."""
+        inputs = self._inputs(number)
+        self._log.ends(inputs)
+        delay_ms = self._pauses.begin(number, self._clock_ms())
+        logger.warning(
+            "a shard cannot be opened yet, because a transaction of its last owner does not end; the others go on. If "
+            "this lasts, end that transaction (kafka-transactions.sh: see the guide to operating)",
+            shard=number,
+            partitions=[f"{topic}[{partition}]" for topic, partition in inputs],
+            transactional_id=self._ownership.predecessors.get(number, "unknown"),
+            error=str(error),
+            retry_in_ms=delay_ms,
+        )
+
+    def _inputs(self, number: int) -> list[TopicPartition]:
+        return [(topic, number) for topic in (self._topics.commands, self._topics.results)]
