@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,15 +11,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from penstock import workflow
+from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import ShardRow, pack, unpack_shard
-from penstock.engine.runtime.driver import DriverSettings
+from penstock.engine.runtime.driver import Driver, DriverSettings
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.errors import OutcomeUnknown
+from penstock.topics import admin
+from penstock.topics.catalogue import Topics, specs
+from penstock.topics.commit import TransactionalCommits
 from penstock.topics.embedded import log as log_module
 from penstock.topics.embedded.database import OFFSET_BITS
+from penstock.topics.kafka import KafkaLog, reading
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
+from penstock.topics.publishing import publish
+from tests.contract.log_tools import WAIT_S, unique, wait_for
 from tests.engine.runtime.driver_rig import Rig
 
 FIRST, SECOND = "r-3", "r-0"
@@ -219,3 +227,37 @@ def test_a_shard_that_is_released_while_it_is_restored_is_forgotten(
     assert not it.driver._openings.is_restoring
     assert list(it.driver.stores()) == [1]
     assert opening.store._closed  # type: ignore[attr-defined]
+
+
+class SlowStore(MemoryStore):
+    """A store on a disk that takes its time."""
+
+    def write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        time.sleep(0.05)
+        super().write(rows)
+
+
+def test_a_restore_may_take_longer_than_the_poll_interval(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Kafka, a member whose restore takes several times max.poll.interval.ms keeps its shard and opens it."""
+    monkeypatch.setattr(reading, "BATCH_RECORDS", 20)
+    log = KafkaLog(kafka_bootstrap, {"session.timeout.ms": "1000", "max.poll.interval.ms": "1000"})
+    topics = Topics(unique("slow"))
+    admin.apply(log, admin.plan(log, specs(topics, 1, ["default"])))
+    rows = [Record(topics.state_changelog, 0, b"k%d" % number, b"v") for number in range(1_200)]
+    publish(log, [*rows, Record(topics.state_changelog, 0, SHARD_KEY, pack(ShardRow(transaction=1)))], WAIT_S)
+    commits = TransactionalCommits(log.transactor(unique("slow")))
+    driver = Driver(
+        log, topics, 1, Hosted({}), open_store=lambda number: SlowStore(), transactional_id="slow", commits=commits
+    )
+    began_s = time.monotonic()
+    with capture_logs() as logs:
+        wait_for("the shard to open", lambda: bool(driver.stores()), driver.step)
+    assert time.monotonic() - began_s > 2
+    assert [line for line in logs if line["event"] == "shards released"] == []
+    assert driver.stores()[0].get(b"k1199") == b"v"
+    driver.close()
+    driver.abandon()
+    commits.close()
+    log.close()

@@ -87,7 +87,7 @@ def test_a_reading_that_ends_with_a_transaction_is_the_last() -> None:
 
 
 def test_an_interrupted_restore_begins_again() -> None:
-    """A store whose first restore was interrupted at an unknown time is wiped: deletions may have been dropped since."""
+    """A store whose first restore was interrupted at an unknown time is wiped: it may have missed deletions."""
     store = MemoryStore()
     store.write({HEADER: b"deleted since", **offset_row(0)})
     log = BusyLog([b"Rorder-2", SHARD_KEY], ends=[])
