@@ -58,6 +58,20 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgr
     return Forward(msgspec.structs.replace(command, origin=origin))
 
 
+def stray(result: Any, shard: int, shards: int) -> Rejection | None:
+    """Why a result that had no effect is on the wrong shard; None if it is not.
+
+    Asked for those alone: to compute the shard of every result would cost a fifth of deciding it."""
+    own = partition_of(result.workflow_id, shards)
+    if own == shard:
+        return None
+    return Rejection(
+        "wrong_shard",
+        f"The result of {result.workflow_id} belongs to shard {own}: let its worker write to the partition that the "
+        "task names (`shard`), then replay this letter.",
+    )
+
+
 def _message_id(record: StoredRecord, given: str) -> str:
     """Message id of a foreign record, from its own id or from its place."""
     identity = given or f"{record.topic}/{record.partition}/{record.offset}"

@@ -28,7 +28,7 @@ from penstock.engine.runtime.due import DUE_MAX, DueTimers
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer, Overlay
 from penstock.engine.runtime.pace import Room
-from penstock.engine.runtime.read import Forward, read
+from penstock.engine.runtime.read import Forward, read, stray
 from penstock.engine.runtime.run_cache import RUN_CACHE_BYTES, MemoryBudget, RunCache
 from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
@@ -269,6 +269,10 @@ class Shard:
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
+        if decision.ignored and source == RESULTS:
+            strayed = stray(input, self.number, self.shards)
+            if strayed is not None:
+                self._answers.dead_letter(layer, record, strayed)
         if decision.reply is not None or decision.rejection is not None:
             self._answers.answer(layer, record, input, decision)
         if self._step.due_ms != NEVER_MS:

@@ -35,3 +35,29 @@ def test_number_beyond_64_bits_on_the_wrong_shard(value: bytes) -> None:
     stage.put("commands", 1 - partition_of("a", 2), b'{"type":"five","id":"a","input":1,%s}' % value)
     stage.settle()
     assert [letter.reason for letter in stage.take("dead-letters")] == ["undecodable"]
+
+
+def test_a_result_on_the_wrong_shard_is_reported() -> None:
+    """A result that reaches another shard than its run's is a dead letter that names the right one, and no loss."""
+    stage = Stage(flows.five, shards=2)
+    stage.start(flows.five, 1, id="run-1")
+    (task,) = stage.take("tasks.default")
+    own = partition_of("run-1", 2)
+    assert task.shard == own
+    result = encode(task.completed(b"2"))
+    stage.put("results", 1 - own, result)
+    stage.settle()
+    (letter,) = stage.take("dead-letters")
+    assert (letter.reason, letter.value) == ("wrong_shard", result)
+    assert f"The result of run-1 belongs to shard {own}" in letter.message
+
+
+def test_a_late_result_is_no_dead_letter() -> None:
+    """A result of an attempt that is over, on its own shard, has no effect and leaves no letter."""
+    stage = Stage(flows.five, shards=2)
+    stage.start(flows.five, 1, id="run-1")
+    (task,) = stage.take("tasks.default")
+    for _ in range(2):
+        stage.put("results", task.shard, encode(task.completed(b"2")))
+        stage.settle()
+    assert stage.take("dead-letters") == []
