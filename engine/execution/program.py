@@ -11,7 +11,7 @@ import functools
 import gc
 import random
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -112,7 +112,8 @@ class Program:
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats
         try:
             self._deliver(inputs)
-            self._raise_if_overran()
+            if self._overran is not None:
+                self._stop_at(self._overran)
             if not self.loop.is_suspended:
                 self._end_if_done()
         finally:
@@ -191,7 +192,7 @@ class Program:
         loop = self.loop
         loop.drain()
         rounds = 0
-        while self._may_go_on and self.conditions.waiting and self.conditions.resolve(self._go_on):
+        while self.conditions.waiting and self._may_go_on and self.conditions.resolve(self._go_on):
             rounds += 1
             if rounds > ROUNDS_MAX:
                 self.callback_failed(EndlessWorkflow(_CIRCULAR))
@@ -401,15 +402,10 @@ class Program:
 
     # The end.
 
-    def _raise_if_overran(self) -> None:
-        main, overran = self._main, self._overran
-        if overran is None and main is not None and main.done() and not main.cancelled():
-            error = main.exception()
-            overran = error if isinstance(error, ActivationOverran) else None
-        if overran is not None:
-            self._ended = True
-            self.close()
-            raise overran
+    def _stop_at(self, error: ActivationOverran) -> NoReturn:
+        self._ended = True
+        self.close()
+        raise error
 
     def _end_if_done(self) -> None:
         main = self._main

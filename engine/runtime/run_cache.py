@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -106,8 +106,12 @@ class CachedRun(WorkingRun):
             return self._execution.listening()
         return self.row.listening if self.row is not None else None
 
+    def estimated_size(self) -> int:
+        """Estimate of the bytes that it takes in memory."""
+        return ROWS_BYTES if self._execution is None else ROWS_BYTES + self._execution.size()
+
     def measured_size(self) -> int:
-        """Bytes that it takes in memory."""
+        """As `estimated_size`, after a measurement where the estimate is uncertain."""
         return ROWS_BYTES if self._execution is None else ROWS_BYTES + self._execution.measured_size()
 
     def evict(self) -> None:
@@ -125,7 +129,7 @@ class CachedRun(WorkingRun):
 class MemoryBudget:
     """Memory for runs, shared by the shards of a process: the run that was used least recently is evicted first.
 
-    `used_bytes`: an estimate (footprint.py), renewed after each decision of a run."""
+    `used_bytes`: an estimate (footprint.py), renewed at the end of each layer for the runs that it decided."""
 
     def __init__(self, bytes_max: int = RUN_CACHE_BYTES) -> None:
         self.bytes_max, self.used_bytes = bytes_max, 0
@@ -137,7 +141,7 @@ class MemoryBudget:
         self._order.move_to_end(run)
 
     def note_size(self, run: CachedRun, size: int) -> None:
-        """Set the bytes that the run used last takes; others are evicted if all take too many together."""
+        """Set the bytes that a run takes; others are evicted if all take too many together."""
         self.used_bytes += size - run.size
         run.size = size
         if self.used_bytes > self.bytes_max:
@@ -183,10 +187,12 @@ class RunCache:
             self.budget.use(run)
         return run
 
-    def note_size(self, run: CachedRun) -> None:
-        """Note what a run takes after its decision; other runs are evicted if the budget is exceeded."""
-        execution = run._execution  # noqa: SLF001 - a call less for each decision
-        self.budget.note_size(run, ROWS_BYTES if execution is None else ROWS_BYTES + execution.size())
+    def renew_sizes(self, workflow_ids: Iterable[str]) -> None:
+        """Note what these runs take after a layer's decisions; others are evicted if the budget is exceeded."""
+        for workflow_id in workflow_ids:
+            run = self._runs.get(workflow_id)
+            if run is not None:
+                self.budget.note_size(run, run.estimated_size())
 
     def evict(self, workflow_id: str) -> None:
         """Remove the run of that id from memory."""

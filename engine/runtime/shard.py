@@ -346,6 +346,7 @@ class Shard:
             leap_ms=self._log_clock.leap_ms,
         )
         write_shard(layer.writes, row)
+        self.runs.renew_sizes(layer.touched)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)
 
 

@@ -210,11 +210,9 @@ class Step:
         layer.decisions += 1
         status = run.row.status if run.row is not None else ABSENT
         if status == RUNNING:
-            self._runs.note_size(run)
             return
         if status == BLOCKED:
             run.forget()
-            self._runs.note_size(run)
         else:
             self._runs.evict(run.workflow_id)
 

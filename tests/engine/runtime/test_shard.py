@@ -41,7 +41,7 @@ def test_a_result_on_the_wrong_shard_is_reported() -> None:
     """A result that reaches another shard than its run's is a dead letter that names the right one, and no loss."""
     stage = Stage(flows.five, shards=2)
     stage.start(flows.five, 1, id="run-1")
-    (task,) = stage.take("tasks.default")
+    (task,) = stage.take("tasks")
     own = partition_of("run-1", 2)
     assert task.shard == own
     result = encode(task.completed(b"2"))
@@ -56,7 +56,7 @@ def test_a_late_result_is_no_dead_letter() -> None:
     """A result of an attempt that is over, on its own shard, has no effect and leaves no letter."""
     stage = Stage(flows.five, shards=2)
     stage.start(flows.five, 1, id="run-1")
-    (task,) = stage.take("tasks.default")
+    (task,) = stage.take("tasks")
     for _ in range(2):
         stage.put("results", task.shard, encode(task.completed(b"2")))
         stage.settle()
