@@ -105,18 +105,18 @@ class Shard:
 
         A layer is opened at `clock_ms` (epoch) with that room if there is none. At least one input is taken."""
         layer = self._open_at(clock_ms, room)
-        taken = 0
+        taken, offsets, room = 0, self._offsets, layer.room
         for record in records:
-            if record.offset >= self._offsets.get(record.topic, 0):
+            if record.offset >= offsets.get(record.topic, 0):
                 if self._set_aside and (record.topic, record.offset) in self._set_aside:
                     self._answers.dead_letter(layer, record, _NEVER_COMMITS)
                 else:
                     self._take(layer, record)
                 if 0 < record.timestamp_ms < layer.appended_ms:
                     layer.appended_ms = record.timestamp_ms
-                layer.offsets[record.topic] = self._offsets[record.topic] = record.offset + 1
+                layer.offsets[record.topic] = offsets[record.topic] = record.offset + 1
             taken += 1
-            if layer.room.is_used:
+            if room.is_used:
                 break
         return taken
 
@@ -264,8 +264,10 @@ class Shard:
             message_id=input.message_id if source == COMMANDS else "",
         )
         self._step.appended_ms = record.timestamp_ms
-        refused = self._refused.get((record.topic, record.offset)) if self._refused else None
-        decision = self._process(layer, input, trigger, refused, (record.topic, record.offset))
+        if self._refused or self._deadly:
+            decision = self._process(layer, input, trigger, (record.topic, record.offset))
+        else:
+            decision = self._step.process(layer, input, trigger)
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
@@ -278,15 +280,10 @@ class Shard:
         if self._step.due_ms != NEVER_MS:
             self._note_due()
 
-    def _process(
-        self,
-        layer: Layer,
-        input: Any,
-        trigger: Trigger,
-        refused: WorkflowBlocked | None,
-        key: bytes | tuple[str, int],
-    ) -> Decision | None:
-        if not self._deadly or key not in self._deadly:
+    def _process(self, layer: Layer, input: Any, trigger: Trigger, key: bytes | tuple[str, int]) -> Decision | None:
+        """Decide an input that may be refused or deadly. `key`: as in `_refused` and `_deadly`."""
+        refused = self._refused.get(key)
+        if key not in self._deadly:
             return self._step.process(layer, input, trigger, refused)
         self.runs.withheld = input.workflow_id
         try:
@@ -300,7 +297,7 @@ class Shard:
         due = self._due.take(layer.now_ms, count)
         for index, (key, input) in enumerate(due):
             layer.fired.append(key)
-            if self._process(layer, input, TIMER, self._refused.get(key), key) is None:
+            if self._process(layer, input, TIMER, key) is None:
                 self._due.postpone(key, layer.now_ms)
             if layer.room.is_used:
                 self._due.put_back([key for key, _ in due[index + 1 :]])
