@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from penstock.client.client import Client
     from penstock.client.run import Run
     from penstock.client.sync import SyncClient
+    from penstock.client.update import UpdateHandle
     from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
     from penstock.engine.authoring.external import get_run
+    from penstock.engine.authoring.handlers import Query, Update
     from penstock.engine.authoring.signal import Signal
     from penstock.engine.authoring.versions import patched
     from penstock.engine.authoring.waiting import sleep, wait_condition
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         PayloadTooLarge,
         PenstockError,
+        QueryFailedError,
         RecordRefused,
         RecordTooLarge,
         SettingsError,
@@ -59,9 +62,13 @@ if TYPE_CHECKING:
         TopicRefused,
         TransactionAborted,
         Undecodable,
+        UnknownQuery,
         UnknownSchema,
         UnknownTopic,
+        UnknownUpdate,
         UnknownWorkflowType,
+        UpdateFailedError,
+        UpdateRejected,
         UserError,
         WorkflowAlreadyClosed,
         WorkflowAlreadyExists,
@@ -73,6 +80,8 @@ if TYPE_CHECKING:
         WorkflowTerminatedError,
     )
     from penstock.schemas.errors import ActivityFailedError as ActivityFailed
+    from penstock.schemas.errors import QueryFailedError as QueryFailed
+    from penstock.schemas.errors import UpdateFailedError as UpdateFailed
     from penstock.schemas.errors import WorkflowCancelledError as WorkflowCancelled
     from penstock.schemas.errors import WorkflowFailedError as WorkflowFailed
     from penstock.schemas.errors import WorkflowTerminatedError as WorkflowTerminated
@@ -110,6 +119,9 @@ __all__ = [
     "OutcomeUnknown",
     "PayloadTooLarge",
     "PenstockError",
+    "Query",
+    "QueryFailed",
+    "QueryFailedError",
     "RecordRefused",
     "RecordTooLarge",
     "Run",
@@ -127,9 +139,16 @@ __all__ = [
     "TopicRefused",
     "TransactionAborted",
     "Undecodable",
+    "UnknownQuery",
     "UnknownSchema",
     "UnknownTopic",
+    "UnknownUpdate",
     "UnknownWorkflowType",
+    "Update",
+    "UpdateFailed",
+    "UpdateFailedError",
+    "UpdateHandle",
+    "UpdateRejected",
     "UserError",
     "WorkflowAlreadyClosed",
     "WorkflowAlreadyExists",
@@ -163,6 +182,7 @@ _MODULES = {
     "penstock.patterns.saga": ("Saga",),
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
     "penstock.engine.authoring.external": ("get_run",),
+    "penstock.engine.authoring.handlers": ("Query", "Update"),
     "penstock.engine.authoring.signal": ("Signal",),
     "penstock.engine.authoring.versions": ("patched",),
     "penstock.engine.authoring.waiting": ("sleep", "wait_condition"),
@@ -192,6 +212,7 @@ _MODULES = {
         "OutcomeUnknown",
         "PayloadTooLarge",
         "PenstockError",
+        "QueryFailedError",
         "RecordRefused",
         "RecordTooLarge",
         "SettingsError",
@@ -205,9 +226,13 @@ _MODULES = {
         "TopicRefused",
         "TransactionAborted",
         "Undecodable",
+        "UnknownQuery",
         "UnknownSchema",
         "UnknownTopic",
+        "UnknownUpdate",
         "UnknownWorkflowType",
+        "UpdateFailedError",
+        "UpdateRejected",
         "UserError",
         "WorkflowAlreadyClosed",
         "WorkflowAlreadyExists",
@@ -219,12 +244,15 @@ _MODULES = {
         "WorkflowTerminatedError",
     ),
     "penstock.client.sync": ("SyncClient",),
+    "penstock.client.update": ("UpdateHandle",),
     "penstock.workers.activity.decorator": ("activity",),
     "penstock.workers.activity.info": ("activity_info",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 # Errors that share their name with an event carry the suffix Error; the short names work as well.
-_SHORT_NAMES = frozenset({"ActivityFailed", "WorkflowCancelled", "WorkflowFailed", "WorkflowTerminated"})
+_SHORT_NAMES = frozenset(
+    {"ActivityFailed", "QueryFailed", "UpdateFailed", "WorkflowCancelled", "WorkflowFailed", "WorkflowTerminated"}
+)
 
 
 if not TYPE_CHECKING:  # a type checker would accept every name

@@ -14,11 +14,13 @@ PenstockError
 │   ├── NotAnswered · StillRunning a processor, or a run, took longer than the caller waits (both TimeoutError)
 │   └── CommandRejected            a processor rejected a command
 │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
-│       └── UnknownWorkflowType
+│       ├── UnknownWorkflowType · UnknownQuery · UnknownUpdate
+│       └── UpdateRejected         an update's validator rejected it; nothing is recorded
 ├── WorkflowError                  raised to workflow code and by result()
 │   ├── WorkflowFailedError        raised by workflow code to fail its run; by result() if a run failed
 │   ├── WorkflowCancelledError · WorkflowTerminatedError   (by result())
 │   ├── WorkflowBlockedError        (by result(), in tests with TestEngine)
+│   ├── QueryFailedError · UpdateFailedError   (by query() and update()) the handler raised an exception
 │   ├── ActivityFailedError        an activity failed permanently: .type .message .attempts .is_(T)
 │   └── ChildWorkflowFailed        a child workflow did not complete
 ├── LogError                       error of the log (Kafka or embedded)
@@ -138,6 +140,18 @@ class UnknownWorkflowType(CommandRejected):
     """No processor hosts this workflow type."""
 
 
+class UnknownQuery(CommandRejected):
+    """The run answers no query of this name."""
+
+
+class UnknownUpdate(CommandRejected):
+    """The run takes no update of this name."""
+
+
+class UpdateRejected(CommandRejected):
+    """The update's validator rejected it; the run is as it was."""
+
+
 class WorkflowError(PenstockError):
     """Base of errors raised to workflow code and by `result()`."""
 
@@ -196,6 +210,14 @@ class WorkflowBlockedError(WorkflowError):
     """Raised by `result()` of a TestEngine for a run that is BLOCKED, or awaits a BLOCKED child; says why.
 
     Elsewhere `result()` waits: an operator retries the run, or new code frees it."""
+
+
+class QueryFailedError(_FromFailure):
+    """Raised by `query()` if the query's handler raised an exception."""
+
+
+class UpdateFailedError(_FromFailure):
+    """Raised by `update()` if the update's handler raised an exception, or the run closed before it had completed."""
 
 
 class ActivityFailedError(_FromFailure):

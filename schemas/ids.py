@@ -44,10 +44,24 @@ def check_given_message_id(text: str) -> MessageId:
 
 def check_signal_name(text: str) -> str:
     """Validate a signal's name. Raises BadName as `check_workflow_id` does."""
-    _check_text("signal's name", text)
+    return _checked_name("signal's name", text, "waits for")
+
+
+def check_query_name(text: str) -> str:
+    """Validate a query's name. Raises BadName as `check_workflow_id` does."""
+    return _checked_name("query's name", text, "answers")
+
+
+def check_update_name(text: str) -> str:
+    """Validate an update's name. Raises BadName as `check_workflow_id` does."""
+    return _checked_name("update's name", text, "answers")
+
+
+def _checked_name(what: str, text: str, does: str) -> str:
+    _check_text(what, text)
     if not text:
-        raise BadName("The signal's name is empty; give the one that the workflow waits for.")
-    _check_characters("signal's name", text)
+        raise BadName(f"The {what} is empty; give the one that the workflow {does}.")
+    _check_characters(what, text)
     return text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from penstock.engine.authoring.context import current
 from penstock.engine.authoring.waiting import Wait
@@ -17,7 +17,7 @@ from penstock.schemas.values.payload import Adapter, adapter_for
 
 T = TypeVar("T")
 
-_declared: dict[str, dict[Adapter[Any], None]] = {}
+_declared: dict[str, dict[Reads, None]] = {}
 
 
 class Signal(Generic[T]):
@@ -30,7 +30,7 @@ class Signal(Generic[T]):
     def __init__(self, name: str, type: Any = None) -> None:
         self.name = check_signal_name(name)
         self.adapter: Adapter[T] = adapter_for(type)
-        _declare(self)
+        declare(self.name, self.adapter)
 
     def wait(self, timeout: Moment | None = None) -> Coroutine[Any, Any, T]:
         """Wait for the next value, first in first out; one that arrived earlier counts too. To be awaited.
@@ -63,12 +63,21 @@ class Signal(Generic[T]):
         return f"Signal({self.name!r})"
 
 
-def _declare(signal: Signal[Any]) -> None:
-    known = _declared.get(signal.name)
+class Reads(Protocol):
+    """What reads a signal's value: an Adapter, or the Signature of a method."""
+
+    def decode(self, data: bytes) -> Any:
+        """The value. Raises BadInput."""
+        ...
+
+
+def declare(name: str, reads: Reads) -> None:
+    """Make a signal known to this process."""
+    known = _declared.get(name)
     if known is None and len(_declared) < SIGNALS_DECLARED_MAX:
-        known = _declared[signal.name] = {}
+        known = _declared[name] = {}
     if known is not None and len(known) < SIGNALS_DECLARED_MAX:
-        known[signal.adapter] = None
+        known[reads] = None
 
 
 class _DeclaredSignals(Mapping[str, SignalCheck]):
@@ -90,13 +99,13 @@ def declared_signals() -> Mapping[str, SignalCheck]:
     return _DeclaredSignals()
 
 
-def _check_of(adapters: tuple[Adapter[Any], ...]) -> SignalCheck:
+def _check_of(declarations: tuple[Reads, ...]) -> SignalCheck:
     def problem(value: bytes) -> str:
         """Why no declaration of the signal takes the value; empty if one does."""
         found = ""
-        for adapter in adapters:
+        for reads in declarations:
             try:
-                adapter.decode(value)
+                reads.decode(value)
             except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
                 found = str(error)
             else:

@@ -1,145 +1,141 @@
-"""Workflow types: the decorator, and what calling a workflow gives."""
+"""The decorator of workflows, for functions and classes, and of the methods of such classes."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from penstock.engine.core.execution import Rebuilt
-from penstock.engine.execution import guards
+from penstock.engine.authoring.class_form import define_class, mark_run
+from penstock.engine.authoring.definition import TypeOptions, WorkflowDefinition, register
+from penstock.engine.authoring.handlers import QueryMethod, SignalMethod, UpdateMethod, checked
 from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
-from penstock.engine.execution.program import Program
-from penstock.engine.execution.replayer import rebuild
-from penstock.schemas.errors import BadInput, BadName, NotInWorkflow, WorkflowError
-from penstock.schemas.ids import check_workflow_id
-from penstock.schemas.records.decisions import DecisionRecorded
-from penstock.schemas.values.call import Call
+from penstock.schemas.errors import BadInput, BadName, WorkflowError
 from penstock.schemas.values.durations import Duration, duration_ms
-from penstock.schemas.values.payload import Signature
-from penstock.schemas.values.requests import ChildRequest
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
+F = TypeVar("F", bound=Callable[..., Any])
 
-_definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
-
-
-class WorkflowCall(Call[R]):
-    """A workflow that has not started: await it inside a workflow (a child), or hand it to `client.start`."""
-
-    __slots__ = ("_signature",)
-
-    request: ChildRequest
-
-    def __init__(self, name: str, input: bytes, signature: Signature, *, depth: int = 3) -> None:
-        super().__init__(name, ChildRequest(name), input, signature.returns, depth=depth)
-        self._signature = signature
-
-    def options(self, *, id: str | None = None) -> Self:
-        """Return a copy of the call under a workflow id of your choice. Raises BadName."""
-        return self._changed(self.request if id is None else ChildRequest(self.name, check_workflow_id(id)))
-
-    def rewritten(self, input: bytes) -> bytes:
-        return self._signature.rewritten(input)
-
-    async def run_outside(self) -> R:
-        raise NotInWorkflow(
-            f"{self.name}(…) at {self.made_at} is a workflow and can only be awaited inside another one; "
-            f"start it with `await client.start({self.name}(…), id=…)`, or in a test with penstock.testing."
-        )
+Unfinished = Literal["wait", "abandon"]
+"""What happens to handlers that began when the workflow itself has ended."""
 
 
-class WorkflowDefinition(Generic[P, R]):
-    """A workflow type: its name, version and code. Calling it gives a WorkflowCall.
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, code: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]  # no class is such a function
+    @overload
+    def __call__(self, code: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
 
-    `blocks_on`: errors that stand for a bug; a run that they would fail becomes BLOCKED."""
 
-    def __init__(
+class _SignalDecorator(Protocol):
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> SignalMethod[P, R]: ...
+
+
+class _QueryDecorator(Protocol):
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> QueryMethod[P, R]: ...
+
+
+class _UpdateDecorator(Protocol):
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> UpdateMethod[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> UpdateMethod[P, R]: ...
+
+
+class _Workflow:
+    """`@workflow`, and the decorators of methods: `@workflow.run`, `.signal`, `.query`, `.update`."""
+
+    @overload
+    def __call__(self, code: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]  # no class is such a function
+    @overload
+    def __call__(self, code: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
+    @overload
+    def __call__(
         self,
-        fn: Callable[P, Coroutine[Any, Any, R]],
-        name: str,
-        version: int,
-        closed_kept_ms: int = 0,
-        blocks_on: Kinds = CODE_ERRORS,
-    ) -> None:
-        self.fn, self.name, self.version, self.closed_kept_ms = fn, name, version, closed_kept_ms
-        self.blocks_on = blocks_on
-        self.module = fn.__module__
-        self.signature = Signature.of(fn)
-        functools.update_wrapper(self, fn)
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
-        return WorkflowCall(self.name, self.signature.bind(args, kwargs, self.name), self.signature)
-
-    def __repr__(self) -> str:
-        return f"<workflow {self.name} version {self.version} of {self.module}>"
-
-    # Definition (engine/core/execution.py).
-
-    def check_input(self, data: bytes) -> None:
-        """Validate an input (JSON) against the signature, guarded as workflow code is. Raises BadInput."""
-        with guards.guarded():
-            self.signature.decode(data)
-
-    def canonical_input(self, data: bytes) -> bytes:
-        """An input (JSON) as the signature writes it, defaults included. Raises BadInput, PayloadTooLarge."""
-        with guards.guarded():
-            return self.signature.rewritten(data)
-
-    def begin(self, workflow_id: str, run_id: str, seed: str) -> Program:
-        """The execution of a new run."""
-        return Program(self, workflow_id, run_id, seed)
-
-    def rebuild(
-        self,
-        workflow_id: str,
-        run_id: str,
-        records: Iterable[DecisionRecorded],
+        /,
         *,
-        strict_inputs: bool,
-        observed: bool = False,
-    ) -> Rebuilt:
-        """Repeat a run's history. Raises NonDeterminism, CodeError."""
-        return rebuild(self, workflow_id, run_id, records, strict_inputs=strict_inputs, observed=observed)
+        name: str | None = None,
+        version: int = 1,
+        closed_kept: Duration | None = None,
+        blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
+        unfinished_handlers: Unfinished = "wait",
+    ) -> _Decorator: ...
+    def __call__(
+        self,
+        code: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        closed_kept: Duration | None = None,
+        blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
+        unfinished_handlers: Unfinished = "wait",
+    ) -> Any:
+        """Make an async function, or a class with an async method `run`, a durable workflow. Its name is that of the
+        function or class by default.
+
+        A class takes its input in `__init__`, which runs before any handler; its methods may be `@workflow.signal`,
+        `@workflow.query` and `@workflow.update`. `unfinished_handlers`: when `run` has ended, handlers of signals and
+        updates that began are awaited before the run closes (`wait`), or dropped (`abandon`).
+
+        `closed_kept`: how long runs that start from now on are kept after they have closed: until then they can be
+        read, and their ids, starts and messages are recognised. By default as long as the processors' setting
+        `closed_kept` says.
+
+        `blocks_on`: exceptions that stand for a bug. One that leaves the function in the activation that raised it does
+        not fail the run: the run becomes BLOCKED, and goes on with mended code. By default NameError, AttributeError,
+        TypeError, ImportError, RecursionError (`CODE_ERRORS`) and their subclasses; `()` lets all exceptions fail the
+        run.
+
+        Raises BadName for a function that is not async, a class without `run`, and for a name that other code has;
+        BadDuration; BadInput for `blocks_on` and `unfinished_handlers`.
+        """
+        if unfinished_handlers not in {"wait", "abandon"}:
+            raise BadInput(f"@workflow(unfinished_handlers=…) is `wait` or `abandon`, not {unfinished_handlers!r}.")
+        options = TypeOptions(
+            name or "",
+            version,
+            0 if closed_kept is None else max(1, duration_ms(closed_kept)),
+            _kinds(blocks_on),
+            unfinished_handlers == "wait",
+        )
+        return _decorator(options) if code is None else _define(code, options)
+
+    def run(self, fn: F) -> F:
+        """Mark the method of a workflow class that is the workflow. Raises BadName unless it is `async def run`."""
+        mark_run(fn)
+        return fn
+
+    @overload
+    def signal(self, fn: Callable[Concatenate[Any, P], R], /) -> SignalMethod[P, R]: ...
+    @overload
+    def signal(self, /, *, name: str) -> _SignalDecorator: ...
+    def signal(self, fn: Any = None, /, *, name: str = "") -> Any:
+        """Let a method, sync or async, take a signal. Its name is the method's by default. Raises BadName, BadInput."""
+        return _method(SignalMethod, fn, name)
+
+    @overload
+    def query(self, fn: Callable[Concatenate[Any, P], R], /) -> QueryMethod[P, R]: ...
+    @overload
+    def query(self, /, *, name: str) -> _QueryDecorator: ...
+    def query(self, fn: Any = None, /, *, name: str = "") -> Any:
+        """Let a method answer a query: it may only read. Raises BadName for an async one, BadInput."""
+        return _method(QueryMethod, fn, name)
+
+    @overload
+    def update(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> UpdateMethod[P, R]: ...
+    @overload
+    def update(self, fn: Callable[Concatenate[Any, P], R], /) -> UpdateMethod[P, R]: ...
+    @overload
+    def update(self, /, *, name: str) -> _UpdateDecorator: ...
+    def update(self, fn: Any = None, /, *, name: str = "") -> Any:
+        """Let a method, sync or async, answer an update: it may change the run, and await. Raises BadName, BadInput."""
+        return _method(UpdateMethod, fn, name)
 
 
-@overload
-def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
-@overload
-def workflow(
-    *,
-    name: str | None = None,
-    version: int = 1,
-    closed_kept: Duration | None = None,
-    blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], WorkflowDefinition[P, R]]: ...
-def workflow(
-    fn: Any = None,
-    /,
-    *,
-    name: str | None = None,
-    version: int = 1,
-    closed_kept: Duration | None = None,
-    blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
-) -> Any:
-    """Make an async function a durable workflow. Its name is the function's by default.
-
-    `closed_kept`: how long runs that start from now on are kept after they have closed: until then they can be read,
-    and their ids, starts and messages are recognised. By default as long as the processors' setting `closed_kept` says.
-
-    `blocks_on`: exceptions that stand for a bug. One that leaves the function in the activation that raised it does not
-    fail the run: the run becomes BLOCKED, and goes on with mended code. By default NameError, AttributeError,
-    TypeError, ImportError, RecursionError (`CODE_ERRORS`) and their subclasses; `()` lets all exceptions fail the run.
-
-    Raises BadName for a function that is not async, and for a name that another function has; BadDuration; BadInput for
-    `blocks_on`.
-    """
-    kinds = _kinds(blocks_on)
-    if fn is None:
-        return functools.partial(_define, name=name, version=version, closed_kept=closed_kept, blocks_on=kinds)
-    return _define(fn, name=name, version=version, closed_kept=closed_kept, blocks_on=kinds)
+workflow = _Workflow()
 
 
 def _kinds(blocks_on: Any) -> Kinds:
@@ -155,30 +151,28 @@ def _kinds(blocks_on: Any) -> Kinds:
     return kinds
 
 
-def _define(
-    fn: Callable[..., Any], *, name: str | None, version: int, closed_kept: Duration | None, blocks_on: Kinds
-) -> WorkflowDefinition[Any, Any]:
-    if not inspect.iscoroutinefunction(fn):
-        raise BadName(f"@workflow needs an async function; write `async def {getattr(fn, '__name__', fn)}(…)`.")
-    closed_kept_ms = 0 if closed_kept is None else max(1, duration_ms(closed_kept))
-    definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(
-        fn, name or fn.__name__, version, closed_kept_ms, blocks_on
-    )
-    known = _definitions.get(definition.name)
-    if known is not None and (known.fn.__qualname__, _file(known)) != (fn.__qualname__, _file(definition)):
-        raise BadName(
-            f"Two workflows are called {definition.name!r}: one in {known.module}, one in {definition.module}; "
-            "give one of them another name with @workflow(name=…)."
-        )
-    _definitions[definition.name] = definition
+def _decorator(options: TypeOptions) -> Callable[[Any], Any]:
+    def define(code: Any) -> Any:
+        return _define(code, options)
+
+    return define
+
+
+def _define(code: Any, options: TypeOptions) -> Any:
+    if isinstance(code, type):
+        register(define_class(code, options))
+        return code
+    if not inspect.iscoroutinefunction(code):
+        name = getattr(code, "__name__", code)
+        raise BadName(f"@workflow needs an async function or a class; write `async def {name}(…)`.")
+    definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(code, options)
+    register(definition)
     return definition
 
 
-def _file(definition: WorkflowDefinition[Any, Any]) -> str:
-    """File of the code: it may be imported both as a script and as a module of a package."""
-    return definition.fn.__code__.co_filename
-
-
-def registered_workflows() -> dict[str, WorkflowDefinition[Any, Any]]:
-    """Every workflow defined in this process, by name."""
-    return dict(_definitions)
+def _method(kind: Any, fn: Any, name: str) -> Any:
+    if fn is None:
+        return lambda given: _method(kind, given, name)
+    if kind is QueryMethod and inspect.iscoroutinefunction(fn):
+        raise BadName(f"The query {name or fn.__name__} is async; a query reads at once: make it a plain def.")
+    return checked(kind(fn, name))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.rows import RunRow
@@ -14,15 +16,21 @@ from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.records.replies import Accepted, RunClosed
 
 
-def open_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
-    """The header of the id's open run; else the refusal of a command to it. `run_id`: the run that is meant, if any."""
+def found_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
+    """The header of the id's current run, open or closed; else a refusal. `run_id`: as for `open_row`."""
     row = run.row
     if row is None:
         return rejected(Rejection("not_found", f"There is no run with the id {run.workflow_id}.", keep=keep))
     if run_id and run_id != row.run_id:
         message = f"{run.workflow_id} has no run {run_id}; its current run is {row.run_id}."
         return rejected(Rejection("not_found", message, row.run_id, keep=keep))
-    if row.status in CLOSED:
+    return row
+
+
+def open_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
+    """The header of the id's open run; else the refusal of a command to it. `run_id`: the run that is meant, if any."""
+    row = found_row(run, run_id, keep=keep)
+    if isinstance(row, RunRow) and row.status in CLOSED:
         message = f"{run.workflow_id} has already closed ({row.status})."
         return rejected(Rejection("already_closed", message, row.run_id, keep=keep))
     return row
@@ -31,6 +39,12 @@ def open_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
 def rejected(rejection: Rejection) -> Decision:
     """A decision that only refuses."""
     return Decision(run_id=rejection.run_id, ignored=rejection.message, rejection=rejection)
+
+
+def refused_read(refusal: Decision | Rejection) -> Decision:
+    """A refusal of an input that only reads."""
+    decision = refusal if isinstance(refusal, Decision) else rejected(refusal)
+    return msgspec.structs.replace(decision, is_read=True)
 
 
 def accepted(run: RunView, command: Command, events: list[Event], note: str = "") -> Decision:

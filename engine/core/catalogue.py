@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.engine.core.machine import EventRule, InputRule, Machine
-from penstock.engine.core.machines import activity, child, external, marker, run, signal, suspension, timer
+from penstock.engine.core.machines import (
+    activity,
+    child,
+    external,
+    marker,
+    query,
+    run,
+    signal,
+    suspension,
+    timer,
+    update,
+)
 
 MACHINES: tuple[Machine, ...] = (
     run.MACHINE,
@@ -13,6 +24,8 @@ MACHINES: tuple[Machine, ...] = (
     timer.MACHINE,
     child.MACHINE,
     signal.MACHINE,
+    query.MACHINE,
+    update.MACHINE,
     marker.MACHINE,
     external.MACHINE,
     suspension.MACHINE,

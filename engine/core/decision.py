@@ -55,7 +55,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     `events` of the run `run_id` continue its history, unless they are `unnumbered`. `before`: events that end the id's
     current run first, when this decision starts the next one. `ignored` says why the input had no effect; there are no
-    events then. `reply` answers the sender, `rejection` refuses the input."""
+    events then. `reply` answers the sender, `rejection` refuses the input. `is_read`: the input asked for nothing but
+    an answer, so that no record of it is kept."""
 
     run_id: str
     events: list[Any] = []
@@ -64,3 +65,4 @@ class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reply: Reply | None = None
     rejection: Rejection | None = None
     unnumbered: bool = False
+    is_read: bool = False

@@ -37,6 +37,10 @@ class CodeError(Exception):
     The activation counts for nothing: the requests that it made are dropped."""
 
 
+class UnknownHandler(Exception):
+    """The code has no handler of that name. Its text names those that it has."""
+
+
 class Receiver(Protocol):
     """Ways in which an event reaches an execution; the machines call them (`EventRule.deliver`)."""
 
@@ -64,6 +68,14 @@ class Receiver(Protocol):
         """The run is asked to stop."""
         ...
 
+    def update(self, message_id: str, name: str, value: bytes) -> None:
+        """An update was accepted."""
+        ...
+
+    def hold(self, message_id: str, name: str, value: bytes, until_ms: int) -> None:
+        """An update waits for its handler until then (epoch)."""
+        ...
+
 
 class Execution(Protocol):
     """One run between two inputs. Used by one thread at a time."""
@@ -77,6 +89,19 @@ class Execution(Protocol):
 
     def listening(self) -> Listening | None:
         """Signals and conditions it waits for; None for none."""
+        ...
+
+    def answer(self, query: str, input: bytes) -> bytes:
+        """The answer (JSON) of a query's handler to an input (JSON). Makes no request.
+
+        Raises UnknownHandler, BadInput, and whatever the handler raises; the execution may be changed then."""
+        ...
+
+    def check_update(self, update: str, input: bytes) -> bool:
+        """Whether it has a handler for this update now. Makes no request.
+
+        Raises UnknownHandler if it never has one, BadInput, and whatever the update's validator raises; the execution
+        may be changed then."""
         ...
 
     def size(self) -> int:

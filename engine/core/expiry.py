@@ -9,12 +9,13 @@ from penstock.engine.core.keys import (
     DAY_MS,
     HISTORY,
     JOINED,
+    UPDATE,
     after,
     closed_bound,
     closed_prefix,
     message_key,
     parse_closed_key,
-    parse_joined_key,
+    parse_message_of,
     run_key,
     run_prefix,
 )
@@ -95,11 +96,11 @@ class Expiry:
 
     def _delete_history(self, writes: Writes, workflow_id: str, run_id: str) -> bool:
         """Delete the run's history and the ids of the messages that took effect in it; False if some is left."""
-        for prefix in (run_prefix(JOINED, workflow_id, run_id), run_prefix(HISTORY, workflow_id, run_id)):
-            for key, value in self._rows.of_run(workflow_id, prefix):
+        for kind in (JOINED, UPDATE, HISTORY):
+            for key, value in self._rows.of_run(workflow_id, run_prefix(kind, workflow_id, run_id)):
                 if self._left <= 0:
                     return False
-                message_id = parse_joined_key(key) if prefix[:1] == JOINED else self._message_of(value)
+                message_id = self._message_of(value) if kind == HISTORY else parse_message_of(key)
                 message = message_key(workflow_id, message_id)
                 if message_id and self._rows.get(message) == run_id.encode():
                     self._delete(writes, message)

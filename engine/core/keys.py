@@ -13,6 +13,7 @@ together in the order of their sequences.
 | `t` | pending timer | workflow id, run id, sequence |
 | `C` | pending child | workflow id, run id, sequence |
 | `W` | caller that awaits the result | workflow id, run id, message id |
+| `U` | update that was held or accepted | workflow id, run id, message id |
 | `T` | entry of the due index | due time, kind, workflow id, run id, sequence |
 | `M` | message that took effect, kept as long as its run | workflow id, message id |
 | `J` | start that joined the run | workflow id, run id, message id |
@@ -31,7 +32,7 @@ NEVER_MS = 1 << 62
 SHARD_KEY = b"S"
 
 RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
-ACTIVITY, TIMER, CHILD, AWAITER = b"A", b"t", b"C", b"W"
+ACTIVITY, TIMER, CHILD, AWAITER, UPDATE = b"A", b"t", b"C", b"W", b"U"
 DUE, MESSAGE, JOINED, CLOSED = b"T", b"M", b"J", b"Z"
 
 TIMER_DUE, RETRY_DUE, ACTIVATION_DUE = "t", "r", "a"
@@ -68,6 +69,11 @@ def run_prefix(kind: bytes, workflow_id: str, run_id: str) -> bytes:
 def awaiter_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
     """Key of a caller that awaits the run's result."""
     return run_prefix(AWAITER, workflow_id, run_id) + message_id.encode()
+
+
+def update_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
+    """Key of an update."""
+    return run_prefix(UPDATE, workflow_id, run_id) + message_id.encode()
 
 
 def due_key(due_ms: int, kind: str, workflow_id: str, run_id: str, sequence: int) -> bytes:
@@ -109,8 +115,8 @@ def joined_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
     return run_prefix(JOINED, workflow_id, run_id) + message_id.encode()
 
 
-def parse_joined_key(key: bytes) -> str:
-    """Message id in the key of a start that joined."""
+def parse_message_of(key: bytes) -> str:
+    """Message id in the key of a start that joined, or of an update."""
     return key.split(b"\x00", 2)[2].decode()
 
 

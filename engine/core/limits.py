@@ -32,6 +32,12 @@ SIGNALS_NAMED_MAX, SIGNAL_NAME_CHARS_MAX = 10, 80
 SIGNALS_COMPARED_MAX = 1_000
 """Declared signals up to which that list begins with the most similar names (5 µs each)."""
 
+UPDATES_MAX = 1_000
+"""Updates of one run that have not ended."""
+
+CALLER_MS, CALLER_MS_MAX = 30_000, 3_600_000
+"""How long the caller of a query or an update waits unless it says so, and at most; then it has to ask again."""
+
 REQUESTS_MAX = 5_000
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""

@@ -45,6 +45,21 @@ class ChildRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
     run_id: str
 
 
+class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Update of a run, kept as long as the run is.
+
+    `state`: `held`, `accepted`, `completed`, `failed` or `rejected`. `reply_to`: who waits for its end, or for its
+    acceptance alone if `waits_accepted`. `until_ms`: when the caller of a held one gives up (epoch)."""
+
+    message_id: str
+    state: str
+    reply_to: int
+    waits_accepted: bool = False
+    until_ms: int = 0
+    result: bytes = b""
+    failure: Failure | None = None
+
+
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     """Header of an id's current run; its key holds the workflow id. Changed by `evolve` alone.
 
@@ -78,6 +93,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     resume_ms: int = 0
     closed_kept_ms: int = 0
     awaiters_max: int = AWAITERS_FEW
+    pending_updates: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -115,4 +131,5 @@ unpack_run = msgspec.msgpack.Decoder(RunRow).decode
 unpack_activity = msgspec.msgpack.Decoder(ActivityRow).decode
 unpack_timer = msgspec.msgpack.Decoder(TimerRow).decode
 unpack_child = msgspec.msgpack.Decoder(ChildRow).decode
+unpack_update = msgspec.msgpack.Decoder(UpdateRow).decode
 unpack_shard = msgspec.msgpack.Decoder(ShardRow).decode

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from penstock.engine.core.execution import Definition, Execution
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.rows import ActivityRow, ChildRow, RunRow, TimerRow
+from penstock.engine.core.rows import ActivityRow, ChildRow, RunRow, TimerRow, UpdateRow
 from penstock.schemas.records.kinds import Event
 
 
@@ -49,6 +49,9 @@ class RunView(Protocol):
     def activity(self, sequence: int) -> ActivityRow | None: ...
     def timer(self, sequence: int) -> TimerRow | None: ...
     def child(self, sequence: int) -> ChildRow | None: ...
+    def update(self, message_id: str) -> UpdateRow | None:
+        """The update of that id, of whichever run of the workflow id took it."""
+        ...
 
     def execution(self, *, observed: bool = False) -> Execution:
         """The run's execution, as its history left it. Raises NonDeterminism, CodeError, UnknownWorkflowType.

@@ -11,8 +11,10 @@ from penstock.engine.core.keys import (
     NEVER_MS,
     TIMER,
     due_key,
+    message_key,
     run_key,
     run_prefix,
+    update_key,
 )
 from penstock.engine.core.limits import NEAR_MAX
 from penstock.engine.core.pending import fits_header, pending_activities
@@ -21,10 +23,12 @@ from penstock.engine.core.rows import (
     ChildRow,
     RunRow,
     TimerRow,
+    UpdateRow,
     pack,
     unpack_activity,
     unpack_child,
     unpack_timer,
+    unpack_update,
 )
 from penstock.engine.core.view import RowReader
 
@@ -35,7 +39,8 @@ class WorkingRun:
     """One run while a decision is applied: reads through to the rows below, writes to its savepoint.
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
-    writes (epoch). `dropped_children`, `dropped_awaiters`: what a closing event removed, for its effects."""
+    writes (epoch). `dropped_children`, `dropped_awaiters`, `dropped_updates`: what a closing event removed, for its
+    effects."""
 
     __slots__ = (
         "_activities",
@@ -44,6 +49,7 @@ class WorkingRun:
         "_reader",
         "dropped_awaiters",
         "dropped_children",
+        "dropped_updates",
         "due_ms",
         "header_key",
         "row",
@@ -60,6 +66,7 @@ class WorkingRun:
         self.header_key = run_key(workflow_id)
         self.dropped_children: Sequence[ChildRow] = ()
         self.dropped_awaiters: Sequence[tuple[str, int]] = ()
+        self.dropped_updates: Sequence[UpdateRow] = ()
         self._activities: dict[int, ActivityRow] = {}
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_run_id = ""
@@ -113,6 +120,12 @@ class WorkingRun:
         """A pending child workflow."""
         data = self.get(self.key(CHILD, sequence))
         return unpack_child(data) if data is not None else None
+
+    def update(self, message_id: str) -> UpdateRow | None:
+        """The update of that id, of whichever run of the workflow id took it."""
+        run_id = self.get(message_key(self.workflow_id, message_id))
+        data = self.get(update_key(self.workflow_id, run_id.decode(), message_id)) if run_id is not None else None
+        return unpack_update(data) if data is not None else None
 
     def rows(self, kind: bytes) -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, this decision's writes included."""

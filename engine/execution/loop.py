@@ -222,6 +222,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             except BaseException as error:  # noqa: BLE001 - SystemExit of one run must not end the processor
                 self.owner.callback_failed(error)
 
+    def put_first(self, queue: Callable[[], object]) -> None:
+        """Let the callbacks that `queue` adds run before those that are waiting."""
+        waiting = tuple(self._ready)
+        self._ready.clear()
+        queue()
+        self._ready.extend(waiting)
+
     @property
     def is_suspended(self) -> bool:
         """Whether callbacks are left that `drain` did not run."""

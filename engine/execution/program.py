@@ -10,8 +10,8 @@ import asyncio
 import functools
 import gc
 import random
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ from penstock.engine.execution.footprint import (
     WAIT_BYTES,
     measure,
 )
+from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.inbox import Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
@@ -55,6 +56,8 @@ from penstock.schemas.values.call import Call
 from penstock.schemas.values.failure import failure_of
 from penstock.schemas.values.lazy import Lazy
 
+T = TypeVar("T")
+
 ROUNDS_MAX = 100_000
 _CIRCULAR = (
     f"Conditions of the workflow became true {ROUNDS_MAX:,} times without its waiting for an activity, a signal or a "
@@ -75,9 +78,11 @@ class Program:
         self.started_ms = 0
         self.first_event = 1  # number in the history of the first event of the current decision; kept by replayer.py
         self.closing = False
+        self.reading = ""  # the query or validator that runs now, as errors name it
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the methods left out are refused at run time
         self.signals = Signals(self.loop)
         self.conditions = Conditions()
+        self.handlers = Handlers(self)
         self.timers: dict[int, Any] = {}
         self._patches: dict[str, bool] = {}
         self._matcher: Matcher | None = None
@@ -144,6 +149,26 @@ class Program:
             return None
         return listening(self.signals, self.conditions)
 
+    def answer(self, query: str, input: bytes) -> bytes:
+        """The answer of a query's handler. Raises as Execution.answer says."""
+        return self._read(lambda: self.handlers.answer(query, input))
+
+    def check_update(self, update: str, input: bytes) -> bool:
+        """Whether an update has a handler, after its validator. Raises as Execution.check_update says."""
+        return self._read(lambda: self.handlers.check(update, input))
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """Run code that reads the run's state, between two activations, or after its end."""
+        self._requests = []  # watch.py distinguishes activations by this list
+        before, owner, self.loop.owner = self.loop.enter(), self.loop.owner, self
+        guards.enter()
+        try:
+            return read()
+        finally:
+            guards.leave()
+            self.loop.leave(before)
+            self.loop.owner = owner
+
     def size(self) -> int:
         """Estimate of its memory in bytes."""
         waits = len(self._pending) + len(self.timers) + len(self.signals.waiters) + len(self.conditions.waiting)
@@ -182,6 +207,8 @@ class Program:
                 delivery = DELIVERIES.get(type(event))
                 if delivery is not None:
                     delivery(self, event)
+            if self.handlers.is_due:
+                self.loop.put_first(self.handlers.begin_due)
             self._run_until_idle()
         finally:
             guards.leave()
@@ -219,7 +246,7 @@ class Program:
             arguments = self.definition.signature.decode(event.input)
         except Exception as error:
             raise NonDeterminism(f"the code cannot take the run's recorded input: {error}") from error
-        self._main = self.loop.create_task(self.definition.fn(*arguments), name=self.definition.name)
+        self._main = self.loop.create_task(self.definition.begun(self.handlers, arguments), name=self.definition.name)
 
     def resolve(self, sequence: int, value: bytes) -> None:
         """Give a request its result."""
@@ -243,13 +270,25 @@ class Program:
     def signal(self, name: str, value: bytes) -> None:
         """Hand a signal's value to the code, now or when it asks."""
         self._delivered_bytes += len(value)
-        self.signals.arrived(name, value)
+        if not self.handlers.takes_signal(name, value):
+            self.signals.arrived(name, value)
+
+    def update(self, message_id: str, name: str, value: bytes) -> None:
+        """Let the handler of an accepted update begin."""
+        self._delivered_bytes += len(value)
+        self.handlers.begin_update(message_id, name, value)
+
+    def hold(self, message_id: str, name: str, value: bytes, until_ms: int) -> None:
+        """Keep an update until code registers a handler for it."""
+        self._delivered_bytes += len(value)
+        self.handlers.hold(message_id, name, value, until_ms)
 
     def cancel(self, reason: str) -> None:
         """Cancel the main task, once."""
         if self._main is not None and self._cancel_reason is None:
             self._cancel_reason = reason
             self._main.cancel()
+            self.handlers.cancel()
 
     # Requests of the code (LoopOwner in loop.py, and the functions of engine/authoring).
 
@@ -355,7 +394,8 @@ class Program:
         return self._matcher is not None
 
     def refuse_within_side_effect(self, what: str) -> None:
-        """Raise NonDeterministicCall for a request by a side effect's function, which replay does not run."""
+        """Raise NonDeterministicCall for a request by a side effect's function, or by a read: replay runs neither."""
+        self._refuse_in_read(what)
         if self._in_side_effect:
             raise NonDeterministicCall(
                 f"{what} was called by the function that side_effect() runs, which is not run again on replay: "
@@ -364,12 +404,21 @@ class Program:
 
     def refuse_if_closing(self) -> None:
         """Raise GeneratorExit while the run is evicted, whatever its `finally` blocks await."""
+        if self.reading:
+            self._refuse_in_read("what it awaits")
         if self.closing:
             raise GeneratorExit
 
+    def _refuse_in_read(self, what: str) -> None:
+        if self.reading:
+            raise NonDeterministicCall(
+                f"{self.reading} may only read, and {what} would change the run; do it in an update or in the "
+                "workflow itself."
+            )
+
     def call_dropped(self, call: Lazy[Any]) -> None:
         """The code discarded a call or a wait without awaiting it: its run fails, naming the line."""
-        if not self.closing and not self._dropped_call:
+        if not self.closing and not self.reading and not self._dropped_call:
             self._dropped_call = (
                 f"{call.name}(…) was called at {call.made_at} but never awaited; write `await {call.name}(…)`."
             )
@@ -413,10 +462,33 @@ class Program:
             return
         if self._dropped_call and not (main.done() and (main.cancelled() or main.exception() is not None)):
             self._end(self._failed(CallNotAwaited(self._dropped_call)))
-        elif main.done():
+        elif main.done() and not self._waits_for_handlers(main):
             self._end(self._outcome(main))
         elif self._callback_error is not None:
             self._end(self._failed(self._callback_error))
+
+    def _waits_for_handlers(self, main: asyncio.Task[Any]) -> bool:
+        """Whether the run closes only when handlers that began have ended. A bug blocks it at once."""
+        if not self.handlers.tasks or not self.definition.waits_for_handlers:
+            return False
+        error = None if main.cancelled() else main.exception()
+        return error is None or not bugs_in(error, self.definition.blocks_on)
+
+    # HandlerHost (handlers.py).
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the current decision (epoch)."""
+        return self.loop.now_ms
+
+    @property
+    def blocks_on(self) -> tuple[type[Exception], ...]:
+        """Errors that stand for a bug."""
+        return self.definition.blocks_on
+
+    def create_task(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """A task of the run."""
+        return self.loop.create_task(coroutine, name=name)
 
     def _end(self, request: Event) -> None:
         self._ended = True

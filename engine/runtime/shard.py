@@ -21,6 +21,7 @@ from penstock.engine.core.expiry import Expiry
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import DAY_MS, NEVER_MS, SHARD_KEY
 from penstock.engine.core.log_clock import LogClock
+from penstock.engine.core.machines.query import is_late
 from penstock.engine.core.rows import Mark, ShardRow, unpack_shard
 from penstock.engine.runtime.answers import Answers
 from penstock.engine.runtime.blocked import REFUSED_RECORD, TRIED_MAX, BlockedRuns
@@ -36,6 +37,7 @@ from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import WorkflowBlocked
 from penstock.topics.log import StoredRecord
 
@@ -263,6 +265,8 @@ class Shard:
             offset=record.offset,
             message_id=input.message_id if source == COMMANDS else "",
         )
+        if type(input) is QueryWorkflow and is_late(input, record.timestamp_ms, layer.now_ms):
+            return
         self._step.appended_ms = record.timestamp_ms
         if self._refused or self._deadly:
             decision = self._process(layer, input, trigger, (record.topic, record.offset))

@@ -128,6 +128,10 @@ class Step:
         decision = repetition(self._runs.reader, run.row, input) if type(input) in DEDUPLICATED else None
         if decision is None:
             decision = decide(run, input, now_ms)
+        if decision.is_read:
+            if run.row is None or run.row.status != RUNNING or run.hosted.strict_inputs:
+                self._runs.evict(run.workflow_id)  # a closed run; in tests, a read must leave no trace
+            return decision
         if decision.ignored:
             self._record_ignored(layer, run, decision, trigger)
             return decision

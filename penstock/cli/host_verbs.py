@@ -15,7 +15,7 @@ from penstock.hosting import interrupts
 from penstock.schemas.errors import BadInput, ModuleNotLoaded
 
 if TYPE_CHECKING:
-    from penstock.engine.authoring.workflow import WorkflowDefinition
+    from penstock.engine.authoring.definition import WorkflowDefinition
     from penstock.hosting.parts import Activities, Workflows
 
 modules_argument = click.argument("modules", nargs=-1, required=True, metavar="MODULE…")
@@ -142,7 +142,7 @@ def _log_url(invocation: Invocation) -> str:
 
 
 def _loaded(invocation: Invocation, modules: tuple[str, ...]) -> tuple[Workflows, Activities]:
-    from penstock.engine.authoring.workflow import registered_workflows
+    from penstock.engine.authoring.definition import registered_workflows
     from penstock.loading import load_modules
     from penstock.workers.activity.decorator import registered
 

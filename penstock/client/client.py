@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
-from penstock.client.checks import check_headers, check_list_filters, check_named_start, check_on_existing
+from penstock.client.checks import check_headers, check_list_filters, check_named_start, check_on_existing, started_call
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
@@ -20,9 +20,9 @@ from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
+from penstock.engine.authoring.class_form import Startable
 from penstock.engine.authoring.signal import Signal
-from penstock.engine.authoring.workflow import WorkflowCall
-from penstock.schemas.errors import BadInput, PenstockError, UserError
+from penstock.schemas.errors import PenstockError, UserError
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.call import Call
@@ -66,28 +66,26 @@ class Client(AsyncLifecycle):
 
     async def start(
         self,
-        call: Call[R],
+        call: Call[R] | Startable[R],
         *,
         id: str | None = None,
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
     ) -> Run[R]:
-        """Start `fulfil(order)` under the given id (by default a random one) and return a handle on the run.
+        """Start `fulfil(order)`, or an object `Claim(form)` of a workflow class; return a handle on the run.
 
-        If the id is taken, `use_existing` joins that run (`run.existing` is True; `run.note` says so if it has
-        another input, and a warning is logged), `reject` raises WorkflowAlreadyExists, `restart_closed` starts a
-        new run if the old one has closed, `terminate_existing` also if it has not. A run of another type is never
-        joined. `headers` travel to the run, its activities and its children (`info().headers`), 8 kB at most.
+        `id`: by default a random one. If it is taken, `use_existing` joins that run (`run.existing` is True; `run.note`
+        says so if it has another input, and a warning is logged), `reject` raises WorkflowAlreadyExists,
+        `restart_closed` starts a new run if the old one has closed, `terminate_existing` also if it has not. A run of
+        another type is never joined. `headers` travel to the run, its activities and its children (`info().headers`), 8 kB at most.
         `timeout`: how long to wait for a processor's reply, 30 s by default.
 
         Raises BadInput, BadName, PayloadTooLarge before anything is sent; WorkflowAlreadyExists (`reject`, or the id is
         taken by a run of another type), UnknownWorkflowType, CommandRejected, NotAnswered (the command is in the log),
         LogError.
         """
-        if not isinstance(call, WorkflowCall):
-            raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {call!r}.")
-        call.claim()
+        call = started_call(call)
         chosen = id if id is not None else call.request.workflow_id or uuid7()
         deadline = deadline_after(timeout)
         return await self._start(call.name, call.input, chosen, on_existing, call.returns, deadline, headers)
@@ -153,7 +151,7 @@ class Client(AsyncLifecycle):
     async def signal(
         self, id: str, signal: Signal[T] | str, value: T | None = None, *, signal_id: str | None = None
     ) -> None:
-        """As `Run.signal`, to the id's current run; `signal_id` is its `id`."""
+        """As `Run.signal`, to the id's current run; `signal_id` is its `id`. For methods of a class use the handle."""
         await self.get(id).signal(signal, value, id=signal_id)
 
     async def cancel(self, id: str, reason: str = "") -> None:

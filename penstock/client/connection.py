@@ -14,7 +14,7 @@ from penstock.client.uuid7 import uuid7
 from penstock.config import Settings
 from penstock.schemas.errors import PenstockError, UnknownTopic, UserError
 from penstock.schemas.records.kinds import Command
-from penstock.schemas.records.replies import Accepted, Rejected, RunClosed
+from penstock.schemas.records.replies import Accepted, Rejected, Reply, RunClosed
 from penstock.schemas.values.levels import FIRST_LEVEL, LEVEL
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.connect import connect
@@ -95,13 +95,21 @@ class Connection:
         The reply is awaited until `deadline`, by default for ANSWER_TIMEOUT_S.
         """
         left_s = seconds_left(deadline)
-        reply = await self.exchange.ask(command, ANSWER_TIMEOUT_S if left_s is None else left_s)
-        if isinstance(reply, Rejected):
-            raise refusal_of(reply)
+        reply = await self.ask(command, ANSWER_TIMEOUT_S if left_s is None else left_s)
         if isinstance(reply, RunClosed):  # the command reached a run that closed in the same decision
             return Accepted(
                 message_id=reply.message_id, workflow_id=reply.workflow_id, run_id=reply.run_id, status=reply.status
             )
+        assert isinstance(reply, Accepted), f"{type(command).__name__} is answered with {type(reply).__name__}"
+        return reply
+
+    async def ask(self, command: Command, timeout_s: float | None, *, at_once: bool = True) -> Reply:
+        """Publish a command and return its reply, within that time. `at_once`: as for Exchange.ask.
+
+        Raises CommandRejected, NotAnswered, LogError."""
+        reply = await self.exchange.ask(command, timeout_s, at_once=at_once)
+        if isinstance(reply, Rejected):
+            raise refusal_of(reply)
         return reply
 
     async def await_close(self, workflow_id: str, run_id: str, timeout_s: float) -> RunClosed | None:

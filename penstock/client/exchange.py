@@ -22,7 +22,7 @@ from penstock.client.uuid7 import uuid7
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
 from penstock.schemas.records.kinds import Command
-from penstock.schemas.records.replies import Accepted, Rejected, Reply, RunClosed
+from penstock.schemas.records.replies import Reply
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Publisher, Reader, Record, StoredRecord
 from penstock.topics.partitioner import partition_of
@@ -83,10 +83,11 @@ class Exchange:
         for thread in self._threads:
             thread.join(PUBLISH_TIMEOUT_S + READ_TIMEOUT_S)
 
-    async def ask(self, command: Command, timeout_s: float | None) -> Reply:
+    async def ask(self, command: Command, timeout_s: float | None, *, at_once: bool = True) -> Reply:
         """Publish a command that has a `message_id` and `reply_to`, and wait for its reply.
 
-        Processors reply to it without delay, so that some seconds without a reply cause a warning (unanswered.py).
+        `at_once`: processors reply to it without delay, so that some seconds without a reply cause a warning
+        (unanswered.py).
         Raises NotAnswered after `timeout_s` (the command is in the log), LogError if it could not be published.
         """
         reply: asyncio.Future[Reply] = self._loop.create_future()
@@ -94,7 +95,8 @@ class Exchange:
         warning: asyncio.TimerHandle | None = None
         try:
             await self.publish(command)
-            warning = self._loop.call_later(self.unanswered.after_s, self._warn_unanswered, command, timeout_s)
+            if at_once:
+                warning = self._loop.call_later(self.unanswered.after_s, self._warn_unanswered, command, timeout_s)
             async with asyncio.timeout(timeout_s):
                 return await reply
         except TimeoutError:
@@ -241,4 +243,4 @@ def _reply(record: StoredRecord) -> Reply | None:
     except Undecodable as error:
         logger.debug("undecodable reply ignored", partition=record.partition, offset=record.offset, error=str(error))
         return None
-    return value if isinstance(value, Accepted | Rejected | RunClosed) else None
+    return value if isinstance(value, Reply) else None

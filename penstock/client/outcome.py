@@ -7,7 +7,12 @@ from typing import TypeVar
 from penstock.schemas.errors import (
     BadInput,
     CommandRejected,
+    QueryFailedError,
+    UnknownQuery,
+    UnknownUpdate,
     UnknownWorkflowType,
+    UpdateFailedError,
+    UpdateRejected,
     WorkflowAlreadyClosed,
     WorkflowAlreadyExists,
     WorkflowCancelledError,
@@ -17,7 +22,7 @@ from penstock.schemas.errors import (
     WorkflowTerminatedError,
 )
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.replies import Rejected, RunClosed
+from penstock.schemas.records.replies import QueryAnswered, Rejected, RunClosed, UpdateClosed
 from penstock.schemas.values.payload import Adapter
 
 R = TypeVar("R")
@@ -27,6 +32,9 @@ _REFUSALS: dict[str, type[CommandRejected]] = {
     "not_found": WorkflowNotFound,
     "already_closed": WorkflowAlreadyClosed,
     "unknown_type": UnknownWorkflowType,
+    "unknown_query": UnknownQuery,
+    "unknown_update": UnknownUpdate,
+    "update_rejected": UpdateRejected,
 }
 _ENDS: dict[str, type[WorkflowFailedError | WorkflowCancelledError | WorkflowTerminatedError]] = {
     "failed": WorkflowFailedError,
@@ -48,6 +56,14 @@ def error_of(closed: RunClosed) -> WorkflowError:
     cause = failure_text(closed.failure)
     kind = _ENDS.get(closed.status, WorkflowFailedError)
     return kind(f"{ended}: {cause}" if cause else ended, failure=closed.failure)
+
+
+def answer_of(reply: QueryAnswered | UpdateClosed, what: str) -> bytes:
+    """Return what a handler answered (JSON). Raises QueryFailedError, UpdateFailedError, about `what`."""
+    if reply.failure is None:
+        return reply.result
+    kind = QueryFailedError if isinstance(reply, QueryAnswered) else UpdateFailedError
+    raise kind(f"{what} failed: {failure_text(reply.failure)}", failure=reply.failure)
 
 
 def failure_text(failure: Failure | None) -> str:

@@ -6,22 +6,34 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
-from penstock.client.connection import Connection
+import msgspec
+
+from penstock.client.connection import ANSWER_TIMEOUT_S, Connection
 from penstock.client.deadline import deadline_after, seconds_left
 from penstock.client.outcome import result_of
 from penstock.client.reads import Json, JsonList
+from penstock.client.update import UpdateHandle, answered, encoded, encoded_signal, named, reader
+from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod, Update, UpdateMethod
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
-from penstock.schemas.ids import check_given_message_id, check_signal_name
+from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name
+from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.replies import QueryAnswered, Reply
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 from penstock.schemas.values.durations import Duration
-from penstock.schemas.values.payload import Adapter, adapter_for, check_size
+from penstock.schemas.values.payload import Adapter, check_size
 
 R = TypeVar("R")
+R2 = TypeVar("R2")
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
 
 ASK_AGAIN_S = 600.0  # replies are kept for an hour: a long wait asks again well before that
 SERVED_ATTEMPTS_MAX = 2  # the first may meet the shard's former owner, the second meets the new one
@@ -66,7 +78,23 @@ class Run(Generic[R]):
         finally:
             watch.cancel()
 
-    async def signal(self, signal: Signal[T] | str, value: T | None = None, *, id: str | None = None) -> None:
+    @overload
+    async def signal(self, signal: Signal[T] | str, value: T | None = None, /, *, id: str | None = None) -> None: ...
+    @overload
+    async def signal(self, signal: SignalMethod[[], Any], /, *, id: str | None = None) -> None: ...
+    @overload
+    async def signal(self, signal: SignalMethod[[A], Any], a: A, /, *, id: str | None = None) -> None: ...
+    @overload
+    async def signal(self, signal: SignalMethod[[A, B], Any], a: A, b: B, /, *, id: str | None = None) -> None: ...
+    @overload
+    async def signal(
+        self, signal: SignalMethod[[A, B, C], Any], a: A, b: B, c: C, /, *, id: str | None = None
+    ) -> None: ...
+    @overload
+    async def signal(
+        self, signal: SignalMethod[[A, B, C, D], Any], a: A, b: B, c: C, d: D, /, *, id: str | None = None
+    ) -> None: ...
+    async def signal(self, signal: Any, /, *values: Any, id: str | None = None) -> None:
         """Send a signal; returns once the run has received it. With a name, `value` is encoded as plain JSON.
 
         `id`: of your choice, at most 255 printable characters. A command with an id that took effect for this workflow
@@ -77,9 +105,8 @@ class Run(Generic[R]):
         CommandRejected (the processor's modules declare a signal of that name which the value does not fit),
         WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
         """
-        adapter: Adapter[Any] = signal.adapter if isinstance(signal, Signal) else adapter_for(Any)
-        name = signal.name if isinstance(signal, Signal) else signal
-        await self.signal_json(name, adapter.encode(value), id=id)
+        name, data = encoded_signal(signal, values)
+        await self.signal_json(name, data, id=id)
 
     async def signal_json(self, signal: str, value: bytes, *, id: str | None = None) -> None:
         """Send a signal whose value is JSON bytes already; otherwise as `signal`."""
@@ -89,6 +116,161 @@ class Run(Generic[R]):
         accepted = await self._connection.send(SignalWorkflow(signal=signal, input=value, **target))
         if accepted.note:
             self._connection.exchange.unanswered.warn(f"note on the signal to {self.id}: {accepted.note}.")
+
+    @overload
+    async def query(self, query: str, /, *values: Any, timeout: Duration | None = None) -> Any: ...
+    @overload
+    async def query(self, query: Query[R2] | QueryMethod[[], R2], /, *, timeout: Duration | None = None) -> R2: ...
+    @overload
+    async def query(self, query: QueryMethod[[A], R2], a: A, /, *, timeout: Duration | None = None) -> R2: ...
+    @overload
+    async def query(self, query: QueryMethod[[A, B], R2], a: A, b: B, /, *, timeout: Duration | None = None) -> R2: ...
+    @overload
+    async def query(
+        self, query: QueryMethod[[A, B, C], R2], a: A, b: B, c: C, /, *, timeout: Duration | None = None
+    ) -> R2: ...
+    @overload
+    async def query(
+        self, query: QueryMethod[[A, B, C, D], R2], a: A, b: B, c: C, d: D, /, *, timeout: Duration | None = None
+    ) -> R2: ...
+    async def query(self, query: Any, /, *values: Any, timeout: Duration | None = None) -> Any:
+        """Return what the run's code answers to a query: a method such as `Claim.status`, a token, or a name.
+
+        The answer shows what is committed. A closed run answers as long as it is kept. `timeout`: 30 s by default.
+
+        Raises BadInput, BadName before anything is sent; UnknownQuery, QueryFailedError (its handler raised),
+        CommandRejected (the arguments do not fit, or the run is BLOCKED), WorkflowNotFound, NotAnswered.
+        """
+        return reader(query)(await self.query_json(named(query, "query"), encoded(query, values), timeout=timeout))
+
+    async def query_json(self, query: str, value: bytes = b"null", *, timeout: Duration | None = None) -> bytes:
+        """As `query`, with arguments and answer as JSON bytes."""
+        check_query_name(query)
+        left_s = seconds_left(deadline_after(timeout))
+        timeout_s = ANSWER_TIMEOUT_S if left_s is None else left_s
+        command = QueryWorkflow(query=query, input=value, timeout_ms=max(1, int(timeout_s * 1000)), **self._target())
+        reply = await self._connection.ask(command, timeout_s)
+        assert isinstance(reply, QueryAnswered), "a query is answered"
+        return answered(reply, query)
+
+    @overload
+    async def update(
+        self, update: str, /, *values: Any, id: str | None = None, timeout: Duration | None = None
+    ) -> Any: ...
+    @overload
+    async def update(
+        self,
+        update: Update[None, R2] | UpdateMethod[[], R2],
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def update(
+        self,
+        update: Update[A, R2] | UpdateMethod[[A], R2],
+        a: A,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def update(
+        self,
+        update: UpdateMethod[[A, B], R2],
+        a: A,
+        b: B,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def update(
+        self,
+        update: UpdateMethod[[A, B, C], R2],
+        a: A,
+        b: B,
+        c: C,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def update(
+        self,
+        update: UpdateMethod[[A, B, C, D], R2],
+        a: A,
+        b: B,
+        c: C,
+        d: D,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> R2: ...
+    async def update(self, update: Any, /, *values: Any, id: str | None = None, timeout: Duration | None = None) -> Any:
+        """Call an update of the run: a method such as `Claim.amend`, a token, or a name; returns its result.
+
+        `id`: of your choice, as for `signal`: an update with that id happens once, and a repetition gets its outcome,
+        for as long as the run is kept. `timeout`: how long to wait, by default until the update has completed; an
+        update that the run has no handler for yet is held so long, 30 s by default.
+
+        Raises BadInput, BadName before anything is sent; UnknownUpdate, UpdateRejected (by its validator),
+        UpdateFailedError (its handler raised, or the run closed), CommandRejected (the arguments do not fit, or the run
+        is BLOCKED), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered (send it again with the same id).
+        """
+        command = self._update(update, values, id, timeout, "completed")
+        handle: UpdateHandle[Any] = self._handle(command, update)
+        return await handle.result(timeout)
+
+    @overload
+    async def start_update(
+        self, update: str, /, *values: Any, id: str | None = None, timeout: Duration | None = None
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def start_update(
+        self,
+        update: Update[None, R2] | UpdateMethod[[], R2],
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> UpdateHandle[R2]: ...
+    @overload
+    async def start_update(
+        self,
+        update: Update[A, R2] | UpdateMethod[[A], R2],
+        a: A,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> UpdateHandle[R2]: ...
+    @overload
+    async def start_update(
+        self,
+        update: UpdateMethod[[A, B], R2],
+        a: A,
+        b: B,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> UpdateHandle[R2]: ...
+    async def start_update(
+        self, update: Any, /, *values: Any, id: str | None = None, timeout: Duration | None = None
+    ) -> UpdateHandle[Any]:
+        """As `update`, but returns as soon as it was accepted; `handle.result()` waits for its end.
+
+        `timeout`: how long to wait for that, 30 s by default."""
+        command = self._update(update, values, id, timeout, "accepted")
+        left_s = seconds_left(deadline_after(timeout))
+        await self._connection.ask(command, ANSWER_TIMEOUT_S if left_s is None else left_s)
+        return self._handle(msgspec.structs.replace(command, wait_for="completed"), update)
 
     async def cancel(self, reason: str = "") -> None:
         """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
@@ -123,6 +305,40 @@ class Run(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<run {self.run_id or 'current'} of {self.id}>"
+
+    def _update(
+        self, update: Any, values: tuple[Any, ...], id: str | None, timeout: Duration | None, wait_for: WaitFor
+    ) -> UpdateWorkflow:
+        target = self._target() if id is None else {**self._target(), "message_id": check_given_message_id(id)}
+        left_s = seconds_left(deadline_after(timeout))
+        return UpdateWorkflow(
+            update=check_update_name(named(update, "update")),
+            input=encoded(update, values),
+            wait_for=wait_for,
+            timeout_ms=0 if left_s is None else max(1, int(left_s * 1000)),
+            **target,
+        )
+
+    def _handle(self, command: UpdateWorkflow, update: Any) -> UpdateHandle[Any]:
+        return UpdateHandle(
+            self.id, command.message_id, reader(update), lambda timeout: self._await_update(command, timeout)
+        )
+
+    async def _await_update(self, command: UpdateWorkflow, timeout: Duration | None) -> Reply:
+        """Ask for the update's end until it is known: the same command again is answered from what is known."""
+        deadline = deadline_after(timeout)
+        watch = asyncio.create_task(self._warn_while_unserved(deadline))
+        try:
+            while True:
+                left_s = seconds_left(deadline)
+                timeout_s = ASK_AGAIN_S if left_s is None else min(left_s, ASK_AGAIN_S)
+                try:
+                    return await self._connection.ask(command, timeout_s, at_once=False)
+                except NotAnswered:
+                    if seconds_left(deadline) == 0.0:
+                        raise
+        finally:
+            watch.cancel()
 
     async def _await_result(self, deadline: float | None) -> R:
         while True:

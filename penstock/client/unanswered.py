@@ -23,6 +23,8 @@ _COMMAND_WORDS = {
     "CancelWorkflow": "the cancellation of",
     "TerminateWorkflow": "the termination of",
     "RetryWorkflow": "the retry of",
+    "QueryWorkflow": "the query of",
+    "UpdateWorkflow": "the update of",
 }
 
 

@@ -14,7 +14,7 @@ import structlog
 from penstock.client.client import Client
 from penstock.client.lifecycle import AsyncLifecycle
 from penstock.config import Settings, load
-from penstock.engine.authoring.workflow import WorkflowDefinition, registered_workflows
+from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.hosting.hash_seed import HASH_SEED_WARNING, hash_seed_is_fixed
 from penstock.hosting.membership import announcement, join

@@ -14,8 +14,8 @@ import structlog
 
 from penstock.api.read_server import ReadServer
 from penstock.config import Settings
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.signal import declared_signals
-from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.engine.runtime.processor import Processor

@@ -17,12 +17,21 @@ import msgspec
 
 from penstock.schemas.encoding.record_types import COMMANDS
 from penstock.schemas.errors import BadName, Undecodable
-from penstock.schemas.ids import check_message_id, check_signal_name, check_workflow_id
+from penstock.schemas.ids import (
+    check_message_id,
+    check_query_name,
+    check_signal_name,
+    check_update_name,
+    check_workflow_id,
+)
 from penstock.schemas.records.kinds import NO_REPLY, Command
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 
 ON_EXISTING: tuple[str, ...] = typing.get_args(OnExisting)
+WAIT_FOR: tuple[str, ...] = typing.get_args(WaitFor)
 REPLY_TO_MAX = 2**31 - 1
 DEFAULT = StartWorkflow.__name__
 
@@ -44,6 +53,9 @@ _ALLOWED = {
     "reply_to": "the number of a partition of the topic of replies",
     "input": "any JSON value",
     "signal": "the signal's name, a non-empty text",
+    "query": "the query's name, a non-empty text",
+    "update": "the update's name, a non-empty text",
+    "wait_for": "accepted or completed",
     "on_existing": " or ".join(ON_EXISTING),
     "headers": "an object whose values are texts",
     "retry": "a retry policy or null",
@@ -62,7 +74,7 @@ def _keys_of(command: type[Command]) -> dict[str, JsonKey]:
         assert allowed, f"describe the values of {command.__name__}.{field.name} in _ALLOWED"
         if kind is bytes:
             kind = msgspec.Raw
-        elif field.name == "on_existing":
+        elif field.name in {"on_existing", "wait_for"}:
             kind = str  # `check` names the words that are allowed
         keys[_NAMES.get(field.name, field.name)] = JsonKey(field.name, kind, allowed, field.required)
     return keys
@@ -121,15 +133,26 @@ def check(command: Command) -> None:
     try:
         check_workflow_id(command.workflow_id)
         check_message_id(command.message_id)
-        if isinstance(command, SignalWorkflow):
-            check_signal_name(command.signal)
+        match command:
+            case SignalWorkflow(signal=given):
+                check_signal_name(given)
+            case QueryWorkflow(query=given):
+                check_query_name(given)
+            case UpdateWorkflow(update=given):
+                check_update_name(given)
     except BadName as error:
         raise Undecodable(f"{name}: {error}") from error
     if not NO_REPLY <= command.reply_to <= REPLY_TO_MAX:
         raise Undecodable(f"{name}: `reply_to` must be a partition, or -1 for no reply, not {command.reply_to}.")
-    if isinstance(command, StartWorkflow) and command.on_existing not in ON_EXISTING:
-        allowed = ", ".join(ON_EXISTING)
-        raise Undecodable(f"{name}: `on_existing` must be one of {allowed}, not `{_short(command.on_existing)}`.")
+    if isinstance(command, StartWorkflow):
+        _check_word(name, "on_existing", command.on_existing, ON_EXISTING)
+    elif isinstance(command, UpdateWorkflow):
+        _check_word(name, "wait_for", command.wait_for, WAIT_FOR)
+
+
+def _check_word(name: str, key: str, word: str, allowed: tuple[str, ...]) -> None:
+    if word not in allowed:
+        raise Undecodable(f"{name}: `{key}` must be one of {', '.join(allowed)}, not `{_short(word)}`.")
 
 
 def _text(raw: msgspec.Raw) -> str:

@@ -24,7 +24,8 @@ class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The command had no effect. `reason` is one of the words below, `message` says what is wrong and what to do.
 
     Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` |
-    `not_blocked` | `too_large` | `engine_error`.
+    `not_blocked` | `blocked` | `unknown_query` | `unknown_update` | `update_rejected` | `too_many` | `too_large` |
+    `engine_error`.
     """
 
     message_id: str
@@ -45,4 +46,24 @@ class RunClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     failure: Failure | None = None
 
 
-Reply = Accepted | Rejected | RunClosed
+class QueryAnswered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What the run's code answered to a query: `result` (JSON), or the `failure` of its handler."""
+
+    message_id: str
+    workflow_id: str
+    run_id: str
+    result: bytes = b""
+    failure: Failure | None = None
+
+
+class UpdateClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """How an update ended: `result` (JSON), or the `failure` of its handler, or of its run if that closed before."""
+
+    message_id: str
+    workflow_id: str
+    run_id: str
+    result: bytes = b""
+    failure: Failure | None = None
+
+
+Reply = Accepted | Rejected | RunClosed | QueryAnswered | UpdateClosed

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from penstock.engine.authoring.workflow import WorkflowCall
+from penstock.engine.authoring.definition import WorkflowCall
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked, WorkflowFailed
 from penstock.topics.admin import apply, declare_namespace, plan

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.signal import declared_signals
-from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime import reads
 from penstock.engine.runtime.encode import Encoder

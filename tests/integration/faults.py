@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from penstock.engine.authoring.definition import registered_workflows
 from penstock.engine.authoring.signal import declared_signals
-from penstock.engine.authoring.workflow import registered_workflows
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.processor import Processor
 from penstock.engine.store.store import Store

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from penstock.api.read_server import ReadServer
+from penstock.engine.authoring.definition import registered_workflows
 from penstock.engine.authoring.signal import declared_signals
-from penstock.engine.authoring.workflow import registered_workflows
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.topics.admin import declared_shards

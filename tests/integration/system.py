@@ -18,8 +18,8 @@ import msgspec
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from penstock.client.client import Client
+from penstock.engine.authoring.definition import WorkflowCall
 from penstock.engine.authoring.signal import Signal
-from penstock.engine.authoring.workflow import WorkflowCall
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.records.kinds import Command

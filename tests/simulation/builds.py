@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from penstock.engine.authoring.context import info, side_effect
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.versions import patched
-from penstock.engine.authoring.workflow import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from tests.simulation.workflows import DEFINITIONS, HOSTED, square, stamp, unbook
 

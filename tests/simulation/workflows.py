@@ -12,11 +12,12 @@ from datetime import timedelta
 import msgspec
 
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.signal import Signal, declared_signals
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
-from penstock.engine.authoring.workflow import WorkflowDefinition, workflow
+from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.hosted import Hosted
 from penstock.patterns.saga import Saga
 from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, WorkflowFailedError

@@ -24,7 +24,7 @@ from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
 from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.machines import activity, child, suspension
+from penstock.engine.core.machines import activity, child, suspension, update
 from penstock.engine.core.messages import remember, remember_in
 from penstock.engine.core.rows import RunRow, unpack_timer
 from penstock.engine.core.statuses import (
@@ -368,6 +368,7 @@ def _drop_pending(run: WorkingRun, row: RunRow) -> None:
     if row.awaiters:
         found = [(key.rsplit(b"\x00", 1)[1].decode(), *_awaiter(value)) for key, value in run.drop_rows(AWAITER)]
         run.dropped_awaiters = [(message_id, to) for message_id, to, until_ms in found if until_ms >= row.closed_ms]
+    update.drop_open(run, row.status)
     row.pending_activities = row.pending_timers = row.pending_children = row.awaiters = 0
 
 
@@ -442,6 +443,7 @@ def _close(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
     for message_id, reply_to in run.dropped_awaiters:
         found.replies.append((reply_to, run_closed(run.workflow_id, row, message_id)))
     run.dropped_awaiters = ()
+    update.answer_dropped(found, run)
     child.report_to_parent(found, run)
     child.end_dropped(found, run)
 

@@ -11,10 +11,11 @@ import pytest
 import structlog
 
 from penstock.engine.authoring import workflow as workflow_module
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
-from penstock.engine.authoring.workflow import WorkflowDefinition, workflow
+from penstock.engine.authoring.workflow import workflow
 from penstock.engine.execution.matching import Matcher
 from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.activity import ActivityScheduled

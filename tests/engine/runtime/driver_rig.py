@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.authoring.workflow import WorkflowDefinition
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import run_key
 from penstock.engine.core.rows import unpack_run

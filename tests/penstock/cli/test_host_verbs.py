@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.host_verbs import _input_hint
-from penstock.engine.authoring.workflow import WorkflowDefinition
+from penstock.engine.authoring.definition import WorkflowDefinition
 
 WAIT_S = 60
 

@@ -1,0 +1,134 @@
+"""Workflow types: a function with its name, version and options, and what calling a workflow gives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
+
+from penstock.engine.core.execution import Rebuilt
+from penstock.engine.execution import guards
+from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
+from penstock.engine.execution.handlers import Handlers
+from penstock.engine.execution.program import Program
+from penstock.engine.execution.replayer import rebuild
+from penstock.schemas.errors import BadName, NotInWorkflow
+from penstock.schemas.ids import check_workflow_id
+from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.values.call import Call
+from penstock.schemas.values.payload import Signature
+from penstock.schemas.values.requests import ChildRequest
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
+
+
+class TypeOptions(NamedTuple):
+    """Options of a workflow type. `name`: empty for that of the code.
+
+    `blocks_on`: errors that stand for a bug; a run that they would fail becomes BLOCKED. `waits_for_handlers`: a run
+    closes only when handlers of signals and updates that began have ended."""
+
+    name: str = ""
+    version: int = 1
+    closed_kept_ms: int = 0
+    blocks_on: Kinds = CODE_ERRORS
+    waits_for_handlers: bool = True
+
+
+class WorkflowCall(Call[R]):
+    """A workflow that has not started: await it inside a workflow (a child), or hand it to `client.start`."""
+
+    __slots__ = ("_signature",)
+
+    request: ChildRequest
+
+    def __init__(self, name: str, input: bytes, signature: Signature, *, depth: int = 3) -> None:
+        super().__init__(name, ChildRequest(name), input, signature.returns, depth=depth)
+        self._signature = signature
+
+    def options(self, *, id: str | None = None) -> Self:
+        """Return a copy of the call under a workflow id of your choice. Raises BadName."""
+        return self._changed(self.request if id is None else ChildRequest(self.name, check_workflow_id(id)))
+
+    def rewritten(self, input: bytes) -> bytes:
+        return self._signature.rewritten(input)
+
+    async def run_outside(self) -> R:
+        raise NotInWorkflow(
+            f"{self.name}(…) at {self.made_at} is a workflow and can only be awaited inside another one; "
+            f"start it with `await client.start({self.name}(…), id=…)`, or in a test with penstock.testing."
+        )
+
+
+class WorkflowDefinition(Generic[P, R]):
+    """A workflow type: its name, version and code. Calling it gives a WorkflowCall."""
+
+    def __init__(self, fn: Callable[P, Coroutine[Any, Any, R]], options: TypeOptions) -> None:
+        self.fn, self.name, self.version = fn, options.name or fn.__name__, options.version
+        self.closed_kept_ms, self.blocks_on = options.closed_kept_ms, options.blocks_on
+        self.waits_for_handlers = options.waits_for_handlers
+        self.module = fn.__module__
+        self.signature = Signature.of(fn)
+        functools.update_wrapper(self, fn)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Qualified name and file of the code: it may be imported both as a script and as a module of a package."""
+        return self.fn.__qualname__, self.fn.__code__.co_filename
+
+    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Code
+        """The code of a new run (the Code protocol of execution/code.py)."""
+        return self.fn(*arguments)  # type: ignore[call-arg]  # the signature has checked them
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
+        return WorkflowCall(self.name, self.signature.bind(args, kwargs, self.name), self.signature)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name} version {self.version} of {self.module}>"
+
+    # Definition (engine/core/execution.py).
+
+    def check_input(self, data: bytes) -> None:
+        """Validate an input (JSON) against the signature, guarded as workflow code is. Raises BadInput."""
+        with guards.guarded():
+            self.signature.decode(data)
+
+    def canonical_input(self, data: bytes) -> bytes:
+        """An input (JSON) as the signature writes it, defaults included. Raises BadInput, PayloadTooLarge."""
+        with guards.guarded():
+            return self.signature.rewritten(data)
+
+    def begin(self, workflow_id: str, run_id: str, seed: str) -> Program:
+        """The execution of a new run."""
+        return Program(self, workflow_id, run_id, seed)
+
+    def rebuild(
+        self,
+        workflow_id: str,
+        run_id: str,
+        records: Iterable[DecisionRecorded],
+        *,
+        strict_inputs: bool,
+        observed: bool = False,
+    ) -> Rebuilt:
+        """Repeat a run's history. Raises NonDeterminism, CodeError."""
+        return rebuild(self, workflow_id, run_id, records, strict_inputs=strict_inputs, observed=observed)
+
+
+def register(definition: WorkflowDefinition[Any, Any]) -> None:
+    """Make a workflow type known to this process. Raises BadName for a name that other code has."""
+    known = _definitions.get(definition.name)
+    if known is not None and known.place != definition.place:
+        raise BadName(
+            f"Two workflows are called {definition.name!r}: one in {known.module}, one in {definition.module}; "
+            "give one of them another name with @workflow(name=…)."
+        )
+    _definitions[definition.name] = definition
+
+
+def registered_workflows() -> dict[str, WorkflowDefinition[Any, Any]]:
+    """Every workflow defined in this process, by name."""
+    return dict(_definitions)

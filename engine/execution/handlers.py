@@ -1,0 +1,249 @@
+"""Handlers of one run: functions of its code that answer signals, queries and updates.
+
+Queries and validators read: they run between activations, and a request made in one is an error. Handlers of signals
+and updates are tasks of the run's loop; those of one activation begin before the rest of the code goes on, first in,
+first out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any, NamedTuple, Protocol
+
+from penstock.engine.core.execution import UnknownHandler
+from penstock.engine.core.limits import LISTENING_NAMES_MAX
+from penstock.engine.execution.bugs import bugs_in
+from penstock.schemas.errors import BadInput, NonDeterministicCall
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.update import UpdateCompleted, UpdateFailed, UpdateTaken
+from penstock.schemas.values.failure import failure_of
+from penstock.schemas.values.payload import check_size
+
+
+class Encoding(Protocol):
+    """How a handler's arguments are read."""
+
+    def decode(self, data: bytes) -> tuple[Any, ...]: ...
+
+
+class Handler(NamedTuple):
+    """A function that answers. `returns`: writes its result; None for a signal."""
+
+    fn: Callable[..., Any]
+    arguments: Encoding
+    returns: Callable[[Any], bytes] | None = None
+    validator: Callable[..., Any] | None = None
+
+
+class Held(NamedTuple):
+    """An update that waits for a handler. `until_ms`: when its caller gives up (epoch)."""
+
+    message_id: str
+    value: bytes
+    until_ms: int
+
+
+class HandlerHost(Protocol):
+    """The program, as its handlers need it."""
+
+    reading: str
+
+    @property
+    def now_ms(self) -> int: ...
+    @property
+    def blocks_on(self) -> tuple[type[Exception], ...]: ...
+    def create_task(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]: ...
+    def request(self, request: Event) -> None: ...
+    def callback_failed(self, error: BaseException) -> None: ...
+
+
+class Handlers:
+    """Handlers by kind and name, and the tasks in which they run.
+
+    `is_complete`: no handler will be registered later, as in a class."""
+
+    def __init__(self, host: HandlerHost) -> None:
+        self._host = host
+        self.signals: dict[str, Handler] = {}
+        self.queries: dict[str, Handler] = {}
+        self.updates: dict[str, Handler] = {}
+        self.is_complete = False
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._due: list[tuple[str, Coroutine[Any, Any, None]]] = []
+        self._held: dict[str, deque[Held]] = {}
+
+    # Reads.
+
+    def answer(self, name: str, value: bytes) -> bytes:
+        """The answer (JSON) of a query. Raises UnknownHandler, BadInput, and what its handler raises."""
+        handler = self._found("query", name, self.queries)
+        arguments = handler.arguments.decode(value)
+        with self._reads(f"the query {name}"):
+            found = handler.fn(*arguments)
+            if inspect.isawaitable(found):
+                _discard(found)
+                raise NonDeterministicCall(f"the query {name} is async; a query reads at once: make it a plain def.")
+        assert handler.returns is not None, "a query has a result"
+        data = handler.returns(found)
+        check_size(data, what=f"the answer of the query {name}")
+        return data
+
+    def check(self, name: str, value: bytes) -> bool:
+        """Whether an update has a handler now; its validator ran then.
+
+        Raises UnknownHandler, BadInput, and what the validator raises."""
+        handler = self.updates.get(name)
+        if handler is None:
+            if self.is_complete:
+                raise UnknownHandler(_unknown("update", name, self.updates))
+            return False
+        self._validate(name, handler, handler.arguments.decode(value))
+        return True
+
+    def _validate(self, name: str, handler: Handler, arguments: tuple[Any, ...]) -> None:
+        if handler.validator is not None:
+            with self._reads(f"the validator of {name}"):
+                found = handler.validator(*arguments)
+                if inspect.isawaitable(found):
+                    _discard(found)
+                    raise NonDeterministicCall(f"the validator of {name} is async; make it a plain def.")
+
+    def _found(self, kind: str, name: str, handlers: dict[str, Handler]) -> Handler:
+        handler = handlers.get(name)
+        if handler is None:
+            raise UnknownHandler(_unknown(kind, name, handlers))
+        return handler
+
+    @contextmanager
+    def _reads(self, what: str) -> Iterator[None]:
+        self._host.reading = what
+        try:
+            yield
+        finally:
+            self._host.reading = ""
+
+    # Inputs of the run.
+
+    def takes_signal(self, name: str, value: bytes) -> bool:
+        """Let the signal's handler take a value; False if there is none."""
+        handler = self.signals.get(name)
+        if handler is None:
+            return False
+        self._due.append((f"signal {name}", self._receive(handler, value)))
+        return True
+
+    def begin_update(self, message_id: str, name: str, value: bytes) -> None:
+        """Let the handler of an accepted update begin."""
+        handler = self.updates.get(name)
+        if handler is None:  # code changed since it was accepted; the replay's comparison says so
+            return
+        self._due.append((f"update {name}", self._perform(message_id, name, handler, handler.arguments.decode(value))))
+
+    def hold(self, message_id: str, name: str, value: bytes, until_ms: int) -> None:
+        """Keep an update until its handler is registered."""
+        self._held.setdefault(name, deque()).append(Held(message_id, value, until_ms))
+
+    def begin_due(self) -> None:
+        """Create the tasks of handlers that are due, in the order of their inputs."""
+        due, self._due = self._due, []
+        for name, coroutine in due:
+            self._create_task(name, coroutine)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether handlers are due that have not begun."""
+        return bool(self._due)
+
+    def cancel(self) -> None:
+        """Cancel the handlers that run."""
+        for task in sorted(self.tasks, key=hash):
+            task.cancel()
+
+    # Registration by code.
+
+    def register_update(self, name: str, handler: Handler) -> None:
+        """Answer an update from now on, those that are held first."""
+        self.updates[name] = handler
+        for held in self._held.pop(name, ()):
+            problem = self._problem_of(name, handler, held)
+            self._host.request(UpdateTaken(message_id=held.message_id, problem=problem))
+            if not problem:
+                self._create_task(
+                    f"update {name}",
+                    self._perform(held.message_id, name, handler, handler.arguments.decode(held.value)),
+                )
+
+    def _problem_of(self, name: str, handler: Handler, held: Held) -> str:
+        if held.until_ms < self._host.now_ms:
+            return "its caller had given up before the run had a handler for it"
+        try:
+            self._validate(name, handler, handler.arguments.decode(held.value))
+        except Exception as error:  # noqa: BLE001 - the user's validator may raise anything
+            return str(error) or type(error).__name__
+        return ""
+
+    # Tasks.
+
+    def _create_task(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._host.create_task(coroutine, name)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _receive(self, handler: Handler, value: bytes) -> None:
+        try:
+            found = handler.fn(*handler.arguments.decode(value))
+            if inspect.isawaitable(found):
+                await found
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the run's failure
+            self._host.callback_failed(error)
+
+    async def _perform(self, message_id: str, name: str, handler: Handler, arguments: tuple[Any, ...]) -> None:
+        try:
+            found = handler.fn(*arguments)
+            if inspect.isawaitable(found):
+                found = await found
+            assert handler.returns is not None, "an update has a result"
+            result = handler.returns(found)
+            check_size(result, what=f"the result of the update {name}")
+        except asyncio.CancelledError as error:
+            self._host.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
+            raise
+        except Exception as error:  # noqa: BLE001 - the update's failure, unless it stands for a bug
+            if bugs_in(error, self._host.blocks_on):
+                self._host.callback_failed(error)
+            else:
+                self._host.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
+        else:
+            self._host.request(UpdateCompleted(message_id=message_id, result=result))
+
+
+def _discard(awaitable: Any) -> None:
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
+
+
+def _unknown(kind: str, name: str, known: dict[str, Any]) -> str:
+    nearest = get_close_matches(name, known, n=LISTENING_NAMES_MAX, cutoff=0.0) if len(name) < 200 else sorted(known)
+    listed = ", ".join(nearest[:LISTENING_NAMES_MAX]) or "none"
+    return f"The run has no {kind} called {name[:80]!r}; it has: {listed}."
+
+
+class OneValue(NamedTuple):
+    """Encoding of a handler with one argument, or, without a type, with none."""
+
+    read: Callable[[bytes], Any] | None
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """The argument. Raises BadInput."""
+        if self.read is not None:
+            return (self.read(data),)
+        if data not in {b"", b"null"}:
+            raise BadInput("It takes no value.")
+        return ()
