@@ -351,7 +351,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
         (
             "workflow",
-            "penstock.engine.authoring.workflow.WorkflowCall",
+            "penstock.engine.authoring.definition.WorkflowCall",
             "sleep",
             "Signal",
             "wait_condition",

@@ -62,13 +62,22 @@ class HandlerHost(Protocol):
     def callback_failed(self, error: BaseException) -> None: ...
 
 
+class HandlerLoop(Protocol):
+    """The run's loop; a closed run has it back for the time of a read alone."""
+
+    @property
+    def owner(self) -> Any:
+        """The HandlerHost."""
+        ...
+
+
 class Handlers:
     """Handlers by kind and name, and the tasks in which they run.
 
     `is_complete`: no handler will be registered later, as in a class."""
 
-    def __init__(self, host: HandlerHost) -> None:
-        self._host = host
+    def __init__(self, loop: HandlerLoop) -> None:
+        self._loop = loop
         self.signals: dict[str, Handler] = {}
         self.queries: dict[str, Handler] = {}
         self.updates: dict[str, Handler] = {}
@@ -121,11 +130,11 @@ class Handlers:
 
     @contextmanager
     def _reads(self, what: str) -> Iterator[None]:
-        self._host.reading = what
+        self._loop.owner.reading = what
         try:
             yield
         finally:
-            self._host.reading = ""
+            self._loop.owner.reading = ""
 
     # Inputs of the run.
 
@@ -171,7 +180,7 @@ class Handlers:
         self.updates[name] = handler
         for held in self._held.pop(name, ()):
             problem = self._problem_of(name, handler, held)
-            self._host.request(UpdateTaken(message_id=held.message_id, problem=problem))
+            self._loop.owner.request(UpdateTaken(message_id=held.message_id, problem=problem))
             if not problem:
                 self._create_task(
                     f"update {name}",
@@ -179,7 +188,7 @@ class Handlers:
                 )
 
     def _problem_of(self, name: str, handler: Handler, held: Held) -> str:
-        if held.until_ms < self._host.now_ms:
+        if held.until_ms < self._loop.owner.now_ms:
             return "its caller had given up before the run had a handler for it"
         try:
             self._validate(name, handler, handler.arguments.decode(held.value))
@@ -190,7 +199,7 @@ class Handlers:
     # Tasks.
 
     def _create_task(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self._host.create_task(coroutine, name)
+        task = self._loop.owner.create_task(coroutine, name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -202,7 +211,7 @@ class Handlers:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the run's failure
-            self._host.callback_failed(error)
+            self._loop.owner.callback_failed(error)
 
     async def _perform(self, message_id: str, name: str, handler: Handler, arguments: tuple[Any, ...]) -> None:
         try:
@@ -213,15 +222,15 @@ class Handlers:
             result = handler.returns(found)
             check_size(result, what=f"the result of the update {name}")
         except asyncio.CancelledError as error:
-            self._host.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
+            self._loop.owner.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
             raise
         except Exception as error:  # noqa: BLE001 - the update's failure, unless it stands for a bug
-            if bugs_in(error, self._host.blocks_on):
-                self._host.callback_failed(error)
+            if bugs_in(error, self._loop.owner.blocks_on):
+                self._loop.owner.callback_failed(error)
             else:
-                self._host.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
+                self._loop.owner.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
         else:
-            self._host.request(UpdateCompleted(message_id=message_id, result=result))
+            self._loop.owner.request(UpdateCompleted(message_id=message_id, result=result))
 
 
 def _discard(awaitable: Any) -> None:

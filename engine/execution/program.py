@@ -82,7 +82,7 @@ class Program:
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the methods left out are refused at run time
         self.signals = Signals(self.loop)
         self.conditions = Conditions()
-        self.handlers = Handlers(self)
+        self.handlers = Handlers(self.loop)
         self.timers: dict[int, Any] = {}
         self._patches: dict[str, bool] = {}
         self._matcher: Matcher | None = None

@@ -78,7 +78,8 @@ class Client(AsyncLifecycle):
         `id`: by default a random one. If it is taken, `use_existing` joins that run (`run.existing` is True; `run.note`
         says so if it has another input, and a warning is logged), `reject` raises WorkflowAlreadyExists,
         `restart_closed` starts a new run if the old one has closed, `terminate_existing` also if it has not. A run of
-        another type is never joined. `headers` travel to the run, its activities and its children (`info().headers`), 8 kB at most.
+        another type is never joined. `headers` travel to the run, its activities and its children (`info().headers`),
+        8 kB at most.
         `timeout`: how long to wait for a processor's reply, 30 s by default.
 
         Raises BadInput, BadName, PayloadTooLarge before anything is sent; WorkflowAlreadyExists (`reject`, or the id is

@@ -81,7 +81,9 @@ def _keys_of(command: type[Command]) -> dict[str, JsonKey]:
 
 
 JSON_COMMANDS: Mapping[str, Mapping[str, JsonKey]] = {
-    name: _keys_of(kind) for name, kind in COMMANDS.items() if not kind.FROM_SHARDS
+    name: _keys_of(COMMANDS[name])
+    for name in sorted(COMMANDS, key=lambda name: name != DEFAULT)
+    if not COMMANDS[name].FROM_SHARDS
 }
 """The commands that may be written in JSON, with their keys."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from penstock.engine.authoring import workflow as workflow_module
+from penstock.engine.authoring import definition as workflow_module
 from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.signal import Signal

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.host_verbs import _input_hint
-from penstock.engine.authoring.definition import WorkflowDefinition
+from penstock.engine.authoring.definition import TypeOptions, WorkflowDefinition
 
 WAIT_S = 60
 
@@ -121,7 +121,7 @@ async def takes_an_unknown_type(order: "Missing"): ...  # noqa: F821 - the claim
 )
 def test_input_hint_of_dev(function, hint):
     """The example command of `dev` has an --input that fits the workflow's parameters, and none if it takes none."""
-    assert _input_hint(WorkflowDefinition(function, "hosts-hint", 1)) == hint
+    assert _input_hint(WorkflowDefinition(function, TypeOptions("hosts-hint"))) == hint
 
 
 def test_state_directory_that_cannot_be_created(folder):

@@ -138,8 +138,8 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, CancelWorkflow, TerminateWorkflow, "
-                "RetryWorkflow, AwaitResult, SignalWorkflow."
+                "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, CancelWorkflow, TerminateWorkflow, "
+                "RetryWorkflow, AwaitResult, SignalWorkflow, UpdateWorkflow."
             ),
         ),
         ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is unknown"),
