@@ -8,6 +8,7 @@ from penstock.engine.core.machine import EventRule, InputRule, Machine
 from penstock.engine.core.machines import (
     activity,
     child,
+    delay,
     external,
     marker,
     query,
@@ -29,6 +30,7 @@ MACHINES: tuple[Machine, ...] = (
     marker.MACHINE,
     external.MACHINE,
     suspension.MACHINE,
+    delay.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

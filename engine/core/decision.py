@@ -34,6 +34,14 @@ class ResumeActivation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int = 0
 
 
+class BeginRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The delay of a start is over. `sequence`: always 0."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int = 0
+
+
 class Rejection(msgspec.Struct, frozen=True, gc=False):
     """Why an input was refused. `keep`: it goes to `dead-letters` if it asked for no reply."""
 

@@ -48,6 +48,10 @@ class Receiver(Protocol):
         """Start with this input. Raises NonDeterminism if the code cannot take it."""
         ...
 
+    def begin(self) -> None:
+        """The delay of its start is over."""
+        ...
+
     def resolve(self, sequence: int, value: bytes) -> None:
         """Request `sequence` has this result (JSON)."""
         ...

@@ -20,6 +20,9 @@ HEADERS_BYTES_MAX = 8_192
 AWAITED_MS, AWAITED_MS_MAX = 3_600_000, 86_400_000
 """How long a caller waits for a result unless it says so, and at most; then it has to ask again."""
 
+DELAY_MS_MAX = 10 * 365 * 86_400_000
+"""Delay of a start."""
+
 AWAITERS_FEW = 16
 """Callers that await one run's result before the first search for some that no longer wait."""
 

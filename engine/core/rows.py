@@ -63,7 +63,7 @@ class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     """Header of an id's current run; its key holds the workflow id. Changed by `evolve` alone.
 
-    `resume_ms`: when its suspended activation goes on, 0 without one.
+    `resume_ms`: when its suspended activation goes on, 0 without one. `begins_ms`: when its code begins, 0 once it has.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -94,6 +94,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     closed_kept_ms: int = 0
     awaiters_max: int = AWAITERS_FEW
     pending_updates: int = 0
+    begins_ms: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -89,6 +89,7 @@ class Program:
         self._sequence = 0
         self._requests: list[Any] = []
         self._pending: dict[int, RequestFuture] = {}
+        self._code: Coroutine[Any, Any, Any] | None = None  # of a run whose start is delayed
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
         self._dropped_call: str = ""
@@ -192,6 +193,8 @@ class Program:
             self.loop.close_tasks()
         finally:
             self.loop.leave(before)
+        if self._code is not None:
+            self._code.close()
         self._pending.clear()
         self.signals.clear_waiters()
         self.timers.clear()
@@ -246,7 +249,15 @@ class Program:
             arguments = self.definition.signature.decode(event.input)
         except Exception as error:
             raise NonDeterminism(f"the code cannot take the run's recorded input: {error}") from error
-        self._main = self.loop.create_task(self.definition.begun(self.handlers, arguments), name=self.definition.name)
+        self._code = self.definition.begun(self.handlers, arguments)
+        if not event.begins_ms:
+            self.begin()
+
+    def begin(self) -> None:
+        """Let the code begin."""
+        code, self._code = self._code, None
+        if code is not None:
+            self._main = self.loop.create_task(code, name=self.definition.name)
 
     def resolve(self, sequence: int, value: bytes) -> None:
         """Give a request its result."""
@@ -284,7 +295,8 @@ class Program:
         self.handlers.hold(message_id, name, value, until_ms)
 
     def cancel(self, reason: str) -> None:
-        """Cancel the main task, once."""
+        """Cancel the main task, once; one that has not begun does not begin."""
+        self.begin()
         if self._main is not None and self._cancel_reason is None:
             self._cancel_reason = reason
             self._main.cancel()

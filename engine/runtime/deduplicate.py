@@ -25,6 +25,8 @@ def repetition(rows: RowReader, row: RunRow | None, command: Any) -> Decision | 
     if run_id is None:
         return None
     is_start = isinstance(command, StartWorkflow)
+    if is_start and command.await_result and run_id == row.run_id:
+        return None  # it is decided as a start that meets its own run
     reply = accepted_reply(
         command.workflow_id,
         row,

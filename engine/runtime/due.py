@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from penstock.engine.core.decision import FireTimer, ResumeActivation, RetryActivity
+from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity
 from penstock.engine.core.keys import (
     ACTIVATION_DUE,
     NEVER_MS,
     RETRY_DUE,
+    START_DUE,
     TIMER_DUE,
     due_bound,
     due_ms_of,
@@ -22,12 +23,13 @@ DUE_MAX = 1_000
 POSTPONED_MS = 60_000
 """Delay of a timer whose decision failed."""
 
-DueInput = FireTimer | RetryActivity | ResumeActivation
+DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun
 
 _INPUTS: Mapping[str, type[DueInput]] = {
     TIMER_DUE: FireTimer,
     RETRY_DUE: RetryActivity,
     ACTIVATION_DUE: ResumeActivation,
+    START_DUE: BeginRun,
 }
 
 

@@ -22,6 +22,7 @@ from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import DAY_MS, NEVER_MS, SHARD_KEY
 from penstock.engine.core.log_clock import LogClock
 from penstock.engine.core.machines.query import is_late
+from penstock.engine.core.machines.run import update_of
 from penstock.engine.core.rows import Mark, ShardRow, unpack_shard
 from penstock.engine.runtime.answers import Answers
 from penstock.engine.runtime.blocked import REFUSED_RECORD, TRIED_MAX, BlockedRuns
@@ -38,7 +39,7 @@ from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.query import QueryWorkflow
-from penstock.schemas.records.run import WorkflowBlocked
+from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
 from penstock.topics.log import StoredRecord
 
 COMMANDS, RESULTS = "commands", "results"
@@ -271,6 +272,9 @@ class Shard:
         if self._refused or self._deadly:
             decision = self._process(layer, input, trigger, (record.topic, record.offset))
         else:
+            decision = self._step.process(layer, input, trigger)
+        if type(input) is StartWorkflow and input.update and decision is not None and decision.rejection is None:
+            input = update_of(input)
             decision = self._step.process(layer, input, trigger)
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from penstock.engine.authoring.class_form import call_in
 from penstock.engine.authoring.definition import WorkflowCall
@@ -20,6 +20,17 @@ def started_call(startable: object) -> WorkflowCall[Any]:
         raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {startable!r}.")
     call.claim()
     return call
+
+
+Wait = Literal["accepted", "stored"]
+"""Which moment of a start its caller waits for."""
+
+
+def check_wait(wait: Wait) -> Wait:
+    """The word; raises BadInput for an unknown one."""
+    if wait not in {"accepted", "stored"}:
+        raise BadInput(f"wait must be `accepted` or `stored`, not {wait!r}.")
+    return wait
 
 
 def check_on_existing(on_existing: str) -> None:

@@ -11,27 +11,41 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, overload
 
-from penstock.client.checks import check_headers, check_list_filters, check_named_start, check_on_existing, started_call
+import msgspec
+
+from penstock.client.checks import (
+    Wait,
+    check_headers,
+    check_list_filters,
+    check_named_start,
+    check_on_existing,
+    check_wait,
+    started_call,
+)
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
 from penstock.client.lifecycle import AsyncLifecycle
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
+from penstock.client.update import encoded_signal
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
 from penstock.engine.authoring.class_form import Startable
+from penstock.engine.authoring.handlers import SignalMethod, Update, UpdateMethod
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import PenstockError, UserError
-from penstock.schemas.ids import check_workflow_id
+from penstock.schemas.ids import check_signal_name, check_workflow_id
+from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.durations import Duration
+from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
 from penstock.topics.log import Log
 
 R = TypeVar("R")
 T = TypeVar("T")
+U = TypeVar("U")
 
 IN_FLIGHT_MAX = 500
 
@@ -71,6 +85,8 @@ class Client(AsyncLifecycle):
         id: str | None = None,
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> Run[R]:
         """Start `fulfil(order)`, or an object `Claim(form)` of a workflow class; return a handle on the run.
@@ -79,8 +95,11 @@ class Client(AsyncLifecycle):
         says so if it has another input, and a warning is logged), `reject` raises WorkflowAlreadyExists,
         `restart_closed` starts a new run if the old one has closed, `terminate_existing` also if it has not. A run of
         another type is never joined. `headers` travel to the run, its activities and its children (`info().headers`),
-        8 kB at most.
-        `timeout`: how long to wait for a processor's reply, 30 s by default.
+        8 kB at most. `start_delay`: how long after the start its code begins; the run exists and takes signals at once.
+
+        `wait`: `accepted` waits for a processor's reply; with `stored` the start returns once the log has it, which
+        takes no processor: the handle does not say then whether the id was taken, and a refusal becomes a dead letter.
+        `timeout`: how long to wait for that, 30 s by default.
 
         Raises BadInput, BadName, PayloadTooLarge before anything is sent; WorkflowAlreadyExists (`reject`, or the id is
         taken by a run of another type), UnknownWorkflowType, CommandRejected, NotAnswered (the command is in the log),
@@ -88,8 +107,70 @@ class Client(AsyncLifecycle):
         """
         call = started_call(call)
         chosen = id if id is not None else call.request.workflow_id or uuid7()
-        deadline = deadline_after(timeout)
-        return await self._start(call.name, call.input, chosen, on_existing, call.returns, deadline, headers)
+        command = self._command(call.name, call.input, chosen, on_existing, headers, start_delay)
+        if check_wait(wait) == "stored":
+            return await self._store(command, call.returns)
+        return await self._start(command, call.returns, deadline_after(timeout))
+
+    async def execute(
+        self,
+        call: Call[R] | Startable[R],
+        *,
+        id: str | None = None,
+        on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        timeout: Duration | None = None,
+    ) -> R:
+        """Start a run as `start` does, and return its result as `Run.result` does: by one command.
+
+        `timeout`: how long to wait for the result, by default without a limit. Raises what both raise."""
+        call = started_call(call)
+        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        command = self._command(call.name, call.input, chosen, on_existing, headers, start_delay)
+        run: Run[R] = Run(self._connection, chosen, "", call.returns)
+        return await run.result_of(msgspec.structs.replace(command, await_result=True), timeout)
+
+    async def signal_with_start(
+        self,
+        signal: Signal[T] | SignalMethod[..., Any] | str,
+        value: T | None,
+        call: Call[R] | Startable[R],
+        *,
+        id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+    ) -> Run[R]:
+        """Signal the id's run; start it first if the id has none that is open. One command: both happen, or none.
+
+        A new run receives the signal before its code goes on. Raises as `start` and `Run.signal` do."""
+        call = started_call(call)
+        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        name, data = encoded_signal(signal, () if value is None else (value,))
+        command = self._command(call.name, call.input, chosen, "restart_closed", headers)
+        handed = msgspec.structs.replace(command, signal=check_signal_name(name), handed=data)
+        return await self._start(handed, call.returns, deadline_after(timeout))
+
+    async def update_with_start(
+        self,
+        update: Update[T, U] | UpdateMethod[[T], U],
+        value: T,
+        call: Call[R] | Startable[R],
+        *,
+        id: str | None = None,
+        update_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+    ) -> U:
+        """Update the id's run, and return the update's result; start the run first if the id has none that is open.
+
+        One command: both happen, or none. `update_id`: the `id` of `Run.update`. Raises as `start` and `Run.update`."""
+        call = started_call(call)
+        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        command = self._command(call.name, call.input, chosen, "restart_closed", headers)
+        run: Run[R] = Run(self._connection, chosen, "", call.returns)
+        result: U = await run.update_of(command, update, (value,), update_id, timeout)
+        return result
 
     async def start_by_name(
         self,
@@ -102,9 +183,9 @@ class Client(AsyncLifecycle):
         timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
-        chosen = uuid7() if id is None else id
-        deadline = deadline_after(timeout)
-        return await self._start(type, input, chosen, on_existing, adapter_for(Any), deadline, headers)
+        check_named_start(type, input)
+        command = self._command(type, input, uuid7() if id is None else id, on_existing, headers)
+        return await self._start(command, adapter_for(Any), deadline_after(timeout))
 
     async def start_many(
         self,
@@ -203,38 +284,46 @@ class Client(AsyncLifecycle):
         """Let `result` of this client's runs raise what `hindrance(id, run_id)` returns, if that comes first."""
         self._connection.hindrance = hindrance
 
-    async def _start(
+    def _command(
         self,
         type: str,
         input: bytes,
         id: str,
         on_existing: OnExisting,
-        returns: Adapter[R],
-        deadline: float | None,
         headers: Mapping[str, str] | None = None,
-    ) -> Run[R]:
+        start_delay: Duration | None = None,
+    ) -> StartWorkflow:
         check_on_existing(on_existing)
-        check_named_start(type, input)
         check_headers(headers)
         check_size(input, what=f"the input of {type}")
-        command = StartWorkflow(
+        return StartWorkflow(
             workflow_id=check_workflow_id(id),
             workflow_type=type,
             input=input,
             on_existing=on_existing,
             headers=dict(headers or {}),
+            start_delay_ms=0 if start_delay is None else duration_ms(start_delay),
             **self._connection.reply_address(),
         )
+
+    async def _start(self, command: StartWorkflow, returns: Adapter[R], deadline: float | None) -> Run[R]:
         accepted = await self._connection.send(command, deadline)
+        id = command.workflow_id
         if accepted.note:
             self.exchange.unanswered.warn(f"note on the start of {id}: {accepted.note}.")
         return Run(self._connection, id, accepted.run_id, returns, existing=accepted.existing, note=accepted.note)
+
+    async def _store(self, command: StartWorkflow, returns: Adapter[R]) -> Run[R]:
+        await self.exchange.publish(msgspec.structs.replace(command, reply_to=NO_REPLY))
+        return Run(self._connection, command.workflow_id, "", returns)
 
     async def _start_one_of_many(
         self, type: str, input: bytes, id: str, on_existing: OnExisting, deadline: float | None
     ) -> Started:
         try:
-            return Started(id, await self._start(type, input, id, on_existing, adapter_for(Any), deadline), None)
+            check_named_start(type, input)
+            command = self._command(type, input, id, on_existing)
+            return Started(id, await self._start(command, adapter_for(Any), deadline), None)
         except UserError as error:
             return Started(id, None, error)
 

@@ -20,8 +20,8 @@ from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name
 from penstock.schemas.records.query import QueryWorkflow
-from penstock.schemas.records.replies import QueryAnswered, Reply
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
+from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 from penstock.schemas.values.durations import Duration
@@ -36,6 +36,7 @@ C = TypeVar("C")
 D = TypeVar("D")
 
 ASK_AGAIN_S = 600.0  # replies are kept for an hour: a long wait asks again well before that
+REPLY_MARGIN_S = 60.0
 SERVED_ATTEMPTS_MAX = 2  # the first may meet the shard's former owner, the second meets the new one
 SERVED_TIMEOUT_S = 1.0
 STORE_LAG_S = 2.0
@@ -77,6 +78,31 @@ class Run(Generic[R]):
             return await (closed if hindrance is None else _unless(hindrance(self.id, self.run_id), closed))
         finally:
             watch.cancel()
+
+    async def result_of(self, start: StartWorkflow, timeout: Duration | None) -> R:
+        """As `result`, of the run that this start starts or joins, whose sender awaits the result."""
+        deadline = deadline_after(timeout)
+        watch = asyncio.create_task(self._warn_while_unserved(deadline))
+        hindrance, closed = self._connection.hindrance, self._await_start(start, deadline)
+        try:
+            return await (closed if hindrance is None else _unless(hindrance(self.id, self.run_id), closed))
+        finally:
+            watch.cancel()
+
+    async def update_of(
+        self, start: StartWorkflow, update: Any, values: tuple[Any, ...], id: str | None, timeout: Duration | None
+    ) -> Any:
+        """As `update`, of the run that this start starts or joins."""
+        asked = self._update(update, values, id, timeout, "completed")
+        command = msgspec.structs.replace(
+            start,
+            update=asked.update,
+            handed=asked.input,
+            message_id=asked.message_id,
+            await_result=True,
+            await_ms=asked.timeout_ms,
+        )
+        return await self._handle(command, update).result(timeout)
 
     @overload
     async def signal(self, signal: Signal[T] | str, value: T | None = None, /, *, id: str | None = None) -> None: ...
@@ -319,12 +345,12 @@ class Run(Generic[R]):
             **target,
         )
 
-    def _handle(self, command: UpdateWorkflow, update: Any) -> UpdateHandle[Any]:
+    def _handle(self, command: UpdateWorkflow | StartWorkflow, update: Any) -> UpdateHandle[Any]:
         return UpdateHandle(
             self.id, command.message_id, reader(update), lambda timeout: self._await_update(command, timeout)
         )
 
-    async def _await_update(self, command: UpdateWorkflow, timeout: Duration | None) -> Reply:
+    async def _await_update(self, command: UpdateWorkflow | StartWorkflow, timeout: Duration | None) -> Reply:
         """Ask for the update's end until it is known: the same command again is answered from what is known."""
         deadline = deadline_after(timeout)
         watch = asyncio.create_task(self._warn_while_unserved(deadline))
@@ -339,6 +365,22 @@ class Run(Generic[R]):
                         raise
         finally:
             watch.cancel()
+
+    async def _await_start(self, start: StartWorkflow, deadline: float | None) -> R:
+        while True:
+            left_s = seconds_left(deadline)
+            timeout_s = ASK_AGAIN_S if left_s is None else min(left_s, ASK_AGAIN_S)
+            asked = msgspec.structs.replace(start, await_ms=int((timeout_s + REPLY_MARGIN_S) * 1000))
+            try:
+                reply = await self._connection.ask(asked, timeout_s, at_once=False)
+            except NotAnswered:
+                if seconds_left(deadline) == 0.0:
+                    raise await self._still_running() from None
+                continue
+            if isinstance(reply, RunClosed):
+                self._known_closed = True
+                return result_of(reply, self._returns)
+            return await self._await_result(deadline)  # another run of the id took this start before
 
     async def _await_result(self, deadline: float | None) -> R:
         while True:

@@ -52,6 +52,7 @@ _ALLOWED = {
     "workflow_type": "the workflow type, a non-empty text",
     "reply_to": "the number of a partition of the topic of replies",
     "input": "any JSON value",
+    "handed": "any JSON value",
     "signal": "the signal's name, a non-empty text",
     "query": "the query's name, a non-empty text",
     "update": "the update's name, a non-empty text",
@@ -60,7 +61,7 @@ _ALLOWED = {
     "headers": "an object whose values are texts",
     "retry": "a retry policy or null",
 }
-_ALLOWED_OF_TYPE = {str: "a text", int: "a whole number"}
+_ALLOWED_OF_TYPE = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
 def _keys_of(command: type[Command]) -> dict[str, JsonKey]:
@@ -105,6 +106,8 @@ def parse(data: bytes) -> Command:
     fields = {keys[key].field: _value(name, key, keys[key], value) for key, value in raw.items()}
     if "input" in keys:
         fields["input"] = bytes(fields.get("input", b"null"))
+    if "handed" in fields:
+        fields["handed"] = bytes(fields["handed"])
     return COMMANDS[name](**fields)
 
 
@@ -138,6 +141,8 @@ def check(command: Command) -> None:
         match command:
             case SignalWorkflow(signal=given):
                 check_signal_name(given)
+            case StartWorkflow(signal=given, update=updated) if given or updated:
+                check_signal_name(given or updated)
             case QueryWorkflow(query=given):
                 check_query_name(given)
             case UpdateWorkflow(update=given):

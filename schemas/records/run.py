@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.kinds import Command, Event
+from penstock.schemas.records.kinds import NO_REPLY, Command, Event
 from penstock.schemas.values.retry import RetryPolicy
 
 OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_existing"]
@@ -19,7 +19,11 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     refuses the start; `restart_closed` starts a new run if the current one has closed and joins it otherwise;
     `terminate_existing` terminates an open run and starts a new one. `run_timeout_ms` bounds one run and
     `execution_timeout_ms` a chain of runs (0: no bound); `retry` restarts a failed run (null: never); all three are
-    recorded and not yet enforced. `headers` travel on to the run's activities and children."""
+    recorded and not yet enforced. `headers` travel on to the run's activities and children. `start_delay_ms`: how long
+    after the start its code begins. `await_result`: answer with RunClosed, as for AwaitResult, in place of Accepted;
+    `await_ms` is its `timeout_ms`. `signal`, `update`: a signal, or an update, of that name for the run that is started
+    or joined, with `handed` as its value (JSON); the update's id is the message id. `await_result` then means that the
+    sender of the update waits until it has completed."""
 
     INTERNAL: ClassVar[frozenset[str]] = frozenset({"parent_workflow_id", "parent_run_id", "parent_sequence"})
 
@@ -33,6 +37,12 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     execution_timeout_ms: int = 0
     retry: RetryPolicy | None = None
     headers: dict[str, str] = {}
+    start_delay_ms: int = 0
+    await_result: bool = False
+    await_ms: int = 0
+    signal: str = ""
+    update: str = ""
+    handed: bytes = b""
 
 
 class CancelWorkflow(Command, frozen=True, gc=False, kw_only=True):
@@ -71,8 +81,9 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     `seed`: source of the run's randomness, default child ids and idempotency keys; a forked run keeps it. `flags`
     (engine logic), `python` (minor version) and `build` (of the processor's application) describe what replay must
     repeat. `closed_kept_ms`: how long the run is kept after it has closed, 0 for as long as the processors' setting
-    says. `first_run_id` and `previous_run_id` name the chain of runs that this one continues, empty if it begins
-    one."""
+    says. `begins_ms`: when its code begins (epoch), 0 for at once. `reply_to`: who awaits its result since its start,
+    until `awaited_until_ms` (epoch). `first_run_id` and `previous_run_id` name the chain of runs that this one
+    continues, empty if it begins one."""
 
     workflow_type: str
     version: int
@@ -92,6 +103,15 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     retry: RetryPolicy | None = None
     headers: dict[str, str] = {}
     closed_kept_ms: int = 0
+    begins_ms: int = 0
+    reply_to: int = NO_REPLY
+    awaited_until_ms: int = 0
+
+
+class StartDelayEnded(Event, frozen=True, gc=False, kw_only=True):
+    """The delay of the start is over: the run's code begins, as was due at `begins_ms` (epoch)."""
+
+    begins_ms: int
 
 
 class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True):

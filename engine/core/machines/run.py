@@ -22,9 +22,9 @@ from penstock.engine.core.answers import (
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
 from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
-from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, HEADERS_BYTES_MAX
+from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, DELAY_MS_MAX, HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.machines import activity, child, suspension, update
+from penstock.engine.core.machines import activity, child, delay, signal, suspension, update
 from penstock.engine.core.messages import remember, remember_in
 from penstock.engine.core.rows import RunRow, unpack_timer
 from penstock.engine.core.statuses import (
@@ -45,7 +45,7 @@ from penstock.schemas.errors import BadInput
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.kinds import NO_REPLY, Event
-from penstock.schemas.records.replies import Accepted
+from penstock.schemas.records.replies import Accepted, Reply
 from penstock.schemas.records.run import (
     AwaitResult,
     CancelRequested,
@@ -64,6 +64,8 @@ from penstock.schemas.records.run import (
     WorkflowTerminated,
     WorkflowUnblocked,
 )
+from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
+from penstock.schemas.records.update import UpdateWorkflow
 from penstock.schemas.values.failure import type_name
 
 TRANSITIONS: Table = {
@@ -89,10 +91,10 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     row = run.row
     if row is not None and not _replaces(command, row):
-        return _existing(run, row, command)
+        return _existing(run, row, command, now_ms)
     definition = run.hosted.workflow(command.workflow_type)
     if definition is None and command.workflow_type in run.hosted.elsewhere:
-        return _held(run, command)
+        return _held(run, command, now_ms)
     if definition is None:
         hosted = ", ".join(run.hosted.workflow_types()) or "none"
         message = f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; hosted: {hosted}."
@@ -104,20 +106,27 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
         problem = f"{command.workflow_type} cannot take this input: {error}"
     if problem:
         return rejected(Rejection("bad_input", problem))
-    started = _started(run, command, definition.version, definition.closed_kept_ms)
+    started = _started(run, command, definition.version, now_ms, definition.closed_kept_ms)
+    inputs: list[Event] = [started]
+    if command.signal:
+        problem = signal.problem_of(run, command.signal, command.handed)
+        if problem:
+            return rejected(Rejection("bad_input", problem))
+        received = SignalReceived(signal=command.signal, input=command.handed, message_id=command.message_id)
+        inputs.append(received)
     try:
-        requests = run.new_execution(definition, command.message_id, started.seed).activate((started,), now_ms)
+        requests = run.new_execution(definition, command.message_id, started.seed).activate(inputs, now_ms)
     except PROBLEMS as error:
         requests = [blocked_by(error)]
     return Decision(
         run_id=command.message_id,
-        events=[started, *requests],
+        events=[*inputs, *requests],
         before=_replaced(row, command),
-        reply=Accepted(message_id=command.message_id, workflow_id=run.workflow_id, run_id=command.message_id),
+        reply=None if _awaits(command) else _accepted_start(run, command),
     )
 
 
-def _held(run: RunView, command: StartWorkflow) -> Decision:
+def _held(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     """Start a run whose type only other processors host: it waits until one of them has its shard.
 
     Its input is checked when it is first activated (`_unblocked`)."""
@@ -126,21 +135,29 @@ def _held(run: RunView, command: StartWorkflow) -> Decision:
         return rejected(Rejection("bad_input", problem))
     # No code has run: what runs first on another build, or Python, is not this processor's.
     started = msgspec.structs.replace(
-        _started(run, command, run.hosted.elsewhere[command.workflow_type]), python="", build=""
+        _started(run, command, run.hosted.elsewhere[command.workflow_type], now_ms), python="", build=""
     )
     reason, message = run.hosted.missing(command.workflow_type)
     return Decision(
         run_id=command.message_id,
         events=[started, WorkflowBlocked(reason=reason, message=message)],
         before=_replaced(run.row, command),
-        reply=Accepted(
-            message_id=command.message_id,
-            workflow_id=run.workflow_id,
-            run_id=command.message_id,
-            status=WAITING,
-            note=message,
-        ),
+        reply=None if _awaits(command) else _accepted_start(run, command, status=WAITING, note=message),
     )
+
+
+def _accepted_start(run: RunView, command: StartWorkflow, **fields: Any) -> Accepted:
+    return Accepted(message_id=command.message_id, workflow_id=run.workflow_id, run_id=command.message_id, **fields)
+
+
+def _awaits(command: StartWorkflow) -> bool:
+    """Whether the sender of a start waits for the run's end, not for the answer to the start."""
+    return command.await_result and command.reply_to != NO_REPLY and not command.update
+
+
+def _until_ms(timeout_ms: int, now_ms: int) -> int:
+    """Until when a caller awaits a result (epoch)."""
+    return now_ms + (min(timeout_ms, AWAITED_MS_MAX) if timeout_ms > 0 else AWAITED_MS)
 
 
 def _replaced(row: RunRow | None, command: StartWorkflow) -> RunEvents | None:
@@ -159,7 +176,10 @@ def _replaces(command: StartWorkflow, row: RunRow) -> bool:
     return command.on_existing == "terminate_existing"
 
 
-def _started(run: RunView, command: StartWorkflow, version: int, closed_kept_ms: int = 0) -> WorkflowStarted:
+def _started(
+    run: RunView, command: StartWorkflow, version: int, now_ms: int, closed_kept_ms: int = 0
+) -> WorkflowStarted:
+    awaits = _awaits(command)
     return WorkflowStarted(
         workflow_type=command.workflow_type,
         version=version,
@@ -177,6 +197,9 @@ def _started(run: RunView, command: StartWorkflow, version: int, closed_kept_ms:
         retry=command.retry,
         headers=command.headers,
         closed_kept_ms=closed_kept_ms,
+        begins_ms=now_ms + min(command.start_delay_ms, DELAY_MS_MAX) if command.start_delay_ms > 0 else 0,
+        reply_to=command.reply_to if awaits else NO_REPLY,
+        awaited_until_ms=_until_ms(command.await_ms, now_ms) if awaits else 0,
     )
 
 
@@ -192,7 +215,7 @@ def _problem_of_headers(headers: dict[str, str]) -> str:
     return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
 
 
-def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
+def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) -> Decision:
     """Decide a start whose id has a run that is not replaced: join the run or refuse the start."""
     is_own = row.run_id == command.message_id
     if command.parent_workflow_id and not is_own:
@@ -212,12 +235,46 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow) -> Decision:
         )
         rejection = Rejection("already_exists", message, row.run_id)
         return ignored(row.run_id, "the workflow id is taken", rejection=rejection)
-    note = "" if is_own or command.reply_to == NO_REPLY else _note_of_input(run, command)
-    reply = accepted_reply(run.workflow_id, row, command.message_id, existing=not is_own, note=note)
+    if command.signal and row.status in OPEN and not is_own:
+        return signal.decide(run, _handed_signal(command), now_ms)
+    joined: list[Event] = []
     if command.on_existing == "restart_closed" and not is_own:
-        joined = StartJoined(message_id=command.message_id)
-        return Decision(run_id=row.run_id, events=[joined], unnumbered=True, reply=reply)
+        joined.append(StartJoined(message_id=command.message_id))
+    reply: Reply | None = None
+    if not _awaits(command):
+        note = "" if is_own or command.reply_to == NO_REPLY else _note_of_input(run, command)
+        reply = accepted_reply(run.workflow_id, row, command.message_id, existing=not is_own, note=note)
+    elif row.status in CLOSED:
+        reply = run_closed(run.workflow_id, row, command.message_id)
+    else:
+        until_ms = _until_ms(command.await_ms, now_ms)
+        joined.append(ResultAwaited(message_id=command.message_id, reply_to=command.reply_to, until_ms=until_ms))
+    if joined:
+        return Decision(run_id=row.run_id, events=joined, unnumbered=True, reply=reply)
     return ignored(row.run_id, "started before", reply=reply)
+
+
+def _handed_signal(command: StartWorkflow) -> SignalWorkflow:
+    return SignalWorkflow(
+        workflow_id=command.workflow_id,
+        message_id=command.message_id,
+        reply_to=command.reply_to,
+        signal=command.signal,
+        input=command.handed,
+    )
+
+
+def update_of(command: StartWorkflow) -> UpdateWorkflow:
+    """The update that a start hands to the run that it starts or joins."""
+    return UpdateWorkflow(
+        workflow_id=command.workflow_id,
+        message_id=command.message_id,
+        reply_to=command.reply_to,
+        update=command.update,
+        input=command.handed,
+        wait_for="completed" if command.await_result else "accepted",
+        timeout_ms=command.await_ms,
+    )
 
 
 def _note_of_input(run: RunView, command: StartWorkflow) -> str:
@@ -301,8 +358,8 @@ def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:
         return row_or_refusal
     if command.reply_to == NO_REPLY:
         return ignored(row_or_refusal.run_id, "no reply was asked for")
-    timeout_ms = min(command.timeout_ms, AWAITED_MS_MAX) if command.timeout_ms > 0 else AWAITED_MS
-    awaited = ResultAwaited(message_id=command.message_id, reply_to=command.reply_to, until_ms=now_ms + timeout_ms)
+    until_ms = _until_ms(command.timeout_ms, now_ms)
+    awaited = ResultAwaited(message_id=command.message_id, reply_to=command.reply_to, until_ms=until_ms)
     return Decision(run_id=row_or_refusal.run_id, events=[awaited], unnumbered=True)
 
 
@@ -330,6 +387,14 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         headers=event.headers,
         closed_kept_ms=event.closed_kept_ms,
     )
+    if event.begins_ms:
+        delay.put(run, event.begins_ms)
+    if event.reply_to != NO_REPLY:
+        run.header.awaiters = 1
+        run.writes[awaiter_key(run.workflow_id, run.run_id, event.message_id)] = b"%d %d" % (
+            event.reply_to,
+            event.awaited_until_ms,
+        )
 
 
 def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
@@ -356,6 +421,7 @@ def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> 
 def _drop_pending(run: WorkingRun, row: RunRow) -> None:
     """Remove everything that was pending in a run that closes, each kind of row scanned once."""
     suspension.drop(run)
+    delay.drop(run)
     if row.pending_activities:
         for pending in run.activities():
             activity.drop(run, pending)

@@ -17,14 +17,20 @@ ABSENT, RECEIVED = "absent", "received"
 TRANSITIONS: Table = {(ABSENT, SignalReceived): RECEIVED}
 
 
-def _signal(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
+def problem_of(run: RunView, name: str, value: bytes) -> str:
+    """Why the declared signal does not take the value; empty if it does, or if it is not declared."""
+    problem = run.hosted.signal_problem(name, value)
+    return f"Signal {name} cannot take this value: {problem}" if problem else ""
+
+
+def decide(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
+    """What a signal causes."""
     row = open_row(run, command.run_id, keep=True)
     if isinstance(row, Decision):
         return row
-    problem = run.hosted.signal_problem(command.signal, command.input)
+    problem = problem_of(run, command.signal, command.input)
     if problem:
-        message = f"Signal {command.signal} cannot take this value: {problem}"
-        return rejected(Rejection("bad_input", message, row.run_id))
+        return rejected(Rejection("bad_input", problem, row.run_id))
     received = SignalReceived(signal=command.signal, input=command.input, message_id=command.message_id)
     note = run.hosted.signal_note(command.signal) if command.reply_to != NO_REPLY else ""
     return accepted(run, command, activated(run, row, [received], now_ms), note)
@@ -38,7 +44,7 @@ def _on_received(run: WorkingRun, event: SignalReceived, cause: Cause) -> None:
 MACHINE = Machine(
     name="signal",
     transitions=TRANSITIONS,
-    inputs={SignalWorkflow: InputRule(_signal, deduplicates=True)},
+    inputs={SignalWorkflow: InputRule(decide, deduplicates=True)},
     events={
         SignalReceived: EventRule(
             evolve=_on_received, deliver=lambda code, event: code.signal(event.signal, event.input)

@@ -122,10 +122,11 @@ def test_any_json_is_an_input(value):
             {**START, "typ": "x"},
             (
                 "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, input, "
-                "on_existing, run_timeout_ms, execution_timeout_ms, retry, headers."
+                "on_existing, run_timeout_ms, execution_timeout_ms, retry, headers, start_delay_ms, await_result, "
+                "await_ms, signal, update, handed."
             ),
         ),
-        ({**START, "signal": "x"}, "StartWorkflow has no key `signal`"),
+        ({**START, "reason": "x"}, "StartWorkflow has no key `reason`"),
         ({**START, "workflow_id": "x"}, "StartWorkflow has no key `workflow_id`"),
         ({**START, "reply_to": "1"}, '`reply_to` must be the number of a partition of the topic of replies, not "1".'),
         ({**START, "reply_to": 1.5}, "`reply_to` must be the number"),
@@ -138,8 +139,8 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, CancelWorkflow, TerminateWorkflow, "
-                "RetryWorkflow, AwaitResult, SignalWorkflow, UpdateWorkflow."
+                "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, CancelWorkflow, "
+                "TerminateWorkflow, RetryWorkflow, AwaitResult, SignalWorkflow, UpdateWorkflow."
             ),
         ),
         ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is unknown"),
