@@ -10,6 +10,12 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.run import InputIgnored
 
 
+def message_of(decision: bytes) -> str:
+    """Id of the message that caused an encoded decision; empty for none."""
+    record: DecisionRecorded = decode(decision)
+    return record.trigger.message_id
+
+
 def apply(run: WorkingRun, data: bytes) -> None:
     """Apply an encoded DecisionRecorded to the working copy of its run: the same rows as when it was decided."""
     record: DecisionRecorded = decode(data)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from penstock.client.run import Run
     from penstock.client.sync import SyncClient
     from penstock.client.update import UpdateHandle
+    from penstock.engine.authoring.chain import continue_as_new
     from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
     from penstock.engine.authoring.external import get_run
     from penstock.engine.authoring.handlers import Query, Update
@@ -165,6 +166,7 @@ __all__ = [
     "WorkflowTerminatedError",
     "activity",
     "activity_info",
+    "continue_as_new",
     "get_run",
     "info",
     "now",
@@ -182,6 +184,7 @@ _MODULES = {
     "penstock.client.run": ("Run",),
     "penstock.hosting.engine": ("Engine",),
     "penstock.patterns.saga": ("Saga",),
+    "penstock.engine.authoring.chain": ("continue_as_new",),
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
     "penstock.engine.authoring.external": ("get_run",),
     "penstock.engine.authoring.handlers": ("Query", "Update"),

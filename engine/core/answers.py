@@ -21,7 +21,7 @@ def found_row(run: RunView, run_id: str, *, keep: bool) -> RunRow | Decision:
     row = run.row
     if row is None:
         return rejected(Rejection("not_found", f"There is no run with the id {run.workflow_id}.", keep=keep))
-    if run_id and run_id != row.run_id:
+    if run_id and run_id not in {row.run_id, row.first_run_id}:
         message = f"{run.workflow_id} has no run {run_id}; its current run is {row.run_id}."
         return rejected(Rejection("not_found", message, row.run_id, keep=keep))
     return row
@@ -63,7 +63,7 @@ def accepted_reply(
     return Accepted(
         message_id=message_id,
         workflow_id=workflow_id,
-        run_id=run_id or row.run_id,
+        run_id=run_id or row.first_run_id or row.run_id,
         existing=existing,
         status=shown_status(row),
         note=note,

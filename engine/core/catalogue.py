@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from penstock.engine.core.machine import EventRule, InputRule, Machine
 from penstock.engine.core.machines import (
     activity,
+    chain,
     child,
     delay,
     external,
@@ -31,6 +32,7 @@ MACHINES: tuple[Machine, ...] = (
     external.MACHINE,
     suspension.MACHINE,
     delay.MACHINE,
+    chain.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

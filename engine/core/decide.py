@@ -9,9 +9,11 @@ import msgspec
 from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.limits import REASON_CHARS_MAX
+from penstock.engine.core.machines.chain import continued
 from penstock.engine.core.view import RunView
 from penstock.schemas.errors import PayloadTooLarge
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
 from penstock.schemas.values.failure import type_name
@@ -26,6 +28,8 @@ def decide(run: RunView, input: Any, now_ms: int) -> Decision:
 
     Changes nothing but the run's execution, which is a cache of its history."""
     decision = DECIDERS[type(input)](run, input, now_ms)
+    if decision.events and type(decision.events[-1]) is WorkflowContinued:
+        decision = continued(run, decision, now_ms)
     return decision if len(decision.ignored) <= REASON_CHARS_MAX else _shortened(decision)
 
 

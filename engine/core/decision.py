@@ -61,14 +61,14 @@ class RunEvents(msgspec.Struct, frozen=True, gc=False):
 class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one input causes.
 
-    `events` of the run `run_id` continue its history, unless they are `unnumbered`. `before`: events that end the id's
-    current run first, when this decision starts the next one. `ignored` says why the input had no effect; there are no
-    events then. `reply` answers the sender, `rejection` refuses the input. `is_read`: the input asked for nothing but
-    an answer, so that no record of it is kept."""
+    `events` of the run `run_id` continue its history, unless they are `unnumbered`. `before`: events that end earlier
+    runs of the id, when this decision starts the next one. `ignored` says why the input had no effect; there are no
+    events then. `reply` answers the sender, `rejection` refuses the input. `is_read`: the input asked for nothing but an
+    answer, so that no record of it is kept."""
 
     run_id: str
     events: list[Any] = []
-    before: RunEvents | None = None
+    before: tuple[RunEvents, ...] = ()
     ignored: str = ""
     reply: Reply | None = None
     rejection: Rejection | None = None

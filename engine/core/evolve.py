@@ -12,6 +12,7 @@ from penstock.engine.core.catalogue import EVENTS
 from penstock.engine.core.keys import HISTORY, SHARD_KEY
 from penstock.engine.core.machine import Cause
 from penstock.engine.core.rows import ShardRow, pack
+from penstock.engine.core.statuses import CONTINUED
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
@@ -45,7 +46,11 @@ def finish(run: WorkingRun, numbered: int, listening: Listening | None) -> None:
 
 
 def keep_history(run: WorkingRun, first_sequence: int, data: bytes) -> None:
-    """Write a history row: `data` is the encoded DecisionRecorded whose first event has that number."""
+    """Write a history row: `data` is the encoded DecisionRecorded whose first event has that number.
+
+    A run that continued as new keeps none."""
+    if run.header.status == CONTINUED:
+        return
     run.writes[run.key(HISTORY, first_sequence)] = data
 
 

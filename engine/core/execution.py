@@ -15,6 +15,7 @@ from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.decisions import DecisionRecorded, Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.update import UpdateHeld
 
 
 class CodeWithheld(Exception):
@@ -76,8 +77,8 @@ class Receiver(Protocol):
         """An update was accepted."""
         ...
 
-    def hold(self, message_id: str, name: str, value: bytes, until_ms: int) -> None:
-        """An update waits for its handler until then (epoch)."""
+    def hold(self, event: UpdateHeld) -> None:
+        """An update waits for its handler."""
         ...
 
 
@@ -93,6 +94,12 @@ class Execution(Protocol):
 
     def listening(self) -> Listening | None:
         """Signals and conditions it waits for; None for none."""
+        ...
+
+    def unread(self) -> list[Event]:
+        """Signals that the code has not read, and updates that wait for a handler, as events that deliver them again.
+
+        Of an execution that has ended, too."""
         ...
 
     def answer(self, query: str, input: bytes) -> bytes:

@@ -89,6 +89,12 @@ def advance(table: Table, state: str, event: Any, of: str) -> str:
         raise AssertionError(f"{name} {sequence} of {of} while {state}") from None
 
 
+def seed_of(workflow_id: str, run_id: str, *, size: int = 8) -> str:
+    """Seed of a run that is no fork (two hexadecimal digits a byte of `size`). Two ids started by one message id differ
+    in it."""
+    return hashlib.blake2b(f"{run_id}/{workflow_id}".encode(), digest_size=size).hexdigest()
+
+
 def derived_id(run: WorkingRun, sequence: int, what: str) -> str:
     """Message id of what a run sends: the same whenever it is sent again (32 hexadecimal digits).
 

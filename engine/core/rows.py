@@ -64,6 +64,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     """Header of an id's current run; its key holds the workflow id. Changed by `evolve` alone.
 
     `resume_ms`: when its suspended activation goes on, 0 without one. `begins_ms`: when its code begins, 0 once it has.
+    `first_run_id`: of its chain, if it is not the first itself; `chain_length`: number of runs before it.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -95,6 +96,8 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     awaiters_max: int = AWAITERS_FEW
     pending_updates: int = 0
     begins_ms: int = 0
+    first_run_id: str = ""
+    chain_length: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -7,7 +7,10 @@ RUNNING, BLOCKED = "running", "blocked"
 COMPLETED, FAILED, CANCELLED, TERMINATED = "completed", "failed", "cancelled", "terminated"
 
 OPEN = frozenset({RUNNING, BLOCKED})
-CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED})
+CONTINUED = "continued"
+"""A run that continued as new: the id's next run took its place in the same transaction."""
+
+CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED, CONTINUED})
 WAITING = "waiting"
 """How a BLOCKED run is shown whose type another live processor hosts: it needs no operator."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 
 from penstock.engine.core.keys import (
@@ -40,7 +40,7 @@ class WorkingRun:
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
     writes (epoch). `dropped_children`, `dropped_awaiters`, `dropped_updates`: what a closing event removed, for its
-    effects."""
+    effects. `message_of`: id of the message that caused an encoded decision."""
 
     __slots__ = (
         "_activities",
@@ -52,14 +52,17 @@ class WorkingRun:
         "dropped_updates",
         "due_ms",
         "header_key",
+        "message_of",
         "row",
         "run_id",
         "workflow_id",
         "writes",
     )
 
-    def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader) -> None:
-        self.workflow_id, self.row, self._reader = workflow_id, row, reader
+    def __init__(
+        self, workflow_id: str, row: RunRow | None, reader: RowReader, message_of: Callable[[bytes], str]
+    ) -> None:
+        self.workflow_id, self.row, self._reader, self.message_of = workflow_id, row, reader, message_of
         self.run_id = row.run_id if row is not None else ""
         self.writes: dict[bytes, bytes | None] = {}
         self.due_ms = NEVER_MS
@@ -127,9 +130,9 @@ class WorkingRun:
         data = self.get(update_key(self.workflow_id, run_id.decode(), message_id)) if run_id is not None else None
         return unpack_update(data) if data is not None else None
 
-    def rows(self, kind: bytes) -> list[tuple[bytes, bytes]]:
-        """All of the run's rows of a kind with their keys, this decision's writes included."""
-        prefix = run_prefix(kind, self.workflow_id, self.run_id)
+    def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
+        """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""
+        prefix = run_prefix(kind, self.workflow_id, run_id or self.run_id)
         found = dict(self._reader.of_run(self.workflow_id, prefix))
         for key, value in self.writes.items():
             if key.startswith(prefix):
@@ -178,9 +181,9 @@ class WorkingRun:
         """Remove an entry of the due index."""
         self.writes[due_key(due_ms, kind, self.workflow_id, self.run_id, sequence)] = None
 
-    def drop_rows(self, kind: bytes) -> list[tuple[bytes, bytes]]:
-        """Remove all of the run's rows of a kind and return them."""
-        found = self.rows(kind)
+    def drop_rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
+        """Remove all of the run's rows of a kind and return them. `run_id`: of another run."""
+        found = self.rows(kind, run_id)
         for key, _ in found:
             self.writes[key] = None
         return found

@@ -20,7 +20,7 @@ from penstock.engine.core.limits import LISTENING_NAMES_MAX
 from penstock.engine.execution.bugs import bugs_in
 from penstock.schemas.errors import BadInput, NonDeterministicCall
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.update import UpdateCompleted, UpdateFailed, UpdateTaken
+from penstock.schemas.records.update import UpdateCompleted, UpdateFailed, UpdateHeld, UpdateTaken
 from penstock.schemas.values.failure import failure_of
 from penstock.schemas.values.payload import check_size
 
@@ -38,14 +38,6 @@ class Handler(NamedTuple):
     arguments: Encoding
     returns: Callable[[Any], bytes] | None = None
     validator: Callable[..., Any] | None = None
-
-
-class Held(NamedTuple):
-    """An update that waits for a handler. `until_ms`: when its caller gives up (epoch)."""
-
-    message_id: str
-    value: bytes
-    until_ms: int
 
 
 class HandlerHost(Protocol):
@@ -84,7 +76,7 @@ class Handlers:
         self.is_complete = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self._due: list[tuple[str, Coroutine[Any, Any, None]]] = []
-        self._held: dict[str, deque[Held]] = {}
+        self._held: dict[str, deque[UpdateHeld]] = {}
 
     # Reads.
 
@@ -153,9 +145,13 @@ class Handlers:
             return
         self._due.append((f"update {name}", self._perform(message_id, name, handler, handler.arguments.decode(value))))
 
-    def hold(self, message_id: str, name: str, value: bytes, until_ms: int) -> None:
+    def hold(self, held: UpdateHeld) -> None:
         """Keep an update until its handler is registered."""
-        self._held.setdefault(name, deque()).append(Held(message_id, value, until_ms))
+        self._held.setdefault(held.update, deque()).append(held)
+
+    def held_events(self) -> list[UpdateHeld]:
+        """Updates that are kept, by name and then in their order."""
+        return [held for waiting in self._held.values() for held in waiting]
 
     def begin_due(self) -> None:
         """Create the tasks of handlers that are due, in the order of their inputs."""
@@ -184,14 +180,14 @@ class Handlers:
             if not problem:
                 self._create_task(
                     f"update {name}",
-                    self._perform(held.message_id, name, handler, handler.arguments.decode(held.value)),
+                    self._perform(held.message_id, name, handler, handler.arguments.decode(held.input)),
                 )
 
-    def _problem_of(self, name: str, handler: Handler, held: Held) -> str:
+    def _problem_of(self, name: str, handler: Handler, held: UpdateHeld) -> str:
         if held.until_ms < self._loop.owner.now_ms:
             return "its caller had given up before the run had a handler for it"
         try:
-            self._validate(name, handler, handler.arguments.decode(held.value))
+            self._validate(name, handler, handler.arguments.decode(held.input))
         except Exception as error:  # noqa: BLE001 - the user's validator may raise anything
             return str(error) or type(error).__name__
         return ""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from penstock.engine.core.limits import LISTENING_NAME_CHARS_MAX, LISTENING_NAMES_MAX
 from penstock.engine.execution.loop import WorkflowLoop
 from penstock.schemas.records.decisions import Listening
+from penstock.schemas.records.signal import SignalReceived
 
 _is_done = operator.methodcaller("done")
 
@@ -60,6 +61,10 @@ class Signals:
             for name, values in itertools.islice(self.values.items(), LISTENING_NAMES_MAX)
             if values
         }
+
+    def unread_events(self) -> list[SignalReceived]:
+        """Kept values as events, by name and then in their order."""
+        return [SignalReceived(signal=name, input=value) for name, values in self.values.items() for value in values]
 
     def clear_waiters(self) -> None:
         """Forget the futures of a run that closes."""

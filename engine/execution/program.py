@@ -21,6 +21,7 @@ from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
 from penstock.engine.execution.bugs import bugs_in, code_error
 from penstock.engine.execution.code import Code
+from penstock.engine.execution.continuing import ContinueAsNew
 from penstock.engine.execution.footprint import (
     DELIVERED_FACTOR,
     MEASURED_BYTES_MIN,
@@ -45,6 +46,7 @@ from penstock.schemas.errors import (
 )
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import ActivityCancelled
+from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildCancelRequested
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
@@ -52,6 +54,7 @@ from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
 from penstock.schemas.records.run import WorkflowCancelled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
 from penstock.schemas.records.suspension import ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
+from penstock.schemas.records.update import UpdateHeld
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.failure import failure_of
 from penstock.schemas.values.lazy import Lazy
@@ -149,6 +152,10 @@ class Program:
         if not (self.signals.waiters or self.signals.values or self.conditions.waiting):
             return None
         return listening(self.signals, self.conditions)
+
+    def unread(self) -> list[Event]:
+        """Signals that the code has not read, and updates that wait for a handler."""
+        return [*self.signals.unread_events(), *self.handlers.held_events()]
 
     def answer(self, query: str, input: bytes) -> bytes:
         """The answer of a query's handler. Raises as Execution.answer says."""
@@ -289,10 +296,10 @@ class Program:
         self._delivered_bytes += len(value)
         self.handlers.begin_update(message_id, name, value)
 
-    def hold(self, message_id: str, name: str, value: bytes, until_ms: int) -> None:
+    def hold(self, event: UpdateHeld) -> None:
         """Keep an update until code registers a handler for it."""
-        self._delivered_bytes += len(value)
-        self.handlers.hold(message_id, name, value, until_ms)
+        self._delivered_bytes += len(event.input)
+        self.handlers.hold(event)
 
     def cancel(self, reason: str) -> None:
         """Cancel the main task, once; one that has not begun does not begin."""
@@ -515,6 +522,8 @@ class Program:
                 failure=Failure(type="CancelledError", message="workflow code cancelled itself", kind="cancelled")
             )
         error = main.exception()
+        if isinstance(error, ContinueAsNew):
+            return WorkflowContinued(workflow_type=error.call.name, input=error.call.input)
         if error is not None:
             return self._failed(error)
         try:

@@ -54,11 +54,13 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
 
 def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict[str, Any]]:
     """The run's events, numbered from 1: `number`, `event`, `at_ms` and the event's own fields."""
-    if not run_id:
-        data = store.get(run_key(workflow_id))
-        if data is None:
+    data = store.get(run_key(workflow_id))
+    row = unpack_run(data) if data is not None else None
+    if row is None:
+        if not run_id:
             return []
-        run_id = unpack_run(data).run_id
+    elif run_id in {"", row.first_run_id}:  # a chain is addressed by its first run
+        run_id = row.run_id
     prefix = run_prefix(HISTORY, workflow_id, run_id)
     found: list[dict[str, Any]] = []
     for _, value in store.scan(prefix, after(prefix)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from penstock.engine.audit import message_of
 from penstock.engine.core.execution import CodeWithheld, Definition, Execution, InputDifference
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import HISTORY, run_key, run_prefix
@@ -39,7 +40,7 @@ class CachedRun(WorkingRun):
 
     def __init__(self, workflow_id: str, cache: RunCache) -> None:
         data = cache.reader.get(run_key(workflow_id))
-        super().__init__(workflow_id, unpack_run(data) if data is not None else None, cache.reader)
+        super().__init__(workflow_id, unpack_run(data) if data is not None else None, cache.reader, message_of)
         self._cache = cache
         self._execution: Execution | None = None
         self._unread: list[Event] = []

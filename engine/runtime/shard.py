@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.audit import message_of
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.evolve import write_shard
 from penstock.engine.core.expiry import Expiry
@@ -36,8 +37,7 @@ from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
 from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
-from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records.decisions import DecisionRecorded, Trigger
+from penstock.schemas.records.decisions import Trigger
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
 from penstock.topics.log import StoredRecord
@@ -92,7 +92,7 @@ class Shard:
         self._encoder, self._answers = encoder, Answers(encoder)
         self._due = DueTimers(self._overlay)
         self.blocked = BlockedRuns(self._overlay, self.runs, encoder)
-        self._expiry = Expiry(self._overlay, limits.closed_kept_ms, _message_of)
+        self._expiry = Expiry(self._overlay, limits.closed_kept_ms, message_of)
         self._log_clock = LogClock()
         self._now_ms = self._transaction = 0
         self._offsets: dict[str, int] = {}
@@ -353,9 +353,3 @@ class Shard:
         write_shard(layer.writes, row)
         self.runs.renew_sizes(layer.touched)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)
-
-
-def _message_of(decision: bytes) -> str:
-    """Id of the message that caused an encoded decision; empty for none."""
-    record: DecisionRecorded = decode(decision)
-    return record.trigger.message_id

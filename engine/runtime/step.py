@@ -153,12 +153,14 @@ class Step:
         """Apply a decision to the run's savepoint and encode what it causes."""
         found = Effects()
         records: list[Record] = []
-        if decision.before is not None:
-            ended = Decision(run_id=decision.before.run_id, events=decision.before.events)
+        for earlier in decision.before:
+            ended = Decision(run_id=earlier.run_id, events=earlier.events)
             self._apply(records, found, run, ended, None, trigger, now_ms)
         terminated = type(decision.events[-1]) is WorkflowTerminated  # its code is not there to say that it ended
-        # A run that is BLOCKED at its start: the code that `run` may have is its predecessor's.
-        unbegun = type(decision.events[-1]) is WorkflowBlocked and type(decision.events[0]) is WorkflowStarted
+        # A run that is BLOCKED at its start, or continues another: the code that `run` may have is its predecessor's.
+        unbegun = type(decision.events[0]) is WorkflowStarted and (
+            type(decision.events[-1]) is WorkflowBlocked or decision.events[0].previous_run_id != ""
+        )
         listening = None if terminated or unbegun else run.listening()
         self._apply(records, found, run, decision, listening, trigger, now_ms)
         encoder = self._encoder

@@ -34,6 +34,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "WorkflowBlocked": ("reason", "message"),
     "WorkflowUnblocked": ("by",),
     "CancelRequested": ("reason",),
+    "WorkflowContinued": ("workflow_type", "input"),
     "StartDelayEnded": (),
     "UpdateAccepted": ("update", "input", "message_id"),
     "UpdateHeld": ("update", "input", "message_id"),

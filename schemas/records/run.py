@@ -83,7 +83,7 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     repeat. `closed_kept_ms`: how long the run is kept after it has closed, 0 for as long as the processors' setting
     says. `begins_ms`: when its code begins (epoch), 0 for at once. `reply_to`: who awaits its result since its start,
     until `awaited_until_ms` (epoch). `first_run_id` and `previous_run_id` name the chain of runs that this one
-    continues, empty if it begins one."""
+    continues, empty if it begins one; `chain_length`: number of runs before it."""
 
     workflow_type: str
     version: int
@@ -106,6 +106,7 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     begins_ms: int = 0
     reply_to: int = NO_REPLY
     awaited_until_ms: int = 0
+    chain_length: int = 0
 
 
 class StartDelayEnded(Event, frozen=True, gc=False, kw_only=True):

@@ -359,7 +359,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "fired timers stay in the index": Mutation(timer_module, "_on_ended", _timer_left),
     "headers are lost on retry": Mutation(activity_module, "_send_again", _headers_lost_on_retry),
     "headers do not reach children": Mutation(child_module, "_start_child", _headers_lost_at_child),
-    "all runs of an id have one seed": Mutation(run_module, "seed_of", lambda workflow_id, run_id: "0" * 16),
+    "all runs of an id have one seed": Mutation(run_module, "seed_of", lambda workflow_id, run_id, **_: "0" * 16),
     "timers of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_timers_left),
     "children of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_children_left),
     "the end of a replaced run is not recorded": Mutation(Step, "_apply", _end_unrecorded),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from typing import Any
 
@@ -23,7 +22,7 @@ from penstock.engine.core.decision import Decision, Rejection, RunEvents
 from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
 from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, DELAY_MS_MAX, HEADERS_BYTES_MAX
-from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
+from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, delay, signal, suspension, update
 from penstock.engine.core.messages import remember, remember_in
 from penstock.engine.core.rows import RunRow, unpack_timer
@@ -160,16 +159,16 @@ def _until_ms(timeout_ms: int, now_ms: int) -> int:
     return now_ms + (min(timeout_ms, AWAITED_MS_MAX) if timeout_ms > 0 else AWAITED_MS)
 
 
-def _replaced(row: RunRow | None, command: StartWorkflow) -> RunEvents | None:
+def _replaced(row: RunRow | None, command: StartWorkflow) -> tuple[RunEvents, ...]:
     """The end of the open run that a start replaces, if there is one."""
     if row is None or row.status not in OPEN:
-        return None
-    return RunEvents(row.run_id, [WorkflowTerminated(reason=f"replaced by run {command.message_id}")])
+        return ()
+    return (RunEvents(row.run_id, [WorkflowTerminated(reason=f"replaced by run {command.message_id}")]),)
 
 
 def _replaces(command: StartWorkflow, row: RunRow) -> bool:
     """Whether the start begins a new run although the id has one."""
-    if row.run_id == command.message_id:
+    if command.message_id in {row.run_id, row.first_run_id}:
         return False
     if row.status in CLOSED:
         return command.on_existing in {"restart_closed", "terminate_existing"}
@@ -203,11 +202,6 @@ def _started(
     )
 
 
-def seed_of(workflow_id: str, run_id: str) -> str:
-    """Seed of a run that is no fork (16 hexadecimal digits). Two ids started by one message id differ in it."""
-    return hashlib.blake2b(f"{run_id}/{workflow_id}".encode(), digest_size=8).hexdigest()
-
-
 def _problem_of_headers(headers: dict[str, str]) -> str:
     size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items())
     if size <= HEADERS_BYTES_MAX:
@@ -217,7 +211,7 @@ def _problem_of_headers(headers: dict[str, str]) -> str:
 
 def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) -> Decision:
     """Decide a start whose id has a run that is not replaced: join the run or refuse the start."""
-    is_own = row.run_id == command.message_id
+    is_own = command.message_id in {row.run_id, row.first_run_id}
     if command.parent_workflow_id and not is_own:
         message = f"{run.workflow_id} is taken by another run ({row.run_id})."
         return rejected(Rejection("already_exists", message, row.run_id))
@@ -351,7 +345,7 @@ def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFa
 
 def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:
     row = run.row
-    if row is not None and row.status in CLOSED and command.run_id in {"", row.run_id}:
+    if row is not None and row.status in CLOSED and command.run_id in {"", row.run_id, row.first_run_id}:
         return ignored(row.run_id, "answered at once", reply=run_closed(run.workflow_id, row, command.message_id))
     row_or_refusal = open_row(run, command.run_id, keep=False)
     if isinstance(row_or_refusal, Decision):
@@ -387,14 +381,18 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         headers=event.headers,
         closed_kept_ms=event.closed_kept_ms,
     )
+    run.header.first_run_id, run.header.chain_length = event.first_run_id, event.chain_length
     if event.begins_ms:
         delay.put(run, event.begins_ms)
+    awaiters: dict[str, bytes] = {}
+    if event.previous_run_id:  # its awaiters go on waiting
+        moved = run.drop_rows(AWAITER, event.previous_run_id)
+        awaiters.update((key.rsplit(b"\x00", 1)[1].decode(), value) for key, value in moved)
     if event.reply_to != NO_REPLY:
-        run.header.awaiters = 1
-        run.writes[awaiter_key(run.workflow_id, run.run_id, event.message_id)] = b"%d %d" % (
-            event.reply_to,
-            event.awaited_until_ms,
-        )
+        awaiters[event.message_id] = b"%d %d" % (event.reply_to, event.awaited_until_ms)
+    for message_id, value in awaiters.items():
+        run.writes[awaiter_key(run.workflow_id, run.run_id, message_id)] = value
+    run.header.awaiters = len(awaiters)
 
 
 def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
@@ -410,7 +408,7 @@ def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
     # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
     kept_from_ms = max(cause.now_ms, cause.appended_ms)
     run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
-    _drop_pending(run, row)
+    drop_pending(run, row)
 
 
 def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> None:
@@ -418,7 +416,7 @@ def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> 
     remember(run, cause)
 
 
-def _drop_pending(run: WorkingRun, row: RunRow) -> None:
+def drop_pending(run: WorkingRun, row: RunRow) -> None:
     """Remove everything that was pending in a run that closes, each kind of row scanned once."""
     suspension.drop(run)
     delay.drop(run)

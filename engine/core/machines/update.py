@@ -258,7 +258,7 @@ MACHINE = Machine(
         ),
         UpdateHeld: EventRule(
             evolve=_on_held,
-            deliver=lambda code, event: code.hold(event.message_id, event.update, event.input, event.until_ms),
+            deliver=lambda code, event: code.hold(event),
         ),
         UpdateTaken: EventRule(
             evolve=_on_taken, effects=_answer_taken, is_request=True, subject=lambda event: event.message_id

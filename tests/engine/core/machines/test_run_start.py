@@ -12,7 +12,7 @@ from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.limits import HEADERS_BYTES_MAX
-from penstock.engine.core.machines.run import seed_of
+from penstock.engine.core.machine import seed_of
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.run import AwaitResult, StartWorkflow, WorkflowStarted

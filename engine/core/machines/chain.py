@@ -1,0 +1,152 @@
+"""Chains of runs: a run that continues as new ends, and the next one of its workflow id begins in the same transaction.
+
+Commands address the chain by the id of its first run. Signals that the code had not read, updates that were held,
+callers that await the result and the link to the parent go along. The history leaves the store at once (it stays on the
+topic `events`); ids of its messages are kept as long as a closed run is."""
+
+from __future__ import annotations
+
+from penstock.engine.core.decision import Decision, RunEvents
+from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
+from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, seed_of
+from penstock.engine.core.machines import child, update
+from penstock.engine.core.machines.run import FLAGS, PYTHON, drop_pending
+from penstock.engine.core.rows import unpack_update
+from penstock.engine.core.statuses import CONTINUED, RUNNING
+from penstock.engine.core.view import RunView
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.records.chain import WorkflowContinued
+from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.run import WorkflowStarted
+
+TRANSITIONS: Table = {(RUNNING, WorkflowContinued): CONTINUED}
+
+
+# Decide.
+
+
+def continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
+    """The decision, in which a run continues as new, with the start of the next run.
+
+    Its code begins in a decision of its own: one that continues again without a wait must not fill a transaction."""
+    ended = RunEvents(decision.run_id, decision.events)
+    request = decision.events[-1]
+    run_id = next_run_id(run.workflow_id, decision.run_id)
+    first = decision.events[0]
+    begun = first if isinstance(first, WorkflowStarted) else _started_by_row(run)
+    is_same = begun.workflow_type == request.workflow_type
+    definition = run.hosted.workflow(request.workflow_type)
+    started = WorkflowStarted(
+        workflow_type=request.workflow_type,
+        version=begun.version if is_same or definition is None else definition.version,
+        input=request.input,
+        message_id=run_id,
+        seed=seed_of(run.workflow_id, run_id),
+        parent_workflow_id=begun.parent_workflow_id,
+        parent_run_id=begun.parent_run_id,
+        parent_sequence=begun.parent_sequence,
+        flags=FLAGS,
+        python=PYTHON,
+        build=run.hosted.build,
+        first_run_id=begun.first_run_id or decision.run_id,
+        previous_run_id=decision.run_id,
+        chain_length=begun.chain_length + 1,
+        headers=begun.headers,
+        closed_kept_ms=begun.closed_kept_ms if is_same or definition is None else definition.closed_kept_ms,
+        begins_ms=now_ms,
+    )
+    carried: list[Event] = run.execution().unread()
+    run.forget()
+    return Decision(
+        run_id=run_id,
+        events=[started, *carried],
+        before=(*decision.before, ended),
+        reply=decision.reply,
+        rejection=decision.rejection,
+    )
+
+
+def next_run_id(workflow_id: str, run_id: str) -> str:
+    """Id of the run that continues this one (32 hexadecimal digits)."""
+    return seed_of(workflow_id, f"{run_id}/next", size=16)
+
+
+def _started_by_row(run: RunView) -> WorkflowStarted:
+    """What the next run takes over of the start of the current one."""
+    row = run.row
+    assert row is not None, "a run that continues has a header"
+    return WorkflowStarted(
+        workflow_type=row.workflow_type,
+        version=row.version,
+        input=b"",
+        message_id="",
+        seed="",
+        parent_workflow_id=row.parent_workflow_id,
+        parent_run_id=row.parent_run_id,
+        parent_sequence=row.parent_sequence,
+        first_run_id=row.first_run_id,
+        chain_length=row.chain_length,
+        headers=row.headers,
+        closed_kept_ms=row.closed_kept_ms,
+    )
+
+
+# Evolve.
+
+
+def _on_continued(run: WorkingRun, event: WorkflowContinued, cause: Cause) -> None:
+    row = run.header
+    row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
+    row.closed_ms = cause.now_ms
+    row.awaiters = 0  # their rows go over to the next run when it starts
+    _drop_held(run)
+    drop_pending(run, row)
+    _drop_history(run, cause)
+    kept_from_ms = max(cause.now_ms, cause.appended_ms)
+    run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+
+
+def _drop_held(run: WorkingRun) -> None:
+    """Remove updates that wait for a handler: the next run holds them."""
+    if not run.header.pending_updates:
+        return
+    for key, value in run.rows(UPDATE):
+        if unpack_update(value).state == update.HELD:
+            run.writes[key] = None
+            run.header.pending_updates -= 1
+
+
+def _drop_history(run: WorkingRun, cause: Cause) -> None:
+    """Remove the history; ids of its messages stay findable for the time when they expire."""
+    for _, value in run.drop_rows(HISTORY):
+        _keep_message(run, run.message_of(value))
+    _keep_message(run, cause.message_id)
+
+
+def _keep_message(run: WorkingRun, message_id: str) -> None:
+    if message_id:
+        run.writes[joined_key(run.workflow_id, run.run_id, message_id)] = b""
+
+
+# Effects.
+
+
+def _end(found: Effects, run: WorkingRun, event: WorkflowContinued, shard: int) -> None:
+    child.end_dropped(found, run)
+    update.answer_dropped(found, run)
+
+
+MACHINE = Machine(
+    name="chain",
+    transitions=TRANSITIONS,
+    inputs={},
+    events={
+        WorkflowContinued: EventRule(
+            evolve=_on_continued,
+            effects=_end,
+            is_request=True,
+            subject=lambda event: event.workflow_type,
+            payload=lambda event: event.input,
+        ),
+    },
+)
