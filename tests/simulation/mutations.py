@@ -207,13 +207,13 @@ def _headers_lost_at_child(
     found.commands[-1] = msgspec.structs.replace(found.commands[-1], headers=event.headers)
 
 
-def _replaced_timers_left(run: Any, row: Any, drop: Any = run_module._drop_pending) -> None:
+def _replaced_timers_left(run: Any, row: Any, drop: Any = run_module.drop_pending) -> None:
     if row.reason.startswith("replaced by run"):
         row.pending_timers = 0
     drop(run, row)
 
 
-def _replaced_children_left(run: Any, row: Any, drop: Any = run_module._drop_pending) -> None:
+def _replaced_children_left(run: Any, row: Any, drop: Any = run_module.drop_pending) -> None:
     drop(run, row)
     if row.reason.startswith("replaced by run"):
         run.dropped_children = ()
@@ -360,8 +360,8 @@ MUTATIONS: Mapping[str, Mutation] = {
     "headers are lost on retry": Mutation(activity_module, "_send_again", _headers_lost_on_retry),
     "headers do not reach children": Mutation(child_module, "_start_child", _headers_lost_at_child),
     "all runs of an id have one seed": Mutation(run_module, "seed_of", lambda workflow_id, run_id, **_: "0" * 16),
-    "timers of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_timers_left),
-    "children of a replaced run stay": Mutation(run_module, "_drop_pending", _replaced_children_left),
+    "timers of a replaced run stay": Mutation(run_module, "drop_pending", _replaced_timers_left),
+    "children of a replaced run stay": Mutation(run_module, "drop_pending", _replaced_children_left),
     "the end of a replaced run is not recorded": Mutation(Step, "_apply", _end_unrecorded),
     "the group's generation is not checked": Mutation(
         Group, "admits", lambda self, member, generation: True, _sleepers
