@@ -63,8 +63,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     `events` of the run `run_id` continue its history, unless they are `unnumbered`. `before`: events that end earlier
     runs of the id, when this decision starts the next one. `ignored` says why the input had no effect; there are no
-    events then. `reply` answers the sender, `rejection` refuses the input. `is_read`: the input asked for nothing but an
-    answer, so that no record of it is kept."""
+    events then. `reply` answers the sender, `rejection` refuses the input. `is_read`: the input asked for an answer
+    alone, so that no record of it is kept."""
 
     run_id: str
     events: list[Any] = []
