@@ -70,6 +70,10 @@ class LoopOwner(Protocol):
         """Code no longer waits for the request."""
         ...
 
+    def stop_requested(self, sequence: int, kind: str) -> None:
+        """Code gave up the request, and waits for its end."""
+        ...
+
     def refuse_if_closing(self) -> None:
         """Raise GeneratorExit while the run is being closed."""
         ...
@@ -140,19 +144,42 @@ class _TimerHandle(asyncio.TimerHandle):
         return f"<timer {self.sequence}>"
 
 
+ends_first: contextvars.ContextVar[bool] = contextvars.ContextVar("penstock_ends_first", default=False)
+"""Whether requests made in this context end before their cancellation reaches the code: what undoes them must not
+begin while they run."""
+
+
 class RequestFuture(asyncio.Future[bytes]):
-    """Result of a request, awaited by workflow code. Cancelling it withdraws the request."""
+    """Result of a request, awaited by workflow code. Cancelling it withdraws the request.
+
+    `ends_first`: cancelling it asks the request to stop; it is cancelled when the request has ended, however it ended.
+    """
 
     serial: int
     sequence: int
     kind: str
+    ends_first: bool
+    stopping = False
 
     def cancel(self, msg: Any | None = None) -> bool:
+        if self.ends_first and not self.done():
+            if not self.stopping:
+                self.stopping = True
+                self._owner.stop_requested(self.sequence, self.kind)
+            return True  # as a task does that cleans up first
         if not super().cancel(msg):
             return False
-        owner: LoopOwner = self.get_loop().owner  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
-        owner.request_cancelled(self.sequence, self.kind)
+        self._owner.request_cancelled(self.sequence, self.kind)
         return True
+
+    def ended(self) -> None:
+        """The request that was asked to stop has ended."""
+        super().cancel()
+
+    @property
+    def _owner(self) -> LoopOwner:
+        owner: LoopOwner = self.get_loop().owner  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
+        return owner
 
     def __hash__(self) -> int:
         return self.serial
@@ -308,7 +335,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """The future of a request that was just made. `kind`: `activity` or `child`."""
         self._serial += 1
         future = RequestFuture(loop=self)  # without an __init__ of its own: there is one for each request
-        future.serial, future.sequence, future.kind = self._serial, sequence, kind
+        future.serial, future.sequence, future.kind, future.ends_first = self._serial, sequence, kind, ends_first.get()
         return future
 
     def perform(self, call: Call[Any]) -> RequestFuture:
@@ -366,6 +393,9 @@ class _NoOwner:
         raise GeneratorExit(call.name)
 
     def request_cancelled(self, sequence: int, kind: str) -> None:
+        """Ignore."""
+
+    def stop_requested(self, sequence: int, kind: str) -> None:
         """Ignore."""
 
     def refuse_if_closing(self) -> None:

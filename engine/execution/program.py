@@ -43,8 +43,8 @@ from penstock.schemas.errors import (
     WorkflowFailedError,
 )
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.activity import ActivityCancelled
-from penstock.schemas.records.child import ChildCancelRequested
+from penstock.schemas.records.activity import ActivityCancelled, ActivityStopRequested
+from penstock.schemas.records.child import ChildCancelRequested, ChildStopRequested
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
@@ -226,13 +226,19 @@ class Program:
         self._delivered_bytes += len(value)
         future = self._pending.pop(sequence, None)
         if future is not None and not future.done():
-            future.set_result(value)
+            if future.stopping:
+                future.ended()
+            else:
+                future.set_result(value)
 
     def reject(self, sequence: int, error: Exception) -> None:
         """Give a request its failure."""
         future = self._pending.pop(sequence, None)
         if future is not None and not future.done():
-            future.set_exception(error)
+            if future.stopping:
+                future.ended()
+            else:
+                future.set_exception(error)
 
     def fire(self, sequence: int) -> None:
         """Run the callback of a timer that is due."""
@@ -274,6 +280,16 @@ class Program:
             self.request(ChildCancelRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
         else:
             self.request(ActivityCancelled(sequence=sequence))
+
+    def stop_requested(self, sequence: int, kind: str) -> None:
+        """The code gave up an activity or a child, and waits for its end."""
+        future = self._pending.get(sequence)
+        if self.closing or future is None or sequence in self._over:
+            return
+        if kind == CHILD:
+            self.request(ChildStopRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
+        else:
+            self.request(ActivityStopRequested(sequence=sequence))
 
     def timer_started(self, due_ms: int) -> int:
         """Request a timer; returns its sequence."""
