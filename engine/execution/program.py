@@ -33,6 +33,7 @@ from penstock.engine.execution.inbox import Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
 from penstock.engine.execution.requests import CHILD, request_of
+from penstock.engine.execution.unretrieved import log_unretrieved
 from penstock.schemas.errors import (
     ActivityFailedError,
     CallNotAwaited,
@@ -116,6 +117,8 @@ class Program:
                 self._stop_at(self._overran)
             if not self.loop.is_suspended:
                 self._end_if_done()
+            if self.loop.unretrieved:
+                self._log_unretrieved()
         finally:
             if collects:
                 gc.enable()
@@ -437,7 +440,13 @@ class Program:
     def _end(self, request: Event) -> None:
         self._ended = True
         self.request(request)
+        self.loop.give_up_failed()
         self.close()
+
+    def _log_unretrieved(self) -> None:
+        if not self.replaying:
+            log_unretrieved(self.loop.unretrieved, self.workflow_id, self.run_id)
+        self.loop.unretrieved.clear()
 
     def _outcome(self, main: asyncio.Task[Any]) -> Event:
         if main.cancelled():
