@@ -17,6 +17,7 @@ from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.schemas.values.functions import check_function, code_of
 from penstock.schemas.values.payload import Signature
 from penstock.schemas.values.requests import ChildRequest
 
@@ -133,8 +134,8 @@ def workflow(
     fail the run: the run becomes BLOCKED, and goes on with mended code. By default NameError, AttributeError,
     TypeError, ImportError, RecursionError (`CODE_ERRORS`) and their subclasses; `()` lets all exceptions fail the run.
 
-    Raises BadName for a function that is not async, and for a name that another function has; BadDuration; BadInput for
-    `blocks_on`.
+    Raises BadInput for what is no plain function (a partial, a method, a generator), and for `blocks_on`; BadName for a
+    function that is not async, and for a name that another function has; BadDuration.
     """
     kinds = _kinds(blocks_on)
     if fn is None:
@@ -158,8 +159,9 @@ def _kinds(blocks_on: Any) -> Kinds:
 def _define(
     fn: Callable[..., Any], *, name: str | None, version: int, closed_kept: Duration | None, blocks_on: Kinds
 ) -> WorkflowDefinition[Any, Any]:
+    check_function(fn, "workflow")
     if not inspect.iscoroutinefunction(fn):
-        raise BadName(f"@workflow needs an async function; write `async def {getattr(fn, '__name__', fn)}(…)`.")
+        raise BadName(_not_async(fn))
     closed_kept_ms = 0 if closed_kept is None else max(1, duration_ms(closed_kept))
     definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(
         fn, name or fn.__name__, version, closed_kept_ms, blocks_on
@@ -174,9 +176,15 @@ def _define(
     return definition
 
 
+def _not_async(fn: Callable[..., Any]) -> str:
+    if inspect.iscoroutinefunction(inspect.unwrap(fn)):
+        return f"@workflow needs an async function, but a decorator of {fn.__name__} returns a sync one; make it async."
+    return f"@workflow needs an async function; write `async def {fn.__name__}(…)`."
+
+
 def _file(definition: WorkflowDefinition[Any, Any]) -> str:
     """File of the code: it may be imported both as a script and as a module of a package."""
-    return definition.fn.__code__.co_filename
+    return code_of(definition.fn).co_filename
 
 
 def registered_workflows() -> dict[str, WorkflowDefinition[Any, Any]]:

@@ -338,7 +338,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def give_up_failed(self) -> None:
         """Report the errors that no code has received, of tasks that something still refers to: the run ends."""
         for task in filter(None, [failed() for failed in self._failed]):
-            if task._log_traceback:  # type: ignore[attr-defined]  # asyncio's own mark, removed by `exception`
+            if task._log_traceback:  # asyncio's own mark, removed by `exception`
                 self.call_exception_handler({"future": task, "exception": task.exception()})
         self._failed.clear()
 

@@ -222,7 +222,8 @@ class Program:
             arguments = self.definition.signature.decode(event.input)
         except Exception as error:
             raise NonDeterminism(f"the code cannot take the run's recorded input: {error}") from error
-        self._main = self.loop.create_task(self.definition.fn(*arguments), name=self.definition.name)
+        by_place, by_name = self.definition.signature.handed(arguments)
+        self._main = self.loop.create_task(self.definition.fn(*by_place, **by_name), name=self.definition.name)
 
     def resolve(self, sequence: int, value: bytes) -> None:
         """Give a request its result."""

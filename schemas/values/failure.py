@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from penstock.schemas.class_names import class_name
 from penstock.schemas.failure import Cause, Failure
 
 CAUSES_MAX = 8
@@ -33,7 +34,7 @@ def failure_of(
 
     Reads the source files of the traceback, so it must not be called within workflow code."""
     return Failure(
-        type=type_name(type(error)),
+        type=class_name(type(error)),
         message=message_of(error, bounds.message_chars_max),
         kind=kind,
         traceback=_traceback(error, bounds),
@@ -41,11 +42,6 @@ def failure_of(
         attempts=attempts,
         causes=tuple(_causes(error, bounds)),
     )
-
-
-def type_name(error: type[BaseException]) -> str:
-    """The class's qualified name as in `Failure.type`: built-in classes without their module."""
-    return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
 
 
 def message_of(error: BaseException, chars_max: int = MESSAGE_CHARS_MAX) -> str:
@@ -61,7 +57,7 @@ def _causes(error: BaseException, bounds: Bounds) -> list[Cause]:
     """The chain of causes, nearest first, at most `causes_max`."""
     causes: list[Cause] = []
     for cause in _chain(error, bounds.causes_max):
-        causes.append(Cause(type=type_name(type(cause)), message=message_of(cause, bounds.message_chars_max)))
+        causes.append(Cause(type=class_name(type(cause)), message=message_of(cause, bounds.message_chars_max)))
         known = _failure_within(cause)
         if known is not None:
             causes += _remote_causes(known)

@@ -41,6 +41,7 @@ from penstock.engine.core.statuses import (
 )
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
+from penstock.schemas.class_names import class_name
 from penstock.schemas.errors import BadInput
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.completions import WorkflowClosed
@@ -64,7 +65,6 @@ from penstock.schemas.records.run import (
     WorkflowTerminated,
     WorkflowUnblocked,
 )
-from penstock.schemas.values.failure import type_name
 
 TRANSITIONS: Table = {
     (ABSENT, WorkflowStarted): RUNNING,
@@ -288,7 +288,7 @@ def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFa
         definition.check_input(started.input)
     except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
         message = f"{row.workflow_type} cannot take this input: {error}"
-        return WorkflowFailed(failure=Failure(type=type_name(BadInput), message=message))
+        return WorkflowFailed(failure=Failure(type=class_name(BadInput), message=message))
     return None
 
 
