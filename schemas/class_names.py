@@ -1,4 +1,4 @@
-"""Names of classes in failures, alike in every process, whether a file is loaded as a module, a script or by its path."""
+"""Names of classes in failures, alike in every process, whether a file is loaded as a module, script or by its path."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ from penstock.schemas.errors import (
     EndlessWorkflow,
     NonDeterminism,
     NonDeterministicCall,
+    PayloadTooLarge,
     WorkflowFailedError,
 )
 from penstock.schemas.failure import Failure
@@ -53,8 +54,9 @@ from penstock.schemas.records.run import WorkflowCancelled, WorkflowCompleted, W
 from penstock.schemas.records.suspension import ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.failure import failure_of
+from penstock.schemas.values.failure import bounded, failure_of
 from penstock.schemas.values.lazy import Lazy
+from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX, check_size
 
 ROUNDS_MAX = 100_000
 _CIRCULAR = (
@@ -460,9 +462,22 @@ class Program:
         if error is not None:
             return self._failed(error)
         try:
-            return WorkflowCompleted(result=self.definition.signature.returns.encode(main.result()))
+            result = self.definition.signature.returns.encode(main.result())
         except Exception as unfit:  # noqa: BLE001 - the user's type may raise anything while it is encoded
             return self._failed(unfit)
+        if len(result) > PAYLOAD_BYTES_MAX and self._matcher is None:
+            self._refuse_result(result)
+        return WorkflowCompleted(result=result)
+
+    def _refuse_result(self, result: bytes) -> NoReturn:
+        """Raise CodeError: the run is BLOCKED with its work kept, until mended code returns less."""
+        self._ended = True
+        self.close()
+        try:
+            check_size(result, what=f"the result of {self.definition.name}")
+        except PayloadTooLarge as error:
+            raise code_error(error) from None
+        raise AssertionError("it is over the limit")
 
     def _failed(self, error: BaseException) -> Event:
         """The run's failure. Raises CodeError for a bug, unless an earlier decision raised it or it failed the run."""
@@ -497,5 +512,5 @@ def _run_failure(error: BaseException) -> Failure:
     if isinstance(error, ActivityFailedError | ChildWorkflowFailed) and error.failure is not None:
         return msgspec.structs.replace(failure, message=f"{error} ({error.type})" if error.type else str(error))
     if isinstance(error, WorkflowFailedError) and error.failure is not None:
-        return error.failure
+        return bounded(error.failure)
     return failure

@@ -18,7 +18,7 @@ from penstock.schemas.ids import check_given_message_id, check_signal_name
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.durations import Duration
-from penstock.schemas.values.payload import Adapter, adapter_for, check_size
+from penstock.schemas.values.payload import Adapter, adapter_for, check_reason, check_size
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -91,14 +91,17 @@ class Run(Generic[R]):
             self._connection.exchange.unanswered.warn(f"note on the signal to {self.id}: {accepted.note}.")
 
     async def cancel(self, reason: str = "") -> None:
-        """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered,
+        and PayloadTooLarge for a reason over 2,000 characters.
 
         Returns once the request is recorded; `result` waits for the end.
         """
+        check_reason(reason)
         await self._connection.send(CancelWorkflow(reason=reason, **self._target()))
 
     async def terminate(self, reason: str = "") -> None:
-        """End the run at once; nothing is undone. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered."""
+        """End the run at once; nothing is undone. Raises as `cancel` does."""
+        check_reason(reason)
         await self._connection.send(TerminateWorkflow(reason=reason, **self._target()))
 
     async def retry(self) -> None:

@@ -39,6 +39,9 @@ T = TypeVar("T")
 PAYLOAD_BYTES_MAX = 900_000
 """A record with one payload of this size fits into Kafka's default of 1 MB a message."""
 
+REASON_CHARS_MAX = 2_000
+"""Why a run is cancelled or terminated."""
+
 _IMMUTABLE = (str, int, float, bool, bytes, type(None))
 _NULL = b"null"
 _ANY_JSON: tuple[Any, ...] = (None, type(None), inspect.Parameter.empty)
@@ -63,6 +66,12 @@ def check_size(data: bytes, *, limit: int = PAYLOAD_BYTES_MAX, what: str) -> Non
             f"{what}: the value takes {len(data):,} bytes as JSON and the limit is {limit:,}; "
             "store it elsewhere and pass a reference."
         )
+
+
+def check_reason(reason: str) -> None:
+    """Raise PayloadTooLarge for a reason (of a cancellation, a termination) that is too long to be kept."""
+    if len(reason) > REASON_CHARS_MAX:
+        raise PayloadTooLarge(f"The reason has {len(reason):,} characters; at most {REASON_CHARS_MAX:,} are allowed.")
 
 
 class Adapter(Generic[T]):

@@ -25,6 +25,7 @@ from penstock.schemas.records.activity import (
     ActivityStopRequested,
 )
 from penstock.schemas.records.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
+from penstock.schemas.values.failure import bounded
 
 ABSENT, WITH_WORKERS, WAITING, STOPPING = "absent", "with_workers", "waiting", "stopping"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
@@ -72,16 +73,17 @@ def _failed(run: RunView, result: TaskFailed, now_ms: int) -> Decision:
         return ignored(result.run_id, late)
     pending = run.activity(result.sequence)
     assert pending is not None, "a result is late if its activity is not pending"
-    delay_ms = None if pending.stopping else retry_delay_ms(pending.retry, result.failure, result.attempt)
+    failure = bounded(result.failure)
+    delay_ms = None if pending.stopping else retry_delay_ms(pending.retry, failure, result.attempt)
     if delay_ms is not None:
         waiting = ActivityAttemptFailed(
             sequence=result.sequence,
             attempt=result.attempt,
-            failure=result.failure,
+            failure=failure,
             retry_ms=now_ms + max(delay_ms, 1),
         )
         return Decision(run_id=row.run_id, events=[waiting])
-    failure = msgspec.structs.replace(result.failure, attempts=result.attempt)
+    failure = msgspec.structs.replace(failure, attempts=result.attempt)
     failed = ActivityFailed(sequence=result.sequence, attempt=result.attempt, failure=failure)
     return Decision(run_id=row.run_id, events=activated(run, row, [failed], now_ms))
 

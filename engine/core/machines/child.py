@@ -24,6 +24,7 @@ from penstock.schemas.records.child import (
 )
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.values.failure import bounded
 
 ABSENT, PENDING, COMPLETED, FAILED, CANCELLED = "absent", "pending", "completed", "failed", "cancelled"
 
@@ -53,8 +54,9 @@ def _ending(command: ResolveChild) -> Event:
         sequence=command.sequence,
         child_run_id=command.child_run_id,
         status=command.status,
-        failure=command.failure
-        or Failure(type="", message=f"child workflow {command.child_workflow_id} was {command.status}"),
+        failure=bounded(command.failure)
+        if command.failure is not None
+        else Failure(type="", message=f"child workflow {command.child_workflow_id} was {command.status}"),
     )
 
 
