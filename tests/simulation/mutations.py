@@ -295,6 +295,7 @@ def _aged(weather: Weather) -> None:
 
 def _moved_disks(weather: Weather) -> None:
     weather.foreign_disk, weather.chaos, weather.chaos_kinds = 0.5, 3.0, ["kill", "stop"]
+    weather.turns, weather.disk_trouble = 600, 0.0
 
 
 def _few_timers(weather: Weather) -> None:
