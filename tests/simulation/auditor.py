@@ -264,7 +264,7 @@ class Auditor:
         }
         expired = {key for key, value in written.items() if value is None and key[:1] in EXPIRING}
         deleted = {key: fold.rows.get(key) for key in expired}
-        fold.write(dict.fromkeys(expired - expected.keys()))
+        fold.write(dict.fromkeys(expired))  # also what this layer wrote first: the start of a run that is replaced
         differing = [
             key
             for key in expected.keys() | written.keys()
