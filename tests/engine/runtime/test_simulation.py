@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.schemas.errors import Fenced
-from penstock.topics.log import Record
+from penstock.topics.log import CommittedOffset, Record
 from tests.simulation.broker import Broker, Group
 from tests.simulation.mutants import FOUND, hunt
 from tests.simulation.mutate import all_mutants, changed, choose
@@ -142,13 +142,13 @@ def test_an_older_generation_commits_no_offsets(broker: Broker) -> None:
     group = broker.groups["g"] = Group(["t"], 1)
     group.join("a")
     epoch = broker.init("one")
-    broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): 1})
+    broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): CommittedOffset(1)})
     group.join("b")
     group.rejoin("a")
     with pytest.raises(Fenced):
-        broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): 2})
+        broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): CommittedOffset(2)})
     group.leave("a")
     with pytest.raises(Fenced):
-        broker.add_offsets("one", epoch, group, "a", group.generation, {("t", 0): 2})
+        broker.add_offsets("one", epoch, group, "a", group.generation, {("t", 0): CommittedOffset(2)})
     broker.commit("one", epoch)
     assert group.offsets == {("t", 0): 1}
