@@ -44,6 +44,7 @@ HEAL_ROUNDS_MAX = 600
 PAUSE_MS_MAX = 60_000
 FAN_MAX = 6
 TOPIC_REASONS = ("missing_topic", "refused_topic")
+LOOKED_UP_MS_MAX = 5_000  # a missing topic is looked up again within a second
 LATE_MS_MAX = 61_000  # of an idle shard's timer: one whose task topic was refused is tried again after a minute
 
 
@@ -461,7 +462,7 @@ class World:
             if process.state == UP and (process.build is not self.build or process.is_clone):
                 with self._as(process):
                     process.stop()
-        self._late_since_ms = self.now_ms
+        self._late_since_ms = self._healing_since_ms = self.now_ms
         quiet = 0
         for self.rounds in range(HEAL_ROUNDS_MAX):
             quiet = 0 if self._heal_round() else quiet + 1
@@ -522,7 +523,9 @@ class World:
             raise Violation("C (timers)", f"a timer is due for {late_ms} ms, and its shard is idle")
         waits = timers + [wait_ms for wait_ms in pauses if wait_ms < 1 << 60]
         latest = [runs[-1] for runs in self.auditor.runs.values()]
-        if any(run.status == "blocked" and run.blocked_reason in TOPIC_REASONS for run in latest):
+        # A run that was BLOCKED for its code keeps that reason while it waits for a topic alone.
+        is_early = self.now_ms - self._healing_since_ms < LOOKED_UP_MS_MAX
+        if any(run.status == "blocked" and (is_early or run.blocked_reason in TOPIC_REASONS) for run in latest):
             waits.append(2_000)
         if not waits:
             return False
