@@ -11,10 +11,25 @@ NOW_MS = 1_700_000_000_000
 KEY = due_key(NOW_MS, TIMER_DUE, "run-1", "r", 1)
 
 
+EARLIER_MS = NOW_MS - 3_600_000
+EARLIER = due_key(EARLIER_MS, TIMER_DUE, "run-1", "r", 2)
+
+
 def due_timers() -> DueTimers:
     store = MemoryStore()
     store.write({KEY: b""})
     return DueTimers(Overlay(store))
+
+
+def test_a_timer_that_begins_after_the_clock_was_set_back_is_found() -> None:
+    """A timer that is added with an earlier due time than the last look at the index is taken when it is due."""
+    store = MemoryStore()
+    due = DueTimers(Overlay(store))
+    assert due.first(NOW_MS) is None
+    store.write({EARLIER: b""})
+    due.note(EARLIER_MS)
+    assert due.next_ms == EARLIER_MS
+    assert [key for key, _ in due.take(EARLIER_MS)] == [EARLIER]
 
 
 def test_a_postponed_timer_waits_a_minute() -> None:
