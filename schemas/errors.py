@@ -48,6 +48,7 @@ from __future__ import annotations
 
 import builtins
 
+from penstock.schemas.class_names import is_named
 from penstock.schemas.failure import Cause, Failure
 
 
@@ -189,9 +190,9 @@ class _FromFailure(WorkflowError):
         return self.failure.causes if self.failure else ()
 
     def is_(self, error: builtins.type[BaseException]) -> bool:
-        """Whether the original exception was of exactly this class (compared by qualified name)."""
-        module = "" if error.__module__ == "builtins" else f"{error.__module__}."
-        return self.type == f"{module}{error.__qualname__}"
+        """Whether the original exception was of exactly this class (compared by qualified name; the same file may be
+        loaded under another module's name elsewhere)."""
+        return is_named(error, self.type)
 
 
 class WorkflowFailedError(_FromFailure):

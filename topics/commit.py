@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from penstock.schemas.errors import LogError, OutcomeUnknown
-from penstock.topics.log import Member, Record, TopicPartition, Transactor
+from penstock.topics.log import CommittedOffset, Member, Record, TopicPartition, Transactor
 
 logger = structlog.get_logger(__name__)
 
@@ -21,11 +21,11 @@ class Turn(msgspec.Struct, frozen=True):
     """Everything that one turn of a processor commits.
 
     `changelog`: the rows that become durable. `outputs`: records that leave with them. `offsets`: next offset of each
-    input partition that the turn consumed."""
+    input partition that the turn consumed, with the number of the shard's transaction."""
 
     changelog: Sequence[Record]
     outputs: Sequence[Record]
-    offsets: Mapping[TopicPartition, int]
+    offsets: Mapping[TopicPartition, CommittedOffset]
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -166,7 +166,7 @@ class Transactor(Protocol):
         Raises TransactionAborted (call `abort`), RecordTooLarge, UnknownTopic."""
         ...
 
-    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+    def offsets(self, offsets: Mapping[TopicPartition, CommittedOffset], member: Member) -> None:
         """Commit these next offsets in the transaction, fenced by the member's current generation. Never empty.
 
         They may reach the log before the records; `Member.committed` waits for open transactions in either case.

@@ -16,6 +16,7 @@ from penstock.engine.authoring.handlers import HandlerMethod, QueryMethod, Signa
 from penstock.engine.authoring.signal import declare
 from penstock.engine.execution.handlers import Handlers
 from penstock.schemas.errors import BadInput, BadName
+from penstock.schemas.values.functions import code_of
 from penstock.schemas.values.payload import Signature
 
 R_co = TypeVar("R_co", covariant=True)
@@ -44,7 +45,7 @@ class ClassDefinition(WorkflowDefinition[Any, Any]):
     @property
     def place(self) -> tuple[str, str]:
         """Qualified name of the class, and its file."""
-        return self.cls.__qualname__, self.fn.__code__.co_filename
+        return self.cls.__qualname__, code_of(self.fn).co_filename
 
     def call_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> WorkflowCall[Any]:
         """The call that an object of the class stands for."""

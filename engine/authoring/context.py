@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random as random_module
 import uuid as uuid_module
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.engine.execution.loop import WorkflowLoop
+from penstock.engine.execution.loop import WorkflowLoop, ends_first
 from penstock.engine.execution.program import Program
 from penstock.schemas.errors import NotInWorkflow
 from penstock.schemas.values.payload import check_size
@@ -37,6 +38,14 @@ def leaves_undone(error: BaseException) -> bool:
     """Whether a saga that ends with `error` undoes nothing: a bug blocks its run, and mended code goes on."""
     loop = asyncio._get_running_loop()
     return isinstance(loop, WorkflowLoop) and current("Saga", changes_nothing=True).leaves_undone(error)
+
+
+def ending_first() -> contextvars.Context:
+    """A context for tasks whose cancellation reaches them when the activities and children that they await have ended:
+    the running attempt, since no other follows."""
+    context = contextvars.copy_context()
+    context.run(ends_first.set, True)
+    return context
 
 
 def now() -> datetime:

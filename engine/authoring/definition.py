@@ -16,6 +16,7 @@ from penstock.schemas.errors import BadName, NotInWorkflow
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.call import Call
+from penstock.schemas.values.functions import code_of
 from penstock.schemas.values.payload import Signature
 from penstock.schemas.values.requests import ChildRequest
 
@@ -77,11 +78,12 @@ class WorkflowDefinition(Generic[P, R]):
     @property
     def place(self) -> tuple[str, str]:
         """Qualified name and file of the code: it may be imported both as a script and as a module of a package."""
-        return self.fn.__qualname__, self.fn.__code__.co_filename
+        return self.fn.__qualname__, code_of(self.fn).co_filename
 
     def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Code
         """The code of a new run (the Code protocol of execution/code.py)."""
-        return self.fn(*arguments)  # type: ignore[call-arg]  # the signature has checked them
+        by_place, by_name = self.signature.handed(arguments)
+        return self.fn(*by_place, **by_name)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
         return WorkflowCall(self.name, self.signature.bind(args, kwargs, self.name), self.signature)

@@ -7,6 +7,7 @@ one that is never awaited fails the run and names its line, as a call of an acti
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 from penstock.engine.authoring.context import current
 from penstock.engine.execution.loop import WorkflowLoop
+from penstock.schemas.errors import BadInput
 from penstock.schemas.values.durations import Moment, due_ms
 from penstock.schemas.values.lazy import Lazy
 
@@ -75,7 +77,10 @@ async def _sleep(duration: Moment) -> None:
 def wait_condition(condition: Callable[[], bool], *, timeout: Moment | None = None) -> Coroutine[Any, Any, None]:
     """Wait until `condition()` holds; it is tested after every input of the run. To be awaited.
 
+    Raises BadInput for an async function, whose result would always hold.
     Raises TimeoutError if it does not hold in time (`timeout`: a duration, or an aware moment)."""
+    if inspect.iscoroutinefunction(condition):
+        raise BadInput("wait_condition() takes a function that returns True or False at once, not an async one.")
     return Wait("wait_condition", _wait_condition(condition, timeout))
 
 

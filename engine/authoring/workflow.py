@@ -12,6 +12,7 @@ from penstock.engine.authoring.handlers import QueryMethod, SignalMethod, Update
 from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.schemas.errors import BadInput, BadName, WorkflowError
 from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.schemas.values.functions import check_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,12 +163,18 @@ def _define(code: Any, options: TypeOptions) -> Any:
     if isinstance(code, type):
         register(define_class(code, options))
         return code
+    check_function(code, "workflow")
     if not inspect.iscoroutinefunction(code):
-        name = getattr(code, "__name__", code)
-        raise BadName(f"@workflow needs an async function or a class; write `async def {name}(…)`.")
+        raise BadName(_not_async(code))
     definition: WorkflowDefinition[Any, Any] = WorkflowDefinition(code, options)
     register(definition)
     return definition
+
+
+def _not_async(fn: Callable[..., Any]) -> str:
+    if inspect.iscoroutinefunction(inspect.unwrap(fn)):
+        return f"@workflow needs an async function, but a decorator of {fn.__name__} returns a sync one; make it async."
+    return f"@workflow needs an async function or a class; write `async def {fn.__name__}(…)`."
 
 
 def _method(kind: Any, fn: Any, name: str) -> Any:

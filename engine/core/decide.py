@@ -11,12 +11,12 @@ from penstock.engine.core.decision import Decision
 from penstock.engine.core.limits import REASON_CHARS_MAX
 from penstock.engine.core.machines.chain import continued
 from penstock.engine.core.view import RunView
+from penstock.schemas.class_names import class_name
 from penstock.schemas.errors import PayloadTooLarge
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
-from penstock.schemas.values.failure import type_name
 
 TOO_LARGE = "It is too large to be kept in a history; hand over a reference to large data instead."
 
@@ -49,7 +49,7 @@ def substitute(input: Any) -> Any:
             smaller = msgspec.structs.replace(input, status="failed", result=b"", failure=failure)
             return smaller if smaller != input else None
         case TaskCompleted():
-            return _failed(input, Failure(type=type_name(PayloadTooLarge), message=TOO_LARGE, non_retryable=True))
+            return _failed(input, Failure(type=class_name(PayloadTooLarge), message=TOO_LARGE, non_retryable=True))
         case TaskFailed():
             given = input.failure
             failed = _failed(

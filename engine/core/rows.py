@@ -14,7 +14,9 @@ from penstock.schemas.values.retry import RetryPolicy
 
 
 class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
-    """Pending activity. `retry_ms`: start of the next attempt (epoch), 0 while an attempt is with the workers."""
+    """Pending activity. `retry_ms`: start of the next attempt (epoch), 0 while an attempt is with the workers.
+
+    `stopping`: no attempt follows the present one, whose end the code awaits."""
 
     sequence: int
     attempt: int
@@ -27,6 +29,7 @@ class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     retry_ms: int = 0
     failure: Failure | None = None
     headers: dict[str, str] = {}
+    stopping: bool = False
 
 
 class TimerRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

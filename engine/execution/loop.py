@@ -14,6 +14,7 @@ import contextvars
 import itertools
 import sys
 import types
+import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -27,7 +28,6 @@ from penstock.schemas.values.lazy import Lazy
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-TASKS_KEPT_MIN = 64
 STEPS_MAX = 1_000_000
 """Steps of one activation: a fan-out of 10,000 takes less than a tenth of them, an endless loop any number."""
 
@@ -68,6 +68,10 @@ class LoopOwner(Protocol):
 
     def request_cancelled(self, sequence: int, kind: str) -> None:
         """Code no longer waits for the request."""
+        ...
+
+    def stop_requested(self, sequence: int, kind: str) -> None:
+        """Code gave up the request, and waits for its end."""
         ...
 
     def refuse_if_closing(self) -> None:
@@ -140,19 +144,42 @@ class _TimerHandle(asyncio.TimerHandle):
         return f"<timer {self.sequence}>"
 
 
+ends_first: contextvars.ContextVar[bool] = contextvars.ContextVar("penstock_ends_first", default=False)
+"""Whether requests made in this context end before their cancellation reaches the code: what undoes them must not
+begin while they run."""
+
+
 class RequestFuture(asyncio.Future[bytes]):
-    """Result of a request, awaited by workflow code. Cancelling it withdraws the request."""
+    """Result of a request, awaited by workflow code. Cancelling it withdraws the request.
+
+    `ends_first`: cancelling it asks the request to stop; it is cancelled when the request has ended, however it ended.
+    """
 
     serial: int
     sequence: int
     kind: str
+    ends_first: bool
+    stopping = False
 
     def cancel(self, msg: Any | None = None) -> bool:
+        if self.ends_first and not self.done():
+            if not self.stopping:
+                self.stopping = True
+                self._owner.stop_requested(self.sequence, self.kind)
+            return True  # as a task does that cleans up first
         if not super().cancel(msg):
             return False
-        owner: LoopOwner = self.get_loop().owner  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
-        owner.request_cancelled(self.sequence, self.kind)
+        self._owner.request_cancelled(self.sequence, self.kind)
         return True
+
+    def ended(self) -> None:
+        """The request that was asked to stop has ended."""
+        super().cancel()
+
+    @property
+    def _owner(self) -> LoopOwner:
+        owner: LoopOwner = self.get_loop().owner  # type: ignore[attr-defined]  # only a WorkflowLoop makes one
+        return owner
 
     def __hash__(self) -> int:
         return self.serial
@@ -182,12 +209,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def __init__(self, owner: LoopOwner) -> None:
         self.owner = owner
         self.now_ms = 0
-        self.tasks: list[_Task] = []
+        self.tasks: dict[int, _Task] = {}  # that have not finished, by serial: asyncio itself keeps none alive
+        self.unretrieved: list[tuple[str, BaseException]] = []  # names of tasks and their errors, for the owner to log
+        self._failed: list[weakref.ref[_Task]] = []
         self._ready: deque[_Handle | _TimerHandle] = deque()
         # From the seed: the same on every machine, but different for each run. asyncio keeps all tasks of the process
         # in one set, in which equal hashes would cost the square of the number of runs.
         self._serial = zlib.crc32(owner.seed.encode()) << 24
-        self._tasks_kept_max = TASKS_KEPT_MIN
         self.stops = False
         self.next_hash = itertools.count(1).__next__  # of calls created under this loop, when code first needs one
 
@@ -236,7 +264,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def close_tasks(self) -> None:
         """Close tasks that still run, the youngest first; what their `finally` blocks await is not performed."""
-        for task in reversed(self.tasks):
+        for task in reversed(self.tasks.values()):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # eviction is deliberate
                 _close(task.get_coro())
@@ -305,17 +333,27 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if hand_over is not None:
             hand_over()
         task = _Task(coro, self, self._serial, **options)
-        self.tasks.append(task)
-        if len(self.tasks) > self._tasks_kept_max:
-            self.tasks = [kept for kept in self.tasks if not kept.done()]
-            self._tasks_kept_max = max(TASKS_KEPT_MIN, 2 * len(self.tasks))
+        task.add_done_callback(self._finished)
+        self.tasks[self._serial] = task
         return task
+
+    def _finished(self, task: Any) -> None:
+        self.tasks.pop(task.serial, None)
+        if task._log_traceback:
+            self._failed.append(weakref.ref(task))
+
+    def give_up_failed(self) -> None:
+        """Report the errors that no code has received, of tasks that something still refers to: the run ends."""
+        for task in filter(None, [failed() for failed in self._failed]):
+            if task._log_traceback:  # asyncio's own mark, removed by `exception`
+                self.call_exception_handler({"future": task, "exception": task.exception()})
+        self._failed.clear()
 
     def request_future(self, sequence: int, kind: str) -> RequestFuture:
         """The future of a request that was just made. `kind`: `activity` or `child`."""
         self._serial += 1
         future = RequestFuture(loop=self)  # without an __init__ of its own: there is one for each request
-        future.serial, future.sequence, future.kind = self._serial, sequence, kind
+        future.serial, future.sequence, future.kind, future.ends_first = self._serial, sequence, kind, ends_first.get()
         return future
 
     def perform(self, call: Call[Any]) -> RequestFuture:
@@ -338,10 +376,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return self.owner.closing
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Ignore asyncio's reports of unretrieved exceptions: a run's failure is its own event."""
+        """Keep asyncio's report of an exception that no code has received: its task, or future, is being deleted."""
+        future, error = context.get("future"), context.get("exception")
+        if error is not None:
+            self.unretrieved.append((future.get_name() if isinstance(future, asyncio.Task) else "", error))
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """As `call_exception_handler`."""
+        self.call_exception_handler(context)
 
     def get_task_factory(self) -> None:
         return None
@@ -373,6 +415,9 @@ class _NoOwner:
         raise GeneratorExit(call.name)
 
     def request_cancelled(self, sequence: int, kind: str) -> None:
+        """Ignore."""
+
+    def stop_requested(self, sequence: int, kind: str) -> None:
         """Ignore."""
 
     def refuse_if_closing(self) -> None:

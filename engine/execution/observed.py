@@ -23,11 +23,14 @@ class ObservedProgram(Program):
     """A Program that is observed while its history is repeated and in the activation that follows, once."""
 
     _observes = True
+    _first_event = 1  # of this activation: a suspended one goes on where it was, as code that waited does not
 
     def activate(self, inputs: Iterable[Event], now_ms: int) -> list[Any]:
         """As Program, under observation."""
         if not self._observes:
             return super().activate(inputs, now_ms)
+        if not self.loop.is_suspended:
+            self._first_event = self.first_event
         is_last, before = not self.replaying, sys.gettrace()
         sys.settrace(self._trace)
         try:
@@ -41,7 +44,7 @@ class ObservedProgram(Program):
         if not self._observes:
             return 0
         marks = [vars(bug).get(_MARK, (self, self.first_event)) for bug in bugs]
-        return min((at for by, at in marks if by is self and at < self.first_event), default=0)
+        return min((at for by, at in marks if by is self and at < self._first_event), default=0)
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
         frame.f_trace_lines = False

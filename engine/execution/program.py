@@ -35,6 +35,7 @@ from penstock.engine.execution.inbox import Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
 from penstock.engine.execution.requests import CHILD, request_of
+from penstock.engine.execution.unretrieved import log_unretrieved
 from penstock.schemas.errors import (
     ActivityFailedError,
     CallNotAwaited,
@@ -42,12 +43,13 @@ from penstock.schemas.errors import (
     EndlessWorkflow,
     NonDeterminism,
     NonDeterministicCall,
+    PayloadTooLarge,
     WorkflowFailedError,
 )
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.activity import ActivityCancelled
+from penstock.schemas.records.activity import ActivityCancelled, ActivityStopRequested
 from penstock.schemas.records.chain import WorkflowContinued
-from penstock.schemas.records.child import ChildCancelRequested
+from penstock.schemas.records.child import ChildCancelRequested, ChildStopRequested
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
@@ -56,8 +58,9 @@ from penstock.schemas.records.suspension import ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
 from penstock.schemas.records.update import UpdateHeld
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.failure import failure_of
+from penstock.schemas.values.failure import bounded, failure_of
 from penstock.schemas.values.lazy import Lazy
+from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX, check_size
 
 T = TypeVar("T")
 
@@ -125,6 +128,8 @@ class Program:
                 self._stop_at(self._overran)
             if not self.loop.is_suspended:
                 self._end_if_done()
+            if self.loop.unretrieved:
+                self._log_unretrieved()
         finally:
             if collects:
                 gc.enable()
@@ -271,13 +276,19 @@ class Program:
         self._delivered_bytes += len(value)
         future = self._pending.pop(sequence, None)
         if future is not None and not future.done():
-            future.set_result(value)
+            if future.stopping:
+                future.ended()
+            else:
+                future.set_result(value)
 
     def reject(self, sequence: int, error: Exception) -> None:
         """Give a request its failure."""
         future = self._pending.pop(sequence, None)
         if future is not None and not future.done():
-            future.set_exception(error)
+            if future.stopping:
+                future.ended()
+            else:
+                future.set_exception(error)
 
     def fire(self, sequence: int) -> None:
         """Run the callback of a timer that is due."""
@@ -332,6 +343,16 @@ class Program:
             self.request(ChildCancelRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
         else:
             self.request(ActivityCancelled(sequence=sequence))
+
+    def stop_requested(self, sequence: int, kind: str) -> None:
+        """The code gave up an activity or a child, and waits for its end."""
+        future = self._pending.get(sequence)
+        if self.closing or future is None or sequence in self._over:
+            return
+        if kind == CHILD:
+            self.request(ChildStopRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
+        else:
+            self.request(ActivityStopRequested(sequence=sequence))
 
     def timer_started(self, due_ms: int) -> int:
         """Request a timer; returns its sequence."""
@@ -512,7 +533,13 @@ class Program:
     def _end(self, request: Event) -> None:
         self._ended = True
         self.request(request)
+        self.loop.give_up_failed()
         self.close()
+
+    def _log_unretrieved(self) -> None:
+        if not self.replaying:
+            log_unretrieved(self.loop.unretrieved, self.workflow_id, self.run_id)
+        self.loop.unretrieved.clear()
 
     def _outcome(self, main: asyncio.Task[Any]) -> Event:
         if main.cancelled():
@@ -527,9 +554,22 @@ class Program:
         if error is not None:
             return self._failed(error)
         try:
-            return WorkflowCompleted(result=self.definition.signature.returns.encode(main.result()))
+            result = self.definition.signature.returns.encode(main.result())
         except Exception as unfit:  # noqa: BLE001 - the user's type may raise anything while it is encoded
             return self._failed(unfit)
+        if len(result) > PAYLOAD_BYTES_MAX and self._matcher is None:
+            self._refuse_result(result)
+        return WorkflowCompleted(result=result)
+
+    def _refuse_result(self, result: bytes) -> NoReturn:
+        """Raise CodeError: the run is BLOCKED with its work kept, until mended code returns less."""
+        self._ended = True
+        self.close()
+        try:
+            check_size(result, what=f"the result of {self.definition.name}")
+        except PayloadTooLarge as error:
+            raise code_error(error) from None
+        raise AssertionError("it is over the limit")
 
     def _failed(self, error: BaseException) -> Event:
         """The run's failure. Raises CodeError for a bug, unless an earlier decision raised it or it failed the run."""
@@ -564,5 +604,5 @@ def _run_failure(error: BaseException) -> Failure:
     if isinstance(error, ActivityFailedError | ChildWorkflowFailed) and error.failure is not None:
         return msgspec.structs.replace(failure, message=f"{error} ({error.type})" if error.type else str(error))
     if isinstance(error, WorkflowFailedError) and error.failure is not None:
-        return error.failure
+        return bounded(error.failure)
     return failure

@@ -43,7 +43,7 @@ from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.errors import LogError, RecordRefused, StateMismatch, TopicRefused, Undecodable
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Outcome, Turn
-from penstock.topics.log import Log, StoredRecord, TopicPartition
+from penstock.topics.log import CommittedOffset, Log, StoredRecord, TopicPartition
 
 logger = structlog.get_logger(__name__)
 
@@ -334,10 +334,13 @@ class Driver:
         return self.settle(wait=True)
 
     def _turn(self, layers: list[Layer]) -> Turn:
-        offsets: dict[TopicPartition, int] = {}
+        offsets: dict[TopicPartition, CommittedOffset] = {}
         for layer in layers:
-            positions = layer.offsets or self._held[layer.shard].shard.positions() or {self.topics.commands: 0}
-            offsets.update({(topic, layer.shard): offset for topic, offset in positions.items()})
+            shard = self._held[layer.shard].shard
+            positions = layer.offsets or shard.positions() or {self.topics.commands: 0}
+            mark = str(shard.transaction)  # takeover.py compares it with the changelog
+            for topic, offset in positions.items():
+                offsets[topic, layer.shard] = CommittedOffset(offset, mark)
         return Turn(
             changelog=[record for layer in layers for record in layer.changelog],
             outputs=[record for layer in layers for record in layer.outputs],

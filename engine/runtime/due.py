@@ -47,8 +47,8 @@ class DueTimers:
         return min(self._next_ms, *self._postponed.values()) if self._postponed else self._next_ms
 
     def note(self, due_ms: int) -> None:
-        """Register a timer that was added to the index."""
-        self._next_ms = min(self._next_ms, due_ms)
+        """Register a timer that was added to the index, perhaps at a time before the last look: clocks are set back."""
+        self._next_ms, self._scanned_ms = min(self._next_ms, due_ms), min(self._scanned_ms, due_ms)
 
     def reset(self) -> None:
         """Read the index from its beginning again: rows changed otherwise than by decisions."""
@@ -62,7 +62,7 @@ class DueTimers:
             del self._postponed[key]
         self._next_ms = NEVER_MS
         bound = due_bound(now_ms + 1)
-        # From the last scan on: nothing is ever due earlier, and a scan over deleted timers is slow.
+        # From the last scan on: nothing that was added since is due earlier, and a scan over deleted timers is slow.
         for key, _ in self._rows.scan(due_bound(self._scanned_ms), b"U"):
             if key >= bound or len(found) >= count:
                 self._next_ms = due_ms_of(key)

@@ -18,7 +18,6 @@ from penstock.topics.partitioner import partition_of
 
 COMMANDS = frozenset(kind for kind in INPUTS if issubclass(kind, Command))
 RESULTS = frozenset(kind for kind in INPUTS if kind.__module__.endswith(".records.tasks"))
-MESSAGE_ID_CHARS_MAX = 255
 
 
 class Forward(msgspec.Struct, frozen=True, gc=False):
@@ -44,7 +43,7 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgr
     if type(command) not in COMMANDS:
         return _misplaced(command, record)
     message_id = command.message_id
-    if not message_id or len(message_id) > MESSAGE_ID_CHARS_MAX or not message_id.isprintable():
+    if not message_id or not message_id.isprintable():
         command = msgspec.structs.replace(command, message_id=_message_id(record, message_id))
     if partition_of(command.workflow_id, shards) == shard:
         return command

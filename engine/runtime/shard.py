@@ -186,6 +186,11 @@ class Shard:
         return self._now_ms
 
     @property
+    def transaction(self) -> int:
+        """Number of the layer that was sealed last, in its row and in the group's offsets."""
+        return self._transaction
+
+    @property
     def is_open(self) -> bool:
         """Whether inputs were taken that are in no sealed layer."""
         return self._open is not None

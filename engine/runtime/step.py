@@ -135,6 +135,8 @@ class Step:
         if decision.ignored:
             self._record_ignored(layer, run, decision, trigger)
             return decision
+        if refused is not None and type(decision.events[-1]) is WorkflowBlocked:
+            refused = None  # for another reason: what the log refused was requested by the code, which now was not run
         draft = refused or self._draft(run, decision, trigger, now_ms)
         if not isinstance(draft, Draft):
             self._runs.evict(run.workflow_id)

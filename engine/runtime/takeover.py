@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from penstock.engine.core.keys import SHARD_KEY
-from penstock.engine.core.rows import unpack_shard
+from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.engine.store.changelog import RestoreChecks, restored_since_ms, restoring
 from penstock.engine.store.store import Store, StoreReader
 from penstock.schemas.encoding.codec import encode
@@ -147,15 +147,9 @@ def require_state(log: Log, topics: Topics, shard: int, store: StoreReader, befo
 
     Otherwise inputs would be processed again whose effects are in the log. Raises LogUnavailable."""
     data = store.get(SHARD_KEY)
-    positions = unpack_shard(data).offsets if data is not None else {}
-    changelog = f"{topics.state_changelog}[{shard}]"
-    for (topic, number), found in before.committed.items():
-        if found.offset > positions.get(topic, 0):
-            raise StateMismatch(
-                f"the state of shard {shard} is missing: {topic}[{number}] was processed up to {found.offset}, but the "
-                f"changelog {changelog} covers it up to {positions.get(topic, 0)}; restore that topic from a backup, "
-                "or set the group's offset back to run these inputs again (see the guide to operating)"
-            )
+    row = unpack_shard(data) if data is not None else ShardRow()
+    positions, changelog = row.offsets, f"{topics.state_changelog}[{shard}]"
+    _require_offsets(shard, row, before.committed, changelog)
     for (topic, number), (_, end) in log.ends(list(before.ends)).items():
         first, position = before.ends[topic, number][0], positions.get(topic, 0)
         if position > end:
@@ -173,6 +167,27 @@ def require_state(log: Log, topics: Topics, shard: int, store: StoreReader, befo
             f"the state of shard {shard} is missing: {topics.events}[{shard}] holds decisions, but the changelog "
             f"{changelog} is empty; restore that topic from a backup, or use another namespace"
         )
+
+
+def _require_offsets(
+    shard: int, row: ShardRow, committed: Mapping[TopicPartition, CommittedOffset], changelog: str
+) -> None:
+    """Raise StateMismatch unless the shard's row has what the group's offsets say: their inputs, their transaction."""
+    for (topic, number), found in committed.items():
+        position = row.offsets.get(topic, 0)
+        if found.offset > position:
+            raise StateMismatch(
+                f"the state of shard {shard} is missing: {topic}[{number}] was processed up to {found.offset}, but the "
+                f"changelog {changelog} covers it up to {position}; restore that topic from a backup, or set the "
+                "group's offset back to run these inputs again (see the guide to operating)"
+            )
+        if found.metadata.isdecimal() and int(found.metadata) > row.transaction:
+            raise StateMismatch(
+                f"the state of shard {shard} is missing: the group's offset of {topic}[{number}] is of transaction "
+                f"{found.metadata}, but the changelog {changelog} ends with transaction {row.transaction}; restore "
+                "that topic from a backup, or set the group's offset anew to go on without these transactions (see "
+                "the guide to operating)"
+            )
 
 
 def _has_history(log: Log, events: str, shard: int) -> bool:

@@ -8,7 +8,7 @@ owns, is written in one batch with the rows that it covers (docs/ARCHITECTURE.md
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 
@@ -97,7 +97,7 @@ def restoring(
         raise _ahead_of_log(topic, shard, end, seen, store)
     wiped = (seen is None or seen < begin) and not is_empty(store)
     if seen is not None and not wiped:
-        following = _following(log, topic, shard, store, (begin, seen), timeout_s)
+        following = _following(log, topic, shard, store, (begin, seen, end), timeout_s)
         first, last_ms = next(following)
         wiped = bool(first) and checks.is_stale(last_ms)
         if not wiped:
@@ -131,15 +131,15 @@ def _apply(
 
 
 def _following(
-    log: Log, topic: str, shard: int, store: Store, bounds: tuple[int, int], timeout_s: float
+    log: Log, topic: str, shard: int, store: Store, bounds: tuple[int, int, int], timeout_s: float
 ) -> Generator[tuple[Sequence[StoredRecord], int], None, None]:
     """Batches of what follows the store's offset, each with the append time of the record before that (0: compacted).
 
     The first is empty if nothing follows. Raises StateMismatch if the record before the offset is not the store's: the
     log has lost records that the store has, and others were written in their place."""
-    begin, seen = bounds
+    begin, seen, end = bounds
     last_ms, is_known, is_first = 0, seen <= begin, True
-    for batch in log.read_to_end(topic, shard, max(begin, seen - 1), timeout_s):
+    for batch in _read_on(log, topic, shard, (max(begin, seen - 1), end), timeout_s):
         rest = batch
         if batch and batch[0].offset < seen:
             last, rest = batch[0], batch[1:]
@@ -154,6 +154,26 @@ def _following(
         raise _overwritten(topic, shard, seen, store)
     if is_first:
         yield [], last_ms
+
+
+def _read_on(
+    log: Log, topic: str, shard: int, bounds: tuple[int, int], timeout_s: float
+) -> Iterator[Sequence[StoredRecord]]:
+    """Batches from the first of these offsets on; the second is the end as listed. Others may write meanwhile.
+
+    If nothing is there and the log has grown since its end was listed, what was there was replaced: read on."""
+    start, end = bounds
+    while True:
+        is_empty = True
+        for batch in log.read_to_end(topic, shard, start, timeout_s):
+            is_empty = is_empty and not batch
+            yield batch
+        if not is_empty:
+            return
+        _, listed = log.ends([(topic, shard)])[(topic, shard)]
+        if listed == end:
+            return
+        end = listed
 
 
 def to_records(rows: Mapping[bytes, bytes | None], topic: str, shard: int) -> list[Record]:

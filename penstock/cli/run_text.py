@@ -130,7 +130,9 @@ def _retry_ms(activity: Json) -> int:
 def _activity_key(activity: Json) -> object:
     failure = failure_line(activity.get("failure"))
     retry_s = _retry_ms(activity) // 1_000
-    return activity["activity"], activity["attempt"], activity["queue"], activity.get("retries_max"), retry_s, failure
+    stopping = activity.get("stopping", False)
+    named = (activity["activity"], activity["attempt"], activity["queue"], activity.get("retries_max"))
+    return (*named, retry_s, failure, stopping)
 
 
 def _activities(group: Sequence[Json], now_ms: int) -> str:
@@ -147,6 +149,8 @@ def _activities(group: Sequence[Json], now_ms: int) -> str:
     else:
         scheduled_ms = min(activity["scheduled_ms"] for activity in group)
         text += f", {'first ' if many else ''}scheduled {span(now_ms - scheduled_ms)} ago"
+    if first.get("stopping"):
+        text += ", given up and not tried again, until this attempt has ended"
     return f"{text}; attempt {failed} failed: {failure_line(first['failure'])}" if first.get("failure") else text
 
 

@@ -25,7 +25,7 @@ from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWor
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 from penstock.schemas.values.durations import Duration
-from penstock.schemas.values.payload import Adapter, check_size
+from penstock.schemas.values.payload import Adapter, check_reason, check_size
 
 R = TypeVar("R")
 R2 = TypeVar("R2")
@@ -299,14 +299,17 @@ class Run(Generic[R]):
         return self._handle(msgspec.structs.replace(command, wait_for="completed"), update)
 
     async def cancel(self, reason: str = "") -> None:
-        """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered,
+        and PayloadTooLarge for a reason over 2,000 characters.
 
         Returns once the request is recorded; `result` waits for the end.
         """
+        check_reason(reason)
         await self._connection.send(CancelWorkflow(reason=reason, **self._target()))
 
     async def terminate(self, reason: str = "") -> None:
-        """End the run at once; nothing is undone. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered."""
+        """End the run at once; nothing is undone. Raises as `cancel` does."""
+        check_reason(reason)
         await self._connection.send(TerminateWorkflow(reason=reason, **self._target()))
 
     async def retry(self) -> None:

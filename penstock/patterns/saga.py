@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from penstock.engine.authoring.context import leaves_undone
+from penstock.engine.authoring.context import ending_first, leaves_undone
 from penstock.engine.execution.continuing import ContinueAsNew
 from penstock.schemas.errors import BadInput
 from penstock.schemas.values.call import Call
@@ -20,8 +20,10 @@ class Saga:
     """`async with Saga() as saga: await saga.do(book(…), undo=unbook(…))`.
 
     When the block ends with an exception or by cancellation, every outstanding `do` is cancelled and awaited; then the
-    undos of all steps that were begun run, the latest step first. A step that failed is undone too, since its outcome
-    is not known: an undo must be idempotent. Undos are shielded from cancellation; one that fails does not stop the
+    undos of all steps that were begun run, the latest step first. An activity with an undo that is cancelled while it
+    runs is not tried again, and its `do` ends when the running attempt has ended, so that no undo overtakes what it
+    undoes: give such an activity a timeout. A step that failed is undone too, since its outcome is not known: an undo
+    must be idempotent. Undos are shielded from cancellation; one that fails does not stop the
     others, and its error is raised together with the one that ended the block (`ExceptionGroup`). Terminating a run
     undoes nothing. Neither does a bug, such as an AttributeError (`@workflow(blocks_on=…)`): the saga raises it again
     at once, so that the run becomes BLOCKED, and mended code goes on from before the bug.
@@ -39,6 +41,7 @@ class Saga:
     async def do(self, call: Coroutine[Any, Any, T], *, undo: Coroutine[Any, Any, object] | None = None) -> T:
         """Await `call` and return its result; `undo` runs if the saga fails after the call has begun.
 
+        Cancelled, it first waits until the activities and children that `call` awaits have ended, if it has an undo.
         Raises BadInput for an argument that is no call, and for a saga that was not entered by `async with`.
         """
         self._check(call, undo)
@@ -46,7 +49,8 @@ class Saga:
             undo.claim()
         if undo is not None:
             self._undos.append((call, undo))
-        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call)
+        context = None if undo is None else ending_first()
+        task: asyncio.Task[T] = asyncio.get_running_loop().create_task(call, context=context)
         self._doing.append(task)
         try:
             return await task

@@ -54,6 +54,12 @@ class ActivityFailed(Event, frozen=True, gc=False, kw_only=True):
     failure: Failure
 
 
+class ActivityStopRequested(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code gave up the activity, and waits until its running attempt has ended: none follows. A request."""
+
+    sequence: int
+
+
 class ActivityCancelled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code no longer waits for the activity; a later result is ignored. A request."""
 

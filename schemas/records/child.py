@@ -59,3 +59,10 @@ class ChildCancelRequested(Event, frozen=True, gc=False, kw_only=True):
 
     sequence: int
     workflow_id: str
+
+
+class ChildStopRequested(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code gave up the child, which is asked to stop, and waits until it has closed. A request."""
+
+    sequence: int
+    workflow_id: str

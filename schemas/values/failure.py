@@ -6,11 +6,18 @@ import traceback
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
+from penstock.schemas.class_names import class_name
 from penstock.schemas.failure import Cause, Failure
 
 CAUSES_MAX = 8
 MESSAGE_CHARS_MAX = 8_000
 TRACEBACK_CHARS_MAX = 8_000
+TYPE_CHARS_MAX = 500
+CAUSE_CHARS_MAX = 2_000
+ANY_TRACEBACK_CHARS_MAX, ANY_CAUSES_MAX = 12_000, 10
+"""Bounds of a failure that another program made. All together take less than 200 kB as UTF-8."""
 
 
 class Bounds(NamedTuple):
@@ -33,7 +40,7 @@ def failure_of(
 
     Reads the source files of the traceback, so it must not be called within workflow code."""
     return Failure(
-        type=type_name(type(error)),
+        type=class_name(type(error))[:TYPE_CHARS_MAX],
         message=message_of(error, bounds.message_chars_max),
         kind=kind,
         traceback=_traceback(error, bounds),
@@ -43,9 +50,28 @@ def failure_of(
     )
 
 
-def type_name(error: type[BaseException]) -> str:
-    """The class's qualified name as in `Failure.type`: built-in classes without their module."""
-    return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
+def bounded(failure: Failure) -> Failure:
+    """The failure within bounds, whichever program made it: each run and activity that it ends keeps it in a row."""
+    sizes = [len(failure.message), len(failure.traceback), *(len(cause.message) for cause in failure.causes)]
+    if sum(sizes) <= MESSAGE_CHARS_MAX and len(failure.causes) <= CAUSES_MAX and len(failure.type) <= TYPE_CHARS_MAX:
+        return failure
+    return msgspec.structs.replace(
+        failure,
+        type=failure.type[:TYPE_CHARS_MAX],
+        message=_shortened(failure.message, MESSAGE_CHARS_MAX),
+        kind=failure.kind[:TYPE_CHARS_MAX],
+        traceback=_end_of(failure.traceback, ANY_TRACEBACK_CHARS_MAX),
+        causes=tuple(_cause(cause.type, cause.message, MESSAGE_CHARS_MAX) for cause in failure.causes[:ANY_CAUSES_MAX]),
+    )
+
+
+def _cause(type: str, message: str, chars_max: int) -> Cause:
+    return Cause(type=type[:TYPE_CHARS_MAX], message=_shortened(message, min(chars_max, CAUSE_CHARS_MAX)))
+
+
+def _end_of(text: str, chars_max: int) -> str:
+    """The text without so much of its beginning: the end names the exception and the frame that raised it."""
+    return text if len(text) <= chars_max else f"…{text[len(text) - chars_max + 1 :]}"
 
 
 def message_of(error: BaseException, chars_max: int = MESSAGE_CHARS_MAX) -> str:
@@ -61,12 +87,13 @@ def _causes(error: BaseException, bounds: Bounds) -> list[Cause]:
     """The chain of causes, nearest first, at most `causes_max`."""
     causes: list[Cause] = []
     for cause in _chain(error, bounds.causes_max):
-        causes.append(Cause(type=type_name(type(cause)), message=message_of(cause, bounds.message_chars_max)))
+        chars_max = min(bounds.message_chars_max, CAUSE_CHARS_MAX)
+        causes.append(Cause(type=class_name(type(cause))[:TYPE_CHARS_MAX], message=message_of(cause, chars_max)))
         known = _failure_within(cause)
         if known is not None:
-            causes += _remote_causes(known)
+            causes += _remote_causes(known, bounds)
     known = _failure_within(error)
-    return [*(_remote_causes(known) if known is not None else ()), *causes][: bounds.causes_max]
+    return [*(_remote_causes(known, bounds) if known is not None else ()), *causes][: bounds.causes_max]
 
 
 def _chain(error: BaseException, causes_max: int) -> Iterator[BaseException]:
@@ -99,8 +126,9 @@ def _failure_within(error: BaseException) -> Failure | None:
     return failure if isinstance(failure, Failure) else None
 
 
-def _remote_causes(failure: Failure) -> tuple[Cause, ...]:
-    return (Cause(type=failure.type, message=failure.message), *failure.causes)
+def _remote_causes(failure: Failure, bounds: Bounds) -> list[Cause]:
+    found = [Cause(type=failure.type, message=failure.message), *failure.causes[: bounds.causes_max]]
+    return [_cause(cause.type, cause.message, bounds.message_chars_max) for cause in found]
 
 
 def _traceback(error: BaseException, bounds: Bounds) -> str:
@@ -113,8 +141,7 @@ def _traceback(error: BaseException, bounds: Bounds) -> str:
         stack = traceback.extract_tb(error.__traceback__, limit=-_FRAMES_MAX)
         text = "".join(traceback.format_list(_user_code(stack, error)))
     text = _valid_utf8(text)
-    # The end names the exception and the frame that raised it, so the beginning is cut.
-    return text if len(text) <= chars_max else f"…{text[len(text) - chars_max + 1 :]}"
+    return _end_of(text, chars_max)
 
 
 def _keep_user_code(extracted: traceback.TracebackException, error: BaseException, levels: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from penstock.schemas.errors import BadInput, PayloadTooLarge
+from penstock.schemas.values.functions import handed_by_name
 from penstock.schemas.values.json_hooks import PydanticCodec, read_model, to_json
 from penstock.schemas.values.payload_errors import (
     ParameterError,
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 PAYLOAD_BYTES_MAX = 900_000
 """A record with one payload of this size fits into Kafka's default of 1 MB a message."""
+
+REASON_CHARS_MAX = 2_000
+"""Why a run is cancelled or terminated."""
 
 _IMMUTABLE = (str, int, float, bool, bytes, type(None))
 _NULL = b"null"
@@ -62,6 +66,12 @@ def check_size(data: bytes, *, limit: int = PAYLOAD_BYTES_MAX, what: str) -> Non
             f"{what}: the value takes {len(data):,} bytes as JSON and the limit is {limit:,}; "
             "store it elsewhere and pass a reference."
         )
+
+
+def check_reason(reason: str) -> None:
+    """Raise PayloadTooLarge for a reason (of a cancellation, a termination) that is too long to be kept."""
+    if len(reason) > REASON_CHARS_MAX:
+        raise PayloadTooLarge(f"The reason has {len(reason):,} characters; at most {REASON_CHARS_MAX:,} are allowed.")
 
 
 class Adapter(Generic[T]):
@@ -125,6 +135,7 @@ class Signature:
     ) -> None:
         """Use `Signature.of`. `names` are the local names around a nested function."""
         self._fn, self._parameters, self._names = fn, parameters, names
+        self._by_name = handed_by_name(fn, parameters)
 
     @classmethod
     def of(cls, fn: Callable[..., Any], *, skip_first: bool = False) -> Signature:
@@ -135,7 +146,10 @@ class Signature:
         parameters = list(inspect.signature(fn).parameters.values())[skip_first:]
         for parameter in parameters:
             if parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
-                raise BadInput(f"{fn.__name__}: the parameter `{parameter}` is not supported; make it positional.")
+                raise BadInput(
+                    f"{fn.__name__}: the parameter `{parameter}` is not supported; make it positional (the wrapper of "
+                    "another decorator takes it with functools.wraps)."
+                )
         return cls(fn, parameters, _enclosing_locals(fn))
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], what: str = "") -> bytes:
@@ -163,6 +177,14 @@ class Signature:
         except BaseException as error:  # whatever the user's own models raise: SystemExit, a panic of pydantic's
             fault = f"The input does not fit {self._fn.__name__}({self._names_listed}): {decoding_problem(error)}."
             raise BadInput(fault) from error
+
+    def handed(self, arguments: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Decoded arguments as the function receives them: by position and by name (see functions.py)."""
+        names = self._by_name
+        if not names:
+            return arguments, {}
+        count = len(arguments) - len(names)
+        return arguments[:count], dict(zip(names, arguments[count:], strict=True))
 
     def rewritten(self, data: bytes) -> bytes:
         """A recorded input, read and written again by today's annotations. Raises BadInput, PayloadTooLarge."""

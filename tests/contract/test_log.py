@@ -131,12 +131,12 @@ def test_a_transaction_shows_nothing_before_commit_and_all_after(log: Log) -> No
     transactor.produce([Record(target, 0, None, b"a"), Record(target, 1, None, b"b")])
     assert reader.read(10, 0.5) == []
     assert seat.member.committed([(source, 0)], WAIT_S) == {}
-    transactor.offsets({(source, 0): 1}, seat.member)
+    transactor.offsets({(source, 0): CommittedOffset(1, "17")}, seat.member)
     transactor.commit()
     got: list[bytes | None] = []
     wait_for("both records", lambda: len(got) == 2, lambda: got.extend(values(reader.read(10, 0.2))))
     assert sorted(value or b"" for value in got) == [b"a", b"b"]
-    assert seat.member.committed([(source, 0)], WAIT_S) == {(source, 0): CommittedOffset(1)}
+    assert seat.member.committed([(source, 0)], WAIT_S) == {(source, 0): CommittedOffset(1, "17")}
     reader.close()
     transactor.close()
     seat.member.close()
@@ -149,12 +149,12 @@ def test_an_aborted_transaction_leaves_nothing(log: Log) -> None:
     publish(log, source, [b"in"])
     transactor = recovered(log)
     begin_with(transactor, target, b"undone")
-    transactor.offsets({(source, 0): 1}, seat.member)
+    transactor.offsets({(source, 0): CommittedOffset(1)}, seat.member)
     transactor.abort()
     assert everything(log, target) == []
     assert seat.member.committed([(source, 0)], WAIT_S) == {}
     begin_with(transactor, target, b"done")
-    transactor.offsets({(source, 0): 1}, seat.member)
+    transactor.offsets({(source, 0): CommittedOffset(1)}, seat.member)
     transactor.commit()
     assert values(everything(log, target)) == [b"done"]
     transactor.close()

@@ -233,7 +233,7 @@ def test_a_member_may_commit_while_it_releases(log: Log) -> None:
             super().released(partitions, lost=lost)
             assert not lost
             begin_with(transactor, target, b"last words")
-            transactor.offsets({(source, 0): 5}, self.member)
+            transactor.offsets({(source, 0): CommittedOffset(5)}, self.member)
             transactor.commit()
 
     group = unique("group")
@@ -262,7 +262,7 @@ def test_a_transaction_for_partitions_of_another_member_is_fenced(log: Log) -> N
     transactor = recovered(log)
     begin_with(transactor, target, b"too late")
     with pytest.raises(Fenced):
-        transactor.offsets({handed_over: 1}, earlier.member)
+        transactor.offsets({handed_over: CommittedOffset(1)}, earlier.member)
         transactor.commit()
     transactor.abort()
     with pytest.raises(Fenced):
@@ -282,7 +282,7 @@ def test_a_closed_member_is_fenced(log: Log) -> None:
     begin_with(transactor, target, b"too late")
     seat.member.close()
     with pytest.raises(Fenced):
-        transactor.offsets({(source, 0): 1}, seat.member)
+        transactor.offsets({(source, 0): CommittedOffset(1)}, seat.member)
         transactor.commit()
     transactor.abort()
     assert everything(log, target) == []

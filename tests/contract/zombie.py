@@ -11,7 +11,7 @@ import sys
 
 from penstock.schemas.errors import Fenced, OutcomeUnknown, TransactionAborted
 from penstock.topics.connect import connect
-from penstock.topics.log import Record
+from penstock.topics.log import CommittedOffset, Record
 from tests.contract.log_tools import WAIT_S, Seat, unique
 
 
@@ -27,7 +27,7 @@ def main(url: str, group: str, source: str, target: str) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        transactor.offsets({(source, 0): 1}, seat.member)
+        transactor.offsets({(source, 0): CommittedOffset(1)}, seat.member)
         transactor.commit()
         print("committed", flush=True)
     except (Fenced, TransactionAborted) as error:

@@ -20,7 +20,7 @@ from penstock.engine.store.store import Store
 from penstock.topics.admin import declared_shards
 from penstock.topics.catalogue import Topics
 from penstock.topics.connect import connect
-from penstock.topics.log import Log, Member, Record, TopicPartition, Transactor
+from penstock.topics.log import CommittedOffset, Log, Member, Record, TopicPartition, Transactor
 from tests.integration import flows
 
 STEPS = ("before produce", "after produce", "after offsets", "after commit", "after store write")
@@ -55,7 +55,7 @@ class FusedTransactor:
         self._inner.produce(records, track)
         self._fuse.reached("after produce")
 
-    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+    def offsets(self, offsets: Mapping[TopicPartition, CommittedOffset], member: Member) -> None:
         self._inner.offsets(offsets, member)
         self._fuse.reached("after offsets")
 

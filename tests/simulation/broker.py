@@ -21,7 +21,7 @@ from penstock.schemas.errors import (
     TransactionAborted,
     UnknownTopic,
 )
-from penstock.topics.log import Record, StoredRecord, TopicPartition
+from penstock.topics.log import CommittedOffset, Record, StoredRecord, TopicPartition
 
 OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
 DELETE_RETENTION_MS = 24 * 3_600_000
@@ -31,12 +31,13 @@ DELETE_RETENTION_MS = 24 * 3_600_000
 class Transaction:
     """Records and offsets of a transaction, and how it ended."""
 
-    __slots__ = ("entries", "epoch", "id", "offsets", "state")
+    __slots__ = ("entries", "epoch", "id", "marks", "offsets", "state")
 
     def __init__(self, transactional_id: str, epoch: int) -> None:
         self.id, self.epoch, self.state = transactional_id, epoch, OPEN
         self.entries: list[Entry] = []
         self.offsets: dict[TopicPartition, int] = {}
+        self.marks: dict[TopicPartition, str] = {}  # metadata of the offsets
 
 
 class Entry:
@@ -148,6 +149,7 @@ class Group:
         self.preparing = False
         self.shares: dict[str, list[TopicPartition]] = {}
         self.offsets: dict[TopicPartition, int] = {}
+        self.marks: dict[TopicPartition, str] = {}  # metadata of the offsets
 
     def join(self, member: str) -> None:
         """Add a member: all members have to join again."""
@@ -269,13 +271,15 @@ class Broker:
         group: Group,
         member: str,
         generation: int,
-        offsets: Mapping[TopicPartition, int],
+        offsets: Mapping[TopicPartition, CommittedOffset],
     ) -> None:
         """Add offsets to the open transaction, fenced by the group's generation."""
         self._fence(transactional_id, epoch)
         if not group.admits(member, generation):
             raise Fenced(f"{member} of generation {generation} is no member of generation {group.generation}")
-        self._transaction(transactional_id, epoch).offsets.update(offsets)
+        transaction = self._transaction(transactional_id, epoch)
+        for where, found in offsets.items():
+            transaction.offsets[where], transaction.marks[where] = found.offset, found.metadata
 
     def with_offsets(self, partitions: Iterable[TopicPartition]) -> Transaction | None:
         """An open transaction that holds offsets of any of these."""
@@ -293,7 +297,7 @@ class Broker:
             for where, offset in transaction.offsets.items():
                 if where[0] in group.topics:
                     before[where] = group.offsets.get(where, 0)
-                    group.offsets[where] = offset
+                    group.offsets[where], group.marks[where] = offset, transaction.marks[where]
         self._close(transaction, COMMITTED)
         self.on_commit(transaction, before)
 

@@ -200,7 +200,7 @@ class SimMember:
         while self._faults.awaits_offsets() and (pending := self._broker.with_offsets(partitions)) is not None:
             self._faults.waits_for(pending)
         known = self.group.offsets
-        return {where: CommittedOffset(known[where]) for where in partitions if where in known}
+        return {where: CommittedOffset(known[where], self.group.marks[where]) for where in partitions if where in known}
 
     def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         raise LogUnavailable("processors commit in transactions only")
@@ -257,7 +257,7 @@ class SimTransactor:
         late = self._faults.sends_late()
         self._send(self._faults.random.choice((0, len(records) // 2)) if late else len(records))
 
-    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+    def offsets(self, offsets: Mapping[TopicPartition, CommittedOffset], member: Member) -> None:
         assert offsets, "a transaction without offsets is not fenced"
         assert isinstance(member, SimMember)
         self._faults.at("offsets")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from penstock.schemas.errors import LogUnavailable, OutcomeUnknown, TransactionAborted
 from penstock.topics.commit import Outcome, Turn, commit
-from penstock.topics.log import Member, Record, TopicPartition, Transactor
+from penstock.topics.log import CommittedOffset, Member, Record, TopicPartition, Transactor
 from tests.simulation.client import SimTransactor
 
 BEFORE, AFTER = "before", "after"
@@ -56,7 +56,7 @@ class Suspended(BaseException):
 class SimCommits:
     """The commit port, over transactions that proceed step by step, or to their end when a caller waits."""
 
-    def __init__(self, host: Host, transactor: Transactor) -> None:
+    def __init__(self, host: Host, transactor: SimTransactor) -> None:
         self._host, self._transactor = host, transactor
         self.flight: SimFuture | None = None
 
@@ -68,6 +68,11 @@ class SimCommits:
 
     def recover(self, timeout_s: float) -> None:
         self._transactor.recover(timeout_s)
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the transactional id that it recovered last."""
+        return self._transactor.epoch
 
     def close(self) -> None:
         """There is no thread to end."""
@@ -118,7 +123,7 @@ class _Steps:
     def produce(self, records: Sequence[Record], track: frozenset[TopicPartition] = frozenset()) -> None:
         self._step("produce", lambda: self._produce(records, track))
 
-    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+    def offsets(self, offsets: Mapping[TopicPartition, CommittedOffset], member: Member) -> None:
         self._step("offsets", lambda: self._real.offsets(offsets, member))
 
     def commit(self) -> Mapping[TopicPartition, int]:

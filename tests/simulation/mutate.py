@@ -152,7 +152,8 @@ def _code(tree: ast.AST) -> Iterator[ast.AST]:
     pending: list[tuple[ast.AST, bool]] = [(tree, False)]
     while pending:
         node, inside = pending.pop()
-        if inside:
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if inside or is_function:
             yield node
         children = [
             child
@@ -161,7 +162,6 @@ def _code(tree: ast.AST) -> Iterator[ast.AST]:
             for child in (value if isinstance(value, list) else [value])
             if isinstance(child, ast.AST) and not _is_silent(child)
         ]
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         pending.extend((child, inside or is_function) for child in reversed(children))
 
 

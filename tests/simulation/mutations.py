@@ -24,6 +24,7 @@ from penstock.engine.execution.program import Program
 from penstock.engine.runtime import deduplicate as deduplicate_module
 from penstock.engine.runtime import driver as driver_module
 from penstock.engine.runtime import due as due_module
+from penstock.engine.runtime import openings as openings_module
 from penstock.engine.runtime import takeover as takeover_module
 from penstock.engine.runtime.blocked import BlockedRuns
 from penstock.engine.runtime.driver import Driver
@@ -295,6 +296,11 @@ def _aged(weather: Weather) -> None:
 
 def _moved_disks(weather: Weather) -> None:
     weather.foreign_disk, weather.chaos, weather.chaos_kinds = 0.5, 3.0, ["kill", "stop"]
+    weather.turns, weather.disk_trouble = 600, 0.0
+
+
+def _losses(weather: Weather) -> None:
+    weather.chaos, weather.chaos_kinds = 3.0, ["lose", "kill"]
 
 
 def _few_timers(weather: Weather) -> None:
@@ -306,7 +312,7 @@ def _bad_releases(weather: Weather) -> None:
     weather.chaos, weather.chaos_kinds = 3.0, ["kill", "stop"]
 
 
-WEATHERS = (_zombies, _late_zombies, _doubts, _handovers, _clocks, _days, _aged, _few_timers, _bad_releases)
+WEATHERS = (_zombies, _late_zombies, _doubts, _handovers, _clocks, _days, _aged, _losses, _few_timers, _bad_releases)
 """Weather for mutations of which it is not known what they need."""
 
 
@@ -348,6 +354,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a store that is ahead of the log is used": Mutation(takeover_module, "restoring", _ahead_is_trusted, _moved_disks),
     "a store is used after the log has dropped deletions": Mutation(
         takeover_module, "_is_stale", lambda *arguments: False, _aged
+    ),
+    "a shard is opened although its state is missing": Mutation(
+        openings_module, "require_state", lambda *arguments: None, _losses
     ),
     "inputs are trimmed as soon as they are decided": Mutation(
         Shard, "committed_positions", Shard.positions, _small_window

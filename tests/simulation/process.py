@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from tests.simulation.builds import USUAL, Build
 from tests.simulation.client import SimLog
 from tests.simulation.committer import AFTER, BEFORE, Fault, SimCommits
 from tests.simulation.disk import Disk, SimStore
+from tests.simulation.losses import Loss
 from tests.simulation.retention import KEPT_MS
 from tests.simulation.story import SimulatedCrash, Story, Violation
 from tests.simulation.weather import Weather
@@ -55,6 +56,14 @@ class Surroundings(Protocol):
     def build_of(self, process: Process) -> Build:
         """The workflow code with which a process starts now."""
 
+    @property
+    def processes(self) -> Sequence[Process]:
+        """All processes."""
+
+    @property
+    def loss(self) -> Loss | None:
+        """Records of a shard that are lost at present."""
+
 
 class WatchedDriver(Driver):
     """The production driver, whose runs in memory are compared with their rows when it begins again."""
@@ -79,8 +88,8 @@ class Process:
         self.state, self.skew_ms, self.until_turn = DOWN, 0, 0
         self.deaf_polls = 0
         self.build = USUAL
-        self.owners: dict[int, tuple[str, str]] = {}  # build and name of each start, by its epochs
-        self.is_foreign = False
+        self.owners: dict[tuple[str, int], tuple[str, str]] = {}  # build and name of each start, by its epochs
+        self.is_foreign = self.is_clone = False
         self.is_doomed = self.in_call = False
         self.driver: Driver | None = None
         self.log = SimLog(world.broker, self)
@@ -106,8 +115,14 @@ class Process:
         self._run(self._begin)
 
     def _change_disk(self) -> None:
-        """Perhaps lose the disk, or find an old copy of it, or one that belongs to another log."""
+        """Perhaps lose the disk, or find an old copy of it, or one of another process or another log."""
         if self.is_foreign:
+            return
+        if self.is_clone:
+            self.disk, self.transactional_id, self.is_clone = Disk(), f"slot-{self.name}", False
+            self.tell("has a disk of its own again")
+        if self.random.random() < self.world.weather.cloned_disk:
+            self._clone(self.random.choice(self.world.processes))
             return
         if self.random.random() < self.world.weather.foreign_disk and self.disk.directories:
             self.is_foreign, self.disk = True, self.disk.copy()
@@ -124,6 +139,12 @@ class Process:
                 self.tell("finds an old copy of its disk")
         if self.old_disk is None or self.random.random() < 0.3:
             self.old_disk = self.disk.copy()
+
+    def _clone(self, other: Process) -> None:
+        """Start on a copy of another process's data directory, which names its transactional id as well."""
+        if other is not self and not other.is_foreign:
+            self.disk, self.transactional_id, self.is_clone = other.disk.copy(), other.transactional_id, True
+            self.tell(f"finds a copy of {other.name}'s disk")
 
     def step(self) -> bool:
         """One turn of its driver; returns whether it decided anything."""
@@ -171,6 +192,14 @@ class Process:
         """Whether a commit of its is in progress and not being run."""
         flight = self.commits.flight
         return self.state == UP and flight is not None and not flight.done() and not flight.is_running
+
+    def has_begun(self, transaction: b.Transaction) -> bool:
+        """Whether a transaction is of its present start."""
+        return self.transactional_id == transaction.id and self.commits.epoch == transaction.epoch
+
+    def uses(self, shard: int) -> bool:
+        """Whether it holds the shard, or restores it."""
+        return self.driver is not None and (shard in self.driver._held or shard in self.driver._openings._begun)
 
     @property
     def clock_ms(self) -> int:
@@ -224,8 +253,11 @@ class Process:
         return None
 
     def _stopped(self, number: int, error: Exception) -> None:
-        """A shard is stopped: end the process, since an operator has to act."""
-        raise error
+        """A shard is stopped: end the process, since an operator has to act, or go on while records are lost."""
+        loss, driver = self.world.loss, self.driver
+        if self.is_foreign or loss is None or loss.shard != number or driver is None:
+            raise error
+        type(driver._openings).stop(driver._openings, number, error)
 
     def _change_foreign_disk(self, error: StateMismatch) -> None:
         """Do as the error says: the operator deletes what belongs to another log."""
@@ -288,7 +320,7 @@ class Process:
 
     def recovered(self, transactional_id: str, epoch: int) -> None:
         if transactional_id == self.transactional_id:
-            self.owners[epoch] = (self.build.name, f"{self.name}.{self.starts}")
+            self.owners[transactional_id, epoch] = (self.build.name, f"{self.name}.{self.starts}")
 
     def plan_commit(self, turn: Turn) -> Fault | None:
         return self.world.weather.plan_commit(self.random)

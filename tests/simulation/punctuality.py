@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from penstock.schemas.records.activity import ActivityAttemptFailed, ActivityCancelled, ActivityRetried
+from penstock.schemas.records.activity import (
+    ActivityAttemptFailed,
+    ActivityCancelled,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityStopRequested,
+)
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerFired, TimerStarted
@@ -57,7 +63,9 @@ class Punctuality:
                 self.due.pop(("t", workflow_id, run_id, event.sequence), None)
             case ActivityAttemptFailed():
                 self.due["r", workflow_id, run_id, event.sequence] = event.retry_ms
-            case ActivityRetried() | ActivityCancelled():
+            case ActivityStopRequested() if ("r", workflow_id, run_id, event.sequence) in self.due:
+                self.due["r", workflow_id, run_id, event.sequence] = decision.now_ms + 1
+            case ActivityRetried() | ActivityCancelled() | ActivityFailed():
                 self.due.pop(("r", workflow_id, run_id, event.sequence), None)
             case _ if type(event) in CLOSING:
                 self.due = {key: due_ms for key, due_ms in self.due.items() if key[1:3] != (workflow_id, run_id)}

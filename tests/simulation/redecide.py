@@ -13,15 +13,28 @@ from typing import Any
 import msgspec
 
 from penstock.engine.core.activation import KILLS_PROCESSOR
-from penstock.engine.core.keys import SHARD_KEY, parse_due_key
+from penstock.engine.core.keys import (
+    ACTIVATION_DUE,
+    NEVER_MS,
+    RETRY_DUE,
+    SHARD_KEY,
+    TIMER_DUE,
+    DueKey,
+    due_bound,
+    parse_due_key,
+)
 from penstock.engine.runtime.blocked import REFUSED_RECORD
+from penstock.engine.runtime.due import DueInput, _input_of
 from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records.decisions import Trigger
+from penstock.schemas.records.activity import ActivityRetried
+from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.run import WorkflowBlocked, WorkflowUnblocked
+from penstock.schemas.records.suspension import ActivationResumed
+from penstock.schemas.records.timer import TimerFired
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from tests.simulation.builds import BUILDS, USUAL
@@ -75,14 +88,13 @@ def redecide(shard: int, shards: int, topics: Topics, batches: Sequence[Batch]) 
         refused.update(event.message.split()[2] for _, event in events if _is_of(event, REFUSED_TOPIC))
         unblocked = _unblocked(events)
         again.blocked.waiting = deque(unblocked)
+        retries = [decision.decision for decision, event in events if isinstance(event, WorkflowUnblocked)]
+        fired = _Fired(again, [found for found in events if _is_fired(found[0], retries)])
+        again._due.take = fired.take  # type: ignore[method-assign]
         _block_refused(again, events, topics)
         _withhold_deadly(again, events, topics)
-        retries = [decision.decision for decision, event in events if isinstance(event, WorkflowUnblocked)]
-        fired = [found for found in decisions if not found.trigger.topic and found.decision not in retries]
-        timers = len(fired)
-        _end_postponements(again, {(found.workflow_id, found.run_id) for found in fired})
         again.take(_in_order(batch, decisions, topics), batch.now_ms)
-        layer = again.seal(batch.now_ms, timers=timers)
+        layer = again.seal(batch.now_ms, timers=1)
         found = [] if layer is None else [record.value for record in layer.outputs if record.topic == topics.events]
         if found != list(batch.events):
             raise Violation("D (replay)", f"shard {shard} decides otherwise at {batch.now_ms}: {_first(batch, found)}")
@@ -96,20 +108,61 @@ def _is_of(event: Any, reason: str) -> bool:
     return isinstance(event, WorkflowBlocked) and event.reason == reason
 
 
-def _end_postponements(shard: Shard, runs: set[tuple[str, str]]) -> None:
-    """Let due timers of these runs fire that were postponed here: the process that fired them had forgotten that.
-
-    Those of runs that have closed would take the place of others."""
-    due = shard._due
-    pending = {key: until_ms for key, until_ms in due._postponed.items() if shard._overlay.get(key) is not None}
-    kept = {key: until_ms for key, until_ms in pending.items() if _run_of(key) not in runs}
-    due.reset()
-    due._postponed.update(kept)
+def _is_fired(decision: DecisionRecorded, retries: Sequence[int]) -> bool:
+    """Whether a timer caused the decision: neither an input nor the retry of a BLOCKED run."""
+    return not decision.trigger.topic and decision.decision not in retries
 
 
-def _run_of(key: bytes) -> tuple[str, str]:
-    found = parse_due_key(key)
-    return found.workflow_id, found.run_id
+class _Fired:
+    """The timers that fired in a batch, in the order of their decisions, instead of those that are due at its time.
+
+    Others may be due as well: they were beyond a bound, or had been postponed by a layer that left no record. What the
+    log refused of a timer, and what processors died over, blocks its run here too."""
+
+    def __init__(self, shard: Shard, events: Sequence[tuple[DecisionRecorded, Any]]) -> None:
+        self._shard = shard
+        by_number: dict[int, list[Any]] = {}
+        self._decisions: dict[int, DecisionRecorded] = {}
+        for decision, event in events:
+            self._decisions.setdefault(decision.decision, decision)
+            by_number.setdefault(decision.decision, []).append(event)
+        self._events = by_number
+        shard._due._next_ms = 0
+
+    def take(self, now_ms: int, count: int) -> list[tuple[bytes, DueInput]]:
+        """The keys and inputs of these timers."""
+        due = {key: parse_due_key(key) for key, _ in self._shard._overlay.scan(b"T", due_bound(now_ms + 1))}
+        self._shard._due._next_ms = NEVER_MS
+        found = []
+        for number, decision in self._decisions.items():
+            key = self._key(decision, self._events[number], due)
+            if key is not None:
+                self._note_blocked(key, self._events[number])
+                del due[key]
+                found.append((key, _input_of(key)))
+        return found
+
+    def _key(self, decision: DecisionRecorded, events: Sequence[Any], due: Mapping[bytes, DueKey]) -> bytes | None:
+        """Key of the timer of a decision; None if it was not due."""
+        run = (decision.workflow_id, decision.run_id)
+        ours = {key: one for key, one in due.items() if (one.workflow_id, one.run_id) == run}
+        for event in events:
+            for kind, mark in _KINDS.items():
+                if isinstance(event, kind):
+                    which = (mark, getattr(event, "sequence", 0))
+                    return next((key for key, one in ours.items() if (one.kind, one.sequence) == which), None)
+        # Its decision could not be recorded, and its run is BLOCKED instead: one of its retries, or its activation.
+        return next((key for key, one in ours.items() if one.kind != TIMER_DUE), None)
+
+    def _note_blocked(self, key: bytes, events: Sequence[Any]) -> None:
+        for event in events:
+            if _is_of(event, REFUSED_RECORD):
+                self._shard._refused[key] = event
+            elif _is_of(event, KILLS_PROCESSOR):
+                self._shard._deadly.add(key)
+
+
+_KINDS = {TimerFired: TIMER_DUE, ActivityRetried: RETRY_DUE, ActivationResumed: ACTIVATION_DUE}
 
 
 def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:
@@ -132,8 +185,6 @@ def _withhold_deadly(shard: Shard, events: Sequence[tuple[Any, Any]], topics: To
         if decision.trigger.topic:
             topic, _, offset = place_of(decision.trigger, topics)
             shard._deadly.add((topic, offset))
-        elif (due := shard.first_due(decision.now_ms)) is not None:
-            shard._deadly.add(due)
 
 
 def place_of(trigger: Trigger, topics: Topics) -> Place:

@@ -11,8 +11,9 @@ from penstock.schemas.records.activity import (
     ActivityFailed,
     ActivityRetried,
     ActivityScheduled,
+    ActivityStopRequested,
 )
-from penstock.schemas.records.child import ChildScheduled
+from penstock.schemas.records.child import ChildScheduled, ChildStopRequested
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.run import (
     InputIgnored,
@@ -39,11 +40,13 @@ UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined)
 
 
 class Activity:
-    """State of an activity: `open` (with workers), `waiting` (for its retry), or how it ended."""
+    """State of an activity: `open` (with workers), `waiting` (for its retry), or how it ended.
+
+    `stopping`: no attempt follows."""
 
     def __init__(self, event: ActivityScheduled) -> None:
         self.name, self.input, self.attempt, self.state, self.retry_ms = event.activity, event.input, 1, "open", 0
-        self.result = b""
+        self.result, self.stopping = b"", False
 
 
 class Run:
@@ -124,16 +127,18 @@ class Run:
         match event:
             case ActivityCompleted() if found.state == "open" and attempt == found.attempt:
                 found.state, found.result = "completed", event.result
-            case ActivityFailed() if found.state == "open" and attempt == found.attempt:
+            case ActivityFailed() if attempt == found.attempt and (found.state == "open" or found.stopping):
                 found.state = "failed"
-            case ActivityAttemptFailed() if found.state == "open" and attempt == found.attempt:
+            case ActivityAttemptFailed() if found.state == "open" and attempt == found.attempt and not found.stopping:
                 found.state, found.retry_ms = "waiting", event.retry_ms
-            case ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1:
+            case ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1 and not found.stopping:
                 if now_ms < found.retry_ms:
                     raise Violation("C (timers)", f"{self} retried activity {event.sequence} before {found.retry_ms}")
                 found.state, found.attempt = "open", attempt
-            case ActivityCancelled() if found.state in ("open", "waiting"):
+            case ActivityCancelled() if found.state in ("open", "waiting") and not found.stopping:
                 found.state = "cancelled"
+            case ActivityStopRequested() if found.state in ("open", "waiting") and not found.stopping:
+                found.stopping = True
             case _:
                 raise Violation(
                     "R (results)", f"{self}: {event} while attempt {found.attempt} of that activity is {found.state}"
@@ -152,5 +157,7 @@ class Run:
     def _apply_child(self, event: Any) -> None:
         if isinstance(event, ChildScheduled):
             self.children[event.sequence] = event.workflow_id
-        elif self.children.pop(event.sequence, None) is None:
+        elif event.sequence not in self.children:
             raise Violation("R (results)", f"{self}: {event}, but no such child is pending")
+        elif not isinstance(event, ChildStopRequested):
+            del self.children[event.sequence]

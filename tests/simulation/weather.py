@@ -10,7 +10,7 @@ from tests.simulation.committer import AFTER, BEFORE, Fault
 COMMIT_KINDS = ("crash", "half", "aborted", "unknown", "delayed", "abort_lost", "unavailable")
 CHAOS_KINDS = (
     "kill", "freeze", "away", "coup", "expel", "stop", "skew", "topic", "compact", "time_out", "late_announcement",
-    "refuse",
+    "refuse", "lose",
 )  # fmt: skip
 CHAOS_WEIGHTS = {"coup": 3}  # the others count once
 
@@ -43,6 +43,7 @@ class Weather:
         self.transaction_records_max = random.choice((0, 0, 150, 400))
         self.timers_max = random.choice((1, 5, 1_000, 1_000))
         self.foreign_disk = random.choice((0.0, 0.0, 0.0, 0.1))
+        self.cloned_disk = random.choice((0.0, 0.0, 0.0, 0.2))
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:
@@ -56,14 +57,16 @@ class Weather:
             f"audit window {self.audit_window}, "
             f"activations of {self.requests_max} requests, turns of {self.turn_records_max} records "
             f"(aborted beyond {self.transaction_records_max}) and "
-            f"{self.timers_max} timers; {self.builds} build; disks of another log at {self.foreign_disk:.0%} of starts"
+            f"{self.timers_max} timers; {self.builds} build; disks of another log at "
+            f"{self.foreign_disk:.0%} of starts, of another process at {self.cloned_disk:.0%}"
             f"{'; days pass' if self.days else ''}"
         )
 
     def clear_up(self) -> None:
         """End all faults."""
         self.commit_fault = self.chaos = self.unavailable = self.crash_in_call = self.pause = 0.0
-        self.crash_at_store = self.disk_full = self.disk_trouble = self.deaf = self.foreign_disk = 0.0
+        self.crash_at_store = self.disk_full = self.disk_trouble = self.deaf = 0.0
+        self.foreign_disk = self.cloned_disk = 0.0
 
     def plan_commit(self, random: Random) -> Fault | None:
         """The fault of a transaction; None for none."""

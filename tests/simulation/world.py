@@ -28,6 +28,7 @@ from tests.simulation import verdict
 from tests.simulation.auditor import Auditor
 from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
 from tests.simulation.clients import Client
+from tests.simulation.losses import KINDS, OF_INPUTS, Loss, require_closed
 from tests.simulation.process import DOWN, FROZEN, UP, Process
 from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario, make
 from tests.simulation.story import Story, Violation
@@ -43,6 +44,7 @@ HEAL_ROUNDS_MAX = 600
 PAUSE_MS_MAX = 60_000
 FAN_MAX = 6
 TOPIC_REASONS = ("missing_topic", "refused_topic")
+LOOKED_UP_MS_MAX = 5_000  # a missing topic is looked up again within a second
 LATE_MS_MAX = 61_000  # of an idle shard's timer: one whose task topic was refused is tried again after a minute
 
 
@@ -88,6 +90,7 @@ class World:
         self.broker.transaction_records_max = self.weather.transaction_records_max
         self.auditor = Auditor(self.broker, self.topics, self.shards)
         self.auditor.owner_of = self._owner_of
+        self.auditor.require_open = lambda shards: require_closed(self.loss, shards, "a transaction changes")
         self.broker.on_commit = self.auditor.committed
         self.client = Client(self.broker, self.topics, self.shards, REPLIES, chance, self.story)
         self.workers = Workers(self.broker, self.topics, chance, self.story)
@@ -100,6 +103,7 @@ class World:
         self._delayed: list[tuple[int, str, int]] = []
         self._refusals: list[tuple[int, tuple[str, int]]] = []
         self._actor: list[str] = []
+        self.loss: Loss | None = None
         self.story.tell("", f"seed {seed}: {self.shards} shards, {len(self.processes)} processes; {self.weather}")
 
     # Faults.
@@ -132,7 +136,7 @@ class World:
     def pause(self, process: Process, call: str) -> None:
         """Pause `process` in a call while others run; it may lose its membership meanwhile."""
         # An error being handled here would become the context of errors that other processes' workflows raise.
-        if len(self._actor) > PAUSES_NESTED_MAX or sys.exception() is not None:
+        if len(self._actor) > PAUSES_NESTED_MAX or sys.exception() is not None or self.loss is not None:
             return
         until = min(self.turn_number + self.random.choice((2, 8, 30, 80)), self.weather.turns)
         process.tell(f"pauses before {call}")
@@ -165,7 +169,7 @@ class World:
         """End a transaction for which a read waits: its owner finishes it, or the coordinator aborts it."""
         if self.random.random() < 0.7 and self._deliver_delayed(transaction.id):
             return
-        owner = next((process for process in self.processes if process.transactional_id == transaction.id), None)
+        owner = next((process for process in self.processes if process.has_begun(transaction)), None)
         if owner is not None and owner.is_committing and self.random.random() < 0.5:
             owner.advance_commit()
         else:
@@ -292,9 +296,56 @@ class World:
                 self._compact()
             case "late_announcement":
                 self._late_announcement(process)
+            case "lose":
+                self._lose_records()
             case "time_out":
                 if self.broker.time_out(process.transactional_id):
                     self.story.tell("broker", f"aborts the open transaction of {process.name}")
+
+    def _lose_records(self) -> None:
+        """Lose acknowledged records of a shard for a while: the shard stays closed meanwhile, the others go on."""
+        if self.loss is not None or any(process.in_call for process in self.processes):
+            return
+        self._delayed.clear()
+        for transactional_id in list(self.broker.open):
+            self.broker.time_out(transactional_id)
+        shard, kind = self.random.randrange(self.shards), self.random.choice(list(KINDS))
+        where = (self.topics.commands if kind in OF_INPUTS else self.topics.state_changelog, shard)
+        offset = max((group.offsets.get(where, 0) for group in self.broker.groups.values()), default=0)
+        loss = Loss(self.broker, self.processes, shard, offset, self.random)
+        if not loss.begin(self.broker.partition(where), kind):
+            return
+        self.loss = loss
+        self.story.tell("broker", loss.what)
+        self._kill_users(lambda process: process.uses(shard))
+        self._go_on_closed(loss)
+        self._kill_users(lambda process: process.uses(shard))
+        loss.end()
+        self.loss = None
+        self.story.tell("admin", f"restores {where[0]}[{shard}] from a backup")
+
+    def _kill_users(self, uses: Callable[[Process], bool]) -> None:
+        for process in filter(uses, self.processes):
+            process.kill("is killed")
+            self._expel(process.ghosts, f"the session of {process.name}'s former member ends")
+
+    def _go_on_closed(self, loss: Loss) -> None:
+        """Let processes take turns, and start those that are down, while a shard must stay closed."""
+        for _ in range(self.random.randint(8, 40)):
+            process = self.random.choice(self.processes)
+            if process.is_committing:
+                self._advance(process)
+            elif self._is_free(process):
+                self.step(process)
+            elif process.state == DOWN:
+                self._start(process)
+            self.workers.work()
+            self.now_ms += self.random.choice((1, 20, 1_500))
+            self.auditor.look()
+            held = {number for found in self.processes if found.driver is not None for number in found.driver._held}
+            require_closed(loss, held, "a process holds")
+            if loss.is_hidden:
+                return
 
     def _refuse_one(self) -> None:
         """Let one partition that processors write take no records for a while.
@@ -408,10 +459,10 @@ class World:
             process.deaf_polls = 0
             if process.state == FROZEN:
                 process.state = UP
-            if process.state == UP and process.build is not self.build:
+            if process.state == UP and (process.build is not self.build or process.is_clone):
                 with self._as(process):
                     process.stop()
-        self._late_since_ms = self.now_ms
+        self._late_since_ms = self._healing_since_ms = self.now_ms
         quiet = 0
         for self.rounds in range(HEAL_ROUNDS_MAX):
             quiet = 0 if self._heal_round() else quiet + 1
@@ -472,7 +523,9 @@ class World:
             raise Violation("C (timers)", f"a timer is due for {late_ms} ms, and its shard is idle")
         waits = timers + [wait_ms for wait_ms in pauses if wait_ms < 1 << 60]
         latest = [runs[-1] for runs in self.auditor.runs.values()]
-        if any(run.status == "blocked" and run.blocked_reason in TOPIC_REASONS for run in latest):
+        # A run that was BLOCKED for its code keeps that reason while it waits for a topic alone.
+        is_early = self.now_ms - self._healing_since_ms < LOOKED_UP_MS_MAX
+        if any(run.status == "blocked" and (is_early or run.blocked_reason in TOPIC_REASONS) for run in latest):
             waits.append(2_000)
         if not waits:
             return False
@@ -501,8 +554,8 @@ class World:
         """Build and name of the process that commits a transaction; no name if all builds are the same."""
         if self.weather.builds == "usual":
             return USUAL.name, ""
-        process = next(found for found in self.processes if found.transactional_id == transaction.id)
-        return process.owners[transaction.epoch]
+        epoch = (transaction.id, transaction.epoch)
+        return next(found.owners[epoch] for found in self.processes if epoch in found.owners)
 
     # Bounds of the engine that are constants.
 
@@ -534,6 +587,7 @@ class World:
         words = event.pop("event")
         details = ", ".join(f"{key} {value}" for key, value in event.items() if key != "exc_info")
         self.story.tell(self._actor[-1] if self._actor else "", f"“{words}” {details}")
-        if method in ("exception", "error"):
+        is_stopped = self.loss is not None and words.startswith("a shard is stopped")
+        if method in ("exception", "error") and not is_stopped:
             raise Violation("E (engine)", f"{words}: {traceback.format_exc()}")
         raise structlog.DropEvent

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.topics.embedded import EmbeddedLog
 from penstock.topics.embedded.records import append
-from penstock.topics.log import Record, TopicPartition
+from penstock.topics.log import CommittedOffset, Record, TopicPartition
 
 
 class Note:
@@ -65,7 +65,7 @@ def pump(path: str) -> None:
         for record in member.poll(7, 1.0):
             transactor.begin()
             transactor.produce([Record("out", number, record.key, record.value) for number in (0, 1)])
-            transactor.offsets({("in", 0): record.offset + 1}, member)
+            transactor.offsets({("in", 0): CommittedOffset(record.offset + 1)}, member)
             transactor.commit()
 
 

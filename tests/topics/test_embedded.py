@@ -132,7 +132,7 @@ def test_a_takeover_between_offsets_and_commit_fences(path: str, log: EmbeddedLo
     sleeper = seated(log, "t", group="group")
     transactor = recovered(log)
     begin_with(transactor, "t", b"too late")
-    transactor.offsets({("t", 0): 1}, sleeper.member)
+    transactor.offsets({("t", 0): CommittedOffset(1)}, sleeper.member)
     log._members.clear()  # its lease is no longer renewed from here on
     other = EmbeddedLog(path)
     heir = seated(other, "t", group="group")
@@ -151,7 +151,7 @@ def test_a_grant_lost_and_won_again_is_another_grant(log: EmbeddedLog) -> None:
     seat = seated(log, "t", group="group")
     transactor = recovered(log)
     transactor.begin()
-    transactor.offsets({("t", 0): 1}, seat.member)
+    transactor.offsets({("t", 0): CommittedOffset(1)}, seat.member)
     guest = Seat(log, "group", ["t"])
     with log._database.write() as connection:
         evict(connection, "group", [seat.member.id])

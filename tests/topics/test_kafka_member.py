@@ -135,7 +135,7 @@ def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap:
         silent.member.commit({(topic, 0): CommittedOffset(1)})
     transactor.begin()
     with pytest.raises(Fenced):
-        transactor.offsets({(topic, 0): 1}, silent.member)
+        transactor.offsets({(topic, 0): CommittedOffset(1)}, silent.member)
     transactor.abort()
     assert silent.lost == set()
     wait_for("the release of the silent member's partitions", lambda: bool(silent.lost), silent.poll)

@@ -28,7 +28,7 @@ from penstock.topics.kafka import transactor as transactor_module
 from penstock.topics.kafka.admin import Admin
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.transactor import KafkaTransactor
-from penstock.topics.log import Record
+from penstock.topics.log import CommittedOffset, Record
 from tests.contract.log_tools import (
     WAIT_S,
     begin_with,
@@ -83,7 +83,7 @@ def test_a_transactor_fenced_before_it_begins_says_so(kafka: KafkaLog, count: in
         with pytest.raises((Fenced, OutcomeUnknown, TransactionAborted)):
             zombie.begin()
             zombie.produce([Record(topic, 0, b"key", b"zombie" * 30)] * count, frozenset({(topic, 0)}))
-            zombie.offsets({(topic, 0): 1}, seat.member)
+            zombie.offsets({(topic, 0): CommittedOffset(1)}, seat.member)
             zombie.commit()
         with suppress(LogError):
             zombie.abort()

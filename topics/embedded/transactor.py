@@ -52,7 +52,7 @@ class EmbeddedTransactor:
         self._records += records
         self._tracked |= track
 
-    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+    def offsets(self, offsets: Mapping[TopicPartition, CommittedOffset], member: Member) -> None:
         """Add next offsets, fenced by the member's current grants. Raises Fenced."""
         assert self._open, "begin must be called before offsets"
         assert offsets, "a transaction without offsets is not fenced"
@@ -60,7 +60,7 @@ class EmbeddedTransactor:
         claim = member.claim(offsets)
         with self._database.read() as connection:
             claim.verify(connection)
-        self._claims.append((claim, {where: CommittedOffset(offset) for where, offset in offsets.items()}))
+        self._claims.append((claim, dict(offsets)))
 
     def commit(self) -> Mapping[TopicPartition, int]:
         """Write the transaction; returns offset + 1 of the last record for each tracked partition that got one.

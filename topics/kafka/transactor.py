@@ -40,7 +40,7 @@ from penstock.topics.kafka.bounded import Bounded
 from penstock.topics.kafka.deliveries import OF_THE_TOPIC, Deliveries, Unwritable, unauthorised
 from penstock.topics.kafka.faults import Watch
 from penstock.topics.kafka.member import KafkaMember
-from penstock.topics.log import Member, Record, TopicPartition
+from penstock.topics.log import CommittedOffset, Member, Record, TopicPartition
 
 SLOW_S = 1.0
 RETRY_PAUSE_S = 0.005
@@ -146,7 +146,7 @@ class KafkaTransactor:
             except KafkaException as raised:
                 raise self._produce_failure(raised, records[index]) from raised
 
-    def offsets(self, offsets: Mapping[TopicPartition, int], member: Member) -> None:
+    def offsets(self, offsets: Mapping[TopicPartition, CommittedOffset], member: Member) -> None:
         """Add the member's next offsets, fenced by its current generation (KIP-447).
 
         Raises Fenced, TransactionAborted (call `abort` after both), OutcomeUnknown."""
@@ -155,7 +155,9 @@ class KafkaTransactor:
         assert offsets, "a transaction without offsets is not fenced"
         producer = self._require_producer()
         metadata = member.group_metadata(offsets)
-        entries = [KafkaPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        entries = [
+            KafkaPartition(topic, number, found.offset, found.metadata) for (topic, number), found in offsets.items()
+        ]
         try:
             self._run_step(lambda: producer.send_offsets_to_transaction(entries, metadata, FOREVER_S), "offsets")
         except (KafkaException, SystemError) as raised:

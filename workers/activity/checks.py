@@ -1,11 +1,9 @@
-"""Validation of an activity's declaration: its function, name, queue, priority and error classes."""
+"""Validation of an activity's declaration: its name, queue, priority and error classes."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from penstock.schemas.errors import BadInput, BadName
 from penstock.topics.catalogue import Topics
@@ -15,18 +13,6 @@ Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 _NAME = re.compile(r"[^\x00-\x20<>\x7f]{1,255}")
 _topics = Topics()
-
-
-def check_function(fn: Callable[..., Any]) -> None:
-    """Raise BadInput unless `fn` is a plain function. `Signature.of` checks its parameters."""
-    if not inspect.isfunction(fn):
-        raise BadInput(f"@activity needs a plain function (def or async def), not {fn!r}.")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise BadInput(f"Activity {fn.__qualname__} is a generator: return one value, such as a list.")
-    first = next(iter(inspect.signature(fn).parameters), "")
-    owner = fn.__qualname__.rpartition(".")[0]
-    if first in {"self", "cls"} and owner and not owner.endswith("<locals>"):
-        raise BadInput(f"Activity {fn.__qualname__} is a method: make it a module-level function or a static method.")
 
 
 def check_name(name: str) -> str:

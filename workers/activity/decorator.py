@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
+from penstock.schemas.values.functions import check_function, code_of
 from penstock.schemas.values.payload import Adapter, Signature
 from penstock.schemas.values.requests import ActivityRequest
 from penstock.schemas.values.retry import RetryPolicy
@@ -19,7 +20,6 @@ from penstock.workers.activity.checks import (
     Errors,
     Priority,
     check_errors,
-    check_function,
     check_name,
     check_priority,
     check_queue,
@@ -77,6 +77,9 @@ def activity(
     is repeated. `non_retryable`: exception classes, subclasses included, that end the activity without another
     attempt; checked on the worker. `queue`: the task queue whose workers run it. `priority`: `high`, `normal` or `low`.
 
+    A function under another decorator has the parameters of the function below, if that decorator uses
+    `functools.wraps`. A wrapper with `**kwargs` receives by name what it does not take by position itself.
+
     Raises BadName, BadInput, BadDuration at decoration.
     """
 
@@ -113,7 +116,7 @@ class ActivityDefinition(Generic[P, R]):
         queue: str = "default",
         priority: Priority = "normal",
     ) -> None:
-        check_function(fn)
+        check_function(fn, "activity")
         self.fn = fn
         self.name = check_name(fn.__name__ if name is None else name)
         self.timeout_ms = timeout_ms
@@ -124,7 +127,7 @@ class ActivityDefinition(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature.of(fn)
         self.request = ActivityRequest(self.name, self.queue, timeout_ms, retry)
-        code = inspect.unwrap(fn).__code__
+        code = code_of(fn)
         self.place = f"{fn.__module__}.{fn.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
         functools.update_wrapper(self, fn)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from penstock.schemas.errors import BadName
+from penstock.schemas.values.functions import code_of
 
 
 class Declared(Protocol):
@@ -49,7 +49,7 @@ class Registry(Generic[D]):
 
 def _identity(fn: Callable[..., Any]) -> str:
     """Return file and qualified name; a module's name would differ when it runs as `__main__`."""
-    return f"{inspect.unwrap(fn).__code__.co_filename}:{fn.__qualname__}"
+    return f"{code_of(fn).co_filename}:{fn.__qualname__}"
 
 
 def _only(name: str, declared: dict[str, D]) -> D:

@@ -79,7 +79,8 @@ class Attempt:
         context.run(_enter, self._task)
         if definition.is_async:
             return asyncio.get_running_loop().create_task(_awaited(definition, arguments), context=context)
-        return self._environment.threads.run(functools.partial(context.run, definition.fn, *arguments))
+        by_place, by_name = definition.signature.handed(arguments)
+        return self._environment.threads.run(functools.partial(context.run, definition.fn, *by_place, **by_name))
 
     def _time_out(self) -> None:
         """Cancel an async activity and report once it has cleaned up; report a sync one at once."""
@@ -139,8 +140,9 @@ class _Raised:
 
 
 async def _awaited(definition: AnyActivity, arguments: tuple[Any, ...]) -> Any:
+    by_place, by_name = definition.signature.handed(arguments)
     try:
-        return await definition.fn(*arguments)
+        return await definition.fn(*by_place, **by_name)
     except (SystemExit, KeyboardInterrupt) as error:
         return _Raised(error)
 

@@ -22,10 +22,12 @@ from penstock.schemas.records.activity import (
     ActivityFailed,
     ActivityRetried,
     ActivityScheduled,
+    ActivityStopRequested,
 )
 from penstock.schemas.records.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
+from penstock.schemas.values.failure import bounded
 
-ABSENT, WITH_WORKERS, WAITING = "absent", "with_workers", "waiting"
+ABSENT, WITH_WORKERS, WAITING, STOPPING = "absent", "with_workers", "waiting", "stopping"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 
 TRANSITIONS: Table = {
@@ -36,6 +38,10 @@ TRANSITIONS: Table = {
     (WITH_WORKERS, ActivityCancelled): CANCELLED,
     (WAITING, ActivityRetried): WITH_WORKERS,
     (WAITING, ActivityCancelled): CANCELLED,
+    (WITH_WORKERS, ActivityStopRequested): STOPPING,
+    (WAITING, ActivityStopRequested): STOPPING,
+    (STOPPING, ActivityCompleted): COMPLETED,
+    (STOPPING, ActivityFailed): FAILED,
 }
 
 
@@ -43,6 +49,8 @@ def state_of(pending: ActivityRow | None) -> str:
     """The state that a row stands for."""
     if pending is None:
         return ABSENT
+    if pending.stopping:
+        return STOPPING
     return WAITING if pending.retry_ms else WITH_WORKERS
 
 
@@ -65,16 +73,17 @@ def _failed(run: RunView, result: TaskFailed, now_ms: int) -> Decision:
         return ignored(result.run_id, late)
     pending = run.activity(result.sequence)
     assert pending is not None, "a result is late if its activity is not pending"
-    delay_ms = retry_delay_ms(pending.retry, result.failure, result.attempt)
+    failure = bounded(result.failure)
+    delay_ms = None if pending.stopping else retry_delay_ms(pending.retry, failure, result.attempt)
     if delay_ms is not None:
         waiting = ActivityAttemptFailed(
             sequence=result.sequence,
             attempt=result.attempt,
-            failure=result.failure,
+            failure=failure,
             retry_ms=now_ms + max(delay_ms, 1),
         )
         return Decision(run_id=row.run_id, events=[waiting])
-    failure = msgspec.structs.replace(result.failure, attempts=result.attempt)
+    failure = msgspec.structs.replace(failure, attempts=result.attempt)
     failed = ActivityFailed(sequence=result.sequence, attempt=result.attempt, failure=failure)
     return Decision(run_id=row.run_id, events=activated(run, row, [failed], now_ms))
 
@@ -97,6 +106,11 @@ def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
     pending = run.activity(due.sequence) if row is not None and row.run_id == due.run_id else None
     if row is None or row.status in CLOSED or pending is None or not pending.retry_ms:
         return ignored(due.run_id, "its activity has ended")
+    if pending.stopping:
+        assert pending.failure is not None, "an attempt that is due was preceded by one that failed"
+        failure = msgspec.structs.replace(pending.failure, attempts=pending.attempt)
+        failed = ActivityFailed(sequence=due.sequence, attempt=pending.attempt, failure=failure)
+        return Decision(run_id=row.run_id, events=activated(run, row, [failed], now_ms))
     return Decision(run_id=row.run_id, events=[ActivityRetried(sequence=due.sequence, attempt=pending.attempt + 1)])
 
 
@@ -132,13 +146,28 @@ def _on_retried(run: WorkingRun, event: ActivityRetried, cause: Cause) -> None:
     run.drop_due(pending.retry_ms, RETRY_DUE, event.sequence)
 
 
+def _on_stop_requested(run: WorkingRun, event: ActivityStopRequested, cause: Cause) -> None:
+    """No attempt follows. One that waits for its time is replaced by the activity's end, in the next transaction."""
+    pending = _pending(run, event)
+    retry_ms = cause.now_ms + 1 if pending.retry_ms else 0
+    run.put_activity(msgspec.structs.replace(pending, stopping=True, retry_ms=retry_ms))
+    if retry_ms:
+        run.drop_due(pending.retry_ms, RETRY_DUE, event.sequence)
+        run.put_due(retry_ms, RETRY_DUE, event.sequence)
+
+
 def _on_ended(run: WorkingRun, event: ActivityCompleted | ActivityFailed | ActivityCancelled, cause: Cause) -> None:
     drop(run, _pending(run, event))
 
 
 def _pending(
     run: WorkingRun,
-    event: ActivityAttemptFailed | ActivityRetried | ActivityCompleted | ActivityFailed | ActivityCancelled,
+    event: ActivityAttemptFailed
+    | ActivityRetried
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelled
+    | ActivityStopRequested,
 ) -> ActivityRow:
     pending = run.activity(event.sequence)
     advance(TRANSITIONS, state_of(pending), event, run.workflow_id)
@@ -217,5 +246,6 @@ MACHINE = Machine(
             deliver=lambda code, event: code.reject(event.sequence, ActivityFailedError(failure=event.failure)),
         ),
         ActivityCancelled: EventRule(evolve=_on_ended, is_request=True),
+        ActivityStopRequested: EventRule(evolve=_on_stop_requested, is_request=True),
     },
 )

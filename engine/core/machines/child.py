@@ -19,10 +19,12 @@ from penstock.schemas.records.child import (
     ChildCompleted,
     ChildFailed,
     ChildScheduled,
+    ChildStopRequested,
     ResolveChild,
 )
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.values.failure import bounded
 
 ABSENT, PENDING, COMPLETED, FAILED, CANCELLED = "absent", "pending", "completed", "failed", "cancelled"
 
@@ -31,6 +33,7 @@ TRANSITIONS: Table = {
     (PENDING, ChildCompleted): COMPLETED,
     (PENDING, ChildFailed): FAILED,
     (PENDING, ChildCancelRequested): CANCELLED,
+    (PENDING, ChildStopRequested): PENDING,
 }
 
 
@@ -51,8 +54,9 @@ def _ending(command: ResolveChild) -> Event:
         sequence=command.sequence,
         child_run_id=command.child_run_id,
         status=command.status,
-        failure=command.failure
-        or Failure(type="", message=f"child workflow {command.child_workflow_id} was {command.status}"),
+        failure=bounded(command.failure)
+        if command.failure is not None
+        else Failure(type="", message=f"child workflow {command.child_workflow_id} was {command.status}"),
     )
 
 
@@ -86,6 +90,13 @@ def _on_cancel_requested(run: WorkingRun, event: ChildCancelRequested, cause: Ca
         run.dropped_children = (child,)
 
 
+def _on_stop_requested(run: WorkingRun, event: ChildStopRequested, cause: Cause) -> None:
+    child = run.child(event.sequence)
+    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, run.workflow_id)
+    if child is not None:
+        run.dropped_children = (child,)
+
+
 def drop_all(run: WorkingRun) -> None:
     """Remove the children of a run that closes."""
     run.dropped_children = [unpack_child(value) for _, value in run.drop_rows(CHILD)]
@@ -111,7 +122,9 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
     )
 
 
-def _cancel_child(found: Effects, run: WorkingRun, event: ChildCancelRequested, shard: int) -> None:
+def _cancel_child(
+    found: Effects, run: WorkingRun, event: ChildCancelRequested | ChildStopRequested, shard: int
+) -> None:
     _stop_dropped(found, run, CancelWorkflow, f"its parent {run.workflow_id} no longer waits for it", "cancel")
 
 
@@ -195,5 +208,6 @@ MACHINE = Machine(
             deliver=lambda code, event: code.reject(event.sequence, ChildWorkflowFailed(failure=event.failure)),
         ),
         ChildCancelRequested: EventRule(evolve=_on_cancel_requested, effects=_cancel_child, is_request=True),
+        ChildStopRequested: EventRule(evolve=_on_stop_requested, effects=_cancel_child, is_request=True),
     },
 )

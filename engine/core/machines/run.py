@@ -21,7 +21,14 @@ from penstock.engine.core.answers import (
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
 from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
-from penstock.engine.core.limits import AWAITED_MS, AWAITED_MS_MAX, AWAITERS_FEW, DELAY_MS_MAX, HEADERS_BYTES_MAX
+from penstock.engine.core.limits import (
+    AWAITED_MS,
+    AWAITED_MS_MAX,
+    AWAITERS_FEW,
+    DELAY_MS_MAX,
+    HEADERS_BYTES_MAX,
+    REASON_CHARS_MAX,
+)
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, delay, signal, suspension, update
 from penstock.engine.core.messages import remember, remember_in
@@ -40,6 +47,7 @@ from penstock.engine.core.statuses import (
 )
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
+from penstock.schemas.class_names import class_name
 from penstock.schemas.errors import BadInput
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.completions import WorkflowClosed
@@ -65,7 +73,6 @@ from penstock.schemas.records.run import (
 )
 from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
-from penstock.schemas.values.failure import type_name
 
 TRANSITIONS: Table = {
     (ABSENT, WorkflowStarted): RUNNING,
@@ -297,14 +304,19 @@ def _cancel(run: RunView, command: CancelWorkflow, now_ms: int) -> Decision:
     if row.cancel_requested:
         reply = accepted_reply(run.workflow_id, row, command.message_id)
         return ignored(row.run_id, "cancelled before", reply=reply)
-    return accepted(run, command, activated(run, row, [CancelRequested(reason=command.reason)], now_ms))
+    return accepted(run, command, activated(run, row, [CancelRequested(reason=_kept(command.reason))], now_ms))
 
 
 def _terminate(run: RunView, command: TerminateWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=False)
     if isinstance(row, Decision):
         return row
-    return accepted(run, command, [WorkflowTerminated(reason=command.reason)])
+    return accepted(run, command, [WorkflowTerminated(reason=_kept(command.reason))])
+
+
+def _kept(reason: str) -> str:
+    """As much of a foreign producer's reason as rows and replies of any kind take beside other data."""
+    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[: REASON_CHARS_MAX - 1]}…"
 
 
 def _retry(run: RunView, command: RetryWorkflow, now_ms: int) -> Decision:
@@ -339,7 +351,7 @@ def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFa
         definition.check_input(started.input)
     except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
         message = f"{row.workflow_type} cannot take this input: {error}"
-        return WorkflowFailed(failure=Failure(type=type_name(BadInput), message=message))
+        return WorkflowFailed(failure=Failure(type=class_name(BadInput), message=message))
     return None
 
 

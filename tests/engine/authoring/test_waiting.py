@@ -7,7 +7,8 @@ import warnings
 
 import pytest
 
-from penstock.engine.authoring.waiting import sleep
+from penstock.engine.authoring.waiting import sleep, wait_condition
+from penstock.schemas.errors import BadInput
 from tests.engine.core import flows
 from tests.engine.stage import START_MS, Stage
 
@@ -20,6 +21,16 @@ def test_wait_condition() -> None:
     assert stage.described()["status"] == "running"
     stage.signal("price", 6)
     assert stage.described()["result"] == 10
+
+
+def test_an_async_condition_is_refused() -> None:
+    """An async function is no condition: what it returns, a coroutine, would always hold."""
+
+    async def holds() -> bool:
+        return False
+
+    with pytest.raises(BadInput, match="not an async one"):
+        wait_condition(holds)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["go.wait", "add"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from penstock.engine.authoring.workflow import workflow
-from penstock.schemas.errors import BadInput, WorkflowFailedError
+from penstock.schemas.errors import BadInput, BadName, WorkflowFailedError
 from tests.engine.core import flows
+from tests.engine.stage import Stage
 
 
 def test_awaiting_a_workflow_outside_of_a_run() -> None:
@@ -44,3 +47,48 @@ def test_blocks_on_takes_exception_classes(wrong: Any) -> None:
     """@workflow refuses at once a `blocks_on` that is no collection of exception classes, or has a WorkflowError."""
     with pytest.raises(BadInput, match="blocks_on"):
         workflow(blocks_on=wrong)
+
+
+def _reads_by_name(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return f"{kwargs['tenant']}: {await fn(*args, **kwargs)}"
+
+    return wrapper
+
+
+@workflow
+@_reads_by_name
+async def counts_for_tenant(n: int, tenant: str = "acme") -> str:
+    return f"{await flows.add(n, 1)} {tenant}"
+
+
+def test_a_workflow_under_another_decorator() -> None:
+    """A wrapper that reads an argument by its name finds it, live and on replay."""
+    stage = Stage(counts_for_tenant)
+    stage.start(counts_for_tenant, 1)
+    stage.restart()
+    stage.run(add=lambda a, b: a + b)
+    assert stage.described()["result"] == "acme: 2 acme"
+
+
+def test_a_sync_wrapper_of_an_async_workflow_is_named() -> None:
+    """An async function whose decorator returns a sync one is refused for the decorator."""
+    with pytest.raises(BadName, match="a decorator of slow returns a sync one"):
+
+        @workflow  # type: ignore[call-overload]
+        @_without_await
+        async def slow() -> None: ...
+
+
+def _without_await(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.wraps(fn)(lambda *args, **kwargs: fn(*args, **kwargs))
+
+
+def test_workflows_of_one_name_under_one_decorator() -> None:
+    """Two functions of the same name are told apart although their wrappers are the same code."""
+    code = "@workflow(name='twice')\n@_reads_by_name\nasync def twice(tenant: str) -> None: ...\n"
+    names = {"workflow": workflow, "_reads_by_name": _reads_by_name}
+    exec(compile(code, "one.py", "exec"), dict(names, __name__="one"))
+    with pytest.raises(BadName, match="Two workflows are called 'twice': one in one, one in two"):
+        exec(compile(code, "two.py", "exec"), dict(names, __name__="two"))

@@ -21,3 +21,13 @@ def test_the_note_begins_with_the_most_similar_name() -> None:
     """The note on a misspelt signal lists the name that was meant first, however many signals are declared."""
     declared = {f"signal-{number:03d}": lambda _: "" for number in range(200)} | {"price": lambda _: ""}
     assert "(declared: price, " in Hosted({}, declared).signal_note("prcie")
+
+
+def test_news_of_other_processors_is_told_once() -> None:
+    """What others host is news once, and again when it changes; without a change there is none."""
+    hosted = Hosted({})
+    assert not hosted.has_news()
+    hosted.note_others({"elsewhere": 1}, 0)
+    assert [hosted.has_news(), hosted.has_news()] == [True, False]
+    hosted.note_others({"elsewhere": 1}, 0)
+    assert not hosted.has_news()

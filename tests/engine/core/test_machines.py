@@ -13,6 +13,7 @@ from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.machine import advance
 from penstock.engine.core.machines import activity, child, external, marker, run, signal, timer
+from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
 from tests.engine.core import flows
@@ -76,6 +77,30 @@ def _cancelled_while_an_attempt_waits() -> None:
     stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
 
 
+def _given_up_and_awaited() -> None:
+    for fails in (None, SOFT, HARD):
+        stage = Stage(flows.travel)
+        stage.start(flows.travel, ["hotel"])
+        (task,) = stage.take("tasks")
+        if fails is SOFT:
+            stage.fail(task, SOFT)
+        stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+        if fails is None:
+            stage.complete(task, "hotel")
+        if fails is HARD:
+            stage.fail(task, HARD)
+        stage.advance(1)
+    stage = Stage(gives_up_a_child, flows.approved)
+    stage.start(gives_up_a_child)
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+
+
+@workflow
+async def gives_up_a_child() -> None:
+    async with Saga() as saga:
+        await saga.do(flows.approved().options(id="kid"), undo=flows.unbook_place("kid"))
+
+
 def _child_failed() -> None:
     stage = Stage(flows.parent, flows.five)
     stage.start(flows.parent, "kid")
@@ -136,6 +161,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _failed,
     _cancelled_with_its_child,
     _cancelled_while_an_attempt_waits,
+    _given_up_and_awaited,
     _child_failed,
     _terminated,
     _timers,

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from penstock.engine.core.retry import delay_ms
+from penstock.engine.core.retry import delay_ms, retry_delay_ms
+from penstock.schemas.failure import Failure
 from penstock.schemas.values.retry import RetryPolicy
+
+
+def test_no_retries_are_none() -> None:
+    """With `retries_max` 0 the first failure is the last."""
+    failure = Failure(type="builtins.OSError", message="no")
+    assert retry_delay_ms(RetryPolicy(retries_max=0), failure, 1) is None
+    assert retry_delay_ms(RetryPolicy(retries_max=1), failure, 1) is not None
 
 
 def test_no_backoff_factor_is_too_large() -> None:

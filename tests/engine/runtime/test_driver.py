@@ -157,6 +157,18 @@ def test_timers_fire_beside_a_backlog(rig: Callable[..., Rig]) -> None:
     assert it.completed() == ["napper"] and len(it.tasks()) < 200
 
 
+def test_offsets_name_their_transaction(rig: Callable[..., Rig]) -> None:
+    """Each turn commits its offsets with the number of the shard's transaction, also a turn of timers alone."""
+    it = rig()
+    it.start(nap, id="napper")
+    it.turns(4)
+    it.now_ms += 60_000
+    it.turns(4)
+    marks = [found.metadata for turn in it.commits.turns for found in turn.offsets.values()]
+    assert it.completed() == ["napper"]
+    assert marks == ["1", "2"]
+
+
 def test_an_abort_that_repeats_halves_the_turn(rig: Callable[..., Rig]) -> None:
     """A turn that the log refuses by its size is halved until it fits, and everything commits."""
     it = rig()

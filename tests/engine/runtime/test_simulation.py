@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from penstock.schemas.errors import Fenced
-from penstock.topics.log import Record
+from penstock.topics.log import CommittedOffset, Record
 from tests.simulation.broker import Broker, Group
+from tests.simulation.mutants import FOUND, hunt
+from tests.simulation.mutate import all_mutants, changed, choose
 from tests.simulation.mutations import MUTATIONS, mutated
 from tests.simulation.world import Failed, simulate
 
@@ -33,6 +35,23 @@ def test_a_missing_safeguard_is_noticed(name: str) -> None:
     with mutated(name), pytest.raises(Failed):
         for seed in range(MUTATION_SEEDS_MAX):
             simulate(seed, MUTATIONS[name].weather)
+
+
+def test_a_generated_mutant_is_noticed() -> None:
+    """A mutant that leaves the due time of a timer that has fired is found in a process of its own."""
+    place = next(
+        mutant
+        for mutant in all_mutants()
+        if mutant.path == "engine/core/machines/timer.py" and changed(mutant).before.startswith("run.drop_due(")
+    )
+    assert hunt(place, MUTATION_SEEDS_MAX).fate == FOUND
+
+
+def test_mutants_are_chosen_by_a_seed() -> None:
+    """One seed gives the same mutants each time, and each changes its place."""
+    chosen = choose(seed=1, count=20)
+    assert chosen == choose(seed=1, count=20)
+    assert all(change.before != change.after for change in map(changed, chosen))
 
 
 def test_a_violation_is_shown_with_its_story() -> None:
@@ -123,13 +142,13 @@ def test_an_older_generation_commits_no_offsets(broker: Broker) -> None:
     group = broker.groups["g"] = Group(["t"], 1)
     group.join("a")
     epoch = broker.init("one")
-    broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): 1})
+    broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): CommittedOffset(1)})
     group.join("b")
     group.rejoin("a")
     with pytest.raises(Fenced):
-        broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): 2})
+        broker.add_offsets("one", epoch, group, "a", 1, {("t", 0): CommittedOffset(2)})
     group.leave("a")
     with pytest.raises(Fenced):
-        broker.add_offsets("one", epoch, group, "a", group.generation, {("t", 0): 2})
+        broker.add_offsets("one", epoch, group, "a", group.generation, {("t", 0): CommittedOffset(2)})
     broker.commit("one", epoch)
     assert group.offsets == {("t", 0): 1}

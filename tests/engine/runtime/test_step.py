@@ -15,6 +15,7 @@ from penstock.engine.core.keys import run_key
 from penstock.engine.core.rows import unpack_run
 from penstock.engine.execution import guards
 from penstock.engine.execution.program import Program
+from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import ResolveChild
@@ -45,6 +46,30 @@ def test_a_restart_that_is_blocked_at_once_is_a_run_of_its_own() -> None:
     stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
     stage.run(far=lambda n: 7)
     assert stage.described()["result"] == 7
+
+
+DECIDED_BY = {"code": "old"}
+
+
+@workflow
+async def unsteady(n: int) -> int:
+    return await (flows.add(n, 1) if DECIDED_BY["code"] == "old" else flows.shaky(n))
+
+
+def test_a_result_is_kept_if_its_run_was_blocked_for_another_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result whose consequences the log refused stays when other code blocks the run before it makes requests."""
+    stage = Stage(unsteady)
+    stage.start(unsteady, 1)
+    (task,) = stage.take("tasks")
+    monkeypatch.setitem(DECIDED_BY, "code", "new")
+    stage.restart()
+    record = stage.put("results", 0, encode(task.completed(b"2")))
+    stage.nodes[0].refuse(record, "a record is too large")
+    stage.settle()
+    assert stage.described()["blocked_reason"] == "non_determinism"
+    monkeypatch.setitem(DECIDED_BY, "code", "old")
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    assert stage.described()["result"] == 2
 
 
 @pytest.mark.parametrize("size", [RECORD_BYTES_MAX - 20_000, RECORD_BYTES_MAX - 1, RECORD_BYTES_MAX, 1_040_000])

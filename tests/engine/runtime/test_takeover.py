@@ -128,8 +128,8 @@ class Shardful:
         now_ms = time.time_ns() // 1_000_000 + later_ms
         return bring_up(self.log, TOPICS, SHARD, self.store, now_ms)
 
-    def require_state(self, **committed: int) -> None:
-        offsets = {(getattr(TOPICS, name), SHARD): CommittedOffset(offset) for name, offset in committed.items()}
+    def require_state(self, *, mark: str = "", **committed: int) -> None:
+        offsets = {(getattr(TOPICS, name), SHARD): CommittedOffset(offset, mark) for name, offset in committed.items()}
         before = processed(self.log, TOPICS, SHARD, self.store, offsets)
         require_state(self.log, TOPICS, SHARD, self.store, before)
 
@@ -219,6 +219,24 @@ def test_state_that_was_cut_off_is_missing(shard: Shardful) -> None:
     shard.bring_up()
     with pytest.raises(StateMismatch, match=r"results\[0\] was processed up to 9, .* covers it up to 4"):
         shard.require_state(commands=0, results=9)
+
+
+def test_transactions_without_inputs_that_were_cut_off_are_missing(shard: Shardful) -> None:
+    """A changelog that ends before the group's last transaction stops the shard, even if no offset says so."""
+    shard.append(TOPICS.commands, 4)
+    shard.commit(1, offsets={TOPICS.commands: 4})
+    shard.bring_up()
+    with pytest.raises(StateMismatch, match=r"commands\[0\] is of transaction 2, but the changelog .* transaction 1;"):
+        shard.require_state(commands=4, mark="2")
+
+
+@pytest.mark.parametrize("mark", ["", "0", "1", "set by hand"])
+def test_a_group_that_names_no_later_transaction_fits(shard: Shardful, mark: str) -> None:
+    """Offsets that an operator has set, or of a transaction that the changelog has, open the shard."""
+    shard.append(TOPICS.commands, 4)
+    shard.commit(1, offsets={TOPICS.commands: 4})
+    shard.bring_up()
+    shard.require_state(commands=4, mark=mark)
 
 
 def test_state_of_a_group_that_was_forgotten_is_missing(shard: Shardful) -> None:

@@ -297,6 +297,32 @@ def test_a_lost_record_that_nothing_replaced_is_noticed() -> None:
         bring_up(log, store)
 
 
+class OvertakenLog(FakeLog):
+    """A log that is written and compacted between the listing of its end and the first read, `times` times."""
+
+    times = 1
+
+    def read_to_end(self, topic: str, partition: int, start: int, timeout_s: float) -> Iterator[list[StoredRecord]]:
+        end = self.end
+        if self.times:
+            self.times -= 1
+            self.append([Record(TOPIC, SHARD, b"k", b"later")])
+            self.compact()
+        for batch in super().read_to_end(topic, partition, start, timeout_s):
+            if found := [record for record in batch if record.offset < end]:
+                yield found
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_record_that_is_compacted_while_it_is_read_is_no_loss(times: int) -> None:
+    """If compaction drops the store's last record after the end was listed, what replaced it is read and applied."""
+    log, store = OvertakenLog(), MemoryStore()
+    commit(log, store, {b"k": b"1"})
+    log.times = times
+    report = bring_up(log, store)
+    assert (report.wiped, report.records, store.get(b"k")) == (False, 1, b"later")
+
+
 def test_records_are_examined_before_they_are_written() -> None:
     """The caller's check sees the store as it was, and nothing of a refused batch is written."""
 

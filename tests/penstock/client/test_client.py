@@ -154,7 +154,7 @@ def test_many_starts_with_invalid_arguments(log, processor):
 
 
 def test_invalid_arguments_are_not_sent(log):
-    """Invalid ids, signals without a name, oversized inputs and calls of activities are refused before the log."""
+    """Invalid ids, signals without a name, what is too large and calls of activities are refused before the log."""
 
     async def use(client):
         with pytest.raises(BadName):
@@ -165,6 +165,9 @@ def test_invalid_arguments_are_not_sent(log):
             await client.signal("x", "")
         with pytest.raises(PayloadTooLarge, match="client-trial"):
             await client.start_by_name("client-trial", b'"' + b"x" * 1_000_000 + b'"')
+        for send in (client.cancel, client.terminate):
+            with pytest.raises(PayloadTooLarge, match="The reason has 2,001 characters"):
+                await send("x", "y" * 2_001)
         call = an_activity()
         with pytest.raises(BadInput, match=r"fulfil\(order\)"):
             await client.start(call)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
 from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
@@ -27,18 +28,129 @@ def test_saga_undoes_in_reverse() -> None:
     assert stage.described()["status"] == "cancelled"
 
 
-def test_saga_cancels_pending_steps_and_undoes_all_that_were_scheduled() -> None:
-    """When one of several parallel steps fails, the others are cancelled and all that were scheduled are undone."""
+def test_saga_stops_pending_steps_and_undoes_all_that_were_scheduled() -> None:
+    """When one of several parallel steps fails, the others end, and all that were scheduled are undone."""
     stage = Stage(flows.travel_together)
     stage.start(flows.travel_together, ["a", "b", "c"])
-    first, second, _ = stage.take("tasks")
+    first, second, third = stage.take("tasks")
     stage.complete(first, "a")
     stage.fail(second, Failure(type="app.Full", message="full", non_retryable=True))
-    assert stage.events().count("ActivityCancelled") == 1
+    assert stage.events().count("ActivityStopRequested") == 1
+    stage.complete(third, "c")
     undone: list[str] = []
     stage.run(unbook_place=undone.append)
     assert undone == ["c", "b", "a"]
     assert stage.described()["status"] == "failed"
+
+
+async def _in_a_helper(name: str) -> str:
+    async def helper() -> str:
+        (found,) = await asyncio.gather(flows.book_place(name))
+        return found
+
+    return await helper()
+
+
+@workflow
+async def saga_ended_by_a_timeout(helper: bool) -> None:
+    async with Saga() as saga, asyncio.timeout(5):
+        call = _in_a_helper("hotel") if helper else flows.book_place("hotel")
+        await saga.do(call, undo=flows.unbook_place("hotel"))
+
+
+@workflow
+async def saga_ended_by_a_step(helper: bool) -> None:
+    async with Saga() as saga, asyncio.TaskGroup() as group:
+        call = _in_a_helper("hotel") if helper else flows.book_place("hotel")
+        group.create_task(saga.do(call, undo=flows.unbook_place("hotel")))
+        group.create_task(saga.do(_raises()))
+
+
+async def _raises() -> None:
+    await sleep(5)
+    raise LookupError("no seat")
+
+
+@pytest.mark.parametrize("evicts", [False, True])
+@pytest.mark.parametrize("ends", ["completed", "failed", "failed later"])
+@pytest.mark.parametrize("helper", [False, True])
+@pytest.mark.parametrize("flow", [saga_ended_by_a_timeout, saga_ended_by_a_step], ids=lambda flow: flow.name)
+def test_an_undo_begins_when_the_attempt_has_ended(flow: Any, helper: bool, ends: str, evicts: bool) -> None:
+    """The undo of a step that is cancelled while its activity runs waits for the attempt, which is the last."""
+    stage = Stage(flow)
+    stage.start(flow, helper)
+    (book,) = stage.take("tasks")
+    stage.advance(7 if ends == "failed later" else 5)
+    assert stage.take("tasks") == []
+    assert stage.described()["pending_activities"][0]["stopping"]
+    if evicts:
+        stage.nodes[0].runs.clear()
+    if ends == "completed":
+        stage.complete(book, "booked")
+    else:
+        stage.fail(book, Failure(type="app.Full", message="full"))
+    (undo,) = stage.take("tasks")
+    assert undo.activity == "unbook_place"
+    stage.complete(undo, None)
+    assert stage.described()["status"] == "failed"
+    assert "ActivityCancelled" not in stage.events()
+
+
+@pytest.mark.parametrize("evicts", [False, True])
+def test_an_undo_waits_for_no_attempt_that_has_not_begun(evicts: bool) -> None:
+    """A cancelled step whose activity waits for its next attempt is not tried again, and is undone at once."""
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, ["hotel"])
+    (book,) = stage.take("tasks")
+    stage.fail(book, Failure(type="app.Full", message="full"))
+    if evicts:
+        stage.nodes[0].runs.clear()
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+    stage.advance(0.001)
+    (undo,) = stage.take("tasks")
+    assert undo.activity == "unbook_place"
+    stage.complete(undo, None)
+    assert stage.described()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("evicts", [False, True])
+def test_an_undo_waits_for_the_child_that_it_undoes(evicts: bool) -> None:
+    """A cancelled step that is a child workflow is undone when the child has closed, after its own cleaning up."""
+    stage = Stage(saga_with_a_child, flows.travel)
+    stage.start(saga_with_a_child)
+    stage.complete(stage.take("tasks")[0], "hotel")
+    if evicts:
+        stage.nodes[0].runs.clear()
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+    (undo_of_child,) = stage.take("tasks")
+    assert (undo_of_child.workflow_id, undo_of_child.activity) == ("kid", "unbook_place")
+    stage.complete(undo_of_child, None)
+    assert stage.described("kid")["status"] == "cancelled"
+    (undo,) = stage.take("tasks")
+    assert (undo.workflow_id, undo.input) == ("run-1", b'"kid"')
+    stage.complete(undo, None)
+    assert stage.described()["status"] == "cancelled"
+
+
+@workflow
+async def saga_with_a_child() -> None:
+    async with Saga() as saga:
+        await saga.do(flows.travel(["hotel"]).options(id="kid"), undo=flows.unbook_place("kid"))
+
+
+def test_a_step_without_an_undo_is_given_up_at_once() -> None:
+    """A step without an undo is withdrawn when its saga is cancelled, as a call without a saga is."""
+    stage = Stage(saga_without_undo)
+    stage.start(saga_without_undo)
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+    assert stage.described()["status"] == "cancelled"
+    assert "ActivityStopRequested" not in stage.events()
+
+
+@workflow
+async def saga_without_undo() -> None:
+    async with Saga() as saga:
+        await saga.do(flows.book_place("hotel"))
 
 
 def test_saga_is_undone_though_cancelled_again() -> None:

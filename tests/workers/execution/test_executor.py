@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import threading
+from collections.abc import Callable
+from typing import Any
 
-from penstock.schemas.records.tasks import ActivityTask
+from penstock.schemas.records.tasks import ActivityTask, TaskCompleted
 from penstock.workers.activity.decorator import activity
 from tests.workers.execution.executor_bench import Bench, failure_of, task_of
 
@@ -50,3 +54,35 @@ def test_an_abandoned_attempt_is_not_reported() -> None:
         release.set()
 
     assert bench.run(task_of(endless), task_of(stuck), meanwhile=meanwhile) == []
+
+
+def _for_tenant(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return f"{kwargs['tenant']}: {fn(*args, **kwargs)}"
+
+    @functools.wraps(fn)
+    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+        return f"{kwargs['tenant']}: {await fn(*args, **kwargs)}"
+
+    return async_wrapper if inspect.iscoroutinefunction(fn) else wrapper
+
+
+def test_a_wrapper_that_reads_an_argument_by_its_name() -> None:
+    """A decorator with `**kwargs` finds in it what the call gave, for sync and async activities."""
+
+    @activity
+    @_for_tenant
+    def counts(n: int, tenant: str = "acme") -> str:
+        return f"{n} {tenant}"
+
+    @activity
+    @_for_tenant
+    async def counts_later(n: int, tenant: str = "acme") -> str:
+        return f"{n} {tenant}"
+
+    results = Bench(counts, counts_later).run(task_of(counts, 1), task_of(counts_later, 2, "zeta"))
+    assert sorted(result.result for result in results if isinstance(result, TaskCompleted)) == [
+        b'"acme: 1 acme"',
+        b'"zeta: 2 zeta"',
+    ]

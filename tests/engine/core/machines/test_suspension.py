@@ -142,3 +142,26 @@ def test_where_an_activation_is_suspended_changes_nothing(
         stage.advance(1)
         stage.run(spread_part=lambda number: number)
     assert sorted(_result(stage)) == sorted(number * 2 if number % 4 == 3 else number for number in range(width))
+
+
+@workflow(name="spread_buggy")
+async def buggy(width: int, mended: bool) -> int:
+    async def one(number: int) -> int:
+        return 0 if mended else (None).no_such_attribute  # type: ignore[attr-defined]  # the bug
+
+    return sum(await asyncio.gather(*(one(number) if number == 1 else part(number) for number in range(width))))
+
+
+def test_a_bug_in_a_suspended_activation_blocks_its_run(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug that ends an activation which was suspended meanwhile blocks its run, as nothing was awaited."""
+    stage = Stage(buggy)
+    stage.start(buggy, 8, False)
+    stage.advance(0.002)
+    assert len(stage.sent["tasks"]) == 6
+    assert stage.described()["blocked_reason"] == "code_error"
+    original = buggy.fn
+    monkeypatch.setattr(buggy, "fn", lambda width, mended: original(width, True))
+    stage.restart()
+    stage.advance(1)
+    stage.run(spread_part=lambda number: 1)
+    assert stage.described()["result"] == 7
