@@ -22,6 +22,7 @@ from penstock.engine.execution import guards
 from penstock.engine.execution.bugs import bugs_in, code_error
 from penstock.engine.execution.code import Code
 from penstock.engine.execution.continuing import ContinueAsNew
+from penstock.engine.execution.failing import going_back, run_failure
 from penstock.engine.execution.footprint import (
     DELIVERED_FACTOR,
     MEASURED_BYTES_MIN,
@@ -37,9 +38,7 @@ from penstock.engine.execution.matching import Matcher, Rewrite
 from penstock.engine.execution.requests import CHILD, request_of
 from penstock.engine.execution.unretrieved import log_unretrieved
 from penstock.schemas.errors import (
-    ActivityFailedError,
     CallNotAwaited,
-    ChildWorkflowFailed,
     EndlessWorkflow,
     NonDeterminism,
     NonDeterministicCall,
@@ -58,7 +57,7 @@ from penstock.schemas.records.suspension import ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerStarted
 from penstock.schemas.records.update import UpdateHeld
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.failure import bounded, failure_of
+from penstock.schemas.values.failure import failure_of
 from penstock.schemas.values.lazy import Lazy
 from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX, check_size
 
@@ -576,33 +575,16 @@ class Program:
         bugs = bugs_in(error, self.definition.blocks_on)
         matcher = self._matcher
         if not bugs or (matcher is not None and (matcher.mismatch or type(matcher.following) is WorkflowFailed)):
-            return WorkflowFailed(failure=_run_failure(error))
+            return WorkflowFailed(failure=run_failure(error))
         raised_at = self.raised_earlier(bugs) if matcher is None else 0
         if not raised_at:
             self._ended = True
             self.close()
             raise code_error(error)
-        failure = _run_failure(error)
-        return WorkflowFailed(failure=msgspec.structs.replace(failure, message=_going_back(failure.message, raised_at)))
-
-
-def _going_back(message: str, raised_at: int) -> str:
-    return (
-        f"{message} (raised in the decision of event {raised_at} of the history, to which mended code would have to go "
-        "back: the code awaited something before the error left it)"
-    )
+        failure = run_failure(error)
+        return WorkflowFailed(failure=msgspec.structs.replace(failure, message=going_back(failure.message, raised_at)))
 
 
 def _ended_by(inputs: Iterable[Event]) -> frozenset[int]:
     """Sequences of requests that have ended: code that a cancellation reaches first must not withdraw them."""
     return frozenset(event.sequence for event in inputs if hasattr(event, "sequence"))
-
-
-def _run_failure(error: BaseException) -> Failure:
-    """Failure of the run; the message of a failed activity or child stays readable."""
-    failure = failure_of(error)
-    if isinstance(error, ActivityFailedError | ChildWorkflowFailed) and error.failure is not None:
-        return msgspec.structs.replace(failure, message=f"{error} ({error.type})" if error.type else str(error))
-    if isinstance(error, WorkflowFailedError) and error.failure is not None:
-        return bounded(error.failure)
-    return failure

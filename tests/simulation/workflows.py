@@ -271,9 +271,9 @@ async def oracle(sides: int) -> bool:
 
 @workflow(name="sim_bulky")
 async def bulky(size: int) -> str:
-    """A result too large for a record: the run must be BLOCKED, and other runs unaffected."""
+    """A marker too large for a record: the run must be BLOCKED, and other runs unaffected."""
     await add(size, 0)
-    return "x" * size
+    return f"marked: {patched('x' * size)}"
 
 
 @workflow(name="sim_heavy")
