@@ -120,7 +120,7 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
     """Run a worker for the activities of these modules."""
     from penstock.hosting.hash_seed import with_fixed_hash_seed
     from penstock.hosting.membership import announcement, joined
-    from penstock.hosting.namespace import Namespace
+    from penstock.hosting.namespace import Namespace, check_worker_topics, queues_of
     from penstock.hosting.parts import run_until_signalled, worker_part
 
     with_fixed_hash_seed()
@@ -129,6 +129,7 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no activity; use the decorator @activity.")
     settings = invocation.settings
     with opened_log(settings, must_exist=False) as (log, topics):
+        check_worker_topics(log, topics, settings, queues or queues_of(activities))
         namespace = Namespace(log, topics, 0)  # a worker has no use for the number of shards
         part = worker_part(namespace, activities, queues=queues or None, concurrency=concurrency)
         announced = announcement(settings, activities=activities, queues=queues)
