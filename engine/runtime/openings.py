@@ -114,7 +114,7 @@ class Openings:
     @property
     def is_unfinished(self) -> bool:
         """Whether there is more to do at once: a store to restore, or a shard to begin with."""
-        return bool(self._begun) or self._is_cut_short
+        return bool(self._begun) or (self._is_cut_short and bool(self.granted))
 
     def go_on(self, member: Member, held: Collection[int]) -> Iterator[Opening]:
         """Go on with each granted shard that is not held; yields those whose store is up to date.

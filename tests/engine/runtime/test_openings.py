@@ -537,7 +537,7 @@ def test_on_kafka_pending_offsets_are_named(broken: Broken, monkeypatch: pytest.
     transactor = recovered(broken.log)
     transactor.begin()
     transactor.produce([Record(broken.topics.commands, 0, None, b"never committed")])
-    transactor.offsets({(broken.topics.commands, 0): 0}, seat.member)
+    transactor.offsets({(broken.topics.commands, 0): CommittedOffset(0)}, seat.member)
     seat.member.close()
     driver, lines = broken.start(), []
 
