@@ -43,7 +43,7 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class Generated(msgspec.Struct, frozen=True):
-    """A generated mutant. `test`: the first unit test that fails, of a survivor of the simulation. `why`: it survived."""
+    """A generated mutant. Of a survivor, `test`: the first unit test that fails, `why`: it survived."""
 
     mutant: str
     line: int

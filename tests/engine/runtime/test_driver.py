@@ -550,6 +550,25 @@ def _raise() -> None:
     raise _Died
 
 
+def test_a_clock_that_is_set_back_after_a_death_keeps_no_shard_waiting(rig: Callable[..., Rig]) -> None:
+    """A timer that the dead owner may have begun, and that is due later now, keeps no input waiting, and fires."""
+    it = rig()
+    it.start(nap, id="napper")
+    it.turns(6)
+    right_ms = it.now_ms
+    it.now_ms += 3_600_000
+    it.die()
+    it.turns(1)
+    it.driver._open_granted()
+    it.now_ms = right_ms
+    it.start(one, "x", id="next")
+    it.turns(6)
+    assert [task.workflow_id for task in it.tasks()] == ["next"]
+    it.now_ms += 1_000
+    it.turns(6)
+    assert it.completed() == ["napper"]
+
+
 def test_innocent_inputs_survive_a_death(rig: Callable[..., Rig]) -> None:
     """After one unclean end, everything is decided one by one and nothing is BLOCKED."""
     it = rig(shards=2)
