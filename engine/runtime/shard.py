@@ -146,11 +146,11 @@ class Shard:
         self._finish(layer)
         return layer
 
-    def decide(self, records: Sequence[StoredRecord], clock_ms: int, *, inputs_only: bool = False) -> Layer | None:
+    def decide(self, records: Sequence[StoredRecord], clock_ms: int) -> Layer | None:
         """`take` and `seal`: a whole layer at once."""
         taken = self.take(records, clock_ms)
         assert taken == len(records), "a layer without bounds takes every input"
-        return self.seal(clock_ms, timers=0, retries=0) if inputs_only else self.seal(clock_ms)
+        return self.seal(clock_ms)
 
     def confirm(self, layer: Layer) -> None:
         """The layer is committed and in the store."""

@@ -10,7 +10,9 @@ import pytest
 
 from penstock import activity, sleep, workflow
 from penstock.engine.core.keys import NEVER_MS
+from penstock.engine.runtime.blocked import BlockedRuns
 from penstock.engine.runtime.driver import DriverSettings
+from penstock.engine.runtime.run_cache import CachedRun
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import (
     LogError,
@@ -353,6 +355,30 @@ def test_a_new_topic_helps_runs_blocked_for_another_reason(rig: Callable[..., Ri
     it.now_ms += 2_000
     it.turns(4)
     assert [task.workflow_id for task in it.tasks()] == ["r-1"]
+
+
+def test_a_blocked_run_is_tried_once_until_something_changes(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without its topic is tried when it is BLOCKED and when a topic appears, not at each turn or look-up."""
+    tried: list[str] = []
+
+    def would_go_on(self: BlockedRuns, run: CachedRun, now_ms: int) -> bool:
+        tried.append(run.workflow_id)
+        return False
+
+    monkeypatch.setattr(BlockedRuns, "_would_go_on", would_go_on)
+    it = rig()
+    it.start(other_queue, "x", id="waits")
+    for _ in range(20):
+        it.turns(1)
+        it.now_ms += 600
+    assert tried == []
+    it.create_queue("elsewhere")
+    for _ in range(20):
+        it.turns(1)
+        it.now_ms += 600
+    assert tried == ["waits"]
 
 
 def test_an_opening_that_is_cut_short_begins_again(rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
