@@ -28,7 +28,7 @@ from penstock.topics.embedded import log as log_module
 from penstock.topics.embedded.database import OFFSET_BITS
 from penstock.topics.embedded.group import EmbeddedMember
 from penstock.topics.kafka import KafkaLog, reading
-from penstock.topics.log import Record
+from penstock.topics.log import CommittedOffset, Record
 from penstock.topics.partitioner import partition_of
 from penstock.topics.publishing import publish
 from tests.contract.log_tools import WAIT_S, Seat, recovered, unique, wait_for
