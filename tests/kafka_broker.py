@@ -69,9 +69,23 @@ def allow_writes(bootstrap: str, topic: str) -> None:
         future.result(ANSWER_TIMEOUT_S)
 
 
-def _denial(topic: str, kind: type = AclBinding) -> Any:
+def deny_reads(bootstrap: str, topic: str) -> None:
+    """Let the broker deliver no records of a topic, until `allow_reads`; as with any denial, it takes none either."""
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    for future in client.create_acls([_denial(topic, operation=AclOperation.READ)]).values():
+        future.result(ANSWER_TIMEOUT_S)
+
+
+def allow_reads(bootstrap: str, topic: str) -> None:
+    """End `deny_reads`."""
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    for future in client.delete_acls([_denial(topic, AclBindingFilter, AclOperation.READ)]).values():
+        future.result(ANSWER_TIMEOUT_S)
+
+
+def _denial(topic: str, kind: type = AclBinding, operation: AclOperation = AclOperation.WRITE) -> Any:
     by_name = ResourceType.TOPIC, topic, ResourcePatternType.LITERAL
-    return kind(*by_name, "User:ANONYMOUS", "*", AclOperation.WRITE, AclPermissionType.DENY)
+    return kind(*by_name, "User:ANONYMOUS", "*", operation, AclPermissionType.DENY)
 
 
 class Broker:

@@ -25,7 +25,7 @@ import penstock
 from penstock.schemas.encoding.record_types import COMMANDS, EVENTS, RECORDS
 from penstock.schemas.failure import Cause, Failure
 from penstock.schemas.values.retry import RetryPolicy
-from tools import import_graph, import_picture, reliability
+from tools import import_graph, import_picture, mutants, reliability
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -589,6 +589,7 @@ PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "imports.md": ("the imports of the package", imports_page),
     "python.md": ("the docstrings of `penstock.__all__`", python_page),
     "reliability.md": ("tools/mends", reliability.page),
+    "mutants.md": ("tools/mutants.toml", mutants.page),
 }
 
 if __name__ == "__main__":

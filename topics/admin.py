@@ -73,7 +73,19 @@ class TooFewReplicas(msgspec.Struct, frozen=True, tag=True):
         )
 
 
-Change = Create | Configure | Mismatch | TooFewReplicas
+class Unreadable(msgspec.Struct, frozen=True, tag=True):
+    """A topic whose settings this program may not read."""
+
+    topic: str
+
+    def __str__(self) -> str:
+        return (
+            f"the settings of {self.topic} cannot be read, and so not be verified: give this program's principal the "
+            "right DESCRIBE_CONFIGS of the topic"
+        )
+
+
+Change = Create | Configure | Mismatch | TooFewReplicas | Unreadable
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -82,9 +94,9 @@ class Plan(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
     @property
-    def mismatches(self) -> list[Mismatch | TooFewReplicas]:
+    def mismatches(self) -> list[Mismatch | TooFewReplicas | Unreadable]:
         """Differences that `apply` cannot remove."""
-        return [change for change in self.changes if isinstance(change, Mismatch | TooFewReplicas)]
+        return [change for change in self.changes if isinstance(change, Mismatch | TooFewReplicas | Unreadable)]
 
 
 def plan(log: Log, specs: Sequence[TopicSpec]) -> Plan:
@@ -154,6 +166,8 @@ def _changes(spec: TopicSpec, actual: TopicDescription | None) -> list[Change]:
         return [Mismatch(spec.name, actual.partitions, spec.partitions)]
     if 0 < actual.replication < spec.replication:
         return [TooFewReplicas(spec.name, actual.replication, spec.replication)]
+    if actual.replication and not actual.config:  # Kafka reports every setting, also those of its defaults
+        return [Unreadable(spec.name)]
     required = dict(spec.config)
     if actual.replication > IN_SYNC_FROM:
         required.setdefault(IN_SYNC, "2")
@@ -177,7 +191,7 @@ def _problem(change: Change) -> str:
         case Configure(topic, key, actual, required):
             least = "at least " if key in AT_LEAST else ""
             return f"{key} of {topic} is {actual or 'not set'} and must be {least}{required}: {creation_advice(topic)}"
-        case Mismatch() | TooFewReplicas():
+        case Mismatch() | TooFewReplicas() | Unreadable():
             return str(change)
 
 

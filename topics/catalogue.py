@@ -247,4 +247,6 @@ def _config(kind: Kind, replication: int) -> dict[str, str]:
         config["delete.retention.ms"] = str(DELETE_RETENTION_MS)
     else:
         config["retention.ms"] = str(kind.retention_ms)
+        # By a broker's default, records that are not read yet could be deleted for the size of the topic.
+        config["retention.bytes"] = "-1"
     return config

@@ -60,7 +60,8 @@ class DriverSettings(msgspec.Struct, frozen=True):
     their bytes. `audit_window`: input records kept below the committed offset. `restore_slice_s`: how long a store is
     restored between two polls. `slow_activation_s`: how long workflow code may run without waiting before that is
     logged, `activation_deadline_s`: before it is interrupted. `private_log`: no other program can reach the log.
-    `reset_clock`: set the clocks of shards back that a wrong clock had put ahead."""
+    `reset_clock`: set the clocks of shards back that a wrong clock had put ahead. `accept_loss`: open shards whose
+    state does not fit the log."""
 
     records_max: int = 4_000
     turn_records_max: int = TURN_RECORDS_MAX
@@ -77,6 +78,7 @@ class DriverSettings(msgspec.Struct, frozen=True):
     limits: ShardLimits = ShardLimits()
     private_log: bool = False
     reset_clock: bool = False
+    accept_loss: bool = False
 
 
 def wall_clock_ms() -> int:
@@ -121,7 +123,14 @@ class Driver:
         self._ownership = Ownership(log, topics, transactional_id, address)
         self._refusals = Refusals()
         self._openings = Openings(
-            log, topics, self._ownership, open_store, self._refusals.openings, clock_ms, settings.restore_slice_s
+            log,
+            topics,
+            self._ownership,
+            open_store,
+            self._refusals.openings,
+            clock_ms,
+            settings.restore_slice_s,
+            accept_loss=settings.accept_loss,
         )
         self.topic_cache = TopicCache(log, clock_ms)
         self._router = TaskRouter(shards, self.topic_cache.partitions)
@@ -161,7 +170,7 @@ class Driver:
         if not self.settle(wait=gathered is not None and self._is_full(gathered)):
             return True
         if gathered is None or self._in_flight is not None:
-            return bool(records) or self._openings.is_restoring
+            return bool(records) or self._openings.is_unfinished
         layers = self._seal(gathered)
         if layers:
             self._submit(layers, self._suspect(gathered, layers))
@@ -242,7 +251,7 @@ class Driver:
     def _wait_s(self) -> float:
         if self._in_flight is not None:
             return GATHER_S if self._gathered is not None else self._settings.commit_poll_s
-        if self._backlog or self._openings.is_restoring:
+        if self._backlog or self._openings.is_unfinished:
             return 0.0
         if self._suspects.numbers():
             return SUSPECT_POLL_S
@@ -507,6 +516,7 @@ class Driver:
                 self._budget,
                 floor_ms_max=floor_ms_max,
                 owner=self._name,
+                positions=opening.positions,
             )
             _warn_of_wrong_clock(number, shard.now_ms - now_ms)
         except BaseException:

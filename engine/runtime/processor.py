@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
 
 import structlog
 
@@ -16,68 +14,20 @@ from penstock.engine.core.hosted import Hosted
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import Driver, DriverSettings, wall_clock_ms
 from penstock.engine.runtime.plausible import PlausibleClock
+from penstock.engine.runtime.slot import Slot
 from penstock.engine.runtime.watch import Watch
 from penstock.engine.store.memory import MemoryStore
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogUnavailable, SettingsError, StoreCorrupt, StoreError, StoreLocked
+from penstock.schemas.errors import LogUnavailable, StoreCorrupt, StoreLocked
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import TransactionalCommits
 from penstock.topics.log import Log
 
 logger = structlog.get_logger(__name__)
 
-SLOTS_MAX = 256
 AWAY_PAUSE_S = 0.5
 LOCK_PATIENCE_S = 5.0
 READ_PATIENCE_S = 2.0
-
-
-class Slot:
-    """A process's place in a state directory. It names the transactional id, which stays the same after a restart.
-
-    The lock ends with the process, however that ends, so that a restarted processor finds its slot free."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        try:
-            data.mkdir(parents=True, exist_ok=True)
-            self._file, self.number = self._lock()
-        except OSError as error:
-            raise StoreError(
-                f"the directory of the state {data} cannot be written ({error.strerror}): "
-                "choose another with --data, or mend its permissions"
-            ) from error
-        self.installation = self._installation()
-
-    def transactional_id(self, topics: Topics) -> str:
-        """The transactional id of this slot."""
-        return f"{topics.prefix}.{topics.namespace}.processor.{self.installation}.{self.number}"
-
-    def close(self) -> None:
-        """Release the slot."""
-        self._file.close()
-
-    def _lock(self) -> tuple[IO[str], int]:
-        for number in range(SLOTS_MAX):
-            file = (self._data / f"slot-{number}.lock").open("a+")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                continue
-            return file, number
-        raise SettingsError(f"{SLOTS_MAX} processors already use {self._data}; give this one another data directory.")
-
-    def _installation(self) -> str:
-        """Name of the data directory, created at first use; written atomically, since an empty name would be shared."""
-        path = self._data / "installation"
-        with (self._data / "installation.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists() or not path.read_text().strip():
-                fresh = self._data / "installation.new"
-                fresh.write_text(uuid.uuid4().hex)
-                fresh.replace(path)
-            return path.read_text().strip()
 
 
 class Processor:

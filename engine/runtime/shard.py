@@ -10,7 +10,7 @@ open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -69,7 +69,8 @@ class Shard:
     """Decides inputs into layers, and follows what becomes of them.
 
     `floor_ms_max`: a clock (epoch) that the stored one is set back to, if a wrong clock had put it ahead.
-    `owner`: names this owner of the shard in marks; another start of the process is another owner."""
+    `owner`: names this owner of the shard in marks; another start of the process is another owner.
+    `positions`: of the inputs by topic, which the first layer puts in the place of the stored ones."""
 
     def __init__(
         self,
@@ -81,9 +82,11 @@ class Shard:
         *,
         floor_ms_max: int = NEVER_MS,
         owner: str = "",
+        positions: Mapping[str, int] = {},
     ) -> None:
         self.number, self.shards, self.topics = encoder.shard, encoder.shards, encoder.topics
         self._floor_ms_max, self._owner = floor_ms_max, owner
+        self._imposed = positions
         self.mark = Mark()
         self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
@@ -140,22 +143,23 @@ class Shard:
         self._log_clock.note(layer.appended_ms)
         for workflow_id, writes in self._expiry.sweep(self._log_clock.now_ms, len(layer.writes)).items():
             layer.change(workflow_id, writes)
-        if not layer.offsets and not layer.writes and not layer.outputs:
+        if not layer.offsets and not layer.writes and not layer.outputs and not self._imposed:
             self._overlay.layers.pop()
             return None
         self._finish(layer)
         return layer
 
-    def decide(self, records: Sequence[StoredRecord], clock_ms: int, *, inputs_only: bool = False) -> Layer | None:
+    def decide(self, records: Sequence[StoredRecord], clock_ms: int) -> Layer | None:
         """`take` and `seal`: a whole layer at once."""
         taken = self.take(records, clock_ms)
         assert taken == len(records), "a layer without bounds takes every input"
-        return self.seal(clock_ms, timers=0, retries=0) if inputs_only else self.seal(clock_ms)
+        return self.seal(clock_ms)
 
     def confirm(self, layer: Layer) -> None:
         """The layer is committed and in the store."""
         assert self._overlay.layers and self._overlay.layers[0] is layer, "layers are confirmed in their order"
         self._overlay.layers.pop(0)
+        self._imposed = {}
 
     def discard(self) -> None:
         """Forget all layers, as they will not be committed or their outcome is unknown: back to the store."""
@@ -173,7 +177,7 @@ class Shard:
 
     def is_due(self, clock_ms: int) -> bool:
         """Whether there is something to decide without a record."""
-        return clock_ms >= self.next_due_ms or bool(self.blocked.waiting)
+        return clock_ms >= self.next_due_ms or bool(self.blocked.waiting) or bool(self._imposed)
 
     @property
     def next_due_ms(self) -> int:
@@ -336,7 +340,7 @@ class Shard:
         self._step.decided, self._transaction = row.decision, row.transaction
         self._now_ms = min(row.now_ms, self._floor_ms_max)
         self.mark = row.mark
-        self._offsets = dict(row.offsets)
+        self._offsets = {**row.offsets, **self._imposed}
         self._expiry.reset(row.swept_hour)
         self._log_clock = LogClock(row.log_ms, row.last_ms, row.leap_ms)
         self._due.reset()

@@ -68,7 +68,7 @@ class Suspects:
         record, now_ms = self._backlog.first(number), self._clock_ms()
         if record is not None and suspicion.covers(record):
             return record
-        due = held.shard.first_due(suspicion.due_ms)
+        due = held.shard.first_due(min(suspicion.due_ms, max(now_ms, held.shard.now_ms)))
         if due is not None:
             return due
         if suspicion.is_over(held.shard.positions(), now_ms):

@@ -30,6 +30,10 @@ FENCE_TIMEOUT_S = 5.0
 RESTORE_TIMEOUT_S = 60.0
 READS_MAX = 20
 
+_RESTORE = (
+    "restore the topics from a backup, or start the processor once with --accept-loss (see the guide to operating)"
+)
+
 
 class Ownership:
     """Announcements in `registry` of the shards that this process owns."""
@@ -38,18 +42,23 @@ class Ownership:
         self._log, self._topics = log, topics
         self.transactional_id, self.address = transactional_id, address
         self.predecessors: dict[int, str] = {}
-        self._taken: set[int] = set()
+        # Of shards that this process took: whether they need not be suspected (see `take`).
+        self._clean: dict[int, bool] = {}
 
     def take(self, shard: int, now_ms: int) -> bool:
         """Settle the transaction that the previous owner left open, then announce this process as the owner.
 
-        Returns whether the previous owner released the shard in order, or is this very process, or never was. Raises
-        NotAdmitted if the shard's rows may be of a higher feature level, LogUnavailable."""
+        Returns whether the previous owner released the shard in order, or never was, or is this very process, which has
+        opened it. Raises NotAdmitted if the shard's rows may be of a higher feature level, LogUnavailable."""
         registry = read_registry(self._log, self._topics, RESTORE_TIMEOUT_S)
         require_level(registry.level)
         owner = registry.owners.get(shard)
-        if owner is not None and not owner.released and owner.transactional_id != self.transactional_id:
-            self.predecessors[shard] = owner.transactional_id
+        is_own = owner is not None and owner.transactional_id == self.transactional_id
+        if not (is_own and shard in self._clean and owner is not None and not owner.released):
+            self._clean[shard] = owner is None or owner.released
+            if owner is not None:
+                self.predecessors[shard] = owner.transactional_id
+        if owner is not None and not owner.released and not is_own:
             logger.info("taking a shard over", shard=shard, predecessor=owner.transactional_id)
             transactor = self._log.transactor(owner.transactional_id)
             try:
@@ -57,9 +66,11 @@ class Ownership:
             finally:
                 transactor.close()
         self._announce([shard], now_ms, released=False)
-        is_clean = owner is None or owner.released or shard in self._taken
-        self._taken.add(shard)
-        return is_clean
+        return self._clean[shard]
+
+    def opened(self, shard: int) -> None:
+        """Note that this process has opened a shard: whatever its last owner left is known now."""
+        self._clean[shard] = True
 
     def release(self, shards: list[int], now_ms: int) -> None:
         """Announce that these shards were given up, so that a successor need not fence this process."""
@@ -97,9 +108,11 @@ def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) ->
 
 
 def bringing_up(
-    log: Log, topics: Topics, shard: int, store: Store, now_ms: int
+    log: Log, topics: Topics, shard: int, store: Store, now_ms: int, *, checked: bool = True
 ) -> Generator[tuple[int, int], None, bool]:
     """Replay the changelog's tail into the store, one batch a step; returns whether that changed it.
+
+    `checked`: raise StateMismatch if the changelog cannot follow the store, or contradicts itself.
 
     A processor that was replaced without having noticed reads while its successor commits, and the end that it was
     given may lie within a transaction. The last record of each transaction is the shard's own row, so reading
@@ -107,7 +120,8 @@ def bringing_up(
 
     Raises StateMismatch, LogUnavailable, Undecodable."""
     changed = False
-    checks = RestoreChecks(lambda last_ms: _is_stale(log, topics, store, last_ms, now_ms), _require_growing)
+    growing = RestoreChecks(examine=_require_growing) if checked else RestoreChecks()
+    checks = msgspec.structs.replace(growing, is_stale=lambda last_ms: _is_stale(log, topics, store, last_ms, now_ms))
     for _ in range(READS_MAX):
         report = yield from restoring(
             log, topics.state_changelog, shard, store, timeout_s=RESTORE_TIMEOUT_S, checks=checks, since_ms=now_ms
@@ -116,7 +130,7 @@ def bringing_up(
         changed = changed or report.wiped or report.records > 0
         if not report.records or report.last_key == SHARD_KEY:
             return changed
-        checks = RestoreChecks(examine=_require_growing)  # what was read just now has missed nothing
+        checks = growing  # what was read just now has missed nothing
     raise LogUnavailable(
         f"{topics.state_changelog}[{shard}] was read {READS_MAX} times and ended within a transaction each time: "
         "another processor writes it"
@@ -155,18 +169,33 @@ def require_state(log: Log, topics: Topics, shard: int, store: StoreReader, befo
         if position > end:
             raise StateMismatch(
                 f"{topic}[{number}] ends at {end}, but shard {shard} has processed it up to {position}: the topic has "
-                "lost records, or was created anew; restore it from a backup, or use another namespace"
+                f"lost records, or was created anew; {_RESTORE}"
             )
         if first > position and (data is None or topic in positions):
             raise StateMismatch(
                 f"{topic}[{number}] begins at {first}, but the state of shard {shard} covers it up to {position}: its "
-                "state, or its inputs, were deleted; restore the topics from a backup, or use another namespace"
+                f"state, or its inputs, were deleted; {_RESTORE}"
             )
     if data is None and before.has_history:
         raise StateMismatch(
             f"the state of shard {shard} is missing: {topics.events}[{shard}] holds decisions, but the changelog "
-            f"{changelog} is empty; restore that topic from a backup, or use another namespace"
+            f"{changelog} is empty; {_RESTORE}"
         )
+
+
+def positions_after_loss(log: Log, shard: int, store: StoreReader, before: Processed) -> dict[str, int]:
+    """Where to go on reading the inputs of a shard whose state is to be accepted as it is.
+
+    What was processed is not processed again, although its effects on the state may be lost. Raises LogUnavailable."""
+    data = store.get(SHARD_KEY)
+    covered = unpack_shard(data).offsets if data is not None else {}
+    positions = {}
+    for (topic, number), (first, end) in log.ends(list(before.ends)).items():
+        assert number == shard, "only inputs of this shard were looked up"
+        committed = before.committed.get((topic, number))
+        position = max(first, covered.get(topic, 0), committed.offset if committed is not None else 0)
+        positions[topic] = position if position <= end else first
+    return positions
 
 
 def _require_offsets(
@@ -178,15 +207,12 @@ def _require_offsets(
         if found.offset > position:
             raise StateMismatch(
                 f"the state of shard {shard} is missing: {topic}[{number}] was processed up to {found.offset}, but the "
-                f"changelog {changelog} covers it up to {position}; restore that topic from a backup, or set the "
-                "group's offset back to run these inputs again (see the guide to operating)"
+                f"changelog {changelog} covers it up to {position}; {_RESTORE}"
             )
         if found.metadata.isdecimal() and int(found.metadata) > row.transaction:
             raise StateMismatch(
                 f"the state of shard {shard} is missing: the group's offset of {topic}[{number}] is of transaction "
-                f"{found.metadata}, but the changelog {changelog} ends with transaction {row.transaction}; restore "
-                "that topic from a backup, or set the group's offset anew to go on without these transactions (see "
-                "the guide to operating)"
+                f"{found.metadata}, but the changelog {changelog} ends with transaction {row.transaction}; {_RESTORE}"
             )
 
 
@@ -207,8 +233,7 @@ def _require_growing(store: StoreReader, records: Sequence[StoredRecord]) -> Non
                 raise StateMismatch(
                     f"transaction {number} of the changelog {record.topic}[{record.partition}]@{record.offset} follows "
                     f"transaction {last} of this shard: the log has lost records and others were written in their "
-                    "place; restore the topics from a backup, or, to go on with what the log has, delete the "
-                    "directory of the shard's store"
+                    f"place; {_RESTORE}"
                 )
             last = number
 

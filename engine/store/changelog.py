@@ -22,6 +22,10 @@ LOCAL_PREFIX = b"\x00"
 CHANGELOG_OFFSET_KEY = b"\x00changelog"
 SINCE_KEY = b"\x00since"
 KEY_BYTES_MAX = 1024
+_CHECK = (
+    "check that this is the right log; if it has lost records, restore the topics from a backup, or start the "
+    "processor once with --accept-loss (see the guide to operating)"
+)
 BEHIND_ALL_KEYS = b"\xff" * KEY_BYTES_MAX  # stop of a scan over all rows
 
 
@@ -250,19 +254,18 @@ def _checksum_of(rows: Iterable[tuple[bytes, bytes]]) -> str:
 
 def _ahead_of_log(topic: str, shard: int, end: int, seen: int, store: Store) -> StoreAheadOfLog:
     return StoreAheadOfLog(
-        f"the changelog {topic}[{shard}] ends at {end}, but this store has applied it up to {seen}: check that "
-        f"this is the right log; if the log was lost, delete the store's directory{_path_of(store)}"
+        f"the changelog {topic}[{shard}] ends at {end}, but this store{_path_of(store)} has applied it up to {seen}: "
+        f"{_CHECK}"
     )
 
 
 def _overwritten(topic: str, shard: int, seen: int, store: Store) -> StateMismatch:
     return StateMismatch(
-        f"the changelog {topic}[{shard}] has other records below offset {seen} than this store has applied: check that "
-        "this is the right log; if the log has lost records and is to go on without them, delete the store's "
-        f"directory{_path_of(store)}"
+        f"the changelog {topic}[{shard}] has other records below offset {seen} than this store{_path_of(store)} has "
+        f"applied: {_CHECK}"
     )
 
 
 def _path_of(store: Store) -> str:
     path = getattr(store, "path", None)
-    return f" {path}" if path else ""
+    return f" ({path})" if path else ""

@@ -68,10 +68,17 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of processes.")
 @click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
 @click.option("--reset-clock", is_flag=True, help="Set the clocks of shards back that a wrong clock had put ahead.")
+@click.option("--accept-loss", is_flag=True, help="Open shards whose state does not fit the log with what there is.")
 @data_option
 @application_option
 def processor(
-    invocation: Invocation, modules: tuple[str, ...], processes: int, *, supervised: bool, reset_clock: bool
+    invocation: Invocation,
+    modules: tuple[str, ...],
+    processes: int,
+    *,
+    supervised: bool,
+    reset_clock: bool,
+    accept_loss: bool,
 ) -> int:
     """Run processors that host the workflows of these modules."""
     from penstock.engine.runtime.driver import DriverSettings
@@ -90,7 +97,7 @@ def processor(
         namespace = Namespace(log, topics, check_topics(log, topics, settings, queues_of(activities)))
         if processes == 1:
             with joined(namespace, settings, announcement(settings, workflows)) as membership:
-                driver = DriverSettings(reset_clock=reset_clock)
+                driver = DriverSettings(reset_clock=reset_clock, accept_loss=accept_loss)
                 part = processor_part(namespace, settings, workflows, driver=driver, membership=membership)
                 _log_started(invocation, workflows, namespace.shards, part.address)
                 parent = _StdinEnded() if supervised else None
@@ -98,7 +105,8 @@ def processor(
                     [part], also=lambda: membership.error is not None or (parent is not None and parent())
                 )
             return 0
-    return supervise(_child_command(invocation, modules, reset_clock=reset_clock), processes)
+    once = [flag for flag, is_set in (("--reset-clock", reset_clock), ("--accept-loss", accept_loss)) if is_set]
+    return supervise(_child_command(invocation, modules, once), processes)
 
 
 @verb("worker")
@@ -112,7 +120,7 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
     """Run a worker for the activities of these modules."""
     from penstock.hosting.hash_seed import with_fixed_hash_seed
     from penstock.hosting.membership import announcement, joined
-    from penstock.hosting.namespace import Namespace
+    from penstock.hosting.namespace import Namespace, check_worker_topics, queues_of
     from penstock.hosting.parts import run_until_signalled, worker_part
 
     with_fixed_hash_seed()
@@ -121,6 +129,7 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no activity; use the decorator @activity.")
     settings = invocation.settings
     with opened_log(settings, must_exist=False) as (log, topics):
+        check_worker_topics(log, topics, settings, queues or queues_of(activities))
         namespace = Namespace(log, topics, 0)  # a worker has no use for the number of shards
         part = worker_part(namespace, activities, queues=queues or None, concurrency=concurrency)
         announced = announcement(settings, activities=activities, queues=queues)
@@ -184,10 +193,9 @@ def _input_hint(workflow: WorkflowDefinition[Any, Any]) -> str:
     return f"--input {shlex.quote(sketch)} " if sketch else ""
 
 
-def _child_command(invocation: Invocation, modules: tuple[str, ...], *, reset_clock: bool) -> list[str]:
+def _child_command(invocation: Invocation, modules: tuple[str, ...], once: list[str]) -> list[str]:
     flags = [part for name, value in invocation.flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    flags += ["--reset-clock"] if reset_clock else []
-    return [sys.executable, "-m", "penstock", "processor", "--supervised", *flags, "--", *modules]
+    return [sys.executable, "-m", "penstock", "processor", "--supervised", *flags, *once, "--", *modules]
 
 
 class _StdinEnded:

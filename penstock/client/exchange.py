@@ -1,8 +1,8 @@
 """Exchange of commands and replies over the log.
 
 Two threads do the blocking work, so that the event loop never blocks: the *outbox* publishes commands in batches (each
-acknowledged by the log before it counts as sent), the *inbox* reads this client's partition of `replies` and matches
-each reply to the command with its message id. Replies to other clients share the partition and are ignored.
+acknowledged by the log before it counts as sent), the *inbox* (inbox.py) reads this client's partition of `replies`.
+Each reply is matched to the command with its message id. Replies to other clients share the partition and are ignored.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from typing import Any, NamedTuple
 import structlog
 
 from penstock.client.awaited import AwaitedResults
+from penstock.client.inbox import READ_TIMEOUT_S, Inbox
 from penstock.client.unanswered import Unanswered
 from penstock.client.uuid7 import uuid7
-from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered, OffsetOutOfRange, Undecodable, UnknownTopic
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.errors import LogError, NotAnswered, UnknownTopic
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Reply
 from penstock.topics.catalogue import Topics
-from penstock.topics.log import Log, Publisher, Reader, Record, StoredRecord
+from penstock.topics.log import Log, Publisher, Record
 from penstock.topics.partitioner import partition_of
 
 BATCH_RECORDS_MAX = 1_000
 UNSENT_MAX = 10_000
 PUBLISH_TIMEOUT_S = 30.0
-READ_TIMEOUT_S = 0.2
-RECONNECT_S = 1.0
 
 logger = structlog.get_logger(__name__)
 
@@ -60,6 +59,7 @@ class Exchange:
         self._room = asyncio.Semaphore(UNSENT_MAX)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._inbox: Inbox | None = None
         self.shards = 0
         self.reply_to = -1
 
@@ -71,10 +71,14 @@ class Exchange:
                 raise UnknownTopic(f"the topic {topic} does not exist: {self._hints.create_topics}")
         self.shards = found[self._topics.commands].partitions
         self.reply_to = random.randrange(found[self._topics.replies].partitions)  # noqa: S311 - spreads clients, no secret
-        reader = self._reader()  # before the first command, so that no answer is missed
+        # Before the first command, so that no answer is missed.
+        inbox = Inbox(
+            self._log, (self._topics.replies, self.reply_to), lambda replies: self._in_loop(self._deliver, replies)
+        )
         publisher = self._log.publisher()
         self._start_thread("outbox", lambda: self._send_all(publisher))
-        self._start_thread("inbox", lambda: self._receive_all(reader))
+        self._inbox = inbox
+        self._start_thread("inbox", lambda: inbox.run(self._closing))
 
     def close(self) -> None:
         """Publish what is queued, within a time limit, and stop both threads. Blocks."""
@@ -132,6 +136,12 @@ class Exchange:
 
     def _not_answered(self, timeout_s: float | None) -> NotAnswered:
         seconds = f"{round(timeout_s, 2):g} s" if timeout_s is not None else "the time given"
+        trouble = self._inbox.trouble if self._inbox is not None else ""
+        if trouble:
+            return NotAnswered(
+                f"no reply could be read within {seconds} ({trouble.rstrip('.')}); the command is in the log and will "
+                "be executed: repeat the call once the log answers."
+            )
         return NotAnswered(
             f"no processor answered within {seconds}; the command is in the log and will be executed once one "
             f"runs: check that {self._hints.run_processor} runs for namespace {self._topics.namespace}."
@@ -175,28 +185,7 @@ class Exchange:
             batch.append(outgoing)
         return batch
 
-    # The inbox's thread
-
-    def _reader(self) -> Reader:
-        partition = (self._topics.replies, self.reply_to)
-        _, end = self._log.ends([partition])[partition]
-        return self._log.reader({partition: end})
-
-    def _receive_all(self, reader: Reader) -> None:
-        while not self._closing.is_set():
-            try:
-                records = reader.read(BATCH_RECORDS_MAX, READ_TIMEOUT_S)
-            except LogUnavailable as error:
-                logger.warning("cannot read replies", error=str(error))
-                self._closing.wait(RECONNECT_S)
-            except OffsetOutOfRange:  # replies expired while the log was away; callers ask again
-                reader.close()
-                reader = self._reader()
-            else:
-                replies = [reply for record in records if (reply := _reply(record)) is not None]
-                if replies:
-                    self._in_loop(self._deliver, replies)
-        reader.close()
+    # The event loop's thread
 
     def _deliver(self, replies: list[Reply]) -> None:
         for reply in replies:
@@ -235,12 +224,3 @@ def _settle(futures: list[asyncio.Future[None]], errors: list[Exception | None])
             future.set_result(None)
         else:
             future.set_exception(error)
-
-
-def _reply(record: StoredRecord) -> Reply | None:
-    try:
-        value = decode(record.value or b"")
-    except Undecodable as error:
-        logger.debug("undecodable reply ignored", partition=record.partition, offset=record.offset, error=str(error))
-        return None
-    return value if isinstance(value, Reply) else None

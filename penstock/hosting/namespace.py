@@ -41,9 +41,7 @@ def check_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[
 
     Raises UnknownTopic (the namespace has no topics), TopicMismatch (names what is wrong and the remedy), LogError.
     """
-    shards = admin.declared_shards(log, topics)
-    if shards is None:
-        raise UnknownTopic(f"namespace {topics.namespace} has no topics yet: {creation_advice()} first.")
+    shards = _declared(log, topics)
     if settings.shards and settings.shards != shards:
         raise TopicMismatch(
             f"namespace {topics.namespace} has {shards} shards, but the setting shards is {settings.shards}: "
@@ -52,6 +50,26 @@ def check_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[
     problems = admin.verify(log, specs(topics, shards, queues, replication_of(settings)))
     if problems:
         raise TopicMismatch("; ".join(problems))
+    return shards
+
+
+def check_worker_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[str]) -> None:
+    """Verify those of these queues' topics, and of the topics that a worker writes, that exist.
+
+    Raises UnknownTopic (the namespace has no topics), TopicMismatch (names what is wrong and the remedy), LogError."""
+    queues = list(queues)
+    used = {topics.results, topics.dead_letters, *map(topics.tasks, queues)}
+    required = specs(topics, _declared(log, topics), queues, replication_of(settings))
+    existing = log.describe(sorted(used))
+    problems = admin.verify(log, [spec for spec in required if spec.name in existing])
+    if problems:
+        raise TopicMismatch("; ".join(problems))
+
+
+def _declared(log: Log, topics: Topics) -> int:
+    shards = admin.declared_shards(log, topics)
+    if shards is None:
+        raise UnknownTopic(f"namespace {topics.namespace} has no topics yet: {creation_advice()} first.")
     return shards
 
 

@@ -2,8 +2,8 @@
 
 The successor guards its change with `patched`, so that every history replays in it; the usual build cannot replay the
 histories that the successor began. A broken build does what the usual one does the first time and something else on
-replay: its runs are BLOCKED as soon as they have to be rebuilt, until a process with a sound build has them. One has a
-bug, which blocks every run that it would complete.
+replay: its runs are BLOCKED as soon as they have to be rebuilt, until a process with a sound build has them. Two
+block every run that they would complete: one has a bug, one does not return.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from penstock.engine.authoring.context import info, side_effect
 from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.versions import patched
+from penstock.engine.core.execution import ActivationOverran
 from penstock.engine.core.hosted import Hosted
 from tests.simulation.workflows import DEFINITIONS, HOSTED, square, stamp, unbook
 
@@ -83,6 +84,18 @@ def _meets_a_bug(definition: Definition) -> Definition:
     return _with_code(definition, code)
 
 
+def _runs_on(definition: Definition) -> Definition:
+    """Do not return, and be interrupted as watch.py does."""
+    if definition.name == "sim_heavy":  # as for a bug
+        return definition
+
+    async def code(*arguments: Any) -> Any:
+        await definition.fn(*arguments)
+        raise ActivationOverran("a loop of this build ran for 30 s without a wait")
+
+    return _with_code(definition, code)
+
+
 def _in_another_order(definition: Definition) -> Definition:
     """Iterate the other way on replay, as over a set under another hash seed."""
 
@@ -112,5 +125,6 @@ BROKEN = (
     _build("broken: ends early", _ends_early, repeats=False),
     _build("broken: another order", _in_another_order, repeats=False),
     _build("broken: has a bug", _meets_a_bug),
+    _build("broken: runs on", _runs_on),
 )
 BUILDS = {build.name: build for build in (USUAL, NEXT, *BROKEN)}

@@ -11,7 +11,7 @@ from random import Random
 from typing import Protocol
 
 from tests.simulation.broker import COMMITTED, Broker, Entry, Partition, Transaction
-from tests.simulation.disk import Directory, Disk
+from tests.simulation.disk import Disk
 from tests.simulation.story import Violation
 
 LOST_MAX = 3  # transactions
@@ -29,8 +29,7 @@ class Loss:
 
     def __init__(self, broker: Broker, slots: Sequence[Slot], shard: int, offset: int, random: Random) -> None:
         self._broker, self._random, self.shard, self._offset = broker, random, shard, offset
-        self._disks = [disk for slot in slots for disk in (slot.disk, slot.old_disk) if disk is not None]
-        self._spoilt: list[tuple[Disk, Directory | None]] = []
+        self._slots, self._is_foreign = slots, False
         self._shown: list[Entry] = []
         self.what = ""
 
@@ -52,17 +51,16 @@ class Loss:
         return is_of_inputs and len(self._partition.entries) > self._damaged
 
     def end(self) -> None:
-        """Bring the records back; what was written behind the others follows them. Undo what was restored wrongly."""
+        """Bring the records back, and what was written since behind them. Delete stores that read foreign ones."""
         added = self._partition.entries[self._damaged :]
         for entry in added:
             entry.offset += len(self._backup) - self._damaged
         self._partition.entries, self._partition.first = [*self._backup, *added], self._first
         for entry in self._shown:
             entry.gone = True
-        for disk, directory in self._spoilt:
-            disk.directories.pop(self.shard, None)
-            if directory is not None:
-                disk.directories[self.shard] = directory
+        if self._is_foreign:
+            for disk in self._disks():
+                disk.directories.pop(self.shard, None)
 
     # Kinds.
 
@@ -89,10 +87,7 @@ class Loss:
                 self._partition.append(entry.key, entry.value, entry.at_ms, foreign)
             self._partition.append(None, None, 0, foreign, control=True)
         self._partition.open.pop(foreign)
-        self._spoilt = [
-            (disk, found.copy() if (found := disk.directories.get(self.shard)) is not None else None)
-            for disk in self._disks
-        ]
+        self._is_foreign = True
         return True
 
     def _lose_inputs(self) -> bool:
@@ -127,9 +122,12 @@ class Loss:
 
     def _lose_disks(self) -> None:
         """Perhaps lose stores of the shard as well."""
-        for disk in self._disks:
+        for disk in self._disks():
             if self._random.random() < 0.5:
                 disk.directories.pop(self.shard, None)
+
+    def _disks(self) -> list[Disk]:
+        return [disk for slot in self._slots for disk in (slot.disk, slot.old_disk) if disk is not None]
 
 
 KINDS: Mapping[str, Callable[[Loss], bool]] = {

@@ -1,18 +1,20 @@
-"""Hunt for generated mutants of the engine: `python -m tests.simulation.mutants --count 30 --seed 1`.
+"""Hunt for mutants of the engine: `python -m tests.simulation.mutants --count 30 --seed 1`, or `--named`.
 
-Each mutant runs in a process of its own: seeds of the simulation until one fails, in the seed's own weather and in
-others that faults need. One that survives is run against the unit tests of its module's folder.
+A generated mutant runs in a process of its own: seeds of the simulation until one fails, in the seed's own weather and
+in others that faults need. One that survives is run against the engine's unit tests. The named ones are those of
+mutations.py. The results are printed as TOML; tools/mutants.toml keeps them for docs/reference/mutants.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,28 +37,67 @@ class Result(NamedTuple):
 
 
 def main() -> int:
-    """Print a line for each mutant; the exit code is 0 whatever survives: survivors are to be explained."""
+    """Print an entry for each mutant; the exit code is 0 whatever survives: survivors are to be explained."""
     arguments = _arguments()
     if arguments.one:
         return _run_one(Mutant.parse(arguments.one), arguments.seeds)
     if arguments.tests is not None:
         return _run_tests(Mutant.parse(arguments.tests) if arguments.tests else None)
+    if arguments.named:
+        return _print_named(arguments.seeds)
     mutants = [Mutant.parse(text) for text in arguments.only] or choose(arguments.seed, arguments.count)
-    print(f"{len(mutants)} of {len(all_mutants())} mutants, seed {arguments.seed}, {arguments.seeds} seeds each\n")
-    print("| place | change | before | after | simulation | unit tests |\n|---|---|---|---|---|---|", flush=True)
-    found = 0
+    print(f"# {len(mutants)} of {len(all_mutants())} mutants, seed {arguments.seed}, {arguments.seeds} seeds each")
     began_s = time.perf_counter()
-    for mutant in mutants:
-        change, result = changed(mutant), hunt(mutant, arguments.seeds)
-        found += result.fate != SURVIVED
-        units = _tested(mutant) if result.fate == SURVIVED else ""
-        fate = SURVIVED if result.fate == SURVIVED else f"{result.fate} after {result.seeds}: {result.words}"
-        code = " | ".join(f"`{text.replace('|', '¦')}`" for text in (change.before, change.after))
-        print(
-            f"| {mutant.path}:{change.line} ({mutant.index}) | {change.kind} | {code} | {fate} | {units} |", flush=True
-        )
-    print(f"\n{found} of {len(mutants)} were found by the simulation, {time.perf_counter() - began_s:.0f} s")
+    found = sum(_print_one(mutant, arguments.seeds) for mutant in mutants)
+    print(f"# {found} of {len(mutants)} were found by the simulation, {time.perf_counter() - began_s:.0f} s")
     return 0
+
+
+def _print_one(mutant: Mutant, seeds: int) -> bool:
+    """Hunt for a mutant and print its entry; returns whether the simulation found it."""
+    change, result = changed(mutant), hunt(mutant, seeds)
+    entry = {
+        "mutant": str(mutant), "line": change.line, "kind": change.kind, "before": change.before, "after": change.after,
+        "fate": result.fate, "seeds": result.seeds, "words": result.words,
+        "test": _tested(mutant) if result.fate == SURVIVED else "",
+    }  # fmt: skip
+    _print_entry("generated", entry)
+    return result.fate != SURVIVED
+
+
+def _print_named(seeds: int) -> int:
+    """Print how many seeds of its weather each named mutation took."""
+    from tests.simulation.mutations import MUTATIONS
+
+    for name in MUTATIONS:
+        found = seeds_of(name, seeds)
+        _print_entry("named", {"name": name, "seeds": found.seeds, "words": found.words})
+    return 0
+
+
+def seeds_of(name: str, seeds: int) -> Result:
+    """How many seeds a named mutation took, and what was found."""
+    from tests.simulation.mutations import MUTATIONS, mutated
+    from tests.simulation.world import Failed, simulate
+
+    with mutated(name):
+        for seed in range(seeds):
+            try:
+                simulate(seed, MUTATIONS[name].weather)
+            except Failed as failed:
+                return Result(FOUND, seed + 1, _short(str(failed.violation)))
+    return Result(SURVIVED, seeds, "")
+
+
+def _print_entry(kind: str, entry: Mapping[str, str | int]) -> None:
+    print(f"\n[[{kind}]]")
+    for key, value in entry.items():
+        print(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    sys.stdout.flush()
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:60]
 
 
 def hunt(mutant: Mutant, seeds: int) -> Result:
@@ -70,7 +111,7 @@ def hunt(mutant: Mutant, seeds: int) -> Result:
     if done.returncode == 0 and SURVIVED in last[-2:][0]:
         return Result(SURVIVED, seeds, "")
     words = next((line for line in last if ":" in line), done.stderr.decode(errors="replace").strip()[-120:])
-    return Result(FOUND, done.stdout.count(b".") + 1, " ".join(words.split())[:60].replace("|", "¦"))
+    return Result(FOUND, done.stdout.count(b".") + 1, _short(words))
 
 
 @functools.cache
@@ -137,6 +178,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="seed of their choice (1)")
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help=f"seeds of the simulation for each ({SEEDS_MAX})")
     parser.add_argument("--only", nargs="*", default=[], help="these mutants, as PATH:INDEX")
+    parser.add_argument("--named", action="store_true", help="the mutations of mutations.py instead")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--tests", help=argparse.SUPPRESS)
     return parser.parse_args()

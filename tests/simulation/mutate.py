@@ -143,7 +143,7 @@ def _places(tree: ast.AST) -> Iterator[Place]:
                 continue
             items = enumerate(value) if isinstance(value, list) else [(None, value)]
             for position, node in items:
-                if isinstance(node, ast.AST):
+                if isinstance(node, ast.AST) and not _is_silent(node):
                     yield from ((parent, field, position, node, kind) for kind in _kinds(parent, field, node))
 
 

@@ -127,7 +127,7 @@ def _runs_have_ended(world: World) -> None:
 
 def _reasons(world: World, may_stay: str | None) -> set[str | None]:
     """Reasons for which a run may be BLOCKED: a dry run leaves the first one, if another build had blocked it."""
-    other = {"non_determinism", "code_error"} if may_stay and world.weather.builds != "usual" else set()
+    other = {"non_determinism", "code_error", "runs_on"} if may_stay and world.weather.builds != "usual" else set()
     return {may_stay, *other}
 
 

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import structlog
 
-from penstock.engine.core.activation import KILLS_PROCESSOR
+from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
 from penstock.engine.execution import program
 from penstock.engine.runtime import pace
 from penstock.engine.runtime.takeover import Ownership
@@ -494,10 +494,11 @@ class World:
         return busy or any(process.state == DOWN for process in self.processes)
 
     def _retry_suspects(self) -> bool:
-        """As an operator, retry runs that were BLOCKED because processors died over them; here none was their fault."""
+        """As an operator, retry runs that were BLOCKED because processors died over them, or because they ran on; the
+        build that all processes have by now does neither."""
         for workflow_id, runs in self.auditor.runs.items():
             run = runs[-1]
-            if run.blocked_reason == KILLS_PROCESSOR and self._retried.get(run.run_id) != len(run.events):
+            if run.blocked_reason in (KILLS_PROCESSOR, RUNS_ON) and self._retried.get(run.run_id) != len(run.events):
                 self._retried[run.run_id] = len(run.events)
                 self.client.ask(RetryWorkflow(workflow_id=workflow_id), hopeless=True)
                 return True

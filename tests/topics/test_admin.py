@@ -15,6 +15,7 @@ from penstock.topics.admin import (
     Create,
     Mismatch,
     TooFewReplicas,
+    Unreadable,
     apply,
     declare_namespace,
     declared_shards,
@@ -133,16 +134,33 @@ def test_a_minimum_may_be_exceeded(log: Log, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("message.timestamp.type", "CreateTime"), ("unclean.leader.election.enable", "true")]
+    ("key", "value"),
+    [
+        ("message.timestamp.type", "CreateTime"),
+        ("unclean.leader.election.enable", "true"),
+        ("cleanup.policy", "compact"),
+        ("retention.ms", "604800000"),
+        ("retention.bytes", "1000000"),
+    ],
 )
 def test_a_setting_that_loses_records_is_a_problem(log: Log, key: str, value: str) -> None:
-    """Timestamps of producers, and leaders that have missed records, are reported with the remedy."""
+    """Timestamps of producers, leaders that have missed records and deletions are reported with the remedy."""
     required = specs(TOPICS, 1, ["default"])
     apply(log, plan(log, required))
     log.configure(TOPICS.tasks("default"), {key: value})
     (problem,) = verify(log, required)
     assert problem.startswith(f"{key} of {TOPICS.tasks('default')} is {value} and must be ")
     assert "run `penstock topics apply MODULE`" in problem
+
+
+def test_settings_that_cannot_be_read_are_a_problem(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the broker does not say how topics are set, they are not taken for wrong ones; the missing right is named."""
+    apply(log, plan(log, specs(TOPICS, 1)))
+    found = {name: msgspec.structs.replace(it, replication=1, config={}) for name, it in log.describe().items()}
+    monkeypatch.setattr(log, "describe", lambda _: found)
+    planned = plan(log, specs(TOPICS, 1))
+    assert planned.mismatches == [Unreadable(spec.name) for spec in specs(TOPICS, 1)]
+    assert "give this program's principal the right DESCRIBE_CONFIGS" in verify(log, specs(TOPICS, 1))[0]
 
 
 def test_every_change_reads_as_a_sentence(log: Log) -> None:

@@ -78,6 +78,12 @@ def test_no_replica_that_missed_records_becomes_leader() -> None:
     assert {spec.config["unclean.leader.election.enable"] for spec in specs(Topics(), 1, ["q"])} == {"false"}
 
 
+def test_no_record_is_deleted_for_a_topics_size() -> None:
+    """Topics that are not compacted keep their records whatever their size, and whatever the broker's default is."""
+    sizes = {spec.config["cleanup.policy"]: spec.config.get("retention.bytes") for spec in specs(Topics(), 1, ["q"])}
+    assert sizes == {"delete": "-1", "compact": None}
+
+
 def test_compacted_topics_keep_deletions_for_a_known_time() -> None:
     """Whether a store missed deletions is judged by that time, so it is set, not left to the broker."""
     kept = {spec.name: spec.config.get("delete.retention.ms") for spec in specs(Topics(), 1)}

@@ -154,6 +154,18 @@ def test_an_outage_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> N
     assert watch.troubles == 5
 
 
+def test_a_refusal_of_the_broker_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """That a broker refuses a client's credentials is a warning, once until it answers; what passes is none."""
+    watch = Watch("127.0.0.1:9092")
+    with caplog.at_level(logging.INFO, "penstock.kafka"):
+        for code in (KafkaError._AUTHENTICATION, KafkaError._AUTHENTICATION, KafkaError._TRANSPORT):
+            watch.on_error(KafkaError(code))
+        watch.note_answer()
+        watch.on_error(KafkaError(KafkaError._AUTHENTICATION))
+    assert len(caplog.records) == 2
+    assert "the Kafka broker at 127.0.0.1:9092 refuses this client" in caplog.text
+
+
 def test_librdkafkas_lines_are_debug_where_penstock_reports(caplog: pytest.LogCaptureFixture) -> None:
     """Connection failures come at DEBUG, other lines at the level they have."""
     with caplog.at_level(logging.DEBUG, "penstock.kafka"):

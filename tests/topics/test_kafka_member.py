@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from penstock.schemas.errors import Fenced, OffsetOutOfRange, TopicMismatch, UnknownTopic
-from penstock.topics.kafka import KafkaLog
+from penstock.schemas.errors import Fenced, LogUnavailable, OffsetOutOfRange, TopicMismatch, UnknownTopic
+from penstock.topics.kafka import KafkaLog, troubles
 from penstock.topics.log import CommittedOffset, Record
 from tests.contract.log_tools import (
     WAIT_S,
@@ -23,6 +24,7 @@ from tests.contract.log_tools import (
     values,
     wait_for,
 )
+from tests.kafka_broker import allow_reads, deny_reads
 
 RECORDS = 2_000
 
@@ -157,6 +159,34 @@ def test_a_position_outside_of_the_log_is_named(kafka: KafkaLog) -> None:
     publish(kafka, topic, [b"valid"], 1)
     seat.until_received(2)
     assert sorted(value or b"" for value in values(seat.received)) == [b"good", b"valid"]
+    seat.member.close()
+
+
+def test_a_member_that_may_not_read_says_so_while_that_lasts(
+    kafka: KafkaLog, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll raises LogUnavailable with the partition and the remedy, again and again; then delivery goes on."""
+    monkeypatch.setattr(troubles, "REPEAT_S", 0.5)
+    topic = make_topic(kafka)
+    publish(kafka, topic, [b"one"])
+    seat = seated(kafka, topic)
+    seat.member.start({(topic, 0): 0})
+    seat.until_received(1)
+    deny_reads(kafka_bootstrap, topic)
+    try:
+        for _ in range(2):
+            with pytest.raises(LogUnavailable, match=rf"{topic}\[0\] cannot be read: .* right to read the topic"):
+                wait_for("the refusal", lambda: False, seat.poll)
+    finally:
+        allow_reads(kafka_bootstrap, topic)
+    publish(kafka, topic, [b"two"])
+
+    def poll() -> None:
+        with contextlib.suppress(LogUnavailable):  # the last refusal
+            seat.poll()
+
+    wait_for("the second record", lambda: len(seat.received) == 2, poll)
+    assert values(seat.received) == [b"one", b"two"]
     seat.member.close()
 
 

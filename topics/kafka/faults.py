@@ -72,6 +72,42 @@ AWAY = frozenset(
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
+# What librdkafka resolves by itself: it asks again, fetches elsewhere, or joins its group anew. All other errors of a
+# consumer last until an operator does something.
+PASSING = (
+    AWAY
+    | LEADER_MOVES
+    | FENCED_COMMIT
+    | {
+        END_OF_PARTITION,
+        KafkaError._ASSIGNMENT_LOST,
+        KafkaError._DESTROY_BROKER,
+        KafkaError._IN_PROGRESS,
+        KafkaError._INTR,
+        KafkaError._MAX_POLL_EXCEEDED,
+        KafkaError._OUTDATED,
+        KafkaError._RETRY,
+        KafkaError._WAIT_CACHE,
+        KafkaError.FETCH_SESSION_ID_NOT_FOUND,
+        KafkaError.INCONSISTENT_TOPIC_ID,
+        KafkaError.INVALID_FETCH_SESSION_EPOCH,
+        KafkaError.MEMBER_ID_REQUIRED,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REBOOTSTRAP_REQUIRED,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)
+_REMEDIES = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "give this program's principal the right to read the topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "give this program's principal the right to read the group",
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: "stop the consumers of the group that are not Penstock's",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "raise the broker's group.max.size, or run fewer processes",
+    KafkaError.INVALID_SESSION_TIMEOUT: "set session.timeout.ms within the broker's limits",
+}
 
 logger = logging.getLogger("penstock.kafka")
 
@@ -99,6 +135,12 @@ def plain_failure(error: KafkaError, bootstrap: str, problem: str) -> LogError:
     return LogError(f"{problem}: {error.str()} ({error.name()})")
 
 
+def reading_failure(error: KafkaError, where: str) -> LogUnavailable:
+    """Translate an error of a consumer that lasts until an operator does something. `where`: what cannot be read."""
+    remedy = _REMEDIES.get(error.code(), "the broker's log has the reason")
+    return LogUnavailable(f"{where} cannot be read: {error.str()} ({error.name()}); {remedy}")
+
+
 def transaction_failure(error: KafkaError, step: str) -> LogError:
     """Translate an error of a transaction's step: Fenced, TransactionAborted (repeatable) or OutcomeUnknown."""
     if error.code() in FENCED:
@@ -123,6 +165,7 @@ class Watch:
         self.fatal: KafkaError | None = None
         self._bootstrap = bootstrap
         self._away = False
+        self._refused: set[str] = set()
 
     def on_error(self, error: KafkaError) -> None:
         """librdkafka's error_cb: count errors, keep a fatal one, and log once that no broker answers."""
@@ -132,9 +175,13 @@ class Watch:
         if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._away:
             self._away = True
             logger.warning("%s; trying again", no_broker(self._bootstrap))
+        elif not error.fatal() and error.code() not in PASSING and error.name() not in self._refused:
+            self._refused.add(error.name())
+            logger.warning("the Kafka broker at %s refuses this client: %s", self._bootstrap, error.str())
 
     def note_answer(self) -> None:
         """Record that a broker has answered, so that the next outage is logged again."""
+        self._refused.clear()
         if self._away:
             self._away = False
             logger.warning("the Kafka broker at %s answers again", self._bootstrap)

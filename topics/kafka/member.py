@@ -17,6 +17,7 @@ from penstock.schemas.errors import Fenced, LogError, LogUnavailable
 from penstock.topics.kafka import faults, reading
 from penstock.topics.kafka.bounded import Bounded
 from penstock.topics.kafka.faults import Watch
+from penstock.topics.kafka.troubles import Troubles
 from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPartition
 
 # Group metadata of librdkafka: a mark of 7 bytes, the generation in native byte order, then group id and member id,
@@ -47,6 +48,7 @@ class KafkaMember:
         # Incremented when the assignment changes; messages fetched before are then invalid.
         self._assignments = 0
         self._failure: LogError | None = None
+        self._troubles = Troubles()
         self._metadata = b""
         # The assignment was not passed to the consumer yet, because a commit is late.
         self._overdue = False
@@ -69,15 +71,15 @@ class KafkaMember:
         return self._session_timeout_s
 
     def poll(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
-        """Up to `records_max` committed records. Calls the listener. Raises OffsetOutOfRange.
+        """Up to `records_max` committed records. Calls the listener. If no broker can be reached, it returns none.
 
-        If no broker can be reached, it waits and returns no records."""
+        Raises OffsetOutOfRange, LogUnavailable (something that librdkafka does not resolve; again each minute)."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
         if not self._bounded.is_free(timeout_s):
             return []
-        if self._overdue:
+        if self._overdue or self._troubles.is_due():
             self._assign()
         records, others = reading.split(self._fetch(records_max, timeout_s))
         positions = self._positions
@@ -87,7 +89,7 @@ class KafkaMember:
             self._watch.note_answer()
         if others:
             # Records before the error are delivered first; the next poll raises the error.
-            self._failure = reading.first_failure(others, self._bootstrap)
+            self._failure = self._troubles.to_raise(reading.first_failure(others, self._bootstrap))
         return records
 
     def start(self, positions: Mapping[TopicPartition, int]) -> None:

@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from penstock.schemas.errors import LogError, LogUnavailable, OffsetOutOfRange
 from penstock.topics.kafka import faults
+from penstock.topics.kafka.troubles import Troubles
 from penstock.topics.log import StoredRecord, TopicPartition
 
 BATCH_RECORDS = 5_000
@@ -23,18 +24,26 @@ class KafkaReader:
         self._consumer = consumer
         self._bootstrap = bootstrap
         self._failure: LogError | None = None
+        self._troubles = Troubles()
+        self._positions = dict(positions)
         consumer.assign(kafka_partitions(positions))
 
     def read(self, records_max: int, timeout_s: float) -> list[StoredRecord]:
-        """Up to `records_max` committed records, waiting at most `timeout_s` for the first. Raises OffsetOutOfRange."""
+        """Up to `records_max` committed records, waiting at most `timeout_s` for the first.
+
+        Raises OffsetOutOfRange, LogUnavailable (something that librdkafka does not resolve; again each minute)."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        if self._troubles.is_due():
+            self._consumer.assign(kafka_partitions(self._positions))
         deadline = time.monotonic() + timeout_s
         while True:
             # An end of partition is a message as well, but does not end the wait.
             records, others = split(fetch(self._consumer, records_max, max(0.0, deadline - time.monotonic())))
-            failure = first_failure(others, self._bootstrap)
+            for record in records:
+                self._positions[record.topic, record.partition] = record.offset + 1
+            failure = self._troubles.to_raise(first_failure(others, self._bootstrap)) if others else None
             if failure is not None and not records:
                 raise failure
             self._failure = failure
@@ -107,7 +116,7 @@ def split(messages: Sequence[Message]) -> tuple[list[StoredRecord], list[Message
 
 
 def first_failure(others: Sequence[Message], bootstrap: str) -> LogError | None:
-    """The first error that the caller must handle; librdkafka recovers from the others itself."""
+    """The first error that the caller must handle; librdkafka resolves the others itself (`faults.PASSING`)."""
     for message in others:
         error = message.error()
         assert error is not None
@@ -116,6 +125,9 @@ def first_failure(others: Sequence[Message], bootstrap: str) -> LogError | None:
             return OffsetOutOfRange(f"{where} is not in the log: it was trimmed, or the log was truncated")
         if error.fatal() or error.code() in faults.UNKNOWN_TOPIC:
             return faults.plain_failure(error, bootstrap, where)
+        if error.code() not in faults.PASSING:
+            topic = message.topic()
+            return faults.reading_failure(error, f"{topic}[{message.partition()}]" if topic else "the consumer group")
     return None
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from penstock import activity, sleep, workflow
 from penstock.engine.core.keys import NEVER_MS
+from penstock.engine.runtime.blocked import BlockedRuns
 from penstock.engine.runtime.driver import DriverSettings
+from penstock.engine.runtime.run_cache import CachedRun
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import (
     LogError,
@@ -355,6 +357,30 @@ def test_a_new_topic_helps_runs_blocked_for_another_reason(rig: Callable[..., Ri
     assert [task.workflow_id for task in it.tasks()] == ["r-1"]
 
 
+def test_a_blocked_run_is_tried_once_until_something_changes(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without its topic is tried when it is BLOCKED and when a topic appears, not at each turn or look-up."""
+    tried: list[str] = []
+
+    def would_go_on(self: BlockedRuns, run: CachedRun, now_ms: int) -> bool:
+        tried.append(run.workflow_id)
+        return False
+
+    monkeypatch.setattr(BlockedRuns, "_would_go_on", would_go_on)
+    it = rig()
+    it.start(other_queue, "x", id="waits")
+    for _ in range(20):
+        it.turns(1)
+        it.now_ms += 600
+    assert tried == []
+    it.create_queue("elsewhere")
+    for _ in range(20):
+        it.turns(1)
+        it.now_ms += 600
+    assert tried == ["waits"]
+
+
 def test_an_opening_that_is_cut_short_begins_again(rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard taken from a dead owner while the log is briefly away is opened whole later, with nothing to wait for."""
     it = rig()
@@ -548,6 +574,25 @@ def test_a_deadly_timer_is_blocked(rig: Callable[..., Rig]) -> None:
 
 def _raise() -> None:
     raise _Died
+
+
+def test_a_clock_that_is_set_back_after_a_death_keeps_no_shard_waiting(rig: Callable[..., Rig]) -> None:
+    """A timer that the dead owner may have begun, and that is due later now, keeps no input waiting, and fires."""
+    it = rig()
+    it.start(nap, id="napper")
+    it.turns(6)
+    right_ms = it.now_ms
+    it.now_ms += 3_600_000
+    it.die()
+    it.turns(1)
+    it.driver._open_granted()
+    it.now_ms = right_ms
+    it.start(one, "x", id="next")
+    it.turns(6)
+    assert [task.workflow_id for task in it.tasks()] == ["next"]
+    it.now_ms += 1_000
+    it.turns(6)
+    assert it.completed() == ["napper"]
 
 
 def test_innocent_inputs_survive_a_death(rig: Callable[..., Rig]) -> None:

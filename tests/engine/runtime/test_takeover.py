@@ -142,6 +142,33 @@ def shard() -> Iterator[Shardful]:
     made.log.close()
 
 
+def test_a_shard_that_could_not_be_opened_at_first_stays_suspect(shard: Shardful) -> None:
+    """An owner's unclean end is known until its successor has opened the shard, however often that has to try."""
+    Ownership(shard.log, TOPICS, "dead", "").take(SHARD, now_ms=0)
+    heir = Ownership(shard.log, TOPICS, "heir", "")
+    assert [heir.take(SHARD, now_ms=0), heir.take(SHARD, now_ms=0)] == [False, False]
+    heir.opened(SHARD)
+    assert heir.take(SHARD, now_ms=0)
+
+
+def test_a_shard_whose_last_owner_died_is_suspect_to_one_that_had_it_before(shard: Shardful) -> None:
+    """That a process once opened a shard says nothing of the owner that came after it."""
+    first = Ownership(shard.log, TOPICS, "first", "")
+    first.take(SHARD, now_ms=0)
+    first.opened(SHARD)
+    Ownership(shard.log, TOPICS, "second", "").take(SHARD, now_ms=0)
+    assert not first.take(SHARD, now_ms=0)
+    assert first.predecessors == {SHARD: "second"}
+
+
+def test_a_shard_that_was_released_is_not_suspect(shard: Shardful) -> None:
+    """An orderly release, also of this process, and a shard that no one owned, leave nothing to suspect."""
+    owner = Ownership(shard.log, TOPICS, "one", "")
+    assert owner.take(SHARD, now_ms=0)
+    owner.release([SHARD], now_ms=0)
+    assert Ownership(shard.log, TOPICS, "two", "").take(SHARD, now_ms=0)
+
+
 HALF_MS = DELETE_RETENTION_MS // 2
 
 
@@ -208,7 +235,7 @@ def test_state_that_the_group_says_was_there_is_missing(shard: Shardful) -> None
     """Without rows, a group that stands past the beginning stops the shard, and the message says what to do."""
     shard.append(TOPICS.commands, 3)
     shard.bring_up()
-    with pytest.raises(StateMismatch, match=r"commands\[0\] was processed up to 3, .* covers it up to 0; restore that"):
+    with pytest.raises(StateMismatch, match=r"commands\[0\] was processed up to 3, .* covers it up to 0; restore the"):
         shard.require_state(commands=3)
 
 

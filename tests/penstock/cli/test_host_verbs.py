@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from penstock.cli import root
 from penstock.cli.host_verbs import _input_hint
 from penstock.engine.authoring.definition import TypeOptions, WorkflowDefinition
+from penstock.hosting import hash_seed, parts, supervisor
 
 WAIT_S = 60
 
@@ -217,6 +221,28 @@ def test_several_processors(folder):
     assert not alive(second)
     assert not alive(third)
     assert "Traceback" not in stderr_of(folder)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_flags_of_one_start(folder, monkeypatch, processes):
+    """--reset-clock and --accept-loss reach the processor, in this process or in the children of a supervisor."""
+    penstock(folder, "topics", "apply")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(hash_seed, "with_fixed_hash_seed", lambda: None)
+    seen = []
+    monkeypatch.setattr(supervisor, "supervise", lambda command, count: seen.append(command) or 0)
+    monkeypatch.setattr(parts, "run_until_signalled", lambda *_, **__: None)
+
+    def noted(*_, driver, **__):
+        seen.append([flag for flag in ("reset_clock", "accept_loss") if getattr(driver, flag)])
+        return types.SimpleNamespace(address="")
+
+    monkeypatch.setattr(parts, "processor_part", noted)
+    words = ["processor", "hosted", "--reset-clock", "--accept-loss", "--processes", str(processes)]
+    ended = CliRunner().invoke(root.penstock, words)
+    assert ended.exit_code == 0, (ended.stdout, ended.stderr)
+    expected = {"reset_clock", "accept_loss"} if processes == 1 else {"--reset-clock", "--accept-loss"}
+    assert expected <= set(seen[0])
 
 
 def test_a_supervisor_that_is_killed(folder):
