@@ -7,7 +7,9 @@ Rows: on the embedded log (1 shard) and on Kafka (1 and 4 shards), each with
 
 - `client100`: workflows of five activities one after the other, 100 in flight;
 - `client1`: the same workflows one at a time, for their latency;
-- `fanout100`: workflows of 100 activities at once, 5 in flight.
+- `fanout100`: workflows of 100 activities at once, 5 in flight;
+- without `--against` also `execute100` (as `client100`, by one command each), `query`, `update`, `signal_with_start`,
+  `continue_as_new` (chains of ten runs) and `children` (ten at once), 100 calls in flight.
 
 Inputs and results are strings of 200 characters. Processor, worker and client are processes of their own; a workflow
 counts from `Client.start` to the end of `Run.result`. The rows of a log share a namespace and run after one another.
@@ -47,6 +49,7 @@ class Workload(msgspec.Struct, frozen=True):
     in_flight: int
     workflows: int
     warm_up: int
+    is_interaction: bool = False
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -83,14 +86,30 @@ def workloads(one: int, hundred: int, fans: int, *, warm_up: float = 0.2) -> tup
     )
 
 
+def interactions(hundred: int) -> tuple[Workload, ...]:
+    """The loads that talk to runs, with that number of calls; a tenth of it of those that take ten runs each."""
+
+    def load(name: str, call: str, activities: int, calls: int) -> Workload:
+        return Workload(name, call, activities, min(100, calls), calls, max(10, calls // 5), is_interaction=True)
+
+    return (
+        load("execute100", "execute", public_workload.SEQUENTIAL, hundred),
+        load("query", "query", 0, hundred),
+        load("update", "update", 0, hundred),
+        load("signal_with_start", "signal_with_start", 0, hundred),
+        load("continue_as_new", "continue_as_new", 0, hundred // 10),
+        load("children", "children", 0, hundred // 10),
+    )
+
+
 FULL = (
-    Stage("embedded", 1, workloads(200, 3_000, 160)),
-    Stage("kafka", 1, workloads(200, 3_000, 160)),
-    Stage("kafka", 4, workloads(200, 3_000, 160)),
+    Stage("embedded", 1, (*workloads(200, 3_000, 160), *interactions(3_000))),
+    Stage("kafka", 1, (*workloads(200, 3_000, 160), *interactions(3_000))),
+    Stage("kafka", 4, (*workloads(200, 3_000, 160), *interactions(3_000))),
 )
 QUICK = (
-    Stage("embedded", 1, workloads(20, 100, 2)),
-    Stage("kafka", 4, workloads(20, 100, 2)),
+    Stage("embedded", 1, (*workloads(20, 100, 2), *interactions(100))),
+    Stage("kafka", 4, (*workloads(20, 100, 2), *interactions(100))),
 )
 
 
@@ -101,7 +120,9 @@ def main() -> int:
         QUICK if arguments.quick else FULL,
         log=arguments.log,
         shards=arguments.shards,
-        load=lambda load: arguments.workload in (None, load.name),
+        load=lambda load: (
+            arguments.workload in (None, load.name) and (arguments.against is None or not load.is_interaction)
+        ),
     )
     if not stages:
         print("no row matches these options: see the stages in bench/public.py", file=sys.stderr)
@@ -120,7 +141,10 @@ def main() -> int:
 
 def measure(checkout: Checkout, place: Place, stage: Stage, requests: BrokerRequests | None) -> Iterator[PublicRow]:
     """The rows of a stage, in a fresh namespace on the place."""
-    deployment = Deployment(checkout, place, stage.shards, requests)
+    modules = ["bench.public_workload"]
+    if any(load.is_interaction for load in stage.workloads):
+        modules.append("bench.public_interaction")
+    deployment = Deployment(checkout, place, stage.shards, requests, modules)
     try:
         for load in stage.workloads:
             busy = os.getloadavg()[0]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from bench.public_client import Load, Report
 from bench.public_count import Flow, answer_of
 
 HERE = Path(__file__).resolve().parent
-COPIED = ("__init__.py", "public_workload.py", "public_client.py", "public_count.py")
+COPIED = ("__init__.py", "public_workload.py", "public_client.py", "public_count.py", "public_interaction.py")
 END_S = 60.0
 LIMIT_S = 180.0
 # Background work of the load before (commits of offsets, clean-up) ends meanwhile and counts in no measurement.
@@ -66,8 +66,10 @@ class Measurement(NamedTuple):
 class Deployment:
     """Processor and worker of one checkout in a fresh namespace. `close` ends them and deletes the topics."""
 
-    def __init__(self, checkout: Checkout, place: Place, shards: int, requests: BrokerRequests | None) -> None:
-        self._checkout, self._place, self._requests = checkout, place, requests
+    def __init__(
+        self, checkout: Checkout, place: Place, shards: int, requests: BrokerRequests | None, modules: Sequence[str]
+    ) -> None:
+        self._checkout, self._place, self._requests, self._modules = checkout, place, requests, modules
         self._namespace = f"public-{uuid.uuid4().hex[:8]}"
         self._prefix = f"penstock.{self._namespace}."
         self._folder = place.folder / self._namespace
@@ -170,7 +172,7 @@ class Deployment:
             raise RuntimeError(f"`{' '.join(command)}` exited with {done.returncode}:\n{done.stdout}{done.stderr}")
 
     def _command(self, *verb: str) -> list[str]:
-        command = [str(self._checkout.python), "-m", "penstock", *verb, "bench.public_workload"]
+        command = [str(self._checkout.python), "-m", "penstock", *verb, *self._modules]
         return [*command, "--log", self._place.url, "--namespace", self._namespace, "--log-level", "warning"]
 
     def _tails(self) -> str:
