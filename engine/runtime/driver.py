@@ -438,7 +438,7 @@ class Driver:
         self.topic_cache.load()  # a topic may be gone: it blocks the runs that need it instead of the turn
         for number, held in list(self._held.items()):
             try:
-                changed = bring_up(self._log, self.topics, number, held.store, self._clock_ms())
+                changed = bring_up(self._log, self.topics, number, held.store, self._clock_ms)
             except (StateMismatch, Undecodable) as error:
                 self._stop(number, error)
                 continue

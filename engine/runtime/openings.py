@@ -203,7 +203,7 @@ class Openings:
                 raise
             logger.warning("a loss is accepted: the store is restored anew", shard=opening.number, error=str(error))
             log, topics, store = self._log, self._topics, opening.store
-            opening.begin_anew(bringing_up(log, topics, opening.number, store, self._clock_ms(), checked=False))
+            opening.begin_anew(bringing_up(log, topics, opening.number, store, self._clock_ms, checked=False))
             return False
 
     def _compare(self, opening: Opening) -> None:
@@ -238,7 +238,7 @@ class Openings:
         except BaseException:
             store.close()
             raise
-        steps = bringing_up(self._log, self._topics, number, store, self._clock_ms())
+        steps = bringing_up(self._log, self._topics, number, store, self._clock_ms)
         return Opening(number, store, steps, before, is_clean=is_clean)
 
     def _note_unopened(self, number: int, error: LogUnavailable) -> None:

@@ -348,6 +348,8 @@ class Shard:
     def _finish(self, layer: Layer) -> None:
         """Add the shard's own row and the changelog."""
         self._transaction += 1
+        if self._imposed:
+            layer.offsets = {**self._imposed, **layer.offsets}  # the group's are of transactions that are lost
         row = ShardRow(
             decision=self._step.decided,
             now_ms=layer.now_ms,

@@ -7,7 +7,7 @@ driver.py asks for the group's committed offsets in between.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -97,9 +97,9 @@ class Ownership:
         return Record(self._topics.registry, 0, shard_key(shard), encode(owned))
 
 
-def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) -> bool:
+def bring_up(log: Log, topics: Topics, shard: int, store: Store, clock_ms: Callable[[], int]) -> bool:
     """All of `bringing_up` at once; returns whether that changed the store."""
-    steps = bringing_up(log, topics, shard, store, now_ms)
+    steps = bringing_up(log, topics, shard, store, clock_ms)
     while True:
         try:
             next(steps)
@@ -108,7 +108,7 @@ def bring_up(log: Log, topics: Topics, shard: int, store: Store, now_ms: int) ->
 
 
 def bringing_up(
-    log: Log, topics: Topics, shard: int, store: Store, now_ms: int, *, checked: bool = True
+    log: Log, topics: Topics, shard: int, store: Store, clock_ms: Callable[[], int], *, checked: bool = True
 ) -> Generator[tuple[int, int], None, bool]:
     """Replay the changelog's tail into the store, one batch a step; returns whether that changed it.
 
@@ -119,9 +119,15 @@ def bringing_up(
     continues until it is the last one here.
 
     Raises StateMismatch, LogUnavailable, Undecodable."""
-    changed = False
-    growing = RestoreChecks(examine=_require_growing) if checked else RestoreChecks()
-    checks = msgspec.structs.replace(growing, is_stale=lambda last_ms: _is_stale(log, topics, store, last_ms, now_ms))
+    changed, now_ms = False, clock_ms()
+
+    def examine(store: StoreReader, records: Sequence[StoredRecord]) -> None:
+        _require_lately(shard, clock_ms() - now_ms)
+        if checked:
+            _require_growing(store, records)
+
+    examined = RestoreChecks(examine=examine)
+    checks = msgspec.structs.replace(examined, is_stale=lambda last_ms: _is_stale(log, topics, store, last_ms, now_ms))
     for _ in range(READS_MAX):
         report = yield from restoring(
             log, topics.state_changelog, shard, store, timeout_s=RESTORE_TIMEOUT_S, checks=checks, since_ms=now_ms
@@ -130,7 +136,7 @@ def bringing_up(
         changed = changed or report.wiped or report.records > 0
         if not report.records or report.last_key == SHARD_KEY:
             return changed
-        checks = growing  # what was read just now has missed nothing
+        checks = examined  # what was read just now has missed nothing
     raise LogUnavailable(
         f"{topics.state_changelog}[{shard}] was read {READS_MAX} times and ended within a transaction each time: "
         "another processor writes it"
@@ -236,6 +242,17 @@ def _require_growing(store: StoreReader, records: Sequence[StoredRecord]) -> Non
                     f"place; {_RESTORE}"
                 )
             last = number
+
+
+def _require_lately(shard: int, took_ms: int) -> None:
+    """Raise StateMismatch if a restore has taken so long that deletions behind what it had read may be gone.
+
+    What it read is old by then, so that the store counts as stale when the shard is opened again."""
+    if took_ms > DELETE_RETENTION_MS // 2:
+        raise StateMismatch(
+            f"the restore of shard {shard} stood still for {took_ms // 3_600_000} h, and the changelog may have "
+            "dropped deletions that it had not read: it begins anew"
+        )
 
 
 def _is_stale(log: Log, topics: Topics, store: StoreReader, last_ms: int, now_ms: int) -> bool:

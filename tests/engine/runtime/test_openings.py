@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
-from penstock import workflow
+from penstock import activity, workflow
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.engine.core.rows import ShardRow, pack, unpack_shard
@@ -44,6 +44,16 @@ async def quick() -> int:
     return 1
 
 
+@activity(name="openings_answer")
+def answer() -> int:
+    return 1
+
+
+@workflow(name="openings_asks")
+async def asks() -> int:
+    return await answer()
+
+
 class KeptStore(MemoryStore):
     """A store that can be opened again, as one on disk."""
 
@@ -65,7 +75,7 @@ def rig() -> Iterator[Callable[..., Rig]]:
     made: list[Rig] = []
 
     def make(**options: Any) -> Rig:
-        made.append(Rig(quick, shards=2, **options))
+        made.append(Rig(quick, asks, shards=2, **options))
         made[-1].turns(3)
         return made[-1]
 
@@ -276,6 +286,20 @@ def test_an_accepted_loss_survives_a_commit_that_fails(rig: Callable[..., Rig]) 
     it.commits.refusal = lambda turn: next(refusals, None)
     _accept_loss(it)
     _works(it)
+
+
+def test_an_accepted_loss_names_all_inputs_in_its_first_turn(rig: Callable[..., Rig]) -> None:
+    """The turn that accepts a loss puts the group's offsets of all inputs anew, also if it has records of one alone."""
+    it = rig()
+    it.start(asks, id=FIRST)
+    it.turns(4)
+    it.complete_tasks(value=1)
+    it.turns(4)
+    assert it.completed() == [FIRST]
+    _cut(it, it.topics.state_changelog, 0, 0)
+    it.start(quick, id=FIRST + "-more")
+    assert len(_accept_loss(it)) == 1
+    assert it.completed() == [FIRST, FIRST + "-more"]
 
 
 @pytest.mark.parametrize("overwritten", [False, True], ids=["cut off", "overwritten"])

@@ -110,6 +110,7 @@ def test_no_reply_is_missed_while_none_can_be_read(log, processor, faults):
     with processor(agreeable), SyncClient(log=log, settings=SETTINGS) as client:
         client.cancel("x")
         faults.lasting = LogUnavailable("the log is away.")
+        time.sleep(0.1)  # a read that has begun may still succeed
         timer = threading.Timer(0.5, lambda: setattr(faults, "lasting", None))
         timer.start()
         client.cancel("x")
