@@ -28,7 +28,7 @@ from penstock.engine.runtime.held import Held
 from penstock.engine.runtime.openings import Opening, Openings
 from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace
-from penstock.engine.runtime.plausible import JUMP_MS_MAX
+from penstock.engine.runtime.plausible import warn_of_wrong_clock
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.run_cache import MemoryBudget
@@ -37,6 +37,7 @@ from penstock.engine.runtime.suspects import Suspects
 from penstock.engine.runtime.suspicion import suspicion_of
 from penstock.engine.runtime.takeover import Ownership, bring_up
 from penstock.engine.runtime.topic_cache import TopicCache
+from penstock.engine.runtime.trimming import Trimming
 from penstock.engine.runtime.watch import DEADLINE_S, SLOW_S, end_process
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
@@ -86,17 +87,6 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _warn_of_wrong_clock(shard: int, ahead_ms: int) -> None:
-    """Log a shard whose clock a wrong clock had put ahead: its timers wait until the time has come."""
-    if ahead_ms > JUMP_MS_MAX:
-        logger.warning(
-            "this shard's clock is ahead, and its timers wait that long: check this machine's clock; if it is right, "
-            "start the processor once with --reset-clock",
-            shard=shard,
-            ahead_s=ahead_ms // 1000,
-        )
-
-
 class Driver:
     """Runs the shards that its group membership grants to this process. All methods belong to one thread."""
 
@@ -141,7 +131,7 @@ class Driver:
         self._pace = Pace(settings.records_max, settings.turn_records_max, settings.turn_bytes_max)
         self._backlog = Backlog()
         self._suspects = Suspects(self._held, self._backlog, self._router, self._refusals, clock_ms, self._commit)
-        self._trim_ms = 0
+        self._trimming = Trimming(log, settings.trim_interval_s, settings.audit_window)
         self._name = uuid.uuid4().hex[:8]
         self._went_back = False
         self._commits.recover(settings.settle_timeout_s)
@@ -198,7 +188,7 @@ class Driver:
         self._in_flight = None  # not before the stores are written: wait_settled reads it
         self._pace.committed()
         self._note_accepted(flight.layers)
-        self._trim()
+        self._trimming.trim_when_due(self._held, self._clock_ms())
         return True
 
     def close(self) -> None:
@@ -518,7 +508,7 @@ class Driver:
                 owner=self._name,
                 positions=opening.positions,
             )
-            _warn_of_wrong_clock(number, shard.now_ms - now_ms)
+            warn_of_wrong_clock(number, shard.now_ms - now_ms)
         except BaseException:
             opening.close()
             raise
@@ -555,20 +545,3 @@ class Driver:
 
     def _inputs(self, numbers: list[int]) -> list[TopicPartition]:
         return [(topic, number) for number in numbers for topic in (self.topics.commands, self.topics.results)]
-
-    def _trim(self) -> None:
-        """Delete inputs below the audit window, at intervals."""
-        now_ms = self._clock_ms()
-        if now_ms < self._trim_ms:
-            return
-        self._trim_ms = now_ms + int(self._settings.trim_interval_s * 1000)
-        below: dict[TopicPartition, int] = {}
-        for number, held in self._held.items():
-            for topic, offset in held.shard.committed_positions().items():
-                if offset > self._settings.audit_window:
-                    below[topic, number] = offset - self._settings.audit_window
-        if below:
-            try:
-                self._log.trim(below)
-            except LogError as error:
-                logger.warning("inputs not trimmed", error=str(error))

@@ -56,3 +56,14 @@ class PlausibleClock:
             return False
         logger.warning("the clock's jump has lasted and counts from now on", ahead_s=ahead_s)
         return True
+
+
+def warn_of_wrong_clock(shard: int, ahead_ms: int) -> None:
+    """Log a shard whose clock a wrong clock had put ahead: its timers wait until the time has come."""
+    if ahead_ms > JUMP_MS_MAX:
+        logger.warning(
+            "this shard's clock is ahead, and its timers wait that long: check this machine's clock; if it is right, "
+            "start the processor once with --reset-clock",
+            shard=shard,
+            ahead_s=ahead_ms // 1000,
+        )

@@ -22,7 +22,7 @@ _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
 _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add}
-_SILENT = frozenset({"logger", "_log_ending", "_warn_of_wrong_clock"})
+_SILENT = frozenset({"logger", "_log_ending", "warn_of_wrong_clock"})
 """Beginnings of calls that only write to the process's log."""
 
 

@@ -54,6 +54,21 @@ class ScriptedCommits:
         self.transactor.close()
 
 
+class KeptStore(MemoryStore):
+    """A store that can be opened again, as one on disk."""
+
+    def close(self) -> None:
+        """Keep the rows."""
+
+
+class Stores(dict[int, KeptStore]):
+    """The stores of a machine, by shard."""
+
+    def __missing__(self, number: int) -> KeptStore:
+        self[number] = KeptStore()
+        return self[number]
+
+
 class Rig:
     """A driver with its log. Time changes only by `now_ms`. `stores`: by shard; by default new ones at each start."""
 

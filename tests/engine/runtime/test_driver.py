@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +22,6 @@ from penstock.schemas.errors import (
 from penstock.schemas.records.run import RetryWorkflow
 from penstock.topics.catalogue import specs
 from penstock.topics.commit import Turn
-from penstock.topics.embedded.group import EmbeddedMember
 from penstock.topics.log import Record
 from penstock.topics.partitioner import partition_of
 from tests.engine.runtime.driver_flows import fan, later, nap, one, other_queue
@@ -410,30 +409,6 @@ def test_blocked_runs_are_tried_while_turns_are_isolated(rig: Callable[..., Rig]
     it.commits.refusal = lambda turn: None
     it.turns(10)
     assert [task.workflow_id for task in it.tasks("elsewhere")] == ["waits"]
-
-
-def test_a_shard_that_cannot_be_opened_keeps_no_other_waiting(
-    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With offsets pending for one shard, the others open and decide; it opens when the offsets are settled."""
-    pending = {1}
-
-    def committed(self: EmbeddedMember, partitions: Sequence[tuple[str, int]], timeout_s: float) -> dict[Any, Any]:
-        if {number for _, number in partitions} & pending:
-            raise LogUnavailable("offsets are pending")
-        return {}
-
-    monkeypatch.setattr(EmbeddedMember, "committed", committed)
-    it = rig(shards=3)
-    ids = [f"r-{number}" for number in range(30)]
-    for id in ids:
-        it.start(one, "x", id=id)
-    it.turns(6)
-    assert {task.shard for task in it.tasks()} == {0, 2}
-    pending.clear()
-    it.now_ms += 100_000
-    it.turns(6)
-    assert sorted(task.workflow_id for task in it.tasks()) == sorted(ids)
 
 
 def test_a_shard_that_a_wrong_clock_put_ahead_can_be_reset(rig: Callable[..., Rig]) -> None:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from penstock.cli import root
 from penstock.cli.host_verbs import _input_hint
 from penstock.engine.authoring.definition import TypeOptions, WorkflowDefinition
-from penstock.hosting import hash_seed, parts, supervisor
+from penstock.hosting import hash_seed, namespace, parts, supervisor
 
 WAIT_S = 60
 
@@ -229,6 +229,8 @@ def test_flags_of_one_start(folder, monkeypatch, processes):
     penstock(folder, "topics", "apply")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(hash_seed, "with_fixed_hash_seed", lambda: None)
+    # Definitions of other tests in this process have no topics here.
+    monkeypatch.setattr(namespace, "check_topics", lambda *_: 1)
     seen = []
     monkeypatch.setattr(supervisor, "supervise", lambda command, count: seen.append(command) or 0)
     monkeypatch.setattr(parts, "run_until_signalled", lambda *_, **__: None)
