@@ -354,7 +354,10 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "penstock.engine.authoring.definition.WorkflowCall",
             "sleep",
             "Signal",
+            "Query",
+            "Update",
             "wait_condition",
+            "continue_as_new",
             "Saga",
             "now",
             "random",
@@ -381,7 +384,14 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Clients",
         "They need nothing but the log; `describe`, `history` and `list` ask the processors of this machine.",
-        ("Client", "Run", "penstock.client.client.Started", "SyncClient", "penstock.client.sync.SyncRun"),
+        (
+            "Client",
+            "Run",
+            "UpdateHandle",
+            "penstock.client.client.Started",
+            "SyncClient",
+            "penstock.client.sync.SyncRun",
+        ),
     ),
     (
         "Engines",
@@ -390,7 +400,14 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 DECORATORS = {"workflow", "activity"}
-GIVEN = {"WorkflowCall", "ExternalRun", "ActivityCall", "Run", "SyncRun"}  # made by the library, not by users
+GIVEN = {
+    "WorkflowCall",
+    "ExternalRun",
+    "ActivityCall",
+    "Run",
+    "SyncRun",
+    "UpdateHandle",
+}  # made by the library, not by users
 # Public to our own modules only.
 INSIDE = {
     "WorkflowCall.rewritten",
@@ -407,6 +424,8 @@ ALIASES = (
     "penstock.workers.activity.checks.Errors",
     "penstock.workers.activity.checks.Priority",
     "penstock.schemas.records.run.OnExisting",
+    "penstock.client.checks.Wait",
+    "penstock.engine.authoring.workflow.Unfinished",
     "penstock.client.reads.Json",
     "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",
