@@ -15,8 +15,8 @@ class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Failure(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Why an attempt, an activity or a run failed, readable without the code that raised it.
 
-    `kind` is one of `error` (an exception), `timeout` (start-to-close), `cancelled`, `terminated`, `worker_died` (the
-    attempt ended its worker's process).
+    `kind` is one of `error` (an exception), `timeout` (an attempt, or a run, did not end in time), `cancelled`,
+    `terminated`, `worker_died` (the attempt ended its worker's process).
     `type` is the exception's qualified name, `traceback` its text (shortened to fit a record).
     """
 

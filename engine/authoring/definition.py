@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
 
 from penstock.engine.core.execution import Rebuilt
@@ -16,9 +16,11 @@ from penstock.schemas.errors import BadName, NotInWorkflow
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.call import Call
+from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.functions import code_of
 from penstock.schemas.values.payload import Signature
 from penstock.schemas.values.requests import ChildRequest
+from penstock.schemas.values.retry_options import UNSET, Unset, run_bounds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,9 +52,28 @@ class WorkflowCall(Call[R]):
         super().__init__(name, ChildRequest(name), input, signature.returns, depth=depth)
         self._signature = signature
 
-    def options(self, *, id: str | None = None) -> Self:
-        """Return a copy of the call under a workflow id of your choice. Raises BadName."""
-        return self._changed(self.request if id is None else ChildRequest(self.name, check_workflow_id(id)))
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
+    ) -> Self:
+        """Return a copy of the call under a workflow id of your choice, as a child with these bounds and retries.
+
+        They are those of `Client.start`, which takes them as keywords of its own. Raises BadName, BadInput,
+        BadDuration."""
+        asked, bounds = self.request, run_bounds(run_timeout, execution_timeout, retries, backoff)
+        changed = ChildRequest(
+            self.name,
+            asked.workflow_id if id is None else check_workflow_id(id),
+            bounds.run_timeout_ms or asked.run_timeout_ms,
+            bounds.execution_timeout_ms or asked.execution_timeout_ms,
+            bounds.retry or asked.retry,
+        )
+        return self._changed(changed)
 
     def rewritten(self, input: bytes) -> bytes:
         return self._signature.rewritten(input)

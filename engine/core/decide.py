@@ -9,16 +9,20 @@ import msgspec
 from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.limits import REASON_CHARS_MAX
-from penstock.engine.core.machines.chain import continued
+from penstock.engine.core.machines.chain import followed
 from penstock.engine.core.view import RunView
 from penstock.schemas.class_names import class_name
 from penstock.schemas.errors import PayloadTooLarge
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ResolveChild
+from penstock.schemas.records.run import WorkflowFailed, WorkflowTimedOut
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
 
 TOO_LARGE = "It is too large to be kept in a history; hand over a reference to large data instead."
+
+_FOLLOWED = frozenset({WorkflowContinued, WorkflowFailed, WorkflowTimedOut})
+"""Events after which a chain may go on."""
 
 DECIDERS = {kind: rule.decide for kind, rule in INPUTS.items()}
 
@@ -28,8 +32,8 @@ def decide(run: RunView, input: Any, now_ms: int) -> Decision:
 
     Changes nothing but the run's execution, which is a cache of its history."""
     decision = DECIDERS[type(input)](run, input, now_ms)
-    if decision.events and type(decision.events[-1]) is WorkflowContinued:
-        decision = continued(run, decision, now_ms)
+    if decision.events and type(decision.events[-1]) in _FOLLOWED:
+        decision = followed(run, decision, now_ms)
     return decision if len(decision.ignored) <= REASON_CHARS_MAX else _shortened(decision)
 
 

@@ -42,6 +42,14 @@ class BeginRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int = 0
 
 
+class TimeOutRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A run, or the chain it belongs to, is over its time. `sequence`: always 0."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int = 0
+
+
 class Rejection(msgspec.Struct, frozen=True, gc=False):
     """Why an input was refused. `keep`: it goes to `dead-letters` if it asked for no reply."""
 

@@ -35,14 +35,14 @@ RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
 ACTIVITY, TIMER, CHILD, AWAITER, UPDATE = b"A", b"t", b"C", b"W", b"U"
 DUE, MESSAGE, JOINED, CLOSED = b"T", b"M", b"J", b"Z"
 
-TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE = "t", "r", "a", "s"
+TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE = "t", "r", "a", "s", "d"
 
 
 class DueKey(msgspec.Struct, frozen=True, gc=False):
     """Entry of the due index.
 
     `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity, `a` for a suspended activation,
-    `s` for a delayed start."""
+    `s` for a delayed start, `d` for the end of a run's time."""
 
     due_ms: int
     kind: str

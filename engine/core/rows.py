@@ -68,6 +68,8 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
 
     `resume_ms`: when its suspended activation goes on, 0 without one. `begins_ms`: when its code begins, 0 once it has.
     `first_run_id`: of its chain, if it is not the first itself; `chain_length`: number of runs before it.
+    `run_timeout_ms`, `execution_until_ms`, `retry`, `retries`: as in WorkflowStarted. `deadline_ms`: when it is over
+    its time (epoch), 0 for never.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -101,6 +103,11 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     begins_ms: int = 0
     first_run_id: str = ""
     chain_length: int = 0
+    run_timeout_ms: int = 0
+    execution_until_ms: int = 0
+    deadline_ms: int = 0
+    retry: RetryPolicy | None = None
+    retries: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):

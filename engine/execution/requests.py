@@ -29,7 +29,15 @@ def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> t
         )
         return scheduled, ACTIVITY
     child_id = asked.workflow_id or default_child_id(workflow_id, seed, sequence)
-    child = ChildScheduled(sequence=sequence, workflow_type=asked.workflow_type, workflow_id=child_id, input=call.input)
+    child = ChildScheduled(
+        sequence=sequence,
+        workflow_type=asked.workflow_type,
+        workflow_id=child_id,
+        input=call.input,
+        run_timeout_ms=asked.run_timeout_ms,
+        execution_timeout_ms=asked.execution_timeout_ms,
+        retry=asked.retry,
+    )
     return child, CHILD
 
 

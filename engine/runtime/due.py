@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity
+from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity, TimeOutRun
 from penstock.engine.core.keys import (
     ACTIVATION_DUE,
+    DEADLINE_DUE,
     NEVER_MS,
     RETRY_DUE,
     START_DUE,
@@ -23,13 +24,14 @@ DUE_MAX = 1_000
 POSTPONED_MS = 60_000
 """Delay of a timer whose decision failed."""
 
-DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun
+DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun | TimeOutRun
 
 _INPUTS: Mapping[str, type[DueInput]] = {
     TIMER_DUE: FireTimer,
     RETRY_DUE: RetryActivity,
     ACTIVATION_DUE: ResumeActivation,
     START_DUE: BeginRun,
+    DEADLINE_DUE: TimeOutRun,
 }
 
 

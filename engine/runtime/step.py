@@ -36,6 +36,7 @@ from penstock.schemas.records.run import (
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
+    WorkflowTimedOut,
 )
 from penstock.topics.catalogue import RECORD_BYTES_MAX
 from penstock.topics.log import Record
@@ -158,7 +159,7 @@ class Step:
         for earlier in decision.before:
             ended = Decision(run_id=earlier.run_id, events=earlier.events)
             self._apply(records, found, run, ended, None, trigger, now_ms)
-        terminated = type(decision.events[-1]) is WorkflowTerminated  # its code is not there to say that it ended
+        terminated = type(decision.events[-1]) in _ENDED_FROM_OUTSIDE  # its code is not there to say that it ended
         # A run that is BLOCKED at its start, or continues another: the code that `run` may have is its predecessor's.
         unbegun = type(decision.events[0]) is WorkflowStarted and (
             type(decision.events[-1]) is WorkflowBlocked or decision.events[0].previous_run_id != ""
@@ -255,16 +256,21 @@ def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision 
     """The decision reduced to its inputs, with the run BLOCKED; None if it has no requests to remove."""
     inputs = [event for event in decision.events if type(event) not in REQUESTS]
     if len(inputs) == len(decision.events):
-        return None
+        if not decision.before or decision.before[-1].run_id == decision.run_id:
+            return None
+        ended = decision.before[-1]  # a run that another follows: it does not, so the chain does not go on
+        whole = Decision(run_id=ended.run_id, events=ended.events, before=decision.before[:-1], reply=decision.reply)
+        return _without_requests(whole, problem)
     return msgspec.structs.replace(decision, events=[*inputs, problem])
 
 
-_LOGGED = frozenset({WorkflowFailed, WorkflowBlocked})
+_LOGGED = frozenset({WorkflowFailed, WorkflowTimedOut, WorkflowBlocked})
+_ENDED_FROM_OUTSIDE = frozenset({WorkflowTerminated, WorkflowTimedOut})
 
 
-def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowBlocked) -> None:
+def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowTimedOut | WorkflowBlocked) -> None:
     """Log a run that failed or was BLOCKED."""
-    if isinstance(last, WorkflowFailed):
+    if isinstance(last, WorkflowFailed | WorkflowTimedOut):
         logger.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
     else:
         what = "run waits for a processor with its type" if last.reason == UNHOSTED_TYPE else "run blocked"

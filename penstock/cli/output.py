@@ -29,6 +29,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "WorkflowStarted": ("workflow_type", "input", "parent_workflow_id"),
     "WorkflowCompleted": ("result",),
     "WorkflowFailed": ("failure",),
+    "WorkflowTimedOut": ("failure",),
     "WorkflowCancelled": ("reason",),
     "WorkflowTerminated": ("reason",),
     "WorkflowBlocked": ("reason", "message"),

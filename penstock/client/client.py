@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
@@ -32,6 +32,7 @@ from penstock.client.update import encoded_signal
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
 from penstock.engine.authoring.class_form import Startable
+from penstock.engine.authoring.definition import WorkflowCall
 from penstock.engine.authoring.handlers import SignalMethod, Update, UpdateMethod
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import PenstockError, UserError
@@ -41,6 +42,7 @@ from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
+from penstock.schemas.values.retry_options import UNSET, RunBounds, Unset, run_bounds
 from penstock.topics.log import Log
 
 R = TypeVar("R")
@@ -86,16 +88,25 @@ class Client(AsyncLifecycle):
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
         start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> Run[R]:
         """Start `fulfil(order)`, or an object `Claim(form)` of a workflow class; return a handle on the run.
 
-        `id`: by default a random one. If it is taken, `use_existing` joins that run (`run.existing` is True; `run.note`
-        says so if it has another input, and a warning is logged), `reject` raises WorkflowAlreadyExists,
-        `restart_closed` starts a new run if the old one has closed, `terminate_existing` also if it has not. A run of
-        another type is never joined. `headers` travel to the run, its activities and its children (`info().headers`),
-        8 kB at most. `start_delay`: how long after the start its code begins; the run exists and takes signals at once.
+        `id`: by default a random one. If it is taken, `use_existing` joins that run (`run.existing` is True;
+        `run.note` says so if it has another input, and a warning is logged), `reject` raises WorkflowAlreadyExists,
+        `restart_closed` starts a new run if the old one has closed, `restart_failed` if it has closed without
+        completing, `terminate_existing` also if it has not closed. A run of another type is never joined. `headers`
+        travel to the run, its activities and its children (`info().headers`), 8 kB at most. `start_delay`: how long
+        after the start its code begins; the run exists and takes signals at once.
+
+        `run_timeout`: time of a run from then on, after which it fails; `execution_timeout`: time of its whole chain.
+        `retries`, `backoff`: a run that fails is followed by another with the same input, so often and after such
+        delays, as for activities; by default by none. `result` and parents see the last end alone.
 
         `wait`: `accepted` waits for a processor's reply; with `stored` the start returns once the log has it, which
         takes no processor: the handle does not say then whether the id was taken, and a refusal becomes a dead letter.
@@ -107,7 +118,8 @@ class Client(AsyncLifecycle):
         """
         call = started_call(call)
         chosen = id if id is not None else call.request.workflow_id or uuid7()
-        command = self._command(call.name, call.input, chosen, on_existing, headers, start_delay)
+        bounds = run_bounds(run_timeout, execution_timeout, retries, backoff)
+        command = self._command_of(call, chosen, on_existing, headers, start_delay, bounds)
         if check_wait(wait) == "stored":
             return await self._store(command, call.returns)
         return await self._start(command, call.returns, deadline_after(timeout))
@@ -120,6 +132,10 @@ class Client(AsyncLifecycle):
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
         start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> R:
         """Start a run as `start` does, and return its result as `Run.result` does: by one command.
@@ -127,7 +143,8 @@ class Client(AsyncLifecycle):
         `timeout`: how long to wait for the result, by default without a limit. Raises what both raise."""
         call = started_call(call)
         chosen = id if id is not None else call.request.workflow_id or uuid7()
-        command = self._command(call.name, call.input, chosen, on_existing, headers, start_delay)
+        bounds = run_bounds(run_timeout, execution_timeout, retries, backoff)
+        command = self._command_of(call, chosen, on_existing, headers, start_delay, bounds)
         run: Run[R] = Run(self._connection, chosen, "", call.returns)
         return await run.result_of(msgspec.structs.replace(command, await_result=True), timeout)
 
@@ -304,6 +321,25 @@ class Client(AsyncLifecycle):
             headers=dict(headers or {}),
             start_delay_ms=0 if start_delay is None else duration_ms(start_delay),
             **self._connection.reply_address(),
+        )
+
+    def _command_of(
+        self,
+        call: WorkflowCall[Any],
+        id: str,
+        on_existing: OnExisting,
+        headers: Mapping[str, str] | None,
+        start_delay: Duration | None,
+        bounds: RunBounds,
+    ) -> StartWorkflow:
+        """The start of a call, with its own options for those that are not given."""
+        command = self._command(call.name, call.input, id, on_existing, headers, start_delay)
+        asked = call.request
+        return msgspec.structs.replace(
+            command,
+            run_timeout_ms=bounds.run_timeout_ms or asked.run_timeout_ms,
+            execution_timeout_ms=bounds.execution_timeout_ms or asked.execution_timeout_ms,
+            retry=bounds.retry or asked.retry,
         )
 
     async def _start(self, command: StartWorkflow, returns: Adapter[R], deadline: float | None) -> Run[R]:

@@ -41,7 +41,9 @@ SERVED_ATTEMPTS_MAX = 2  # the first may meet the shard's former owner, the seco
 SERVED_TIMEOUT_S = 1.0
 STORE_LAG_S = 2.0
 STORE_POLL_S = 0.01
-CLOSING_EVENTS = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled", "WorkflowTerminated")
+CLOSING_EVENTS = frozenset(
+    {"WorkflowCompleted", "WorkflowFailed", "WorkflowTimedOut", "WorkflowCancelled", "WorkflowTerminated"}
+)
 
 
 class Run(Generic[R]):

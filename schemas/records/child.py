@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Command, Event
+from penstock.schemas.values.retry import RetryPolicy
 
 
 class ResolveChild(Command, frozen=True, gc=False, kw_only=True):
@@ -28,13 +29,16 @@ class ResolveChild(Command, frozen=True, gc=False, kw_only=True):
 class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code called another workflow, which runs under `workflow_id` on that id's shard. A request.
 
-    `headers` are added to those of the run."""
+    `headers` are added to those of the run. The timeouts and `retry` are those of StartWorkflow."""
 
     sequence: int
     workflow_type: str
     workflow_id: str
     input: bytes
     headers: dict[str, str] = {}
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    retry: RetryPolicy | None = None
 
 
 class ChildCompleted(Event, frozen=True, gc=False, kw_only=True):

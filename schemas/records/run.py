@@ -8,7 +8,7 @@ from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import NO_REPLY, Command, Event
 from penstock.schemas.values.retry import RetryPolicy
 
-OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_existing"]
+OnExisting = Literal["use_existing", "reject", "restart_closed", "terminate_existing", "restart_failed"]
 """What a start does when its workflow id is taken."""
 
 
@@ -17,13 +17,15 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
 
     `on_existing`, for an id that already has a run: `use_existing` joins it, unless it is of another type; `reject`
     refuses the start; `restart_closed` starts a new run if the current one has closed and joins it otherwise;
-    `terminate_existing` terminates an open run and starts a new one. `run_timeout_ms` bounds one run and
-    `execution_timeout_ms` a chain of runs (0: no bound); `retry` restarts a failed run (null: never); all three are
-    recorded and not yet enforced. `headers` travel on to the run's activities and children. `start_delay_ms`: how long
-    after the start its code begins. `await_result`: answer with RunClosed, as for AwaitResult, in place of Accepted;
-    `await_ms` is its `timeout_ms`. `signal`, `update`: a signal, or an update, of that name for the run that is started
-    or joined, with `handed` as its value (JSON); the update's id is the message id. `await_result` then means that the
-    sender of the update waits until it has completed."""
+    `terminate_existing` terminates an open run and starts a new one; `restart_failed` starts a new run if the current
+    one has closed without completing and joins it otherwise. `run_timeout_ms` bounds one run and
+    `execution_timeout_ms` a chain of runs (0: no bound), both from the moment at which the code begins; `retry`: a
+    run that fails, or is over its own time, is followed by another with the same input (null: never). `headers`
+    travel on to the run's activities and children. `start_delay_ms`: how long after the start its code begins.
+    `await_result`: answer with RunClosed, as for AwaitResult, in place of Accepted; `await_ms` is its `timeout_ms`.
+    `signal`, `update`: a signal, or an update, of that name for the run that is started or joined, with `handed` as
+    its value (JSON); the update's id is the message id. `await_result` then means that the sender of the update waits
+    until it has completed."""
 
     INTERNAL: ClassVar[frozenset[str]] = frozenset({"parent_workflow_id", "parent_run_id", "parent_sequence"})
 
@@ -83,7 +85,8 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     repeat. `closed_kept_ms`: how long the run is kept after it has closed, 0 for as long as the processors' setting
     says. `begins_ms`: when its code begins (epoch), 0 for at once. `reply_to`: who awaits its result since its start,
     until `awaited_until_ms` (epoch). `first_run_id` and `previous_run_id` name the chain of runs that this one
-    continues, empty if it begins one; `chain_length`: number of runs before it."""
+    continues, empty if it begins one; `chain_length`: number of runs before it. `execution_until_ms`: when the chain is
+    over its time (epoch), 0 for never; `retries`: number of runs with the same input that failed before it."""
 
     workflow_type: str
     version: int
@@ -107,6 +110,8 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     reply_to: int = NO_REPLY
     awaited_until_ms: int = 0
     chain_length: int = 0
+    execution_until_ms: int = 0
+    retries: int = 0
 
 
 class StartDelayEnded(Event, frozen=True, gc=False, kw_only=True):
@@ -122,9 +127,17 @@ class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True):
 
 
 class WorkflowFailed(Event, frozen=True, gc=False, kw_only=True):
-    """Workflow code raised an exception. A request."""
+    """Workflow code raised an exception. A request. `next_run_id`: the run that tries it again, empty if none does."""
 
     failure: Failure
+    next_run_id: str = ""
+
+
+class WorkflowTimedOut(Event, frozen=True, gc=False, kw_only=True):
+    """The run did not close in time and has failed, as `failure` says. `next_run_id`: as in WorkflowFailed."""
+
+    failure: Failure
+    next_run_id: str = ""
 
 
 class WorkflowCancelled(Event, frozen=True, gc=False, kw_only=True):

@@ -21,7 +21,10 @@ class ActivityRequest(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class ChildRequest(msgspec.Struct, frozen=True, gc=False):
-    """A workflow with its options. An empty `workflow_id` is chosen by the engine."""
+    """A workflow with its options. An empty `workflow_id` is chosen by the engine. Timeouts: 0 for none."""
 
     workflow_type: str
     workflow_id: str = ""
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    retry: RetryPolicy | None = None

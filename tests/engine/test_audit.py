@@ -10,6 +10,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.values.retry import RetryPolicy
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 from tests.simulation.fold import Fold
@@ -27,14 +28,18 @@ FLOWS = {
 }
 IDS = ("a", "b")
 RUNS = st.sampled_from(IDS)
+RETRIES = RetryPolicy(retries_max=1, delays_ms=(2_000,))
 MESSAGES = st.sampled_from(["m1", "m2", "m3", ""])
 STEPS = st.one_of(
     st.tuples(
         st.just("start"),
         RUNS,
         st.sampled_from(sorted(FLOWS)),
-        st.sampled_from(["use_existing", "reject", "restart_closed", "terminate_existing"]),
+        st.sampled_from(["use_existing", "reject", "restart_closed", "terminate_existing", "restart_failed"]),
         MESSAGES,
+        st.sampled_from(
+            [{}, {"run_timeout_ms": 3_000}, {"retry": RETRIES}, {"retry": RETRIES, "execution_timeout_ms": 3_000}]
+        ),
     ),
     st.tuples(st.just("signal"), RUNS, st.sampled_from(["price", "go"]), MESSAGES),
     st.tuples(st.just("cancel"), RUNS, MESSAGES),
@@ -68,11 +73,16 @@ class Folded:
         """The rows of the store, without the shard's own."""
         return {key: value for key, value in self.stage.stores[0].scan(b"", b"\xff") if key != SHARD_KEY}
 
-    def _start(self, id: str, flow: str, on_existing: str, message: str) -> None:
+    def _start(self, id: str, flow: str, on_existing: str, message: str, bounds: dict) -> None:
         kind, input = FLOWS[flow]
         self.stage.tell(
             StartWorkflow(
-                workflow_id=id, workflow_type=kind.name, input=input, on_existing=on_existing, message_id=message
+                workflow_id=id,
+                workflow_type=kind.name,
+                input=input,
+                on_existing=on_existing,
+                message_id=message,
+                **bounds,
             )
         )
 

@@ -16,6 +16,7 @@ from penstock.schemas.values.functions import check_function, code_of
 from penstock.schemas.values.payload import Adapter, Signature
 from penstock.schemas.values.requests import ActivityRequest
 from penstock.schemas.values.retry import RetryPolicy
+from penstock.schemas.values.retry_options import DEFAULT, UNSET, Unset, changed_policy, retry_policy, timeout_ms_of
 from penstock.workers.activity.checks import (
     Errors,
     Priority,
@@ -24,7 +25,6 @@ from penstock.workers.activity.checks import (
     check_priority,
     check_queue,
 )
-from penstock.workers.activity.policy import DEFAULT, UNSET, Unset, changed_policy, retry_policy, timeout_ms_of
 from penstock.workers.activity.registry import Registry
 
 P = ParamSpec("P")

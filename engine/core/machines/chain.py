@@ -1,23 +1,31 @@
-"""Chains of runs: a run that continues as new ends, and the next one of its workflow id begins in the same transaction.
+"""Chains of runs: a run that continues as new, or fails with retries left, ends, and the next one of its workflow id
+begins in the same transaction.
 
 Commands address the chain by the id of its first run. Signals that the code had not read, updates that were held,
-callers that await the result and the link to the parent go along. The history leaves the store at once (it stays on the
-topic `events`); ids of its messages are kept as long as a closed run is."""
+callers that await the result and the link to the parent go along. The history of a run that continued leaves the store
+at once (it stays on the topic `events`); ids of its messages are kept as long as a closed run is. A run that failed is
+kept as any other; the next one has its input, and updates that it had not ended fail."""
 
 from __future__ import annotations
 
+import msgspec
+
+from penstock.engine.core.activation import PROBLEMS
 from penstock.engine.core.decision import Decision, RunEvents
 from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
+from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import child, update
 from penstock.engine.core.machines.run import FLAGS, PYTHON, drop_pending
+from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import unpack_update
 from penstock.engine.core.statuses import CONTINUED, RUNNING
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.chain import WorkflowContinued
-from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.kinds import NO_REPLY, Event
+from penstock.schemas.records.run import CancelRequested, WorkflowFailed, WorkflowStarted, WorkflowTimedOut
+from penstock.schemas.records.signal import SignalReceived
 
 TRANSITIONS: Table = {(RUNNING, WorkflowContinued): CONTINUED}
 
@@ -25,15 +33,22 @@ TRANSITIONS: Table = {(RUNNING, WorkflowContinued): CONTINUED}
 # Decide.
 
 
-def continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
-    """The decision, in which a run continues as new, with the start of the next run.
+def followed(run: RunView, decision: Decision, now_ms: int) -> Decision:
+    """The decision; if its run continues as new, or fails with retries left, with the start of the next run."""
+    kind = type(decision.events[-1])
+    if kind is WorkflowContinued:
+        return _continued(run, decision, now_ms)
+    return _retried(run, decision, now_ms) if kind is WorkflowFailed or kind is WorkflowTimedOut else decision
+
+
+def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
+    """With the start of the run that a run continues as.
 
     Its code begins in a decision of its own: one that continues again without a wait must not fill a transaction."""
     ended = RunEvents(decision.run_id, decision.events)
     request = decision.events[-1]
     run_id = next_run_id(run.workflow_id, decision.run_id)
-    first = decision.events[0]
-    begun = first if isinstance(first, WorkflowStarted) else _started_by_row(run)
+    begun = _begun(run, decision)
     is_same = begun.workflow_type == request.workflow_type
     definition = run.hosted.workflow(request.workflow_type)
     started = WorkflowStarted(
@@ -51,6 +66,10 @@ def continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
         first_run_id=begun.first_run_id or decision.run_id,
         previous_run_id=decision.run_id,
         chain_length=begun.chain_length + 1,
+        run_timeout_ms=begun.run_timeout_ms,
+        execution_timeout_ms=begun.execution_timeout_ms,
+        execution_until_ms=begun.execution_until_ms,
+        retry=begun.retry,
         headers=begun.headers,
         closed_kept_ms=begun.closed_kept_ms if is_same or definition is None else definition.closed_kept_ms,
         begins_ms=now_ms,
@@ -64,6 +83,71 @@ def continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
         reply=decision.reply,
         rejection=decision.rejection,
     )
+
+
+def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:
+    """With the start of the run that tries a failed run again; the decision itself if none does."""
+    begun, failed = _begun(run, decision), decision.events[-1]
+    delay_ms = _delay_ms(run, decision, begun, now_ms)
+    if delay_ms is None:
+        return decision
+    run_id = next_run_id(run.workflow_id, decision.run_id)
+    ended = RunEvents(decision.run_id, [*decision.events[:-1], msgspec.structs.replace(failed, next_run_id=run_id)])
+    is_first = decision.events[0] is begun
+    started = msgspec.structs.replace(
+        begun,
+        input=begun.input if is_first else run.started_input() or b"",
+        message_id=run_id,
+        seed=seed_of(run.workflow_id, run_id),
+        flags=FLAGS,
+        python=PYTHON,
+        build=run.hosted.build,
+        first_run_id=begun.first_run_id or decision.run_id,
+        previous_run_id=decision.run_id,
+        chain_length=begun.chain_length + 1,
+        begins_ms=now_ms + delay_ms,
+        reply_to=NO_REPLY,
+        awaited_until_ms=0,
+        retries=begun.retries + 1,
+    )
+    carried = _unread_signals(run)
+    run.forget()
+    return Decision(
+        run_id=run_id,
+        events=[started, *carried],
+        before=(*decision.before, ended),
+        reply=decision.reply,
+        rejection=decision.rejection,
+    )
+
+
+def _delay_ms(run: RunView, decision: Decision, begun: WorkflowStarted, now_ms: int) -> int | None:
+    """How long after its failure a run is tried again; None if it is not.
+
+    One that was asked to stop is not, nor one whose chain would be over its time."""
+    if begun.retry is None or (run.row is not None and run.row.run_id == decision.run_id and run.row.cancel_requested):
+        return None
+    if any(type(event) is CancelRequested for event in decision.events):
+        return None
+    delay_ms = retry_delay_ms(begun.retry, decision.events[-1].failure, begun.retries + 1)
+    if delay_ms is None:
+        return None
+    delay_ms = min(delay_ms, DELAY_MS_MAX)
+    return None if 0 < begun.execution_until_ms <= now_ms + delay_ms else delay_ms
+
+
+def _unread_signals(run: RunView) -> list[Event]:
+    """The signals that a failed run had not read; none if its code cannot be brought to its end."""
+    try:
+        return [event for event in run.execution().unread() if isinstance(event, SignalReceived)]
+    except PROBLEMS:
+        return []
+
+
+def _begun(run: RunView, decision: Decision) -> WorkflowStarted:
+    """The start of the run that the decision ends, but for its input if that was decided before."""
+    first = decision.events[0]
+    return first if isinstance(first, WorkflowStarted) else _started_by_row(run)
 
 
 def next_run_id(workflow_id: str, run_id: str) -> str:
@@ -86,6 +170,10 @@ def _started_by_row(run: RunView) -> WorkflowStarted:
         parent_sequence=row.parent_sequence,
         first_run_id=row.first_run_id,
         chain_length=row.chain_length,
+        run_timeout_ms=row.run_timeout_ms,
+        execution_until_ms=row.execution_until_ms,
+        retry=row.retry,
+        retries=row.retries,
         headers=row.headers,
         closed_kept_ms=row.closed_kept_ms,
     )

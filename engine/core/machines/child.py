@@ -118,6 +118,9 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
             parent_run_id=run.run_id,
             parent_sequence=event.sequence,
             headers={**headers, **event.headers} if event.headers else headers,
+            run_timeout_ms=event.run_timeout_ms,
+            execution_timeout_ms=event.execution_timeout_ms,
+            retry=event.retry,
         )
     )
 

@@ -18,7 +18,7 @@ from penstock.engine.core.answers import (
     run_closed,
     shown_status,
 )
-from penstock.engine.core.decision import Decision, Rejection, RunEvents
+from penstock.engine.core.decision import Decision, Rejection, RunEvents, TimeOutRun
 from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
 from penstock.engine.core.limits import (
@@ -30,7 +30,7 @@ from penstock.engine.core.limits import (
     REASON_CHARS_MAX,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
-from penstock.engine.core.machines import activity, child, delay, signal, suspension, update
+from penstock.engine.core.machines import activity, child, deadline, delay, signal, suspension, update
 from penstock.engine.core.messages import remember, remember_in
 from penstock.engine.core.rows import RunRow, unpack_timer
 from penstock.engine.core.statuses import (
@@ -69,6 +69,7 @@ from penstock.schemas.records.run import (
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
+    WorkflowTimedOut,
     WorkflowUnblocked,
 )
 from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
@@ -78,10 +79,12 @@ TRANSITIONS: Table = {
     (ABSENT, WorkflowStarted): RUNNING,
     (RUNNING, WorkflowCompleted): COMPLETED,
     (RUNNING, WorkflowFailed): FAILED,
+    (RUNNING, WorkflowTimedOut): FAILED,
     (RUNNING, WorkflowCancelled): CANCELLED,
     (RUNNING, WorkflowTerminated): TERMINATED,
     (RUNNING, WorkflowBlocked): BLOCKED,
     (BLOCKED, WorkflowUnblocked): RUNNING,
+    (BLOCKED, WorkflowTimedOut): FAILED,
     (BLOCKED, WorkflowTerminated): TERMINATED,
 }
 
@@ -178,6 +181,8 @@ def _replaces(command: StartWorkflow, row: RunRow) -> bool:
     if command.message_id in {row.run_id, row.first_run_id}:
         return False
     if row.status in CLOSED:
+        if command.on_existing == "restart_failed":
+            return row.status != COMPLETED
         return command.on_existing in {"restart_closed", "terminate_existing"}
     return command.on_existing == "terminate_existing"
 
@@ -186,6 +191,8 @@ def _started(
     run: RunView, command: StartWorkflow, version: int, now_ms: int, closed_kept_ms: int = 0
 ) -> WorkflowStarted:
     awaits = _awaits(command)
+    begins_ms = now_ms + min(command.start_delay_ms, DELAY_MS_MAX) if command.start_delay_ms > 0 else 0
+    bound_ms = command.execution_timeout_ms
     return WorkflowStarted(
         workflow_type=command.workflow_type,
         version=version,
@@ -203,9 +210,10 @@ def _started(
         retry=command.retry,
         headers=command.headers,
         closed_kept_ms=closed_kept_ms,
-        begins_ms=now_ms + min(command.start_delay_ms, DELAY_MS_MAX) if command.start_delay_ms > 0 else 0,
+        begins_ms=begins_ms,
         reply_to=command.reply_to if awaits else NO_REPLY,
         awaited_until_ms=_until_ms(command.await_ms, now_ms) if awaits else 0,
+        execution_until_ms=(begins_ms or now_ms) + min(bound_ms, DELAY_MS_MAX) if bound_ms > 0 else 0,
     )
 
 
@@ -239,7 +247,7 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) ->
     if command.signal and row.status in OPEN and not is_own:
         return signal.decide(run, _handed_signal(command), now_ms)
     joined: list[Event] = []
-    if command.on_existing == "restart_closed" and not is_own:
+    if command.on_existing in {"restart_closed", "restart_failed"} and not is_own:
         joined.append(StartJoined(message_id=command.message_id))
     reply: Reply | None = None
     if not _awaits(command):
@@ -351,7 +359,7 @@ def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFa
         definition.check_input(started.input)
     except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
         message = f"{row.workflow_type} cannot take this input: {error}"
-        return WorkflowFailed(failure=Failure(type=class_name(BadInput), message=message))
+        return WorkflowFailed(failure=Failure(type=class_name(BadInput), message=message, non_retryable=True))
     return None
 
 
@@ -396,6 +404,8 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
     run.header.first_run_id, run.header.chain_length = event.first_run_id, event.chain_length
     if event.begins_ms:
         delay.put(run, event.begins_ms)
+    if event.run_timeout_ms > 0 or event.execution_until_ms or event.retry is not None:
+        deadline.put(run, event, event.begins_ms or cause.now_ms)
     awaiters: dict[str, bytes] = {}
     if event.previous_run_id:  # its awaiters go on waiting
         moved = run.drop_rows(AWAITER, event.previous_run_id)
@@ -420,7 +430,14 @@ def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
     # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
     kept_from_ms = max(cause.now_ms, cause.appended_ms)
     run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+    if _is_followed(row, event):
+        row.awaiters = 0  # their rows go over to the next run when it starts
     drop_pending(run, row)
+
+
+def _is_followed(row: RunRow, event: Any) -> bool:
+    """Whether another run of its chain takes the place of one that failed."""
+    return row.retry is not None and bool(getattr(event, "next_run_id", ""))
 
 
 def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> None:
@@ -432,6 +449,7 @@ def drop_pending(run: WorkingRun, row: RunRow) -> None:
     """Remove everything that was pending in a run that closes, each kind of row scanned once."""
     suspension.drop(run)
     delay.drop(run)
+    deadline.drop(run)
     if row.pending_activities:
         for pending in run.activities():
             activity.drop(run, pending)
@@ -501,6 +519,10 @@ def _on_joined(run: WorkingRun, event: StartJoined, cause: Cause) -> None:
 
 def _close(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
     row = run.header
+    if _is_followed(row, event):  # the next run goes on in its place
+        update.answer_dropped(found, run)
+        child.end_dropped(found, run)
+        return
     found.completions.append(
         WorkflowClosed(
             workflow_id=run.workflow_id,
@@ -533,11 +555,13 @@ MACHINE = Machine(
         TerminateWorkflow: InputRule(_terminate, deduplicates=True),
         RetryWorkflow: InputRule(_retry, deduplicates=True),
         AwaitResult: InputRule(_await_result),
+        TimeOutRun: InputRule(deadline.time_out),
     },
     events={
         WorkflowStarted: EventRule(evolve=_on_started, deliver=lambda code, event: code.start(event)),
         WorkflowCompleted: EventRule(evolve=_on_closed, effects=_close, is_request=True),
         WorkflowFailed: EventRule(evolve=_on_closed, effects=_close, is_request=True),
+        WorkflowTimedOut: EventRule(evolve=_on_closed, effects=_close),
         WorkflowCancelled: EventRule(evolve=_on_closed, effects=_close, is_request=True),
         WorkflowTerminated: EventRule(evolve=_on_terminated, effects=_close),
         WorkflowBlocked: EventRule(evolve=_on_blocked),

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from penstock.engine.core.catalogue import DELIVERED, EVENTS, INPUTS, MACHINES, REQUESTS
-from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity
+from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity, TimeOutRun
 from penstock.engine.core.machine import no_rows
 from penstock.schemas.encoding import record_types
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
@@ -16,7 +16,7 @@ from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
 def test_every_command_belongs_to_one_machine() -> None:
     """Each record of the topic `commands`, each result and each due timer is decided by exactly one machine."""
     owners = Counter(kind for machine in MACHINES for kind in machine.inputs)
-    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun}
+    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun, TimeOutRun}
     inputs = {*record_types.COMMANDS.values(), TaskCompleted, TaskFailed, *due}
     assert set(owners) == inputs
     assert set(owners.values()) == {1}

@@ -133,6 +133,13 @@ def _blocked_and_terminated_or_freed() -> None:
             stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
 
 
+def _over_their_time() -> None:
+    for flow, arguments in ((flows.approved, ()), (flows.far_away, (1,))):
+        stage = Stage(flow)
+        stage.start(flow, *arguments, run_timeout_ms=1_000)
+        stage.advance(1)
+
+
 @workflow
 async def marks() -> str:
     side_effect(lambda: 1)
@@ -168,6 +175,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _blocked_and_terminated_or_freed,
     _markers,
     _another_run,
+    _over_their_time,
 ]
 
 

@@ -184,3 +184,20 @@ def test_a_client_that_is_not_open(log):
     client = Client(log=log, settings=SETTINGS)
     with pytest.raises(UserError, match="async with"):
         asyncio.run(client.cancel("x"))
+
+
+def test_bounds_and_retries_of_a_start(log, processor):
+    """Timeouts and retries are those of the start, else those of the call."""
+
+    async def use(client):
+        await client.start(parcel_of("a", 1), run_timeout="10s", execution_timeout="1m", retries=2, backoff=["1s"])
+        await client.start(parcel_of("a", 1).options(run_timeout="5s", retries=1))
+        await client.start(parcel_of("a", 1))
+
+    with processor(agreeable) as fake:
+        with_client(log, use)
+    given, called, plain = (start for _, start in fake.commands)
+    assert (given.run_timeout_ms, given.execution_timeout_ms) == (10_000, 60_000)
+    assert (given.retry.retries_max, given.retry.delays_ms) == (2, (1_000,))
+    assert (called.run_timeout_ms, called.retry.retries_max) == (5_000, 1)
+    assert (plain.run_timeout_ms, plain.execution_timeout_ms, plain.retry) == (0, 0, None)

@@ -134,7 +134,10 @@ def test_any_json_is_an_input(value):
         ({**START, "reply_to": 2**80}, "`reply_to` must be a partition, or -1 for no reply"),
         (
             {**START, "on_existing": "replace"},
-            "`on_existing` must be one of use_existing, reject, restart_closed, terminate_existing, not `replace`.",
+            (
+                "`on_existing` must be one of use_existing, reject, restart_closed, terminate_existing, "
+                "restart_failed, not `replace`."
+            ),
         ),
         (
             {"command": "Start", **START},

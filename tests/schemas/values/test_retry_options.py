@@ -1,4 +1,4 @@
-"""Retry policies from the decorator's options (workers/activity/policy.py)."""
+"""Retry policies from the decorator's options (schemas/values/retry_options.py)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Conversion of `retries=`, `backoff=` and `timeout=` into a RetryPolicy and milliseconds."""
+"""Conversion of `retries=`, `backoff=` and timeouts into a RetryPolicy and milliseconds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -38,13 +38,39 @@ def changed_policy(
     return _with_delays(policy, backoff)
 
 
-def timeout_ms_of(timeout: Duration | None) -> int:
+class RunBounds(NamedTuple):
+    """How long a run and its chain may take (0: without a limit), and how often it is tried again (None: never)."""
+
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    retry: RetryPolicy | None = None
+
+
+def run_bounds(
+    run_timeout: Duration | None,
+    execution_timeout: Duration | None,
+    retries: int | Unset | None,
+    backoff: float | Sequence[Duration] | Unset,
+) -> RunBounds:
+    """Return the bounds that options of a start describe; without `retries` and `backoff` a run is not tried again.
+
+    Raises BadInput, BadDuration."""
+    is_retried = not (isinstance(retries, msgspec.UnsetType) and isinstance(backoff, msgspec.UnsetType))
+    retry = changed_policy(DEFAULT, retries, backoff) if is_retried else None
+    return RunBounds(
+        timeout_ms_of(run_timeout, "run_timeout"),
+        timeout_ms_of(execution_timeout, "execution_timeout"),
+        None if retry is not None and retry.retries_max == 0 else retry,
+    )
+
+
+def timeout_ms_of(timeout: Duration | None, name: str = "timeout") -> int:
     """Return the timeout in ms, 0 for None. Raises BadDuration if it is unreadable or below 1 ms."""
     if timeout is None:
         return 0
     timeout_ms = duration_ms(timeout)
     if timeout_ms <= 0:
-        raise BadDuration(f"timeout={timeout!r} is too short: give at least 1 ms, or None for no timeout.")
+        raise BadDuration(f"{name}={timeout!r} is too short: give at least 1 ms, or None for no timeout.")
     return timeout_ms
 
 
