@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
     from penstock.engine.authoring.external import get_run
     from penstock.engine.authoring.handlers import Query, Update
+    from penstock.engine.authoring.logger import logger
     from penstock.engine.authoring.signal import Signal
     from penstock.engine.authoring.versions import patched
     from penstock.engine.authoring.waiting import sleep, wait_condition
@@ -169,6 +170,7 @@ __all__ = [
     "continue_as_new",
     "get_run",
     "info",
+    "logger",
     "now",
     "patched",
     "random",
@@ -188,6 +190,7 @@ _MODULES = {
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
     "penstock.engine.authoring.external": ("get_run",),
     "penstock.engine.authoring.handlers": ("Query", "Update"),
+    "penstock.engine.authoring.logger": ("logger",),
     "penstock.engine.authoring.signal": ("Signal",),
     "penstock.engine.authoring.versions": ("patched",),
     "penstock.engine.authoring.waiting": ("sleep", "wait_condition"),

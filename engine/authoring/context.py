@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from penstock.engine.core.limits import HISTORY_LONG
 from penstock.engine.execution.loop import WorkflowLoop, ends_first
 from penstock.engine.execution.program import Program
 from penstock.schemas.errors import NotInWorkflow
@@ -67,7 +68,9 @@ class Info(msgspec.Struct, frozen=True):
     """The running workflow.
 
     `version`: that of the code when the run started. `started`: aware, UTC. `replaying`: whether a decision of the past
-    is being repeated. `parent_workflow_id`: empty without a parent. `headers`: from the client or the parent."""
+    is being repeated. `parent_workflow_id`: empty without a parent. `headers`: from the client or the parent.
+    `history_length`: events that the code received or asked for so far. `chain_length`: number of runs of its chain
+    before this one. `continue_as_new_suggested`: its history is so long that replay takes noticeable time."""
 
     workflow_id: str
     run_id: str
@@ -77,6 +80,9 @@ class Info(msgspec.Struct, frozen=True):
     replaying: bool
     parent_workflow_id: str
     headers: dict[str, str]
+    history_length: int
+    chain_length: int
+    continue_as_new_suggested: bool
 
 
 def info() -> Info:
@@ -92,6 +98,9 @@ def info() -> Info:
         replaying=program.replaying,
         parent_workflow_id=started.parent_workflow_id if started else "",
         headers=dict(started.headers) if started else {},
+        history_length=program.history_length,
+        chain_length=started.chain_length if started else 0,
+        continue_as_new_suggested=program.history_length >= HISTORY_LONG,
     )
 
 

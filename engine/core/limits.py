@@ -23,6 +23,9 @@ AWAITED_MS, AWAITED_MS_MAX = 3_600_000, 86_400_000
 DELAY_MS_MAX = 10 * 365 * 86_400_000
 """Delay of a start."""
 
+HISTORY_LONG = 10_000
+"""Events after which a run is advised to continue as new."""
+
 AWAITERS_FEW = 16
 """Callers that await one run's result before the first search for some that no longer wait."""
 

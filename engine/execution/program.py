@@ -92,6 +92,7 @@ class Program:
         self._patches: dict[str, bool] = {}
         self._matcher: Matcher | None = None
         self._sequence = 0
+        self.history_length = 0  # events that were delivered or requested: others are not known alike on replay
         self._requests: list[Any] = []
         self._pending: dict[int, RequestFuture] = {}
         self._code: Coroutine[Any, Any, Any] | None = None  # of a run whose start is delayed
@@ -220,6 +221,7 @@ class Program:
             for event in inputs:
                 delivery = DELIVERIES.get(type(event))
                 if delivery is not None:
+                    self.history_length += 1
                     delivery(self, event)
             if self.handlers.is_due:
                 self.loop.put_first(self.handlers.begin_due)
@@ -411,6 +413,7 @@ class Program:
     def request(self, request: Event, rewrite: Rewrite | None = None) -> None:
         """Record a request; on replay compare it with the recorded one. `rewrite`: see Matcher.match."""
         matcher = self._matcher
+        self.history_length += 1
         if matcher is None:
             self._requests.append(request)
             if len(self._requests) >= REQUESTS_MAX or self._request_bytes >= REQUEST_BYTES_MAX:
