@@ -1,4 +1,4 @@
-"""Verbs that act on one run: `result`, `signal`, `cancel`, `terminate`, `retry`."""
+"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `retry`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,54 @@ def signal(invocation: Invocation, id_: str, name: str, input_: str | None, sign
     value = read_input(input_)
     _with_run(invocation, id_, run_id, lambda run: run.signal_json(name, value, id=signal_id))
     click.echo(f"{escaped(id_)} received the signal {escaped(name)}", err=True)
+
+
+@verb("query")
+@id_argument
+@click.argument("name", metavar="NAME")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="Argument of the query; none by default.")
+@click.option("--timeout", metavar="DURATION", help="Maximum wait: 90s, or a number of seconds; 30 s by default.")
+@run_id_option
+def query(invocation: Invocation, id_: str, name: str, input_: str | None, timeout: str | None, run_id: str) -> None:
+    """Print as JSON what the code of ID's run answers to the query NAME."""
+    value = read_input(input_)
+
+    async def ask(run: Run[msgspec.Raw]) -> None:
+        click.echo(await run.query_json(name, value, timeout=timeout))
+
+    _with_run(invocation, id_, run_id, ask)
+
+
+@verb("update")
+@id_argument
+@click.argument("name", metavar="NAME")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="Argument of the update; none by default.")
+@click.option("--id", "update_id", metavar="TEXT", help="Id of the update: sent again with it, it happens once.")
+@click.option("--no-wait", is_flag=True, help="Return once the run has accepted it.")
+@click.option("--timeout", metavar="DURATION", help="Maximum wait: 90s, 1h, or a number of seconds.")
+@run_id_option
+def update(
+    invocation: Invocation,
+    id_: str,
+    name: str,
+    input_: str | None,
+    update_id: str | None,
+    *,
+    no_wait: bool,
+    timeout: str | None,
+    run_id: str,
+) -> None:
+    """Update the run of ID by its handler NAME, and print the result as JSON; with --no-wait the update's id."""
+    values = () if input_ is None else (msgspec.json.decode(read_input(input_)),)
+
+    async def ask(run: Run[msgspec.Raw]) -> None:
+        if no_wait:
+            handle = await run.start_update(name, *values, id=update_id, timeout=timeout)
+            click.echo(handle.id)
+        else:
+            click.echo(msgspec.json.encode(await run.update(name, *values, id=update_id, timeout=timeout)))
+
+    _with_run(invocation, id_, run_id, ask)
 
 
 @verb("cancel")

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from penstock.cli.act_verbs import cancel, result, retry, signal, terminate
+from penstock.cli.act_verbs import cancel, query, result, retry, signal, terminate, update
 from penstock.cli.command import GuardedGroup, with_global_options
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
@@ -44,6 +44,8 @@ for command in (
     history,
     result,
     signal,
+    query,
+    update,
     cancel,
     terminate,
     retry,

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
+from penstock.client.checks import Wait
 from penstock.client.client import IN_FLIGHT_MAX, Client, Started
 from penstock.client.reads import Json, JsonList
 from penstock.client.run import Run
+from penstock.client.update import UpdateHandle
 from penstock.config import Settings
+from penstock.engine.authoring.class_form import Startable
+from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod, Update, UpdateMethod
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import UserError
 from penstock.schemas.records.run import OnExisting
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
+from penstock.schemas.values.retry_options import UNSET, Unset
 from penstock.topics.log import Log
 
 R = TypeVar("R")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class SyncClient:
@@ -62,16 +68,94 @@ class SyncClient:
 
     def start(
         self,
-        call: Call[R],
+        call: Call[R] | Startable[R],
         *,
         id: str | None = None,
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
+        wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
         """As `Client.start`."""
-        started = self._client.start(call, id=id, on_existing=on_existing, headers=headers, timeout=timeout)
+        started = self._client.start(
+            call,
+            id=id,
+            on_existing=on_existing,
+            headers=headers,
+            start_delay=start_delay,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
+            retries=retries,
+            backoff=backoff,
+            wait=wait,
+            timeout=timeout,
+        )
         return SyncRun(self, self.wait(started))
+
+    def execute(
+        self,
+        call: Call[R] | Startable[R],
+        *,
+        id: str | None = None,
+        on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
+        timeout: Duration | None = None,
+    ) -> R:
+        """As `Client.execute`."""
+        executed = self._client.execute(
+            call,
+            id=id,
+            on_existing=on_existing,
+            headers=headers,
+            start_delay=start_delay,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+        )
+        return self.wait(executed)
+
+    def signal_with_start(
+        self,
+        signal: Signal[T] | SignalMethod[..., Any] | str,
+        value: T | None,
+        call: Call[R] | Startable[R],
+        *,
+        id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+    ) -> SyncRun[R]:
+        """As `Client.signal_with_start`."""
+        started = self._client.signal_with_start(signal, value, call, id=id, headers=headers, timeout=timeout)
+        return SyncRun(self, self.wait(started))
+
+    def update_with_start(
+        self,
+        update: Update[T, U] | UpdateMethod[[T], U],
+        value: T,
+        call: Call[R] | Startable[R],
+        *,
+        id: str | None = None,
+        update_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+    ) -> U:
+        """As `Client.update_with_start`."""
+        updated = self._client.update_with_start(
+            update, value, call, id=id, update_id=update_id, headers=headers, timeout=timeout
+        )
+        return self.wait(updated)
 
     def start_by_name(
         self,
@@ -164,9 +248,56 @@ class SyncRun(Generic[R]):
         """As `Run.result`."""
         return self._client.wait(self._run.result(timeout))
 
-    def signal(self, signal: Signal[T] | str, value: T | None = None, *, id: str | None = None) -> None:
+    @overload
+    def signal(self, signal: Signal[T] | str, value: T | None = None, /, *, id: str | None = None) -> None: ...
+    @overload
+    def signal(self, signal: SignalMethod[..., Any], /, *values: Any, id: str | None = None) -> None: ...
+    def signal(self, signal: Any, /, *values: Any, id: str | None = None) -> None:
         """As `Run.signal`."""
-        self._client.wait(self._run.signal(signal, value, id=id))
+        self._client.wait(self._run.signal(signal, *values, id=id))
+
+    @overload
+    def query(self, query: str, /, *values: Any, timeout: Duration | None = None) -> Any: ...
+    @overload
+    def query(self, query: Query[U] | QueryMethod[..., U], /, *values: Any, timeout: Duration | None = None) -> U: ...
+    def query(self, query: Any, /, *values: Any, timeout: Duration | None = None) -> Any:
+        """As `Run.query`."""
+        return self._client.wait(self._run.query(query, *values, timeout=timeout))
+
+    @overload
+    def update(self, update: str, /, *values: Any, id: str | None = None, timeout: Duration | None = None) -> Any: ...
+    @overload
+    def update(
+        self,
+        update: Update[Any, U] | UpdateMethod[..., U],
+        /,
+        *values: Any,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> U: ...
+    def update(self, update: Any, /, *values: Any, id: str | None = None, timeout: Duration | None = None) -> Any:
+        """As `Run.update`."""
+        return self._client.wait(self._run.update(update, *values, id=id, timeout=timeout))
+
+    @overload
+    def start_update(
+        self, update: str, /, *values: Any, id: str | None = None, timeout: Duration | None = None
+    ) -> SyncUpdateHandle[Any]: ...
+    @overload
+    def start_update(
+        self,
+        update: Update[Any, U] | UpdateMethod[..., U],
+        /,
+        *values: Any,
+        id: str | None = None,
+        timeout: Duration | None = None,
+    ) -> SyncUpdateHandle[U]: ...
+    def start_update(
+        self, update: Any, /, *values: Any, id: str | None = None, timeout: Duration | None = None
+    ) -> SyncUpdateHandle[Any]:
+        """As `Run.start_update`."""
+        started = self._run.start_update(update, *values, id=id, timeout=timeout)
+        return SyncUpdateHandle(self._client, self._client.wait(started))
 
     def cancel(self, reason: str = "") -> None:
         """As `Run.cancel`."""
@@ -190,6 +321,21 @@ class SyncRun(Generic[R]):
 
     def __repr__(self) -> str:
         return repr(self._run)
+
+
+class SyncUpdateHandle(Generic[R]):
+    """An update that was accepted; see `UpdateHandle`."""
+
+    def __init__(self, client: SyncClient, handle: UpdateHandle[R]) -> None:
+        self._client, self._handle = client, handle
+        self.workflow_id, self.id = handle.workflow_id, handle.id
+
+    def result(self, timeout: Duration | None = None) -> R:
+        """As `UpdateHandle.result`."""
+        return self._client.wait(self._handle.result(timeout))
+
+    def __repr__(self) -> str:
+        return repr(self._handle)
 
 
 class LoopThread:

@@ -39,6 +39,26 @@ async def waits() -> int:
 @workflow(name="cli-ticket")
 async def ticket() -> int:
     return await go.wait()
+
+@workflow(name="cli-claim")
+class CliClaim:
+    def __init__(self) -> None:
+        self.amount = 1
+
+    @workflow.run
+    async def run(self) -> int:
+        return await go.wait()
+
+    @workflow.query
+    def status(self) -> int:
+        return self.amount
+
+    @workflow.update
+    def amend(self, amount: int) -> int:
+        if amount < 0:
+            raise ValueError("too little")
+        self.amount += amount
+        return self.amount
 """
 
 

@@ -40,3 +40,22 @@ def test_a_signal_with_an_id_is_received_once(run):
         assert "paid received the signal note" in run("signal", "paid", "note", "--signal-id", "ticket-81").stderr
     run("signal", "paid", "go", "--input", "7")
     assert run("history", "paid").stdout.count("note") == 1
+
+
+def test_query_and_update(run):
+    """update prints the handler's result, with --no-wait the update's id; query prints what the code answers."""
+    run("start", "cli-claim", "--id", "claim")
+    assert run("query", "claim", "status").stdout == "1\n"
+    for _ in range(2):
+        assert run("update", "claim", "amend", "--input", "4", "--id", "u-1").stdout == "5\n"
+    assert run("update", "claim", "amend", "--input", "1", "--id", "u-2", "--no-wait").stdout == "u-2\n"
+    assert run("query", "claim", "status", "--timeout", "20s").stdout == "6\n"
+
+
+def test_a_query_or_update_that_fails(run):
+    """An unknown name, and a handler that raises, are exit code 1 and one message that names the cause."""
+    run("start", "cli-claim", "--id", "refuses")
+    one_message(run("query", "refuses", "nothing", code=1), "nothing", "status")
+    one_message(run("update", "refuses", "nothing", code=1), "nothing", "amend")
+    one_message(run("update", "refuses", "amend", "--input", "-1", code=1), "too little")
+    one_message(run("query", "missing", "status", code=4), "missing")

@@ -4,9 +4,14 @@ import msgspec
 import pytest
 
 from penstock.client.sync import SyncClient
+from penstock.engine.authoring.handlers import Query, Update
 from penstock.schemas.errors import NotAnswered, UserError, WorkflowNotFound
-from penstock.schemas.records.replies import Rejected
-from tests.penstock.client.helpers import SETTINGS, Parcel, accepted, agreeable, approval, parcel_of
+from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.replies import QueryAnswered, Rejected, UpdateClosed
+from penstock.schemas.records.update import UpdateWorkflow
+from tests.penstock.client.helpers import SETTINGS, Parcel, accepted, agreeable, approval, closed, parcel_of
+
+renames = Update("rename", str, str)
 
 
 def test_the_same_methods(log, processor):
@@ -24,6 +29,33 @@ def test_the_same_methods(log, processor):
         "StartWorkflow", "SignalWorkflow", "CancelWorkflow", "TerminateWorkflow", "RetryWorkflow",
         "AwaitResult", "AwaitResult",
     ]  # fmt: skip
+
+
+def test_queries_updates_and_combined_starts(log, processor):
+    """query, update, start_update, execute and the combined starts send their commands and return typed results."""
+
+    def answer(command):
+        names = {"message_id": command.message_id, "workflow_id": command.workflow_id, "run_id": "r"}
+        if isinstance(command, QueryWorkflow):
+            return [QueryAnswered(**names, result=b"7")]
+        if isinstance(command, UpdateWorkflow) and command.wait_for == "accepted":
+            return [accepted(command)]
+        if isinstance(command, UpdateWorkflow) or getattr(command, "update", ""):
+            return [UpdateClosed(**names, result=b'"ann"')]
+        if getattr(command, "await_result", False):
+            return [closed(command, result=b'{"weight":2.5}')]
+        return [accepted(command)]
+
+    with processor(answer) as fake, SyncClient(log=log, settings=SETTINGS) as client:
+        run = client.get("x")
+        assert run.query(Query("stage", int)) == 7
+        assert run.update(renames, "ann") == "ann"
+        assert run.start_update(renames, "ann", id="u").result(timeout=10) == "ann"
+        assert client.execute(parcel_of("a", 1), retries=1, start_delay="1s") == Parcel(2.5)
+        assert client.signal_with_start(approval, Parcel(1), parcel_of("a", 1), id="y").id == "y"
+        assert client.update_with_start(renames, "ann", parcel_of("a", 1), id="z", update_id="w") == "ann"
+    executed = next(command for _, command in fake.commands if getattr(command, "await_result", False))
+    assert (executed.retry.retries_max, executed.start_delay_ms) == (1, 1_000)
 
 
 def test_many_starts(log, processor):
