@@ -27,6 +27,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "uuid4",
             "side_effect",
             "patched",
+            "logger",
             "info",
             "Info",
             "get_run",
