@@ -381,13 +381,15 @@ def _python(name: str, found: Any) -> Iterator[str]:
         return
     if inspect.isclass(found):
         yield from _class_lines(name, found)
+    elif not callable(found):  # an object such as the logger
+        yield f"{name}: {type(found).__name__}"
     elif name in DECORATORS:
         yield from (f"@{name}", *_signature(f"@{name}", found, skip=1, returns=False))
     else:
         yield from _callable_lines(name, found)
     yield from ("```", "", *_docstring(found))
-    if inspect.isclass(found):
-        yield from _members(name, found)
+    if inspect.isclass(found) or not callable(found):
+        yield from _members(name, found if inspect.isclass(found) else type(found))
 
 
 def _class_lines(name: str, found: type) -> Iterator[str]:

@@ -61,6 +61,7 @@ class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=
     until_ms: int = 0
     result: bytes = b""
     failure: Failure | None = None
+    update: str = ""
 
 
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from penstock.engine.core.execution import UnknownHandler
 from penstock.engine.core.limits import LISTENING_NAMES_MAX
 from penstock.engine.execution.bugs import bugs_in
-from penstock.schemas.errors import BadInput, NonDeterministicCall
+from penstock.schemas.errors import BadInput, NonDeterminism, NonDeterministicCall
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.update import UpdateCompleted, UpdateFailed, UpdateHeld, UpdateTaken
 from penstock.schemas.values.failure import failure_of
@@ -44,6 +44,7 @@ class HandlerHost(Protocol):
     """The program, as its handlers need it."""
 
     reading: str
+    refused_in_read: str
 
     @property
     def now_ms(self) -> int: ...
@@ -60,6 +61,11 @@ class HandlerLoop(Protocol):
     @property
     def owner(self) -> Any:
         """The HandlerHost."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Number of callbacks that wait to run."""
         ...
 
 
@@ -122,11 +128,19 @@ class Handlers:
 
     @contextmanager
     def _reads(self, what: str) -> Iterator[None]:
-        self._loop.owner.reading = what
+        owner, waiting = self._loop.owner, self._loop.waiting
+        owner.reading, owner.refused_in_read = what, ""
         try:
             yield
         finally:
-            self._loop.owner.reading = ""
+            owner.reading = ""
+        if owner.refused_in_read:  # by code that caught the error
+            raise NonDeterministicCall(owner.refused_in_read)
+        if self._loop.waiting != waiting:
+            raise NonDeterministicCall(
+                f"{what} may only read, and it lets code of the run go on that waits; do it in an update or in the "
+                "workflow itself."
+            )
 
     # Inputs of the run.
 
@@ -143,7 +157,11 @@ class Handlers:
         handler = self.updates.get(name)
         if handler is None:  # code changed since it was accepted; the replay's comparison says so
             return
-        self._due.append((f"update {name}", self._perform(message_id, name, handler, handler.arguments.decode(value))))
+        try:
+            arguments = handler.arguments.decode(value)
+        except Exception as error:
+            raise NonDeterminism(f"the code cannot take the recorded input of the update {name}: {error}") from error
+        self._due.append((f"update {name}", self._perform(message_id, name, handler, arguments)))
 
     def hold(self, held: UpdateHeld) -> None:
         """Keep an update until its handler is registered."""

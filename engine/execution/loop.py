@@ -262,6 +262,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Whether callbacks are left that `drain` did not run."""
         return bool(self._ready)
 
+    @property
+    def waiting(self) -> int:
+        """Number of callbacks that wait to run."""
+        return len(self._ready)
+
     def close_tasks(self) -> None:
         """Close tasks that still run, the youngest first; what their `finally` blocks await is not performed."""
         for task in reversed(self.tasks.values()):

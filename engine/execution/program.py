@@ -84,6 +84,7 @@ class Program:
         self.first_event = 1  # number in the history of the first event of the current decision; kept by replayer.py
         self.closing = False
         self.reading = ""  # the query or validator that runs now, as errors name it
+        self.refused_in_read = ""  # why a request of it was refused
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the methods left out are refused at run time
         self.signals = Signals(self.loop)
         self.conditions = Conditions()
@@ -453,10 +454,11 @@ class Program:
 
     def _refuse_in_read(self, what: str) -> None:
         if self.reading:
-            raise NonDeterministicCall(
+            self.refused_in_read = (
                 f"{self.reading} may only read, and {what} would change the run; do it in an update or in the "
                 "workflow itself."
             )
+            raise NonDeterministicCall(self.refused_in_read)
 
     def call_dropped(self, call: Lazy[Any]) -> None:
         """The code discarded a call or a wait without awaiting it: its run fails, naming the line."""
@@ -500,9 +502,12 @@ class Program:
 
     def _end_if_done(self) -> None:
         main = self._main
-        if self._ended or main is None:
+        if self._ended:
             return
-        if self._dropped_call and not (main.done() and (main.cancelled() or main.exception() is not None)):
+        if main is None:  # its start is delayed; its handlers may fail meanwhile
+            if self._callback_error is not None:
+                self._end(self._failed(self._callback_error))
+        elif self._dropped_call and not (main.done() and (main.cancelled() or main.exception() is not None)):
             self._end(self._failed(CallNotAwaited(self._dropped_call)))
         elif main.done() and not self._waits_for_handlers(main):
             self._end(self._outcome(main))

@@ -181,7 +181,8 @@ class Client(AsyncLifecycle):
     ) -> U:
         """Update the id's run, and return the update's result; start the run first if the id has none that is open.
 
-        One command: both happen, or none. `update_id`: the `id` of `Run.update`. Raises as `start` and `Run.update`."""
+        One command, and one transaction; a run that was started goes on if it rejects the update. `update_id`: the `id`
+        of `Run.update`. Raises as `start` and `Run.update`."""
         call = started_call(call)
         chosen = id if id is not None else call.request.workflow_id or uuid7()
         command = self._command(call.name, call.input, chosen, "restart_closed", headers)

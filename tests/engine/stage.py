@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.authoring.definition import WorkflowDefinition
+from penstock.engine.authoring.class_form import call_in
+from penstock.engine.authoring.definition import WorkflowCall, WorkflowDefinition, registered_workflows
 from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime import reads
@@ -21,15 +22,21 @@ from penstock.engine.runtime.shard import CLOSED_KEPT_MS, Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.kinds import NO_REPLY
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import ActivityTask
+from penstock.schemas.records.update import UpdateWorkflow
 from penstock.schemas.values.failure import failure_of
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
 
 START_MS = 1_700_000_000_000
+
+Code = WorkflowDefinition[Any, Any] | type[Any]
+"""A workflow: a decorated function, or a class."""
 
 
 class Stage:
@@ -39,7 +46,7 @@ class Stage:
 
     def __init__(
         self,
-        *definitions: WorkflowDefinition[Any, Any],
+        *definitions: Code,
         shards: int = 1,
         queues: tuple[str, ...] = ("default",),
         run_cache_bytes: int = RUN_CACHE_BYTES,
@@ -52,7 +59,7 @@ class Stage:
         self.log_ahead_ms = 0
         self.sent: dict[str, list[Any]] = {}
         self.queues = set(queues)
-        self.definitions = {definition.name: definition for definition in definitions}
+        self.definitions = _by_name(definitions)
         self.stores = [MemoryStore() for _ in range(shards)]
         self.limits = ShardLimits(closed_kept_ms=closed_kept_ms)
         self.budget = MemoryBudget(run_cache_bytes)
@@ -69,10 +76,10 @@ class Stage:
             return None
         return 4 if queue is not None else self.shards
 
-    def restart(self, *definitions: WorkflowDefinition[Any, Any]) -> None:
+    def restart(self, *definitions: Code) -> None:
         """Replace the shards, keep the stores. `definitions`: other code, if given."""
         if definitions:
-            self.definitions = {definition.name: definition for definition in definitions}
+            self.definitions = _by_name(definitions)
         for node in self.nodes:
             node.close()
         self.nodes = [self._shard(number) for number in range(self.shards)]
@@ -80,18 +87,39 @@ class Stage:
 
     # Inputs.
 
-    def start(self, definition: WorkflowDefinition[Any, Any], *args: Any, id: str = "run-1", **fields: Any) -> str:
+    def start(self, definition: Code, *args: Any, id: str = "run-1", **fields: Any) -> str:
         """Start a run; returns its message id."""
-        call = definition(*args)
+        made = definition(*args)
+        call = made if isinstance(made, WorkflowCall) else call_in(made)
+        assert call is not None, f"{definition} is no workflow"
         call.claim()
         fields.setdefault("message_id", self.message_id())
-        self.tell(StartWorkflow(workflow_id=id, workflow_type=definition.name, input=call.input, **fields))
+        self.tell(StartWorkflow(workflow_id=id, workflow_type=call.name, input=call.input, **fields))
         return str(fields["message_id"])
 
     def signal(self, name: str, value: Any = None, *, id: str = "run-1") -> None:
         """Send a signal."""
         data = msgspec.json.encode(value)
         self.tell(SignalWorkflow(workflow_id=id, signal=name, input=data, message_id=self.message_id()))
+
+    def query(self, name: str, value: Any = None, *, id: str = "run-1", **fields: Any) -> Any:
+        """The reply to a query; None if there is none."""
+        command = QueryWorkflow(workflow_id=id, query=name, input=msgspec.json.encode(value), **fields)
+        return self.replied(msgspec.structs.replace(command, message_id=self.message_id()))
+
+    def update(self, name: str, value: Any = None, *, id: str = "run-1", **fields: Any) -> Any:
+        """The reply to an update; None if there is none yet."""
+        fields.setdefault("message_id", self.message_id())
+        return self.replied(
+            UpdateWorkflow(workflow_id=id, update=name, input=msgspec.json.encode(value), reply_to=0, **fields)
+        )
+
+    def replied(self, command: Any) -> Any:
+        """Append a command that asks for a reply and decide it; returns the last reply, None without any."""
+        self.take("replies")
+        to = 0 if command.reply_to == NO_REPLY else command.reply_to
+        self.tell(msgspec.structs.replace(command, reply_to=to))
+        return next(iter(self.take("replies")[::-1]), None)
 
     def terminate(self, *, id: str = "run-1") -> None:
         """End a run at once."""
@@ -214,3 +242,9 @@ class Stage:
         encoder = Encoder(number, self.shards, self.topics, self.partitions, router)
         hosted = Hosted(self.definitions, declared_signals(), strict_inputs=self.strict_inputs)
         return Shard(self.stores[number], hosted, encoder, self.limits, budget=self.budget)
+
+
+def _by_name(codes: tuple[Code, ...]) -> dict[str, WorkflowDefinition[Any, Any]]:
+    known = {vars(found).get("cls", found): found for found in registered_workflows().values()}
+    definitions = [known.get(code, code) if isinstance(code, type) else code for code in codes]
+    return {definition.name: definition for definition in definitions}

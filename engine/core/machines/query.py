@@ -7,13 +7,16 @@ from penstock.engine.core.answers import found_row, refused_read
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.execution import UnknownHandler
 from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_MAX
-from penstock.engine.core.machine import InputRule, Machine
+from penstock.engine.core.machine import InputRule, Machine, Table
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
 from penstock.schemas.errors import BadInput
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered
 from penstock.schemas.values.failure import failure_of
+
+TRANSITIONS: Table = {}
+"""A query has no state."""
 
 
 def _query(run: RunView, command: QueryWorkflow, now_ms: int) -> Decision:
@@ -52,4 +55,4 @@ def is_late(command: QueryWorkflow, appended_ms: int, now_ms: int) -> bool:
     return 0 < appended_ms < now_ms - timeout_ms
 
 
-MACHINE = Machine(name="query", transitions={}, inputs={QueryWorkflow: InputRule(_query)}, events={})
+MACHINE = Machine(name="query", transitions=TRANSITIONS, inputs={QueryWorkflow: InputRule(_query)}, events={})

@@ -108,7 +108,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
         hosted = ", ".join(run.hosted.workflow_types()) or "none"
         message = f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; hosted: {hosted}."
         return rejected(Rejection(UNKNOWN_TYPE, message))
-    problem = _problem_of_headers(command.headers)
+    problem = _problem_beside_input(run, command)
     try:
         definition.check_input(command.input)
     except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
@@ -116,13 +116,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     if problem:
         return rejected(Rejection("bad_input", problem))
     started = _started(run, command, definition.version, now_ms, definition.closed_kept_ms)
-    inputs: list[Event] = [started]
-    if command.signal:
-        problem = signal.problem_of(run, command.signal, command.handed)
-        if problem:
-            return rejected(Rejection("bad_input", problem))
-        received = SignalReceived(signal=command.signal, input=command.handed, message_id=command.message_id)
-        inputs.append(received)
+    inputs = [started, *_received(command)]
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate(inputs, now_ms)
     except PROBLEMS as error:
@@ -139,7 +133,7 @@ def _held(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     """Start a run whose type only other processors host: it waits until one of them has its shard.
 
     Its input is checked when it is first activated (`_unblocked`)."""
-    problem = _problem_of_headers(command.headers)
+    problem = _problem_beside_input(run, command)
     if problem:
         return rejected(Rejection("bad_input", problem))
     # No code has run: what runs first on another build, or Python, is not this processor's.
@@ -149,10 +143,17 @@ def _held(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     reason, message = run.hosted.missing(command.workflow_type)
     return Decision(
         run_id=command.message_id,
-        events=[started, WorkflowBlocked(reason=reason, message=message)],
+        events=[started, *_received(command), WorkflowBlocked(reason=reason, message=message)],
         before=_replaced(run.row, command),
         reply=None if _awaits(command) else _accepted_start(run, command, status=WAITING, note=message),
     )
+
+
+def _received(command: StartWorkflow) -> list[Event]:
+    """The signal that a start hands to its run, if there is one."""
+    if not command.signal:
+        return []
+    return [SignalReceived(signal=command.signal, input=command.handed, message_id=command.message_id)]
 
 
 def _accepted_start(run: RunView, command: StartWorkflow, **fields: Any) -> Accepted:
@@ -217,11 +218,12 @@ def _started(
     )
 
 
-def _problem_of_headers(headers: dict[str, str]) -> str:
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items())
-    if size <= HEADERS_BYTES_MAX:
-        return ""
-    return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
+def _problem_beside_input(run: RunView, command: StartWorkflow) -> str:
+    """Why a start's headers, or the signal that it hands over, are refused; empty if they are not."""
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in command.headers.items())
+    if size > HEADERS_BYTES_MAX:
+        return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
+    return signal.problem_of(run, command.signal, command.handed) if command.signal else ""
 
 
 def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) -> Decision:
@@ -244,7 +246,7 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) ->
         )
         rejection = Rejection("already_exists", message, row.run_id)
         return ignored(row.run_id, "the workflow id is taken", rejection=rejection)
-    if command.signal and row.status in OPEN and not is_own:
+    if command.signal and not is_own:
         return signal.decide(run, _handed_signal(command), now_ms)
     joined: list[Event] = []
     if command.on_existing in {"restart_closed", "restart_failed"} and not is_own:
@@ -385,8 +387,10 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
     if before is not None:
         assert before.status in CLOSED, f"{run.workflow_id} was started while it ran"
         # A start is recognised by the run id in the header; both starts need rows once another run may be there.
-        remember_in(run, before.run_id, before.run_id)
-        remember(run, cause)
+        if not before.first_run_id:  # the id of a run that continues another is no message's
+            remember_in(run, before.run_id, before.run_id)
+        if not event.previous_run_id:  # what let a run continue took effect in that one
+            remember(run, cause)
     run.row = RunRow(
         run_id=run.run_id,
         seed=event.seed,

@@ -112,11 +112,15 @@ def _held(run: RunView, row: RunRow, command: UpdateWorkflow, now_ms: int) -> De
 
 def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkflow) -> Decision:
     """Answer a command that repeats a message id from what is known of its update."""
+    if known.update != command.update:
+        message = f"The id {command.message_id} is that of the update {known.update}; give this one an id of its own."
+        return rejected(Rejection("bad_input", message, row.run_id))
     if known.state == REJECTED:
         rejection = Rejection("update_rejected", known.failure.message if known.failure else "", row.run_id, keep=False)
         return ignored(row.run_id, "this update was rejected before", rejection=rejection)
     if known.state in OPEN and (command.wait_for == "completed" or known.state == HELD):
-        if command.reply_to in {NO_REPLY, known.reply_to}:
+        waits_accepted = command.wait_for == "accepted"
+        if command.reply_to == NO_REPLY or (command.reply_to, waits_accepted) == (known.reply_to, known.waits_accepted):
             return ignored(row.run_id, "this update was accepted before")
         awaited = UpdateAwaited(message_id=command.message_id, reply_to=command.reply_to)
         return Decision(run_id=row.run_id, events=[awaited], unnumbered=True)
@@ -132,7 +136,7 @@ def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkfl
 
 def _on_accepted(run: WorkingRun, event: UpdateAccepted, cause: Cause) -> None:
     state = advance(TRANSITIONS, ABSENT, event, run.workflow_id)
-    _put(run, UpdateRow(message_id=event.message_id, state=state, reply_to=event.reply_to))
+    _put(run, UpdateRow(message_id=event.message_id, state=state, reply_to=event.reply_to, update=event.update))
     _begin(run, event.message_id)
 
 
@@ -143,6 +147,7 @@ def _on_held(run: WorkingRun, event: UpdateHeld, cause: Cause) -> None:
         reply_to=event.reply_to,
         waits_accepted=event.wait_for == "accepted",
         until_ms=event.until_ms,
+        update=event.update,
     )
     _put(run, row)
     _begin(run, event.message_id)

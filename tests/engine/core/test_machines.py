@@ -12,15 +12,27 @@ from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.machine import advance
-from penstock.engine.core.machines import activity, child, external, marker, run, signal, timer
+from penstock.engine.core.machines import (
+    activity,
+    chain,
+    child,
+    delay,
+    external,
+    marker,
+    query,
+    run,
+    signal,
+    timer,
+    update,
+)
 from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
-from tests.engine.core import flows
+from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
 
-MODULES = (run, activity, timer, child, signal, marker, external)
+MODULES = (run, activity, timer, child, signal, marker, external, query, update, delay, chain)
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
 
@@ -162,6 +174,25 @@ def _another_run() -> None:
     stage.start(signals_and_cancels, "other")
 
 
+def _interaction() -> None:
+    for held in (True, False):
+        stage = Stage(counters.words)
+        stage.start(counters.words, start_delay_ms=1_000 * held)
+        if held:
+            stage.update("counters-add", "a", message_id="a", wait_for="accepted")
+            stage.update("counters-add", "a", message_id="a")
+        stage.advance(2)
+        stage.signal("counters-open")
+        stage.signal("counters-word", "stop")
+        stage.tick()
+    stage = Stage(counters.Counter)
+    stage.start(counters.Counter, 1)
+    stage.update("raises")
+    stage.update("pay", 1, message_id="b", wait_for="accepted")
+    stage.update("pay", 1, message_id="b")
+    stage.query("get")
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -176,6 +207,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _markers,
     _another_run,
     _over_their_time,
+    _interaction,
 ]
 
 

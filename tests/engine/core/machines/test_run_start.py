@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.engine.authoring.context import info, random
@@ -13,10 +14,13 @@ from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.limits import HEADERS_BYTES_MAX
 from penstock.engine.core.machine import seed_of
+from penstock.schemas.encoding.codec import encode
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.run import AwaitResult, StartWorkflow, WorkflowStarted
 from penstock.workers.activity.decorator import activity
+from tests.engine.core import flows
+from tests.engine.core.counters import Counter
 from tests.engine.stage import START_MS, Stage
 
 wait = Signal("wait")
@@ -298,3 +302,127 @@ def test_a_run_that_started_without_an_input_is_joined() -> None:
     stage.tell(StartWorkflow(workflow_id="run-1", workflow_type="start-other-type", message_id="first"))
     notes = [joining(stage, input, workflow_type="start-other-type").note for input in (b"", b"null", b"5")]
     assert [bool(note) for note in notes] == [False, False, True]
+
+
+def _start(**fields: Any) -> StartWorkflow:
+    fields = {"workflow_id": "run-1", "workflow_type": "approved", "input": b"null", "message_id": "s", **fields}
+    return StartWorkflow(**fields)
+
+
+def test_execute_is_answered_with_the_end() -> None:
+    """A start that awaits the result has one answer: the run's end; a repetition of it too, also after the end."""
+    stage = Stage(flows.approved)
+    assert stage.replied(_start(await_result=True)) is None
+    assert stage.replied(_start(await_result=True)) is None
+    stage.signal("price", 4)
+    assert [(reply.status, reply.result) for reply in stage.take("replies")] == [("completed", b'"paid 4"')]
+    assert stage.replied(_start(await_result=True)).result == b'"paid 4"'
+    assert stage.events().count("WorkflowStarted") == 1
+
+
+def test_execute_of_a_taken_id_joins_its_run() -> None:
+    """It awaits the run that it joins, open or closed."""
+    stage = Stage(flows.approved)
+    stage.start(flows.approved)
+    assert stage.replied(_start(await_result=True)) is None
+    stage.signal("price", 4)
+    assert [reply.message_id for reply in stage.take("replies")] == ["s"]
+    assert stage.replied(_start(await_result=True, message_id="late")).result == b'"paid 4"'
+
+
+def test_a_signal_with_start() -> None:
+    """It starts the run, whose code receives the signal before it goes on; an open run is signalled alone."""
+    stage = Stage(flows.looks_again)
+    handed = {"workflow_type": "looks_again", "signal": "price", "on_existing": "restart_closed"}
+    reply = stage.replied(_start(handed=b"1", **handed))
+    assert (reply.existing, stage.described()["result"]) == (False, 1)
+    stage = Stage(flows.conditional)
+    handed["workflow_type"] = "conditional"
+    for number, message_id in enumerate(("a", "b", "b", "c")):
+        stage.replied(_start(handed=b"3", message_id=message_id, **handed))
+        assert stage.events().count("SignalReceived") == (1, 2, 2, 3)[number]
+    assert stage.events().count("WorkflowStarted") == 1
+
+
+def test_a_signal_with_start_of_a_closed_run() -> None:
+    """`restart_closed` starts another run; any other refuses the signal instead of dropping it."""
+    stage = Stage(flows.looks_again)
+    stage.start(flows.looks_again)
+    stage.signal("price", 1)
+    handed = {"workflow_type": "looks_again", "signal": "price", "handed": b"2"}
+    assert stage.replied(_start(message_id="x", **handed)).reason == "already_closed"
+    assert stage.replied(_start(message_id="y", on_existing="restart_closed", **handed)).existing is False
+    assert stage.described()["result"] == 2
+
+
+def test_a_signal_with_start_that_does_not_fit_starts_nothing() -> None:
+    """A value that the declared signal does not take refuses both, for a run that exists too."""
+    stage = Stage(flows.approved)
+    for _ in range(2):
+        refused = stage.replied(_start(signal="price", handed=b'"much"', on_existing="restart_closed"))
+        assert refused.reason == "bad_input"
+    assert not [record for record in stage.take("events") if record.first_sequence]
+
+
+def test_a_signal_with_start_of_a_type_hosted_elsewhere_is_kept() -> None:
+    """A run that waits for a processor with its type has the signal in its history."""
+    stage = Stage()
+    stage.nodes[0].runs.hosted.note_others({"approved": 1}, 1)
+    stage.replied(_start(signal="price", handed=b"4"))
+    assert stage.events() == ["WorkflowStarted", "SignalReceived", "WorkflowBlocked"]
+    stage.restart(flows.approved)
+    stage.tick()
+    assert stage.described()["result"] == "paid 4"
+
+
+def _update_with_start(**fields: Any) -> StartWorkflow:
+    fields = {"on_existing": "restart_closed", "await_result": True, "message_id": "u", **fields}
+    return _start(workflow_type="counters-counter", input=b'{"number":1}', update="set_to", handed=b"7", **fields)
+
+
+@pytest.mark.parametrize("on_existing", ["use_existing", "restart_closed", "reject"])
+def test_a_repeated_update_with_start(on_existing: str) -> None:
+    """The same command again, under `reject` and after the end too, starts nothing and has the same outcome."""
+    stage = Stage(Counter)
+    command = _update_with_start(on_existing=on_existing)
+    first = stage.replied(command)
+    assert first.result == b"1"
+    stage.restart()
+    assert stage.replied(command) == first
+    stage.signal("close")
+    assert stage.replied(command) == first
+    assert stage.described()["result"] == 7
+    assert stage.events().count("UpdateAccepted") == 1
+
+
+def test_an_update_with_start_updates_an_open_run() -> None:
+    """A run that is open is updated alone; under `reject` neither happens."""
+    stage = Stage(Counter)
+    stage.start(Counter, 5)
+    assert stage.replied(_update_with_start()).result == b"5"
+    assert stage.replied(_update_with_start(on_existing="reject", message_id="v")).reason == "already_exists"
+    assert stage.query("get").result == b"7"
+
+
+def test_an_update_with_start_that_is_rejected() -> None:
+    """The update is judged by the run that was started, which goes on; the sender gets the rejection alone."""
+    stage = Stage(Counter)
+    command = msgspec.structs.replace(_update_with_start(), handed=b"13")
+    assert stage.replied(command).message == "not 13"
+    assert stage.described()["status"] == "running"
+    assert stage.replied(command).message == "not 13"
+    assert stage.events() == ["WorkflowStarted"]
+
+
+def test_concurrent_starts_of_one_id_run_its_code_once() -> None:
+    """Many starts of one id in a batch begin one run; one of another type does not change it."""
+    stage = Stage(flows.five, flows.approved)
+    for number in range(50):
+        kind, given = ("five", b'{"n":1}') if number else ("approved", b"null")
+        stage.put("commands", 0, encode(_start(workflow_type=kind, input=given, message_id=f"m{number}", reply_to=0)))
+    stage.settle()
+    assert stage.described()["type"] == "approved"
+    assert stage.take("tasks") == []
+    assert [getattr(reply, "reason", "accepted") for reply in stage.take("replies")] == ["accepted"] + [
+        "already_exists"
+    ] * 49
