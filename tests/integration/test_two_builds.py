@@ -68,7 +68,7 @@ class MoodNoted(Event, frozen=True, gc=False, kw_only=True):
 
     mood: str
 '''
-NOTED = """events=[started, *([MoodNoted(mood="new")] if run.hosted.level >= 2 else []), *requests],"""
+NOTED = """events=[*inputs, *([MoodNoted(mood="new")] if run.hosted.level >= 2 else []), *requests],"""
 # The newer build: file, a line or part of one that occurs once in it, and what takes its place.
 EDITS = (
     ("schemas/values/levels.py", "\nLEVEL = 1\n", "\nLEVEL = 2\n"),
@@ -81,7 +81,7 @@ EDITS = (
     (MACHINE, "    InputIgnored,\n", "    InputIgnored,\n    MoodNoted,\n"),
     (MACHINE, "InputIgnored: EventRule(),", "InputIgnored: EventRule(), MoodNoted: EventRule(),"),
     (MACHINE, "flags=FLAGS,", 'flags=FLAGS, mood="new" if run.hosted.level >= 2 else "",'),
-    (MACHINE, "events=[started, *requests],", NOTED),
+    (MACHINE, "events=[*inputs, *requests],", NOTED),
 )
 
 
