@@ -56,6 +56,23 @@ async def unsteady(n: int) -> int:
     return await (flows.add(n, 1) if DECIDED_BY["code"] == "old" else flows.shaky(n))
 
 
+def test_a_result_that_the_log_refuses_is_replaced_by_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused result that caused nothing else becomes a failure in the history, and its run can go on."""
+    stage = Stage(unsteady)
+    stage.start(unsteady, 1)
+    (task,) = stage.take("tasks")
+    monkeypatch.setitem(DECIDED_BY, "code", "new")
+    stage.restart()
+    stage.signal("go")  # other code: the run is BLOCKED, and takes inputs in without running
+    record = stage.put("results", 0, encode(task.completed(b"2")))
+    stage.nodes[0].refuse(record, "a record is too large")
+    stage.settle()
+    assert stage.events()[-1] == "ActivityFailed"
+    monkeypatch.setitem(DECIDED_BY, "code", "old")
+    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    assert stage.described()["failure"]["type"].endswith("ActivityFailedError")
+
+
 def test_a_result_is_kept_if_its_run_was_blocked_for_another_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """A result whose consequences the log refused stays when other code blocks the run before it makes requests."""
     stage = Stage(unsteady)
