@@ -236,6 +236,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         self.stops = False
         steps = 0
+        handle: _Handle | _TimerHandle | None = None
         while ready and not self.stops:
             handle = ready.popleft()
             if handle._stopped:
@@ -249,6 +250,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 handle.context.run(handle.callback, *handle.args)
             except BaseException as error:  # noqa: BLE001 - SystemExit of one run must not end the processor
                 self.owner.callback_failed(error)
+        handle = None  # since Python 3.12 the traceback of a task's error keeps this frame, which would keep the task
 
     def put_first(self, queue: Callable[[], object]) -> None:
         """Let the callbacks that `queue` adds run before those that are waiting."""
