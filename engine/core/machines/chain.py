@@ -24,7 +24,7 @@ from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.kinds import NO_REPLY, Event
-from penstock.schemas.records.run import CancelRequested, WorkflowFailed, WorkflowStarted, WorkflowTimedOut
+from penstock.schemas.records.run import CancelRequested, WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
 
 TRANSITIONS: Table = {(RUNNING, WorkflowContinued): CONTINUED}
@@ -34,55 +34,28 @@ TRANSITIONS: Table = {(RUNNING, WorkflowContinued): CONTINUED}
 
 
 def followed(run: RunView, decision: Decision, now_ms: int) -> Decision:
-    """The decision; if its run continues as new, or fails with retries left, with the start of the next run."""
-    kind = type(decision.events[-1])
-    if kind is WorkflowContinued:
+    """The decision, in which a run continues as new or fails, with the start of the run that follows, if one does."""
+    if type(decision.events[-1]) is WorkflowContinued:
         return _continued(run, decision, now_ms)
-    return _retried(run, decision, now_ms) if kind is WorkflowFailed or kind is WorkflowTimedOut else decision
+    return _retried(run, decision, now_ms)
 
 
 def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
     """With the start of the run that a run continues as.
 
     Its code begins in a decision of its own: one that continues again without a wait must not fill a transaction."""
-    ended = RunEvents(decision.run_id, decision.events)
-    request = decision.events[-1]
-    run_id = next_run_id(run.workflow_id, decision.run_id)
-    begun = _begun(run, decision)
-    is_same = begun.workflow_type == request.workflow_type
+    request, begun = decision.events[-1], _begun(run, decision)
     definition = run.hosted.workflow(request.workflow_type)
-    started = WorkflowStarted(
+    if begun.workflow_type != request.workflow_type and definition is not None:
+        begun = msgspec.structs.replace(begun, version=definition.version, closed_kept_ms=definition.closed_kept_ms)
+    started = msgspec.structs.replace(
+        _next(run, decision.run_id, begun),
         workflow_type=request.workflow_type,
-        version=begun.version if is_same or definition is None else definition.version,
         input=request.input,
-        message_id=run_id,
-        seed=seed_of(run.workflow_id, run_id),
-        parent_workflow_id=begun.parent_workflow_id,
-        parent_run_id=begun.parent_run_id,
-        parent_sequence=begun.parent_sequence,
-        flags=FLAGS,
-        python=PYTHON,
-        build=run.hosted.build,
-        first_run_id=begun.first_run_id or decision.run_id,
-        previous_run_id=decision.run_id,
-        chain_length=begun.chain_length + 1,
-        run_timeout_ms=begun.run_timeout_ms,
-        execution_timeout_ms=begun.execution_timeout_ms,
-        execution_until_ms=begun.execution_until_ms,
-        retry=begun.retry,
-        headers=begun.headers,
-        closed_kept_ms=begun.closed_kept_ms if is_same or definition is None else definition.closed_kept_ms,
         begins_ms=now_ms,
+        retries=0,
     )
-    carried: list[Event] = run.execution().unread()
-    run.forget()
-    return Decision(
-        run_id=run_id,
-        events=[started, *carried],
-        before=(*decision.before, ended),
-        reply=decision.reply,
-        rejection=decision.rejection,
-    )
+    return _with_next(run, decision, decision.events, started, run.execution().unread())
 
 
 def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:
@@ -91,31 +64,43 @@ def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:
     delay_ms = _delay_ms(run, decision, begun, now_ms)
     if delay_ms is None:
         return decision
-    run_id = next_run_id(run.workflow_id, decision.run_id)
-    ended = RunEvents(decision.run_id, [*decision.events[:-1], msgspec.structs.replace(failed, next_run_id=run_id)])
-    is_first = decision.events[0] is begun
     started = msgspec.structs.replace(
+        _next(run, decision.run_id, begun),
+        input=begun.input if decision.events[0] is begun else run.started_input() or b"",
+        begins_ms=now_ms + delay_ms,
+        retries=begun.retries + 1,
+    )
+    failed = msgspec.structs.replace(failed, next_run_id=started.message_id)
+    return _with_next(run, decision, [*decision.events[:-1], failed], started, _unread_signals(run))
+
+
+def _next(run: RunView, run_id: str, begun: WorkflowStarted) -> WorkflowStarted:
+    """The start of the run that follows the run `run_id`, which began so."""
+    following = next_run_id(run.workflow_id, run_id)
+    return msgspec.structs.replace(
         begun,
-        input=begun.input if is_first else run.started_input() or b"",
-        message_id=run_id,
-        seed=seed_of(run.workflow_id, run_id),
+        message_id=following,
+        seed=seed_of(run.workflow_id, following),
         flags=FLAGS,
         python=PYTHON,
         build=run.hosted.build,
-        first_run_id=begun.first_run_id or decision.run_id,
-        previous_run_id=decision.run_id,
+        first_run_id=begun.first_run_id or run_id,
+        previous_run_id=run_id,
         chain_length=begun.chain_length + 1,
-        begins_ms=now_ms + delay_ms,
         reply_to=NO_REPLY,
         awaited_until_ms=0,
-        retries=begun.retries + 1,
     )
-    carried = _unread_signals(run)
+
+
+def _with_next(
+    run: RunView, decision: Decision, ended: list[Event], started: WorkflowStarted, carried: list[Event]
+) -> Decision:
+    """The decision, whose run ends by these events, with the next run, which receives what goes along."""
     run.forget()
     return Decision(
-        run_id=run_id,
+        run_id=started.message_id,
         events=[started, *carried],
-        before=(*decision.before, ended),
+        before=(*decision.before, RunEvents(decision.run_id, ended)),
         reply=decision.reply,
         rejection=decision.rejection,
     )
