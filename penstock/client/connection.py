@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypedDict
 
-from penstock.client.deadline import seconds_left
+from penstock.client.deadline import seconds_or
 from penstock.client.exchange import Exchange, Hints
 from penstock.client.outcome import refusal_of
 from penstock.client.reads import Reads
@@ -94,8 +94,7 @@ class Connection:
 
         The reply is awaited until `deadline`, by default for ANSWER_TIMEOUT_S.
         """
-        left_s = seconds_left(deadline)
-        reply = await self.ask(command, ANSWER_TIMEOUT_S if left_s is None else left_s)
+        reply = await self.ask(command, seconds_or(deadline, ANSWER_TIMEOUT_S))
         if isinstance(reply, RunClosed):  # the command reached a run that closed in the same decision
             return Accepted(
                 message_id=reply.message_id, workflow_id=reply.workflow_id, run_id=reply.run_id, status=reply.status

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
 from penstock.client.connection import ANSWER_TIMEOUT_S, Connection
-from penstock.client.deadline import deadline_after, seconds_left
+from penstock.client.deadline import deadline_after, seconds_left, seconds_or, within
 from penstock.client.outcome import result_of
 from penstock.client.reads import Json, JsonList
 from penstock.client.update import UpdateHandle, answered, encoded, encoded_signal, named, reader
@@ -74,22 +74,12 @@ class Run(Generic[R]):
         `timeout`; WorkflowNotFound, BadInput (the result does not fit the declared type).
         """
         deadline = deadline_after(timeout)
-        watch = asyncio.create_task(self._warn_while_unserved(deadline))
-        hindrance, closed = self._connection.hindrance, self._await_result(deadline)
-        try:
-            return await (closed if hindrance is None else _unless(hindrance(self.id, self.run_id), closed))
-        finally:
-            watch.cancel()
+        return await self._result(self._await_result(deadline), deadline)
 
     async def result_of(self, start: StartWorkflow, timeout: Duration | None) -> R:
         """As `result`, of the run that this start starts or joins, whose sender awaits the result."""
         deadline = deadline_after(timeout)
-        watch = asyncio.create_task(self._warn_while_unserved(deadline))
-        hindrance, closed = self._connection.hindrance, self._await_start(start, deadline)
-        try:
-            return await (closed if hindrance is None else _unless(hindrance(self.id, self.run_id), closed))
-        finally:
-            watch.cancel()
+        return await self._result(self._await_start(start, deadline), deadline)
 
     async def update_of(
         self, start: StartWorkflow, update: Any, values: tuple[Any, ...], id: str | None, timeout: Duration | None
@@ -140,8 +130,7 @@ class Run(Generic[R]):
         """Send a signal whose value is JSON bytes already; otherwise as `signal`."""
         check_signal_name(signal)
         check_size(value, what=f"the value of signal {signal}")
-        target = self._target() if id is None else {**self._target(), "message_id": check_given_message_id(id)}
-        accepted = await self._connection.send(SignalWorkflow(signal=signal, input=value, **target))
+        accepted = await self._connection.send(SignalWorkflow(signal=signal, input=value, **self._target(id)))
         if accepted.note:
             self._connection.exchange.unanswered.warn(f"note on the signal to {self.id}: {accepted.note}.")
 
@@ -174,8 +163,7 @@ class Run(Generic[R]):
     async def query_json(self, query: str, value: bytes = b"null", *, timeout: Duration | None = None) -> bytes:
         """As `query`, with arguments and answer as JSON bytes."""
         check_query_name(query)
-        left_s = seconds_left(deadline_after(timeout))
-        timeout_s = ANSWER_TIMEOUT_S if left_s is None else left_s
+        timeout_s = seconds_or(deadline_after(timeout), ANSWER_TIMEOUT_S)
         command = QueryWorkflow(query=query, input=value, timeout_ms=max(1, int(timeout_s * 1000)), **self._target())
         reply = await self._connection.ask(command, timeout_s)
         assert isinstance(reply, QueryAnswered), "a query is answered"
@@ -296,8 +284,7 @@ class Run(Generic[R]):
 
         `timeout`: how long to wait for that, 30 s by default."""
         command = self._update(update, values, id, timeout, "accepted")
-        left_s = seconds_left(deadline_after(timeout))
-        await self._connection.ask(command, ANSWER_TIMEOUT_S if left_s is None else left_s)
+        await self._connection.ask(command, seconds_or(deadline_after(timeout), ANSWER_TIMEOUT_S))
         return self._handle(msgspec.structs.replace(command, wait_for="completed"), update)
 
     async def cancel(self, reason: str = "") -> None:
@@ -340,14 +327,13 @@ class Run(Generic[R]):
     def _update(
         self, update: Any, values: tuple[Any, ...], id: str | None, timeout: Duration | None, wait_for: WaitFor
     ) -> UpdateWorkflow:
-        target = self._target() if id is None else {**self._target(), "message_id": check_given_message_id(id)}
         left_s = seconds_left(deadline_after(timeout))
         return UpdateWorkflow(
             update=check_update_name(named(update, "update")),
             input=encoded(update, values),
             wait_for=wait_for,
             timeout_ms=0 if left_s is None else max(1, int(left_s * 1000)),
-            **target,
+            **self._target(id),
         )
 
     def _handle(self, command: UpdateWorkflow | StartWorkflow, update: Any) -> UpdateHandle[Any]:
@@ -358,45 +344,41 @@ class Run(Generic[R]):
     async def _await_update(self, command: UpdateWorkflow | StartWorkflow, timeout: Duration | None) -> Reply:
         """Ask for the update's end until it is known: the same command again is answered from what is known."""
         deadline = deadline_after(timeout)
+        with self._watched(deadline):
+            return await _until_answered(lambda s: self._connection.ask(command, s, at_once=False), deadline)
+
+    async def _result(self, closed: Coroutine[Any, Any, R], deadline: float | None) -> R:
+        """Await the run's end, unless a hindrance comes first. Raises StillRunning at the deadline."""
+        hindrance = self._connection.hindrance
+        with self._watched(deadline):
+            try:
+                return await (closed if hindrance is None else _unless(hindrance(self.id, self.run_id), closed))
+            except NotAnswered:
+                raise await self._still_running() from None
+
+    @contextlib.contextmanager
+    def _watched(self, deadline: float | None) -> Iterator[None]:
+        """Warn while no processor serves the run that is waited for."""
         watch = asyncio.create_task(self._warn_while_unserved(deadline))
         try:
-            while True:
-                left_s = seconds_left(deadline)
-                timeout_s = ASK_AGAIN_S if left_s is None else min(left_s, ASK_AGAIN_S)
-                try:
-                    return await self._connection.ask(command, timeout_s, at_once=False)
-                except NotAnswered:
-                    if seconds_left(deadline) == 0.0:
-                        raise
+            yield
         finally:
             watch.cancel()
 
     async def _await_start(self, start: StartWorkflow, deadline: float | None) -> R:
-        while True:
-            left_s = seconds_left(deadline)
-            timeout_s = ASK_AGAIN_S if left_s is None else min(left_s, ASK_AGAIN_S)
+        def ask(timeout_s: float) -> Awaitable[Reply]:
             asked = msgspec.structs.replace(start, await_ms=int((timeout_s + REPLY_MARGIN_S) * 1000))
-            try:
-                reply = await self._connection.ask(asked, timeout_s, at_once=False)
-            except NotAnswered:
-                if seconds_left(deadline) == 0.0:
-                    raise await self._still_running() from None
-                continue
-            if isinstance(reply, RunClosed):
-                self._known_closed = True
-                return result_of(reply, self._returns)
-            return await self._await_result(deadline)  # another run of the id took this start before
+            return self._connection.ask(asked, timeout_s, at_once=False)
+
+        reply = await _until_answered(ask, deadline)
+        if isinstance(reply, RunClosed):
+            self._known_closed = True
+            return result_of(reply, self._returns)
+        return await self._await_result(deadline)  # another run of the id took this start before
 
     async def _await_result(self, deadline: float | None) -> R:
         while True:
-            left_s = seconds_left(deadline)
-            timeout_s = ASK_AGAIN_S if left_s is None else min(left_s, ASK_AGAIN_S)
-            try:
-                closed = await self._connection.await_close(self.id, self.run_id, timeout_s)
-            except NotAnswered:
-                if seconds_left(deadline) == 0.0:
-                    raise await self._still_running() from None
-                continue
+            closed = await _until_answered(lambda s: self._connection.await_close(self.id, self.run_id, s), deadline)
             if closed is not None:
                 self._known_closed = not self.run_id or self.run_id == closed.run_id
                 return result_of(closed, self._returns)
@@ -443,8 +425,20 @@ class Run(Generic[R]):
                 return found
             await asyncio.sleep(STORE_POLL_S)
 
-    def _target(self) -> Mapping[str, Any]:
-        return {"workflow_id": self.id, "run_id": self.run_id, **self._connection.reply_address()}
+    def _target(self, message_id: str | None = None) -> Mapping[str, Any]:
+        """Fields of a command to this run. `message_id`: that its sender chose. Raises BadName."""
+        target = {"workflow_id": self.id, "run_id": self.run_id, **self._connection.reply_address()}
+        return target if message_id is None else {**target, "message_id": check_given_message_id(message_id)}
+
+
+async def _until_answered(ask: Callable[[float], Awaitable[T]], deadline: float | None) -> T:
+    """Ask, for so many seconds, until there is an answer. Raises NotAnswered at the deadline."""
+    while True:
+        try:
+            return await ask(within(deadline, ASK_AGAIN_S))
+        except NotAnswered:
+            if seconds_left(deadline) == 0.0:
+                raise
 
 
 async def _unless(hindrance: Coroutine[Any, Any, PenstockError], closed: Coroutine[Any, Any, R]) -> R:
