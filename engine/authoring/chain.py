@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NoReturn
 
-from penstock.engine.authoring.class_form import Startable, call_in
+from penstock.engine.authoring.class_form import Startable, claimed_call
 from penstock.engine.authoring.context import current
-from penstock.engine.authoring.definition import WorkflowCall
 from penstock.engine.execution.continuing import ContinueAsNew
-from penstock.schemas.errors import BadInput, NotInWorkflow
+from penstock.schemas.errors import NotInWorkflow
 from penstock.schemas.values.call import Call
 
 
@@ -22,10 +21,7 @@ def continue_as_new(call: Call[Any] | Startable[Any]) -> NoReturn:
 
     Raises BadInput; NotInWorkflow outside of a workflow, and in a handler of a signal or an update."""
     program = current("continue_as_new()")
-    given = call if isinstance(call, WorkflowCall) else call_in(call)
-    if given is None:
-        raise BadInput(f"continue_as_new takes a workflow's call such as fulfil(order), not {call!r}.")
-    given.claim()
+    given = claimed_call(call, "continue_as_new")
     if asyncio.current_task() in program.handlers.tasks:
         raise NotInWorkflow("continue_as_new() works only in the workflow itself; let a handler set what `run` reads.")
     raise ContinueAsNew(given)

@@ -91,10 +91,15 @@ def define_class(cls: type[Any], options: TypeOptions) -> ClassDefinition:
     return definition
 
 
-def call_in(startable: Any) -> WorkflowCall[Any] | None:
-    """The call that an object of a workflow class stands for; None for another object."""
-    call = getattr(startable, _CALL, None)
-    return call if isinstance(call, WorkflowCall) else None
+def claimed_call(startable: object, taker: str) -> WorkflowCall[Any]:
+    """The call of a workflow, or that an object of a workflow class stands for, taken to be started.
+
+    `taker`: the function that takes it, as errors name it. Raises BadInput for another object."""
+    call = startable if isinstance(startable, WorkflowCall) else getattr(startable, _CALL, None)
+    if not isinstance(call, WorkflowCall):
+        raise BadInput(f"{taker} takes a workflow's call such as fulfil(order), not {startable!r}.")
+    call.claim()
+    return call
 
 
 def mark_run(fn: Any) -> None:

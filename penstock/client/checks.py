@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from penstock.engine.authoring.class_form import call_in
-from penstock.engine.authoring.definition import WorkflowCall
 from penstock.engine.core.statuses import STATUSES
 from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import BadInput, BadName
-
-
-def started_call(startable: object) -> WorkflowCall[Any]:
-    """The call of a workflow, or of an object of a workflow class, taken to be started. Raises BadInput."""
-    call = startable if isinstance(startable, WorkflowCall) else call_in(startable)
-    if call is None:
-        raise BadInput(f"client.start takes a workflow's call such as fulfil(order), not {startable!r}.")
-    call.claim()
-    return call
-
 
 Wait = Literal["accepted", "stored"]
 """Which moment of a start its caller waits for."""

@@ -20,7 +20,6 @@ from penstock.client.checks import (
     check_named_start,
     check_on_existing,
     check_wait,
-    started_call,
 )
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
@@ -31,7 +30,7 @@ from penstock.client.run import Run
 from penstock.client.update import encoded_signal
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
-from penstock.engine.authoring.class_form import Startable
+from penstock.engine.authoring.class_form import Startable, claimed_call
 from penstock.engine.authoring.definition import WorkflowCall
 from penstock.engine.authoring.handlers import SignalMethod, Update, UpdateMethod
 from penstock.engine.authoring.signal import Signal
@@ -116,8 +115,7 @@ class Client(AsyncLifecycle):
         taken by a run of another type), UnknownWorkflowType, CommandRejected, NotAnswered (the command is in the log),
         LogError.
         """
-        call = started_call(call)
-        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        call, chosen = _claimed(call, id)
         bounds = run_bounds(run_timeout, execution_timeout, retries, backoff)
         command = self._command_of(call, chosen, on_existing, headers, start_delay, bounds)
         if check_wait(wait) == "stored":
@@ -141,8 +139,7 @@ class Client(AsyncLifecycle):
         """Start a run as `start` does, and return its result as `Run.result` does: by one command.
 
         `timeout`: how long to wait for the result, by default without a limit. Raises what both raise."""
-        call = started_call(call)
-        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        call, chosen = _claimed(call, id)
         bounds = run_bounds(run_timeout, execution_timeout, retries, backoff)
         command = self._command_of(call, chosen, on_existing, headers, start_delay, bounds)
         run: Run[R] = Run(self._connection, chosen, "", call.returns)
@@ -161,8 +158,7 @@ class Client(AsyncLifecycle):
         """Signal the id's run; start it first if the id has none that is open. One command: both happen, or none.
 
         A new run receives the signal before its code goes on. Raises as `start` and `Run.signal` do."""
-        call = started_call(call)
-        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        call, chosen = _claimed(call, id)
         name, data = encoded_signal(signal, () if value is None else (value,))
         command = self._command(call.name, call.input, chosen, "restart_closed", headers)
         handed = msgspec.structs.replace(command, signal=check_signal_name(name), handed=data)
@@ -183,8 +179,7 @@ class Client(AsyncLifecycle):
 
         One command, and one transaction; a run that was started goes on if it rejects the update. `update_id`: the `id`
         of `Run.update`. Raises as `start` and `Run.update`."""
-        call = started_call(call)
-        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        call, chosen = _claimed(call, id)
         command = self._command(call.name, call.input, chosen, "restart_closed", headers)
         run: Run[R] = Run(self._connection, chosen, "", call.returns)
         result: U = await run.update_of(command, update, (value,), update_id, timeout)
@@ -369,3 +364,9 @@ class Client(AsyncLifecycle):
 
     async def _close(self) -> None:
         await self._connection.close()
+
+
+def _claimed(startable: Call[R] | Startable[R], id: str | None) -> tuple[WorkflowCall[R], str]:
+    """The call to start, and the workflow id for it: given here, by the call's options, or random. Raises BadInput."""
+    call = claimed_call(startable, "client.start")
+    return call, id if id is not None else call.request.workflow_id or uuid7()

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.authoring.class_form import call_in
-from penstock.engine.authoring.definition import WorkflowCall, WorkflowDefinition, registered_workflows
+from penstock.engine.authoring.class_form import claimed_call
+from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.runtime import reads
@@ -89,10 +89,7 @@ class Stage:
 
     def start(self, definition: Code, *args: Any, id: str = "run-1", **fields: Any) -> str:
         """Start a run; returns its message id."""
-        made = definition(*args)
-        call = made if isinstance(made, WorkflowCall) else call_in(made)
-        assert call is not None, f"{definition} is no workflow"
-        call.claim()
+        call = claimed_call(definition(*args), "start")
         fields.setdefault("message_id", self.message_id())
         self.tell(StartWorkflow(workflow_id=id, workflow_type=call.name, input=call.input, **fields))
         return str(fields["message_id"])
