@@ -88,13 +88,10 @@ class Handlers:
 
     def answer(self, name: str, value: bytes) -> bytes:
         """The answer (JSON) of a query. Raises UnknownHandler, BadInput, and what its handler raises."""
-        handler = self._found("query", name, self.queries)
-        arguments = handler.arguments.decode(value)
-        with self._reads(f"the query {name}"):
-            found = handler.fn(*arguments)
-            if inspect.isawaitable(found):
-                _discard(found)
-                raise NonDeterministicCall(f"the query {name} is async; a query reads at once: make it a plain def.")
+        handler = self.queries.get(name)
+        if handler is None:
+            raise UnknownHandler(_unknown("query", name, self.queries))
+        found = self._read(f"the query {name}", handler.fn, handler.arguments.decode(value))
         assert handler.returns is not None, "a query has a result"
         data = handler.returns(found)
         check_size(data, what=f"the answer of the query {name}")
@@ -114,17 +111,16 @@ class Handlers:
 
     def _validate(self, name: str, handler: Handler, arguments: tuple[Any, ...]) -> None:
         if handler.validator is not None:
-            with self._reads(f"the validator of {name}"):
-                found = handler.validator(*arguments)
-                if inspect.isawaitable(found):
-                    _discard(found)
-                    raise NonDeterministicCall(f"the validator of {name} is async; make it a plain def.")
+            self._read(f"the validator of {name}", handler.validator, arguments)
 
-    def _found(self, kind: str, name: str, handlers: dict[str, Handler]) -> Handler:
-        handler = handlers.get(name)
-        if handler is None:
-            raise UnknownHandler(_unknown(kind, name, handlers))
-        return handler
+    def _read(self, what: str, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call a function that may only read. Raises NonDeterministicCall, and what the function raises."""
+        with self._reads(what):
+            found = fn(*arguments)
+            if inspect.isawaitable(found):
+                _discard(found)
+                raise NonDeterministicCall(f"{what} is async; it has to read at once: make it a plain def.")
+            return found
 
     @contextmanager
     def _reads(self, what: str) -> Iterator[None]:
