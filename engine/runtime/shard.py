@@ -284,7 +284,7 @@ class Shard:
             decision = self._step.process(layer, input, trigger)
         if type(input) is StartWorkflow and input.update and decision is not None and decision.rejection is None:
             input = update_of(input)
-            decision = self._step.process(layer, input, trigger)
+            decision = self._process(layer, input, trigger, (record.topic, record.offset))
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))

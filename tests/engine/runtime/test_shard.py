@@ -8,6 +8,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow
 from penstock.topics.partitioner import partition_of
 from tests.engine.core import flows
+from tests.engine.core.talking import definition
 from tests.engine.stage import Stage
 
 
@@ -61,3 +62,15 @@ def test_a_late_result_is_no_dead_letter() -> None:
         stage.put("results", task.shard, encode(task.completed(b"2")))
         stage.settle()
     assert stage.take("dead-letters") == []
+
+
+def test_a_deadly_start_with_an_update_reaches_no_code() -> None:
+    """An input that ended processors is withheld from the code with all that it carries: the update of a start, too."""
+    stage = Stage(definition("talk_account"))
+    stage.start(definition("talk_account"), 5)
+    start = StartWorkflow(
+        workflow_id="run-1", workflow_type="talk_account", input=b"5", message_id="m", update="withdraw", handed=b"2"
+    )
+    stage.nodes[0].block_deadly(stage.put("commands", 0, encode(start)))
+    stage.settle()
+    assert (stage.described()["blocked_reason"], stage.events().count("UpdateAccepted")) == ("kills_processor", 0)
