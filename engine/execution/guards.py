@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
+import gc
 import os
 import random
 import secrets
@@ -290,8 +291,9 @@ def _excused(start: types.FrameType, observers: frozenset[str]) -> bool:
     """Whether the call is allowed because workflow code did not cause it.
 
     Walks the frames outwards from `start`. Allowed are an observer with no user code between it and the call; an import
-    under way, whatever its module calls; a finalizer, since code does not choose its moment; and the engine itself, if
-    no user code came first."""
+    under way, whatever its module calls; a finalizer or a callback of the garbage collector, since code does not choose
+    their moment; and the engine itself, if no user code came first."""
+    of_collector = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     user_code_met = False
     frame: types.FrameType | None = start
     while frame is not None:
@@ -299,7 +301,8 @@ def _excused(start: types.FrameType, observers: frozenset[str]) -> bool:
         package = module.partition(".")[0]
         if package == _ENGINE:
             return not user_code_met
-        if module.startswith(_IMPORT_SYSTEM) or frame.f_code.co_name == "__del__":
+        code = frame.f_code
+        if module.startswith(_IMPORT_SYSTEM) or code.co_name == "__del__" or code in of_collector:
             return True
         if not user_code_met:
             if package in observers:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import glob
 import importlib
 import io
@@ -473,6 +474,22 @@ def test_finalizers_may_clean_up(tmp_path: pathlib.Path) -> None:
         del owner
         del directory
     assert list(tmp_path.iterdir()) == []
+
+
+def test_callbacks_of_the_garbage_collector_may_read_the_clock() -> None:
+    """A collection that begins within workflow code calls `gc.callbacks`: the code does not choose that moment."""
+    read: list[float] = []
+
+    def callback(phase: str, _: dict[str, int]) -> None:
+        read.append(time.time())
+
+    gc.callbacks.append(callback)
+    try:
+        with guarded():
+            gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+    assert len(read) == 2
 
 
 def called_by_engine(call: Callable[[], Any]) -> Any:
