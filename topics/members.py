@@ -33,6 +33,9 @@ JOIN_TIMEOUT_S = 30.0
 FLUSH_TIMEOUT_S = 5.0
 AWAY_PAUSE_S = 1.0
 READ_S = 0.5
+LOOK_S = 0.2
+"""Interval of reads by a member that has joined. Waiting for a record instead would wake its thread at each commit of
+an embedded log, on whatever topic."""
 READ_RECORDS_MAX = 1_000
 FORGOTTEN_MS = DAY_MS
 """Age of an announcement that the next member deletes: its process died."""
@@ -241,7 +244,8 @@ class Membership:
         away = False
         while not self._stop.is_set() and self.error is None:
             try:
-                self._read(max(0.0, min(READ_S, next_s - time.monotonic())))
+                self._stop.wait(max(0.0, min(LOOK_S, next_s - time.monotonic())))
+                self._read(0.0)
                 self._obey_level()
                 if time.monotonic() >= next_s:
                     next_s = time.monotonic() + self._timing.heartbeat_s
