@@ -97,7 +97,7 @@ class Shard:
         self.blocked = BlockedRuns(self._overlay, self.runs, encoder)
         self._expiry = Expiry(self._overlay, limits.closed_kept_ms, message_of)
         self._log_clock = LogClock()
-        self._now_ms = self._transaction = 0
+        self._now_ms = self._transaction = self._read_to_ms = 0
         self._offsets: dict[str, int] = {}
         self._open: Layer | None = None
         self._set_aside: set[tuple[str, int]] = set()
@@ -112,6 +112,7 @@ class Shard:
         A layer is opened at `clock_ms` (epoch) with that room if there is none. At least one input is taken."""
         layer = self._open_at(clock_ms, room)
         taken, offsets, room = 0, self._offsets, layer.room
+        self._read_to_ms = records[-1].timestamp_ms if records else 0
         for record in records:
             if record.offset >= offsets.get(record.topic, 0):
                 if self._set_aside and (record.topic, record.offset) in self._set_aside:
@@ -275,7 +276,7 @@ class Shard:
             offset=record.offset,
             message_id=input.message_id if source == COMMANDS else "",
         )
-        if type(input) is QueryWorkflow and is_late(input, record.timestamp_ms, layer.now_ms):
+        if type(input) is QueryWorkflow and is_late(input, record.timestamp_ms, self._read_to_ms):
             return
         self._step.appended_ms = record.timestamp_ms
         if self._refused or self._deadly:

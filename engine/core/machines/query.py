@@ -49,10 +49,12 @@ def _query(run: RunView, command: QueryWorkflow, now_ms: int) -> Decision:
     return Decision(run_id=row.run_id, ignored="a query", reply=answer, is_read=True)
 
 
-def is_late(command: QueryWorkflow, appended_ms: int, now_ms: int) -> bool:
-    """Whether the caller of a query that was appended then gave up before now (both epoch)."""
+def is_late(command: QueryWorkflow, appended_ms: int, read_to_ms: int) -> bool:
+    """Whether the caller of a query gave up before the newest record read so far was appended (both epoch).
+
+    Both are times of the log: the clock of a processor may be wrong by more than a caller waits."""
     timeout_ms = min(command.timeout_ms or CALLER_MS, CALLER_MS_MAX)
-    return 0 < appended_ms < now_ms - timeout_ms
+    return 0 < appended_ms < read_to_ms - timeout_ms
 
 
 MACHINE = Machine(name="query", transitions=TRANSITIONS, inputs={QueryWorkflow: InputRule(_query)}, events={})

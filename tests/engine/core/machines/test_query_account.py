@@ -122,14 +122,6 @@ def test_a_query_of_no_run_is_refused() -> None:
     assert (refusal.reason, stage.take("dead-letters")) == ("not_found", [])
 
 
-def test_a_late_query_is_dropped() -> None:
-    """A query that is read after its caller has given up is not answered."""
-    stage = account()
-    stage.log_ahead_ms = -5_000
-    assert ask(stage, "read", timeout_ms=4_000) == []
-    assert len(ask(stage, "read", timeout_ms=6_000)) == 1
-
-
 def test_a_query_of_a_discarded_layer_is_not_answered() -> None:
     """The answer is part of the layer in which the query was decided: it leaves with the commit that covers it."""
     stage = account()
