@@ -65,8 +65,9 @@ class Part:
     def _run_guarded(self) -> None:
         try:
             self._run()
-        except BaseException as error:  # raised by stop_parts
+        except BaseException as error:  # raised by stop_parts, which may be called much later
             self.error = error
+            logger.error("part ended early", part=self.name, error=str(error), kind=type(error).__name__)
 
 
 class ProcessorPart(Part):

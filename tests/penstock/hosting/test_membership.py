@@ -26,7 +26,6 @@ from penstock.workers.activity.decorator import activity
 
 go = Signal("membership-go", int)
 WAIT_S = 30.0
-TAKEOVER_S = 90.0
 
 
 @workflow(name="membership-both")
@@ -109,7 +108,7 @@ def test_a_rolling_deploy(tmp_path):
         await back.client.signal("started", go, 41)
         assert await status_of(back, "started") == "waiting"
         await back.__aexit__(None, None, None)
-        assert await forward.client.result("started", timeout=TAKEOVER_S) == 42
+        assert await forward.client.result("started", timeout=WAIT_S) == 42
         await forward.__aexit__(None, None, None)
 
     async def is_described(engine):

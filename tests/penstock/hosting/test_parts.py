@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
 from penstock.config import load
 from penstock.engine.runtime.driver import DriverSettings
@@ -29,6 +30,19 @@ def test_a_part_that_does_not_stop_is_an_error() -> None:
     go_on.set()
     with pytest.raises(StopTimedOut, match="the processor did not stop within"):
         stop_parts([part])
+
+
+def test_a_part_that_ends_early_is_logged_at_once() -> None:
+    """The error of a part is in the log before anybody stops the parts, which may be much later."""
+
+    def fail() -> None:
+        raise ValueError("no ground")
+
+    part = Part("processor", fail, lambda: None)
+    with structlog.testing.capture_logs() as lines:
+        start_parts([part])
+        part.thread.join(30)
+    assert [(line["event"], line["error"]) for line in lines] == [("part ended early", "no ground")]
 
 
 def test_settings_bound_what_a_processor_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
