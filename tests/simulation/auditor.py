@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHARD_KEY
+from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHARD_KEY, UPDATE
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.schemas.encoding.codec import decode, decode_command
 from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
@@ -37,11 +37,11 @@ from tests.simulation.punctuality import Punctuality
 from tests.simulation.redecide import Batch, place_of
 from tests.simulation.retention import Retention
 from tests.simulation.story import Violation
-from tests.simulation.truth import CLOSING, UNNUMBERED, Run
+from tests.simulation.truth import CLOSING, UNNUMBERED, Run, is_followed
 
 Place = tuple[str, int, int]
 Decisions = Sequence[tuple[DecisionRecorded, list[Any]]]
-EXPIRING = (CLOSED, MESSAGE, JOINED, HISTORY, RUN)
+EXPIRING = (CLOSED, MESSAGE, JOINED, UPDATE, HISTORY, RUN)
 
 
 class Auditor:
@@ -156,7 +156,7 @@ class Auditor:
                     expected_tasks[decision.run_id, event.sequence, 1] += 1
                 elif isinstance(event, ActivityRetried):
                     expected_tasks[decision.run_id, event.sequence, event.attempt] += 1
-                elif type(event) in CLOSING:
+                elif type(event) in CLOSING and not is_followed(event):
                     expected_ends[decision.run_id] += 1
         tasks = Counter((task.run_id, task.sequence, task.attempt) for task in found)
         if tasks != expected_tasks:
@@ -264,7 +264,8 @@ class Auditor:
         written = {
             entry.key or b"": entry.value for entry in changelog if entry.where[1] == number and entry.key != SHARD_KEY
         }
-        expired = {key for key, value in written.items() if value is None and key[:1] in EXPIRING}
+        gone = {key for key, value in expected.items() if value is None}  # a run that continues keeps no history
+        expired = {key for key, value in written.items() if value is None and key[:1] in EXPIRING} - gone
         deleted = {key: fold.rows.get(key) for key in expired}
         fold.write(dict.fromkeys(expired))  # also what this layer wrote first: the start of a run that is replaced
         differing = [
@@ -330,6 +331,7 @@ class Auditor:
             if runs and not runs[-1].is_closed:
                 raise Violation("H (history)", f"{decision.workflow_id} was started while {runs[-1]} is open")
             _check_replacement(runs, decision)
+            _check_chain(runs, decision, events[0])
             runs.append(Run(decision.workflow_id, decision.run_id, events[0]))
         if not runs or runs[-1].run_id != decision.run_id:
             raise Violation(
@@ -340,16 +342,15 @@ class Auditor:
 
 
 def _belongs_to(last: DecisionRecorded, decision: DecisionRecorded, events: list[Any]) -> bool:
-    """Whether two records under one number are one decision: of one run, or of a run and the one that replaces it."""
+    """Whether two records under one number are one decision: of one run, or of one and its successor."""
     if last.run_id == decision.run_id:
         return True
-    ended = decode(last.events[-1])
-    return (
-        last.workflow_id == decision.workflow_id
-        and isinstance(ended, WorkflowTerminated)
-        and ended.reason == f"replaced by run {decision.run_id}"
-        and isinstance(events[0], WorkflowStarted)
-    )
+    ended, started = decode(last.events[-1]), events[0]
+    if last.workflow_id != decision.workflow_id or not isinstance(started, WorkflowStarted):
+        return False
+    if is_followed(ended):
+        return bool(started.previous_run_id == last.run_id)
+    return isinstance(ended, WorkflowTerminated) and ended.reason == f"replaced by run {decision.run_id}"
 
 
 def _check_replacement(runs: list[Run], decision: DecisionRecorded) -> None:
@@ -359,3 +360,14 @@ def _check_replacement(runs: list[Run], decision: DecisionRecorded) -> None:
         return
     if ended.reason != f"replaced by run {decision.run_id}" or runs[-1].records[-1].decision != decision.decision:
         raise Violation("H (history)", f"{runs[-1]} was {ended.reason}, not in the decision that started {decision}")
+
+
+def _check_chain(runs: list[Run], decision: DecisionRecorded, started: WorkflowStarted) -> None:
+    """Check that a run that is to be followed ended in the decision that started the next one, and no other run did."""
+    last = runs[-1] if runs else None
+    if last is not None and last.is_followed:
+        is_next = started.previous_run_id == last.run_id and last.records[-1].decision == decision.decision
+    else:
+        is_next = not started.previous_run_id
+    if not is_next:
+        raise Violation("K (chains)", f"{decision.workflow_id} has the run {decision.run_id} after {last}")

@@ -21,6 +21,7 @@ from penstock.schemas.records.activity import (
     ActivityRetried,
     ActivityScheduled,
 )
+from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildCompleted, ChildFailed, ChildScheduled
 from penstock.schemas.records.external import ExternalSignalSent
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
@@ -29,6 +30,7 @@ from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired, TimerStarted
 from tests.simulation.truth import Run
 
+ENDED_BY_CODE = frozenset({"completed", "continued"})
 AGAIN, FAILED, ANY = "again", "failed", "any"
 TIRED_ATTEMPTS = 3
 
@@ -36,13 +38,17 @@ TIRED_ATTEMPTS = 3
 class Want(NamedTuple):
     """What a run must have requested by its end, each kind in its order, and what it must have returned.
 
-    `results`: those that are right; several if the order in which inputs reached a BLOCKED run's code is open."""
+    `results`: those that are right; several if the order in which inputs reached a BLOCKED run's code is open.
+    `next_run`: workflow type and input of the run that continues it, in place of a result. `read`: number of signals
+    that its code has read by its end."""
 
     activities: Sequence[tuple[str, Any]] = ()
     timers_ms: Sequence[int] = ()
     children: Sequence[tuple[str, Any]] = ()
     signals: Sequence[tuple[str, Any]] = ()
     results: Sequence[Any] = ()
+    next_run: tuple[str, Any] | None = None
+    read: int = 0
 
 
 class Facts:
@@ -222,11 +228,32 @@ def busy(facts: Facts, nap_ms: int) -> Want:
     return Want([*flaky, ("sim_slow", 2)], [nap_ms], children, results=[facts.run.run_id])
 
 
+def relay(facts: Facts, batch: int, left: int, seen: list[int]) -> Want:
+    count = min(batch, left)
+    total = [*seen, *facts.received[:count]]
+    if left <= batch:
+        return Want([_add(len(total), 1)], results=[total], read=count)
+    rest = {"batch": batch, "left": left - batch, "seen": total}
+    return Want([_add(len(total), 1)], next_run=("sim_relay", rest), read=count)
+
+
+def steps(facts: Facts, left: int, total: int) -> Want:
+    activities = [_add(total, left)] if left % 2 else []
+    if left <= 0:
+        return Want(activities, results=[total])
+    return Want(activities, next_run=("sim_steps", {"left": left - 1, "total": total + left}))
+
+
+def patron(facts: Facts, left: int) -> Want:
+    given = {"left": left, "total": 0}
+    return Want(children=[("sim_steps", given)], results=[left * (left + 1) // 2])
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
-        parent, failing, sleeper, guardian, homeless, oracle, bulky, named, headers, headed, busy,
+        parent, failing, sleeper, guardian, homeless, oracle, bulky, named, headers, headed, busy, relay, steps, patron,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 
@@ -237,15 +264,20 @@ PROGRAMS: Mapping[str, Callable[..., Want]] = {
 def judge(run: Run) -> str:
     """What is wrong with a run; empty for nothing."""
     facts = Facts(run)
-    want = _wanted(facts)
+    want = wanted(facts)
     problem = _requests_problem(facts, want) or _attempts_problem(run)
-    if problem or run.status != "completed":
+    if problem or run.status not in ENDED_BY_CODE:
         return problem
-    value = _value(run.events[-1].result)
+    end = run.events[-1]
+    if isinstance(end, WorkflowContinued):
+        made = (end.workflow_type, _value(end.input))
+        return "" if made == want.next_run else f"continues as {made}, not {want.next_run}"
+    value = _value(end.result)
     return "" if value in want.results else f"returned {value}, not {' or '.join(map(str, want.results))}"
 
 
-def _wanted(facts: Facts) -> Want:
+def wanted(facts: Facts) -> Want:
+    """What the run's code must have done with what reached it."""
     program, given = PROGRAMS[facts.run.workflow_type], _value(facts.run.started.input)
     names = list(inspect.signature(program).parameters)[1:]
     arguments = [given[name] for name in names] if len(names) > 1 else [given] * len(names)
@@ -253,12 +285,12 @@ def _wanted(facts: Facts) -> Want:
 
 
 def _requests_problem(facts: Facts, want: Want) -> str:
-    """A completed run made all of its requests; any other the first of them."""
+    """A run that its code ended made all of its requests; any other the first of them."""
     for kind in ("activities", "timers_ms", "children", "signals"):
-        made, wanted = list(getattr(facts, kind)), list(getattr(want, kind))
-        expected = wanted if facts.run.status == "completed" else wanted[: len(made)]
+        made, asked = list(getattr(facts, kind)), list(getattr(want, kind))
+        expected = asked if facts.run.status in ENDED_BY_CODE else asked[: len(made)]
         if made != expected:
-            return f"requested {kind} {made}, not {wanted}"
+            return f"requested {kind} {made}, not {asked}"
     if facts.run.workflow_type == "sim_oracle" and facts.run.status == "completed":
         kept = [_value(event.value) for event in facts.run.of(SideEffectRecorded) if _value(event.value) != "next"]
         marked = [event.patch for event in facts.run.of(PatchMarked) if event.patch != "sim-next"]
@@ -301,28 +333,32 @@ def judge_all(runs: Iterable[Run]) -> str:
     by_parent: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
         started = run.started
-        if started.parent_workflow_id:
+        if started.parent_workflow_id and not started.previous_run_id:
             key = (started.parent_workflow_id, started.parent_run_id, started.parent_sequence)
             by_parent.setdefault(key, []).append(run)
-    messages = Counter(event.message_id for run in runs for event in run.of(SignalReceived))
+    # One that went along to the next run has no id there.
+    messages = Counter(event.message_id for run in runs for event in run.of(SignalReceived) if event.message_id)
     twice = [message_id for message_id, count in messages.items() if count > 1]
     if twice:
         return f"signals {twice} took effect more than once"
     for run in runs:
         for event in run.of(ChildScheduled):
-            problem = _child_problem(run, event, by_parent.get((run.workflow_id, run.run_id, event.sequence), []))
+            found = by_parent.get((run.workflow_id, run.run_id, event.sequence), [])
+            problem = _child_problem(run, event, found, runs)
             if problem:
                 return f"{run}: {problem}"
     return _signals_problem(runs)
 
 
-def _child_problem(run: Run, scheduled: ChildScheduled, found: list[Run]) -> str:
+def _child_problem(run: Run, scheduled: ChildScheduled, found: list[Run], runs: Sequence[Run]) -> str:
+    """What is wrong with a child. `found`: the runs that this request started, but for those that continue one."""
     if len(found) != 1:
         return f"child {scheduled.workflow_id} has {len(found)} runs"
     (child,) = found
     asked = (scheduled.workflow_id, scheduled.workflow_type, scheduled.input)
     if (child.workflow_id, child.workflow_type, child.started.input) != asked:
         return f"{child} started with {child.started.input!r} for {asked}"
+    child = [other for other in runs if (other.workflow_id, other.chain_id) == (child.workflow_id, child.run_id)][-1]
     for event in run.events:
         if getattr(event, "sequence", 0) != scheduled.sequence:
             continue
@@ -359,6 +395,8 @@ def judge_rows(rows: Mapping[bytes, bytes], runs: Iterable[Run], due: Mapping[tu
     }
     wanted: dict[bytes, set[bytes]] = {b"T": index, b"B": set(), b"t": set(), b"C": set()}
     for run in runs:
+        if run.status == "continued" and _history_rows(rows, run):
+            return f"{run} has continued, and keeps its history"
         if run.is_closed:
             continue
         if run.status == "blocked":
@@ -367,8 +405,7 @@ def judge_rows(rows: Mapping[bytes, bytes], runs: Iterable[Run], due: Mapping[tu
             wanted[kind] |= {kind + _key(run.workflow_id, run.run_id, sequence) for sequence in pending}
         if b"R" + run.workflow_id.encode() not in rows:
             return f"{run} has no header"
-        prefix = b"H" + _key(run.workflow_id, run.run_id, 0)[:-8]
-        kept, recorded = sum(key.startswith(prefix) for key in rows), len(run.records)
+        kept, recorded = _history_rows(rows, run), len(run.records)
         if kept != recorded:
             return f"{run} has {kept} rows of history, and {recorded} decisions"
     for kind, keys in wanted.items():
@@ -376,6 +413,11 @@ def judge_rows(rows: Mapping[bytes, bytes], runs: Iterable[Run], due: Mapping[tu
         if found != keys:
             return f"rows {kind!r} are {sorted(found)[:5]}, not {sorted(keys)[:5]}"
     return ""
+
+
+def _history_rows(rows: Mapping[bytes, bytes], run: Run) -> int:
+    prefix = b"H" + _key(run.workflow_id, run.run_id, 0)[:-8]
+    return sum(key.startswith(prefix) for key in rows)
 
 
 def rows_of(entries: Iterable[tuple[bytes | None, bytes | None]]) -> dict[bytes, bytes]:

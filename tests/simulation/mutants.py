@@ -140,10 +140,11 @@ def _run_one(mutant: Mutant, seeds: int) -> int:
     """Print a dot for each seed that held, then the violation, or that the mutant survived."""
     install(mutant)
     from tests.simulation import mutations
+    from tests.simulation.mutation import any_weather
     from tests.simulation.weather import Weather
     from tests.simulation.world import simulate
 
-    weathers: tuple[Callable[[Weather], None], ...] = (mutations._any, *mutations.WEATHERS)
+    weathers: tuple[Callable[[Weather], None], ...] = (any_weather, *mutations.WEATHERS)
     for seed in range(seeds):
         try:
             # Every second seed has its own weather, the others those of the named mutations in turn.

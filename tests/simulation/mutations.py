@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import msgspec
@@ -40,8 +40,10 @@ from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.timer import TimerCancelled, TimerFired
 from penstock.topics.log import StoredRecord
+from tests.simulation import dialogue_mutations
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
+from tests.simulation.mutation import Mutation
 from tests.simulation.process import Process
 from tests.simulation.weather import Weather
 
@@ -49,12 +51,8 @@ from tests.simulation.weather import Weather
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """Remove the safeguard of that name during the block."""
-    mutation = MUTATIONS[name]
-    table, keys = _TABLES.get(name, ({}, ()))
     with ExitStack() as patches:
-        for target, attribute, replacement in (mutation[:3], *mutation.also):
-            patches.enter_context(patch.object(target, attribute, replacement))
-        patches.enter_context(patch.dict(table, dict.fromkeys(keys, mutation.replacement)))
+        MUTATIONS[name].enter(patches)
         yield
 
 
@@ -237,10 +235,6 @@ def _impatient(self: SimLog, where: tuple[str, int], start: int, end: int) -> It
 # Weather in which the safeguards are needed.
 
 
-def _any(weather: Weather) -> None:
-    """The seed's own weather."""
-
-
 def _zombies(weather: Weather) -> None:
     weather.processes, weather.chaos, weather.chaos_kinds = 3, 3.0, ["coup"]
     weather.turns, weather.pause, weather.deaf = 300, 0.02, 0.3
@@ -316,16 +310,6 @@ WEATHERS = (_zombies, _late_zombies, _doubts, _handovers, _clocks, _days, _aged,
 """Weather for mutations of which it is not known what they need."""
 
 
-class Mutation(NamedTuple):
-    """Replacement of an attribute, the weather in which it must be noticed, and further replacements."""
-
-    target: Any
-    attribute: str
-    replacement: Any
-    weather: Callable[[Weather], None] = _any
-    also: tuple[tuple[Any, str, Any], ...] = ()
-
-
 MUTATIONS: Mapping[str, Mutation] = {
     "the store is written before the commit": Mutation(Driver, "_submit", _store_first),
     "the next layer survives an abort": Mutation(Driver, "settle", _keep_next_layer),
@@ -365,9 +349,15 @@ MUTATIONS: Mapping[str, Mutation] = {
     "messages are not remembered": Mutation(deduplicate_module, "run_of_message", lambda *arguments: None),
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
-    "fired timers stay in the index": Mutation(timer_module, "_on_ended", _timer_left),
-    "headers are lost on retry": Mutation(activity_module, "_send_again", _headers_lost_on_retry),
-    "headers do not reach children": Mutation(child_module, "_start_child", _headers_lost_at_child),
+    "fired timers stay in the index": Mutation(
+        timer_module, "_on_ended", _timer_left, table=(evolve_module.EVOLVERS, (TimerFired, TimerCancelled))
+    ),
+    "headers are lost on retry": Mutation(
+        activity_module, "_send_again", _headers_lost_on_retry, table=(effects_module.EFFECTS, (ActivityRetried,))
+    ),
+    "headers do not reach children": Mutation(
+        child_module, "_start_child", _headers_lost_at_child, table=(effects_module.EFFECTS, (ChildScheduled,))
+    ),
     "all runs of an id have one seed": Mutation(run_module, "seed_of", lambda workflow_id, run_id, **_: "0" * 16),
     "timers of a replaced run stay": Mutation(run_module, "drop_pending", _replaced_timers_left),
     "children of a replaced run stay": Mutation(run_module, "drop_pending", _replaced_children_left),
@@ -380,11 +370,5 @@ MUTATIONS: Mapping[str, Mutation] = {
         Process, "awaits_offsets", lambda self: False, _misnamed
     ),
     "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _handovers),
-}
-
-# The core looks functions up in tables: these entries are replaced as well.
-_TABLES: Mapping[str, tuple[dict[Any, Any], tuple[Any, ...]]] = {
-    "fired timers stay in the index": (evolve_module.EVOLVERS, (TimerFired, TimerCancelled)),
-    "headers are lost on retry": (effects_module.EFFECTS, (ActivityRetried,)),
-    "headers do not reach children": (effects_module.EFFECTS, (ChildScheduled,)),
+    **dialogue_mutations.MUTATIONS,
 }

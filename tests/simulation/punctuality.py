@@ -14,6 +14,7 @@ from penstock.schemas.records.activity import (
     ActivityStopRequested,
 )
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.run import StartDelayEnded, WorkflowStarted
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerFired, TimerStarted
 from tests.simulation.story import Violation
@@ -21,7 +22,7 @@ from tests.simulation.truth import CLOSING
 
 MISSED_MAX = 30  # transactions of the shard, and one more for each timer that is due as well
 
-Pending = tuple[str, str, str, int]  # kind (`t`, `r` or `a`, as in the due index), workflow id, run id, sequence
+Pending = tuple[str, str, str, int]  # kind (`t`, `r`, `a` or `s`, as in the due index), workflow id, run id, sequence
 
 
 class Punctuality:
@@ -53,6 +54,10 @@ class Punctuality:
     def _apply(self, decision: DecisionRecorded, event: Any) -> None:
         workflow_id, run_id = decision.workflow_id, decision.run_id
         match event:
+            case WorkflowStarted() if event.begins_ms:
+                self.due["s", workflow_id, run_id, 0] = event.begins_ms
+            case StartDelayEnded():
+                self.due.pop(("s", workflow_id, run_id, 0), None)
             case ActivationSuspended():
                 self.due["a", workflow_id, run_id, 0] = decision.now_ms + 1
             case ActivationResumed():

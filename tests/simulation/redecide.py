@@ -18,6 +18,7 @@ from penstock.engine.core.keys import (
     NEVER_MS,
     RETRY_DUE,
     SHARD_KEY,
+    START_DUE,
     TIMER_DUE,
     DueKey,
     due_bound,
@@ -32,7 +33,7 @@ from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
-from penstock.schemas.records.run import WorkflowBlocked, WorkflowUnblocked
+from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowUnblocked
 from penstock.schemas.records.suspension import ActivationResumed
 from penstock.schemas.records.timer import TimerFired
 from penstock.topics.catalogue import Topics
@@ -152,7 +153,7 @@ class _Fired:
                     which = (mark, getattr(event, "sequence", 0))
                     return next((key for key, one in ours.items() if (one.kind, one.sequence) == which), None)
         # Its decision could not be recorded, and its run is BLOCKED instead: one of its retries, or its activation.
-        return next((key for key, one in ours.items() if one.kind != TIMER_DUE), None)
+        return next((key for key, one in ours.items() if one.kind in (RETRY_DUE, ACTIVATION_DUE)), None)
 
     def _note_blocked(self, key: bytes, events: Sequence[Any]) -> None:
         for event in events:
@@ -162,7 +163,12 @@ class _Fired:
                 self._shard._deadly.add(key)
 
 
-_KINDS = {TimerFired: TIMER_DUE, ActivityRetried: RETRY_DUE, ActivationResumed: ACTIVATION_DUE}
+_KINDS = {
+    TimerFired: TIMER_DUE,
+    ActivityRetried: RETRY_DUE,
+    ActivationResumed: ACTIVATION_DUE,
+    StartDelayEnded: START_DUE,
+}
 
 
 def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:

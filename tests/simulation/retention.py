@@ -63,7 +63,7 @@ class Retention:
                 workflow_id, run_id = rest.decode(), self._current.get(rest.decode(), "")
             case b"M":
                 workflow_id, run_id = ids[0].decode(), (value or b"").decode()
-            case b"H" | b"J":
+            case b"H" | b"J" | b"U":
                 workflow_id, run_id = ids[0].decode(), ids[1].decode()
             case _:
                 return False

@@ -42,12 +42,6 @@ class Scenario:
         self.may_stay = may_stay  # why the run may be open at the end: the reason it is BLOCKED for
 
 
-def make(random: Random, number: int) -> Scenario:
-    """A scenario of a random kind."""
-    kind = random.choice(list(KINDS))
-    return KINDS[kind](random, f"{kind}-{number}")
-
-
 # Conditions of moves, and verdicts.
 
 

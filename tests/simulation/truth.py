@@ -13,11 +13,13 @@ from penstock.schemas.records.activity import (
     ActivityScheduled,
     ActivityStopRequested,
 )
+from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildScheduled, ChildStopRequested
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.run import (
     InputIgnored,
     ResultAwaited,
+    StartDelayEnded,
     StartJoined,
     WorkflowBlocked,
     WorkflowCancelled,
@@ -25,9 +27,11 @@ from penstock.schemas.records.run import (
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
+    WorkflowTimedOut,
     WorkflowUnblocked,
 )
 from penstock.schemas.records.timer import TimerFired, TimerStarted
+from penstock.schemas.records.update import UpdateAwaited
 from tests.simulation.story import Violation
 
 CLOSING = {
@@ -35,8 +39,15 @@ CLOSING = {
     WorkflowFailed: "failed",
     WorkflowCancelled: "cancelled",
     WorkflowTerminated: "terminated",
+    WorkflowTimedOut: "failed",
+    WorkflowContinued: "continued",
 }
-UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined)
+UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined, UpdateAwaited)
+
+
+def is_followed(event: Any) -> bool:
+    """Whether the next run of a chain begins when this event ends a run."""
+    return isinstance(event, WorkflowContinued) or bool(getattr(event, "next_run_id", ""))
 
 
 class Activity:
@@ -70,6 +81,16 @@ class Run:
     @property
     def is_closed(self) -> bool:
         return self.status in CLOSING.values()
+
+    @property
+    def chain_id(self) -> str:
+        """Run id of the first run of its chain."""
+        return self.started.first_run_id or self.run_id
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it has ended and the next run of its chain goes on."""
+        return self.is_closed and is_followed(self.events[-1])
 
     def take(self, record: DecisionRecorded, events: list[Any]) -> None:
         """Apply the next decision. Raises Violation."""
@@ -106,6 +127,8 @@ class Run:
             self._apply_timer(event, now_ms)
         elif kind.__name__.startswith("Child"):
             self._apply_child(event)
+        elif kind is StartDelayEnded and now_ms < self.started.begins_ms:
+            raise Violation("C (timers)", f"{self} began {self.started.begins_ms - now_ms} ms early")
         if hasattr(event, "sequence") and kind.__name__.endswith(
             ("Scheduled", "Started", "Recorded", "Marked", "Sent")
         ):

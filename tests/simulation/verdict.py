@@ -17,7 +17,7 @@ from penstock.schemas.errors import NonDeterminism, Undecodable
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import model
+from tests.simulation import chains, model
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -53,6 +53,10 @@ def _model_agrees(world: World) -> None:
     problem = model.judge_all(runs)
     if problem:
         raise Violation("W (workflows)", problem)
+    for chain in world.auditor.runs.values():
+        problem = chains.judge(chain)
+        if problem:
+            raise Violation("K (chains)", problem)
     for number in range(world.shards):
         entries = world.broker.partition((world.topics.state_changelog, number)).entries
         rows = model.rows_of((entry.key, entry.value) for entry in entries if entry.was_committed)
@@ -119,7 +123,7 @@ def _runs_have_ended(world: World) -> None:
     for runs in world.auditor.runs.values():
         for run in runs:
             if run.is_closed:
-                if world.auditor.completions[run.run_id] != 1:
+                if world.auditor.completions[run.run_id] != (not run.is_followed):
                     raise Violation("T (transaction)", f"{run} has {world.auditor.completions[run.run_id]} completions")
             elif (run.blocked_reason or "running") not in _reasons(world, may_stay.get(run.workflow_id)):
                 raise Violation("L (liveness)", f"{run} never ended: {run.status} {run.blocked_reason} {_waits(run)}")
@@ -178,7 +182,9 @@ def _all_were_answered(world: World) -> None:
 def _gave_up(world: World, command: AwaitResult) -> bool:
     """Whether the caller's time was over by the shard's clock when the run closed."""
     run_id, awaited = world.auditor.awaited.get(command.message_id, ("", None))
-    closed_ms = [run.records[-1].now_ms for run in world.auditor.runs[command.workflow_id] if run.run_id == run_id]
+    runs = world.auditor.runs[command.workflow_id]
+    chains = {run.chain_id for run in runs if run.run_id == run_id}
+    closed_ms = [run.records[-1].now_ms for run in runs if run.chain_id in chains]
     return awaited is not None and awaited.until_ms < max(closed_ms, default=0)
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import msgspec
 
+from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
 from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.external import get_run
@@ -319,12 +320,38 @@ async def busy(nap_ms: int) -> str:
     return info().run_id
 
 
+@workflow(name="sim_relay")
+async def relay(batch: int, left: int, seen: list[int]) -> list[int]:
+    """Signals, so many a run; those that arrive meanwhile go along to the next run."""
+    for _ in range(min(batch, left)):
+        seen.append(await tick.wait())
+    await add(len(seen), 1)
+    if left > batch:
+        continue_as_new(relay(batch, left - batch, seen))
+    return seen
+
+
+@workflow(name="sim_steps")
+async def steps(left: int, total: int) -> int:
+    """A run a step; every second one continues without a wait."""
+    total = await add(total, left) if left % 2 else total + left
+    if left > 0:
+        continue_as_new(steps(left - 1, total))
+    return total
+
+
+@workflow(name="sim_patron")
+async def patron(left: int) -> int:
+    """A parent of a child that continues as new."""
+    return await steps(left, 0)
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
-        headers, headed, busy,
+        headers, headed, busy, relay, steps, patron,
     )
 }  # fmt: skip
 

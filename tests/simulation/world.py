@@ -28,9 +28,10 @@ from tests.simulation import verdict
 from tests.simulation.auditor import Auditor
 from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
 from tests.simulation.clients import Client
+from tests.simulation.dialogues import make
 from tests.simulation.losses import KINDS, OF_INPUTS, Loss, require_closed
 from tests.simulation.process import DOWN, FROZEN, UP, Process
-from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario, make
+from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario
 from tests.simulation.story import Story, Violation
 from tests.simulation.weather import CHAOS_WEIGHTS, Weather
 from tests.simulation.workers import Workers
