@@ -26,6 +26,7 @@ from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.run import CancelRequested, WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
+from penstock.schemas.records.update import UpdateHeld
 
 TRANSITIONS: Table = {(RUNNING, WorkflowContinued): CONTINUED}
 
@@ -55,7 +56,17 @@ def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
         begins_ms=now_ms,
         retries=0,
     )
-    return _with_next(run, decision, decision.events, started, run.execution().unread())
+    carried = [_as_awaited(run, event) for event in run.execution().unread()]
+    return _with_next(run, decision, decision.events, started, carried)
+
+
+def _as_awaited(run: RunView, event: Event) -> Event:
+    """What goes along; an update as its caller waits for it now, which may be another moment than at first."""
+    row = run.update(event.message_id) if isinstance(event, UpdateHeld) else None
+    if row is None:  # it came in this decision
+        return event
+    wait_for = "accepted" if row.waits_accepted else "completed"
+    return msgspec.structs.replace(event, reply_to=row.reply_to, wait_for=wait_for)
 
 
 def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:

@@ -206,6 +206,17 @@ def test_an_update_held_at_the_moment_of_continuing_goes_along() -> None:
     assert stage.update("chain-late", message_id="u").result == b'"second"'
 
 
+def test_a_caller_goes_along_with_its_held_update() -> None:
+    """A caller that first waited for acceptance, and then for the end, is answered with the end by the next run."""
+    stage = Stage(holds)
+    stage.start(holds, True)
+    assert stage.update("chain-late", message_id="u", wait_for="accepted") is None
+    assert stage.update("chain-late", message_id="u") is None
+    stage.signal("chain-tick", 1)
+    stage.tick()
+    assert [reply.result for reply in stage.take("replies")] == [b'"second"']
+
+
 def test_an_update_that_continues_the_run_is_not_delivered_again() -> None:
     """An update that completed in the decision that continued as new is known by its id in the whole chain."""
     stage = Stage(Counter)
