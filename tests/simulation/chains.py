@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.signal import SignalReceived
+from penstock.schemas.records.update import UpdateHeld, UpdateTaken
 from tests.simulation.model import Facts, wanted
 from tests.simulation.truth import Run
 
@@ -37,7 +38,24 @@ def _problem(run: Run, following: Run) -> str:
         return f"it is {after.workflow_type} with {after.input!r}, not {end.workflow_type} with {end.input!r}"
     carried = [event.input for event in following.of(SignalReceived) if not event.message_id]
     unread = _unread(run)
-    return "" if carried == unread else f"the signals {carried} went along, not {unread}"
+    if carried != unread:
+        return f"the signals {carried} went along, not {unread}"
+    return _held_problem(run, following)
+
+
+def _held_problem(run: Run, following: Run) -> str:
+    """Updates for which a run had no handler are held by the one that continues it, and by no other."""
+    taken = {event.message_id for event in run.of(UpdateTaken)}
+    is_continued = run.status == "continued"
+    before = [_what(event) for event in run.of(UpdateHeld)]
+    held = [which for which in before if which[0] not in taken and is_continued]
+    went_along = [_what(event) for event in following.of(UpdateHeld) if _what(event) in before]
+    return "" if went_along == held else f"the updates {went_along} went along, not {held}"
+
+
+def _what(event: UpdateHeld) -> tuple[str, str, bytes, int]:
+    """What stays the same of a held update, whatever its caller waits for."""
+    return event.message_id, event.update, event.input, event.until_ms
 
 
 def _unread(run: Run) -> Sequence[bytes]:

@@ -12,6 +12,7 @@ from penstock.schemas.encoding.codec import decode_command, encode
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
+from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
@@ -27,6 +28,7 @@ _JSON_FIELDS = {
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     RetryWorkflow: ("workflow_id", "message_id", "reply_to"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
+    UpdateWorkflow: ("workflow_id", "update", "input", "message_id", "reply_to", "wait_for", "timeout_ms"),
 }
 
 
@@ -66,6 +68,22 @@ class Client:
         """Send a signal. `hopeless`: its run may have ended by then."""
         command = SignalWorkflow(workflow_id=workflow_id, signal=name, input=msgspec.json.encode(value))
         return self.ask(command, hopeless=hopeless)
+
+    def update(self, workflow_id: str, name: str, value: Any) -> str:
+        """Send an update, which may be refused; its caller waits for its acceptance or for its end, if at all."""
+        command = UpdateWorkflow(
+            workflow_id=workflow_id,
+            update=name,
+            input=msgspec.json.encode(value),
+            wait_for=self._random.choice(("accepted", "completed", "completed")),
+            timeout_ms=self._random.choice((0, 1_000, 600_000)),
+        )
+        return self.ask(command, hopeless=True)
+
+    def ask_again(self, message_id: str, **changes: Any) -> None:
+        """Publish a command under its message id again, changed: a caller that now waits for something else."""
+        command = msgspec.structs.replace(self.asked[message_id][0], **changes)
+        self._publish(self._record(command), command, " again, changed")
 
     def ask(self, command: Any, *, hopeless: bool = False) -> str:
         """Publish a command under a new message id, in one of the ways that clients have."""

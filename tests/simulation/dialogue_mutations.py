@@ -1,4 +1,4 @@
-"""Mutations of what dialogues.py talks about: chains of runs, each without one safeguard."""
+"""Mutations of what the scenarios of dialogues.py use, each without one safeguard: chains of runs, updates."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import msgspec
 from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.machines import chain as chain_module
 from penstock.engine.core.machines import run as run_module
+from penstock.engine.core.machines import update as update_module
+from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.program import Program
 from penstock.schemas.records.run import WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
+from penstock.schemas.records.update import UpdateCompleted
 from tests.simulation.mutation import Mutation
 
 # Chains.
@@ -45,6 +48,25 @@ def _awaiters_left(run: Any, event: Any, cause: Any, started: Any = run_module._
         run.header.awaiters = 0
 
 
+# Updates.
+
+
+def _taken_again(run: Any, row: Any, known: Any, command: Any) -> Any:
+    return update_module._accepted(run, row, command, row.started_ms)
+
+
+def _held_twice(self: Handlers, held_events: Any = Handlers.held_events) -> list[Any]:
+    return [event for event in held_events(self) for _ in range(2)]
+
+
+def _outcome_lost(run: Any, event: Any, cause: Any, ended: Any = update_module._on_ended) -> None:
+    ended(run, msgspec.structs.replace(event, result=b"0"), cause)
+
+
+def _as_at_first(run: Any, event: Any) -> Any:
+    return event
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "signals that were not read are lost when a run continues": Mutation(Program, "unread", _none_unread),
     "signals that were not read go along twice": Mutation(Program, "unread", _twice_unread),
@@ -54,5 +76,14 @@ MUTATIONS: Mapping[str, Mutation] = {
     "callers do not go along when a run continues": Mutation(
         run_module, "_on_started", _awaiters_left, table=(evolve_module.EVOLVERS, (WorkflowStarted,))
     ),
+    "a repeated update begins again": Mutation(update_module, "_repeated", _taken_again),
+    "the validator of an update is not asked": Mutation(Handlers, "_validate", lambda *arguments: None),
+    "held updates are lost when a run continues": Mutation(Handlers, "held_events", lambda self: []),
+    "held updates go along twice": Mutation(Handlers, "held_events", _held_twice),
+    "a held update goes along without its present caller": Mutation(chain_module, "_as_awaited", _as_at_first),
+    "an update is answered with another outcome": Mutation(
+        update_module, "_on_ended", _outcome_lost, table=(evolve_module.EVOLVERS, (UpdateCompleted,))
+    ),
+    "updates of a run that closes are not answered": Mutation(update_module, "answer_dropped", lambda found, run: None),
     "the history of a run that continued stays": Mutation(chain_module, "_drop_history", lambda run, cause: None),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from random import Random
 
-from penstock.schemas.records.run import AwaitResult
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from tests.simulation import scenarios
 from tests.simulation.auditor import Auditor
-from tests.simulation.scenarios import Move, Scenario, completed, result, started
+from tests.simulation.scenarios import Move, Scenario, at_once, completed, judged, result, started
 
 
 def make(random: Random, number: int) -> Scenario:
@@ -56,4 +57,63 @@ def _steps(random: Random, name: str) -> Scenario:
     return Scenario(name, moves, lambda auditor: _chain_problem(auditor, name, left + 1, total))
 
 
-KINDS: dict[str, Callable[[Random, str], Scenario]] = {"relay": _relay, "steps": _steps}
+def _values(random: Random, count: int) -> list[int]:
+    return [random.randrange(1_000_000) * random.choice((1, 1, 1, 1, -1)) for _ in range(count)]
+
+
+def _repeated(random: Random, workflow_id: str, update: str, value: int) -> list[Move]:
+    """An update, which a caller perhaps asks for again later, to wait for its end."""
+    sent: list[str] = []
+    moves = [
+        Move(
+            lambda client: sent.append(client.update(workflow_id, update, value)),
+            at_once if random.random() < 0.1 else started(workflow_id),
+        )
+    ]
+    if random.random() < 0.3:
+        moves.append(Move(lambda client: client.ask_again(sent[0], wait_for="completed")))
+    return moves
+
+
+def _account(random: Random, name: str) -> Scenario:
+    notes = [random.randrange(1_000_000) for _ in range(random.randint(1, 4))]
+    is_stopped = random.random() < 0.2
+
+    def signal(value: int) -> Move:
+        return Move(lambda client: client.signal(name, "sim_note", value, hopeless=is_stopped), started(name))
+
+    talk = [[signal(note)] for note in notes]
+    talk += [
+        _repeated(random, name, random.choice(("sim_enter", "sim_buy")), value)
+        for value in _values(random, random.randint(1, 4))
+    ]
+    status = "completed"
+    if is_stopped:
+        command = random.choice((CancelWorkflow, TerminateWorkflow))
+        talk[0] = [Move(lambda client: client.ask(command(workflow_id=name, reason="enough")), started(name))]
+        status = "cancelled" if command is CancelWorkflow else "terminated"
+    random.shuffle(talk)
+    moves = [Move(lambda client: client.start("sim_account", name, len(notes))), *chain.from_iterable(talk)]
+    return Scenario(name, moves, judged(name, lambda run: "", status))
+
+
+def _ledger(random: Random, name: str) -> Scenario:
+    runs = random.randint(0, 2)
+    talk = [_repeated(random, name, "sim_put", value) for value in _values(random, random.randint(1, 5))]
+    talk.append([Move(lambda client: client.signal(name, "sim_go", "on"), started(name))])
+    random.shuffle(talk)
+    moves = [Move(lambda client: client.start("sim_ledger", name, runs)), *chain.from_iterable(talk)]
+
+    def verdict(auditor: Auditor) -> str:
+        found = auditor.runs.get(name, [])
+        return _chain_problem(auditor, name, runs + 1, result(found[-1]) if found else None)
+
+    return Scenario(name, moves, verdict)
+
+
+KINDS: dict[str, Callable[[Random, str], Scenario]] = {
+    "relay": _relay,
+    "steps": _steps,
+    "account": _account,
+    "ledger": _ledger,
+}

@@ -28,10 +28,11 @@ from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
 from penstock.schemas.records.run import CancelRequested, WorkflowBlocked
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired, TimerStarted
+from penstock.schemas.records.update import UpdateAccepted, UpdateHeld, UpdateTaken
 from tests.simulation.truth import Run
 
 ENDED_BY_CODE = frozenset({"completed", "continued"})
-AGAIN, FAILED, ANY = "again", "failed", "any"
+AGAIN, FAILED, ANY, REJECTED = "again", "failed", "any", "rejected"
 TIRED_ATTEMPTS = 3
 
 
@@ -40,7 +41,7 @@ class Want(NamedTuple):
 
     `results`: those that are right; several if the order in which inputs reached a BLOCKED run's code is open.
     `next_run`: workflow type and input of the run that continues it, in place of a result. `read`: number of signals
-    that its code has read by its end."""
+    that its code has read by its end. `is_unordered`: the order of activities and of the result's items is open."""
 
     activities: Sequence[tuple[str, Any]] = ()
     timers_ms: Sequence[int] = ()
@@ -49,6 +50,7 @@ class Want(NamedTuple):
     results: Sequence[Any] = ()
     next_run: tuple[str, Any] | None = None
     read: int = 0
+    is_unordered: bool = False
 
 
 class Facts:
@@ -63,6 +65,7 @@ class Facts:
         self.signals = [(event.workflow_id, _value(event.input)) for event in run.of(ExternalSignalSent)]
         self.received = [_value(event.input) for event in run.of(SignalReceived)]
         self.headers = dict(run.started.headers)
+        self.updates = [(name, _value(data)) for _, name, data in accepted_updates(run)]
 
     def first(self, *kinds: type) -> type | None:
         """Kind of the first event of one of these kinds."""
@@ -71,6 +74,29 @@ class Facts:
     @property
     def was_blocked(self) -> bool:
         return bool(self.run.of(WorkflowBlocked))
+
+
+def accepted_updates(run: Run) -> list[tuple[str, str, bytes]]:
+    """Message ids, names and inputs of the updates whose handlers began, in that order."""
+    held = {event.message_id: event for event in run.of(UpdateHeld)}
+    found = []
+    for event in run.events:
+        if isinstance(event, UpdateAccepted):
+            found.append((event.message_id, event.update, event.input))
+        elif isinstance(event, UpdateTaken) and not event.problem:
+            found.append((event.message_id, held[event.message_id].update, held[event.message_id].input))
+    return found
+
+
+def update_outcome(workflow_type: str, update: str, value: int) -> Any:
+    """Result of an update, FAILED if its handler raises, REJECTED if its validator does."""
+    if value < 0 and update != "sim_enter":
+        return REJECTED
+    if update == "sim_enter":
+        return value * 2
+    if value % 5 == 0:
+        return FAILED
+    return value * 3 if update == "sim_put" else value + 1
 
 
 def _value(data: bytes) -> Any:
@@ -249,11 +275,26 @@ def patron(facts: Facts, left: int) -> Want:
     return Want(children=[("sim_steps", given)], results=[left * (left + 1) // 2])
 
 
+def account(facts: Facts, wanted: int) -> Want:
+    entered = [value for name, value in facts.updates if name == "sim_enter" or value % 5]
+    bought = [_add(value, 1) for name, value in facts.updates if name == "sim_buy"]
+    return Want(bought, results=[[*facts.received, *entered]], is_unordered=True)
+
+
+def ledger(facts: Facts, runs: int) -> Want:
+    if runs > 0:
+        return Want([_add(runs, 0)], next_run=("sim_ledger", runs - 1))
+    paid = [_add(value, 2) for _, value in facts.updates if value % 2]
+    entered = [value for _, value in facts.updates if value % 5]
+    return Want([_add(0, 0), *paid], results=[entered], read=1, is_unordered=True)
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, named, headers, headed, busy, relay, steps, patron,
+        account, ledger,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 
@@ -272,7 +313,9 @@ def judge(run: Run) -> str:
     if isinstance(end, WorkflowContinued):
         made = (end.workflow_type, _value(end.input))
         return "" if made == want.next_run else f"continues as {made}, not {want.next_run}"
-    value = _value(end.result)
+    value = sorted(_value(end.result)) if want.is_unordered else _value(end.result)
+    if want.is_unordered:
+        want = want._replace(results=[sorted(result) for result in want.results])
     return "" if value in want.results else f"returned {value}, not {' or '.join(map(str, want.results))}"
 
 
@@ -288,7 +331,11 @@ def _requests_problem(facts: Facts, want: Want) -> str:
     """A run that its code ended made all of its requests; any other the first of them."""
     for kind in ("activities", "timers_ms", "children", "signals"):
         made, asked = list(getattr(facts, kind)), list(getattr(want, kind))
+        if want.is_unordered:
+            made, asked = sorted(made, key=repr), sorted(asked, key=repr)
         expected = asked if facts.run.status in ENDED_BY_CODE else asked[: len(made)]
+        if want.is_unordered and facts.run.status not in ENDED_BY_CODE:
+            expected = made if _are_among(made, asked) else asked
         if made != expected:
             return f"requested {kind} {made}, not {asked}"
     if facts.run.workflow_type == "sim_oracle" and facts.run.status == "completed":
@@ -297,6 +344,11 @@ def _requests_problem(facts: Facts, want: Want) -> str:
         if kept != [_value(facts.run.started.input) * 2] or marked != ["sim-patch"]:
             return f"recorded {kept} and {marked}"
     return ""
+
+
+def _are_among(made: Sequence[Any], asked: Sequence[Any]) -> bool:
+    """Whether everything made was asked for, as often as that."""
+    return not Counter(map(repr, made)) - Counter(map(repr, asked))
 
 
 def _attempts_problem(run: Run) -> str:

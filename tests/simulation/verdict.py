@@ -16,8 +16,9 @@ from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, model
+from tests.simulation import chains, model, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -169,7 +170,12 @@ def _all_were_answered(world: World) -> None:
         answers = world.auditor.replies.get(message_id, [])
         command = published[0]
         expected = len(published) if command.reply_to >= 0 else 0
-        if isinstance(command, AwaitResult):
+        if isinstance(command, UpdateWorkflow):
+            runs = world.auditor.runs.get(command.workflow_id, [])
+            problem = updates.judge(command, published, answers, runs)
+            if problem:
+                raise Violation("U (updates)", f"{message_id} ({command.update} of {command.workflow_id}): {problem}")
+        elif isinstance(command, AwaitResult):
             least = 0 if _gave_up(world, command) else 1
             if not least <= len(answers) <= expected:
                 raise Violation("A (once)", f"{message_id} ({command.workflow_id}) was answered {len(answers)} times")

@@ -13,8 +13,9 @@ import msgspec
 
 from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
-from penstock.engine.authoring.definition import WorkflowDefinition
+from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.handlers import Update
 from penstock.engine.authoring.signal import Signal, declared_signals
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
@@ -31,6 +32,7 @@ QUEUES = ("default", "sim-other")
 
 tick = Signal("sim_tick", int)
 go = Signal("sim_go", str)
+put = Update("sim_put", int, int)
 
 
 # Activities. `perform` gives the outcome of an attempt.
@@ -346,12 +348,79 @@ async def patron(left: int) -> int:
     return await steps(left, 0)
 
 
+@workflow(name="sim_account")
+class Account:
+    """Values by signals and updates, until so many signals have come; handlers that began end before the run does."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.notes = wanted, 0
+        self.entries: list[int] = []
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        """All entries."""
+        await wait_condition(lambda: self.notes >= self.wanted)
+        return self.entries
+
+    @workflow.signal(name="sim_note")
+    def note(self, value: int) -> None:
+        """Add an entry."""
+        self.notes += 1
+        self.entries.append(value)
+
+    @workflow.update(name="sim_enter")
+    def enter(self, value: int) -> int:
+        """Add an entry at once."""
+        self.entries.append(value)
+        return value * 2
+
+    @workflow.update(name="sim_buy")
+    async def buy(self, value: int) -> int:
+        """Add an entry after an activity; every fifth value is sold out by then."""
+        price = await add(value, 1)
+        if value % 5 == 0:
+            raise ValueError(f"{value} is sold out")
+        self.entries.append(value)
+        return price
+
+    @buy.validator
+    def _check(self, value: int) -> None:
+        if value < 0:
+            raise ValueError("there are no negative values")
+
+
+def _check_put(value: int) -> None:
+    if value < 0:
+        raise ValueError("there are no negative values")
+
+
+@workflow(name="sim_ledger")
+async def ledger(runs: int) -> list[int]:
+    """Updates that wait until the last run of a chain registers its handler, and are taken until a signal comes."""
+    await add(runs, 0)
+    if runs > 0:
+        continue_as_new(ledger(runs - 1))
+    entries: list[int] = []
+
+    async def enter(value: int) -> int:
+        if value % 2:
+            await add(value, 2)
+        if value % 5 == 0:
+            raise ValueError(f"{value} is sold out")
+        entries.append(value)
+        return value * 3
+
+    async with put.answer(enter, validator=_check_put):
+        await go.wait()
+    return entries
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
-        headers, headed, busy, relay, steps, patron,
+        headers, headed, busy, relay, steps, patron, registered_workflows()["sim_account"], ledger,
     )
 }  # fmt: skip
 
