@@ -13,20 +13,14 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 
-from penstock.client.checks import (
-    Wait,
-    check_headers,
-    check_list_filters,
-    check_named_start,
-    check_on_existing,
-    check_wait,
-)
+from penstock.client.checks import Wait, check_list_filters, check_named_start, check_on_existing, check_wait
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
 from penstock.client.lifecycle import AsyncLifecycle
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
+from penstock.client.starting import StartOptions, start_command
 from penstock.client.update import encoded_signal
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
@@ -39,9 +33,10 @@ from penstock.schemas.ids import check_signal_name, check_workflow_id
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.durations import Duration, duration_ms
-from penstock.schemas.values.payload import Adapter, adapter_for, check_size
-from penstock.schemas.values.retry_options import UNSET, RunBounds, Unset, run_bounds
+from penstock.schemas.values.durations import Duration
+from penstock.schemas.values.payload import Adapter, adapter_for
+from penstock.schemas.values.requests import ChildRequest
+from penstock.schemas.values.retry_options import UNSET, Unset
 from penstock.topics.log import Log
 
 R = TypeVar("R")
@@ -115,9 +110,8 @@ class Client(AsyncLifecycle):
         taken by a run of another type), UnknownWorkflowType, CommandRejected, NotAnswered (the command is in the log),
         LogError.
         """
-        call, chosen = _claimed(call, id)
-        bounds = run_bounds(run_timeout, execution_timeout, retries, backoff)
-        command = self._command_of(call, chosen, on_existing, headers, start_delay, bounds)
+        options = StartOptions(on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        call, command = self._claimed(call, id, options)
         if check_wait(wait) == "stored":
             return await self._store(command, call.returns)
         return await self._start(command, call.returns, deadline_after(timeout))
@@ -139,10 +133,9 @@ class Client(AsyncLifecycle):
         """Start a run as `start` does, and return its result as `Run.result` does: by one command.
 
         `timeout`: how long to wait for the result, by default without a limit. Raises what both raise."""
-        call, chosen = _claimed(call, id)
-        bounds = run_bounds(run_timeout, execution_timeout, retries, backoff)
-        command = self._command_of(call, chosen, on_existing, headers, start_delay, bounds)
-        run: Run[R] = Run(self._connection, chosen, "", call.returns)
+        options = StartOptions(on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        call, command = self._claimed(call, id, options)
+        run: Run[R] = Run(self._connection, command.workflow_id, "", call.returns)
         return await run.result_of(msgspec.structs.replace(command, await_result=True), timeout)
 
     async def signal_with_start(
@@ -153,14 +146,20 @@ class Client(AsyncLifecycle):
         *,
         id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> Run[R]:
         """Signal the id's run; start it first if the id has none that is open. One command: both happen, or none.
 
-        A new run receives the signal before its code goes on. Raises as `start` and `Run.signal` do."""
-        call, chosen = _claimed(call, id)
+        A new run receives the signal before its code goes on. The options are those of `start`; without them, those of
+        the call. Raises as `start` and `Run.signal` do."""
         name, data = encoded_signal(signal, () if value is None else (value,))
-        command = self._command(call.name, call.input, chosen, "restart_closed", headers)
+        options = StartOptions("restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        call, command = self._claimed(call, id, options)
         handed = msgspec.structs.replace(command, signal=check_signal_name(name), handed=data)
         return await self._start(handed, call.returns, deadline_after(timeout))
 
@@ -173,15 +172,20 @@ class Client(AsyncLifecycle):
         id: str | None = None,
         update_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> U:
         """Update the id's run, and return the update's result; start the run first if the id has none that is open.
 
         One command, and one transaction; a run that was started goes on if it rejects the update. `update_id`: the `id`
-        of `Run.update`. Raises as `start` and `Run.update`."""
-        call, chosen = _claimed(call, id)
-        command = self._command(call.name, call.input, chosen, "restart_closed", headers)
-        run: Run[R] = Run(self._connection, chosen, "", call.returns)
+        of `Run.update`; the other options are those of `start`. Raises as `start` and `Run.update`."""
+        options = StartOptions("restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        call, command = self._claimed(call, id, options)
+        run: Run[R] = Run(self._connection, command.workflow_id, "", call.returns)
         result: U = await run.update_of(command, update, (value,), update_id, timeout)
         return result
 
@@ -193,11 +197,17 @@ class Client(AsyncLifecycle):
         *,
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
         check_named_start(type, input)
-        command = self._command(type, input, uuid7() if id is None else id, on_existing, headers)
+        options = StartOptions(on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        command = self._command(ChildRequest(type), input, uuid7() if id is None else id, options)
         return await self._start(command, adapter_for(Any), deadline_after(timeout))
 
     async def start_many(
@@ -206,14 +216,21 @@ class Client(AsyncLifecycle):
         *,
         in_flight: int = IN_FLIGHT_MAX,
         on_existing: OnExisting = "use_existing",
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> AsyncIterator[Started]:
         """Start many (type, input as JSON bytes, id), with at most `in_flight` unanswered at once.
 
         Yields the outcome of each start as replies arrive, not in order. One refusal stops no other start; a LogError
-        ends the iteration. `timeout`: how long to wait for all replies together; by default 30 s for each.
+        ends the iteration. `timeout`: how long to wait for all replies together; by default 30 s for each. The other
+        options are those of `start`, for all runs alike.
         """
         check_on_existing(on_existing)
+        options = StartOptions(on_existing, None, start_delay, run_timeout, execution_timeout, retries, backoff)
         deadline = deadline_after(timeout)
         pending: set[asyncio.Task[Started]] = set()
         try:
@@ -222,7 +239,7 @@ class Client(AsyncLifecycle):
                     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
                         yield task.result()
-                pending.add(asyncio.create_task(self._start_one_of_many(type, input, id, on_existing, deadline)))
+                pending.add(asyncio.create_task(self._start_one_of_many(type, input, id, options, deadline)))
             for next_done in asyncio.as_completed(pending):
                 yield await next_done
         finally:
@@ -297,46 +314,16 @@ class Client(AsyncLifecycle):
         """Let `result` of this client's runs raise what `hindrance(id, run_id)` returns, if that comes first."""
         self._connection.hindrance = hindrance
 
-    def _command(
-        self,
-        type: str,
-        input: bytes,
-        id: str,
-        on_existing: OnExisting,
-        headers: Mapping[str, str] | None = None,
-        start_delay: Duration | None = None,
-    ) -> StartWorkflow:
-        check_on_existing(on_existing)
-        check_headers(headers)
-        check_size(input, what=f"the input of {type}")
-        return StartWorkflow(
-            workflow_id=check_workflow_id(id),
-            workflow_type=type,
-            input=input,
-            on_existing=on_existing,
-            headers=dict(headers or {}),
-            start_delay_ms=0 if start_delay is None else duration_ms(start_delay),
-            **self._connection.reply_address(),
-        )
+    def _claimed(
+        self, startable: Call[R] | Startable[R], id: str | None, options: StartOptions
+    ) -> tuple[WorkflowCall[R], StartWorkflow]:
+        """The call to start, with the command for it: under the id given here, by the call's options, or random."""
+        call = claimed_call(startable, "client.start")
+        chosen = id if id is not None else call.request.workflow_id or uuid7()
+        return call, self._command(call.request, call.input, chosen, options)
 
-    def _command_of(
-        self,
-        call: WorkflowCall[Any],
-        id: str,
-        on_existing: OnExisting,
-        headers: Mapping[str, str] | None,
-        start_delay: Duration | None,
-        bounds: RunBounds,
-    ) -> StartWorkflow:
-        """The start of a call, with its own options for those that are not given."""
-        command = self._command(call.name, call.input, id, on_existing, headers, start_delay)
-        asked = call.request
-        return msgspec.structs.replace(
-            command,
-            run_timeout_ms=bounds.run_timeout_ms or asked.run_timeout_ms,
-            execution_timeout_ms=bounds.execution_timeout_ms or asked.execution_timeout_ms,
-            retry=bounds.retry or asked.retry,
-        )
+    def _command(self, asked: ChildRequest, input: bytes, id: str, options: StartOptions) -> StartWorkflow:
+        return start_command(asked, input, id, options, self._connection.reply_address())
 
     async def _start(self, command: StartWorkflow, returns: Adapter[R], deadline: float | None) -> Run[R]:
         accepted = await self._connection.send(command, deadline)
@@ -350,11 +337,11 @@ class Client(AsyncLifecycle):
         return Run(self._connection, command.workflow_id, "", returns)
 
     async def _start_one_of_many(
-        self, type: str, input: bytes, id: str, on_existing: OnExisting, deadline: float | None
+        self, type: str, input: bytes, id: str, options: StartOptions, deadline: float | None
     ) -> Started:
         try:
             check_named_start(type, input)
-            command = self._command(type, input, id, on_existing)
+            command = self._command(ChildRequest(type), input, id, options)
             return Started(id, await self._start(command, adapter_for(Any), deadline), None)
         except UserError as error:
             return Started(id, None, error)
@@ -364,9 +351,3 @@ class Client(AsyncLifecycle):
 
     async def _close(self) -> None:
         await self._connection.close()
-
-
-def _claimed(startable: Call[R] | Startable[R], id: str | None) -> tuple[WorkflowCall[R], str]:
-    """The call to start, and the workflow id for it: given here, by the call's options, or random. Raises BadInput."""
-    call = claimed_call(startable, "client.start")
-    return call, id if id is not None else call.request.workflow_id or uuid7()

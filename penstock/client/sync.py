@@ -134,10 +134,27 @@ class SyncClient:
         *,
         id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
         """As `Client.signal_with_start`."""
-        started = self._client.signal_with_start(signal, value, call, id=id, headers=headers, timeout=timeout)
+        started = self._client.signal_with_start(
+            signal,
+            value,
+            call,
+            id=id,
+            headers=headers,
+            start_delay=start_delay,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+        )
         return SyncRun(self, self.wait(started))
 
     def update_with_start(
@@ -149,11 +166,27 @@ class SyncClient:
         id: str | None = None,
         update_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> U:
         """As `Client.update_with_start`."""
         updated = self._client.update_with_start(
-            update, value, call, id=id, update_id=update_id, headers=headers, timeout=timeout
+            update,
+            value,
+            call,
+            id=id,
+            update_id=update_id,
+            headers=headers,
+            start_delay=start_delay,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
         )
         return self.wait(updated)
 
@@ -165,10 +198,27 @@ class SyncClient:
         *,
         on_existing: OnExisting = "use_existing",
         headers: Mapping[str, str] | None = None,
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> SyncRun[Any]:
         """As `Client.start_by_name`."""
-        started = self._client.start_by_name(type, input, id, on_existing=on_existing, headers=headers, timeout=timeout)
+        started = self._client.start_by_name(
+            type,
+            input,
+            id,
+            on_existing=on_existing,
+            headers=headers,
+            start_delay=start_delay,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+        )
         return SyncRun(self, self.wait(started))
 
     def start_many(
@@ -177,10 +227,25 @@ class SyncClient:
         *,
         in_flight: int = IN_FLIGHT_MAX,
         on_existing: OnExisting = "use_existing",
+        start_delay: Duration | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        retries: int | Unset | None = UNSET,
+        backoff: float | Sequence[Duration] | Unset = UNSET,
         timeout: Duration | None = None,
     ) -> Iterator[Started]:
         """As `Client.start_many`. `starts` is iterated on the client's thread."""
-        outcomes = self._client.start_many(starts, in_flight=in_flight, on_existing=on_existing, timeout=timeout)
+        outcomes = self._client.start_many(
+            starts,
+            in_flight=in_flight,
+            on_existing=on_existing,
+            start_delay=start_delay,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+        )
         while True:
             try:
                 yield self.wait(anext(outcomes))  # type: ignore[arg-type]  # typeshed declares an Awaitable
