@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from penstock.client.update import UpdateHandle
     from penstock.engine.authoring.chain import continue_as_new
     from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
+    from penstock.engine.authoring.describing import details, set_search
     from penstock.engine.authoring.external import get_run
     from penstock.engine.authoring.handlers import Query, Update
     from penstock.engine.authoring.logger import logger
@@ -168,12 +169,14 @@ __all__ = [
     "activity",
     "activity_info",
     "continue_as_new",
+    "details",
     "get_run",
     "info",
     "logger",
     "now",
     "patched",
     "random",
+    "set_search",
     "side_effect",
     "sleep",
     "uuid4",
@@ -188,6 +191,7 @@ _MODULES = {
     "penstock.patterns.saga": ("Saga",),
     "penstock.engine.authoring.chain": ("continue_as_new",),
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
+    "penstock.engine.authoring.describing": ("details", "set_search"),
     "penstock.engine.authoring.external": ("get_run",),
     "penstock.engine.authoring.handlers": ("Query", "Update"),
     "penstock.engine.authoring.logger": ("logger",),

@@ -8,7 +8,7 @@ import random as random_module
 import uuid as uuid_module
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from penstock.engine.core.limits import HISTORY_LONG
 from penstock.engine.execution.loop import WorkflowLoop, ends_first
 from penstock.engine.execution.program import Program
 from penstock.schemas.errors import NotInWorkflow
+from penstock.schemas.values.attributes import decode_memo, read_search
 from penstock.schemas.values.payload import check_size
 
 T = TypeVar("T")
@@ -70,7 +71,8 @@ class Info(msgspec.Struct, frozen=True):
     `version`: that of the code when the run started. `started`: aware, UTC. `replaying`: whether a decision of the past
     is being repeated. `parent_workflow_id`: empty without a parent. `headers`: from the client or the parent.
     `history_length`: events that the code received or asked for so far. `chain_length`: number of runs of its chain
-    before this one. `continue_as_new_suggested`: its history is so long that replay takes noticeable time."""
+    before this one. `continue_as_new_suggested`: its history is so long that replay takes noticeable time. `memo`,
+    `search`: what its start gave it, with the changes of `set_search`."""
 
     workflow_id: str
     run_id: str
@@ -83,10 +85,12 @@ class Info(msgspec.Struct, frozen=True):
     history_length: int
     chain_length: int
     continue_as_new_suggested: bool
+    memo: dict[str, Any]
+    search: dict[str, Any]
 
 
 def info() -> Info:
-    """Identity, version, start and headers of the running workflow."""
+    """Identity, version, start, headers, memo and search attributes of the running workflow."""
     program = current("info()", changes_nothing=True)
     started = program.started
     return Info(
@@ -101,6 +105,8 @@ def info() -> Info:
         history_length=program.history_length,
         chain_length=started.chain_length if started else 0,
         continue_as_new_suggested=program.history_length >= HISTORY_LONG,
+        memo=decode_memo(started.memo) if started else {},
+        search=read_search(program.notes.search),
     )
 
 

@@ -12,6 +12,7 @@ from penstock.engine.core.machines import (
     delay,
     external,
     marker,
+    note,
     query,
     run,
     signal,
@@ -29,6 +30,7 @@ MACHINES: tuple[Machine, ...] = (
     query.MACHINE,
     update.MACHINE,
     marker.MACHINE,
+    note.MACHINE,
     external.MACHINE,
     suspension.MACHINE,
     delay.MACHINE,
@@ -43,6 +45,9 @@ EVENTS: Mapping[type, EventRule] = {kind: rule for machine in MACHINES for kind,
 
 REQUESTS = frozenset(kind for kind, rule in EVENTS.items() if rule.is_request)
 """Events that workflow code asks for."""
+
+NOTES = frozenset(kind for kind, rule in EVENTS.items() if rule.is_note)
+"""Requests that only describe the run."""
 
 DELIVERIES = {kind: rule.deliver for kind, rule in EVENTS.items() if rule.deliver is not None}
 """How an event reaches the execution, for those that do."""

@@ -13,6 +13,7 @@ from penstock.engine.core.keys import (
     after,
     closed_bound,
     closed_prefix,
+    memo_key,
     message_key,
     parse_closed_key,
     parse_message_of,
@@ -87,6 +88,9 @@ class Expiry:
         writes = found.setdefault(closed.workflow_id, {})
         if not (self._delete_history(writes, closed.workflow_id, closed.run_id) and self._left > 0):
             return False
+        memo = memo_key(closed.workflow_id, closed.run_id)
+        if self._rows.get(memo) is not None:
+            self._delete(writes, memo)
         header = self._rows.get(run_key(closed.workflow_id))
         row = unpack_run(header) if header is not None else None
         if row is not None and row.run_id == closed.run_id and row.status in CLOSED_STATUSES:

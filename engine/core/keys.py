@@ -14,6 +14,7 @@ together in the order of their sequences.
 | `C` | pending child | workflow id, run id, sequence |
 | `W` | caller that awaits the result | workflow id, run id, message id |
 | `U` | update that was held or accepted | workflow id, run id, message id |
+| `N` | memo | workflow id, run id |
 | `T` | entry of the due index | due time, kind, workflow id, run id, sequence |
 | `M` | message that took effect, kept as long as its run | workflow id, message id |
 | `J` | start that joined the run | workflow id, run id, message id |
@@ -32,7 +33,7 @@ NEVER_MS = 1 << 62
 SHARD_KEY = b"S"
 
 RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
-ACTIVITY, TIMER, CHILD, AWAITER, UPDATE = b"A", b"t", b"C", b"W", b"U"
+ACTIVITY, TIMER, CHILD, AWAITER, UPDATE, MEMO = b"A", b"t", b"C", b"W", b"U", b"N"
 DUE, MESSAGE, JOINED, CLOSED = b"T", b"M", b"J", b"Z"
 
 TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE = "t", "r", "a", "s", "d"
@@ -64,6 +65,11 @@ def blocked_key(workflow_id: str) -> bytes:
 def run_prefix(kind: bytes, workflow_id: str, run_id: str) -> bytes:
     """Beginning of the keys of one run's rows of a kind."""
     return b"%b%b\x00%b\x00" % (kind, workflow_id.encode(), run_id.encode())
+
+
+def memo_key(workflow_id: str, run_id: str) -> bytes:
+    """Key of the run's memo."""
+    return run_prefix(MEMO, workflow_id, run_id)
 
 
 def awaiter_key(workflow_id: str, run_id: str, message_id: str) -> bytes:

@@ -60,7 +60,8 @@ class EventRule(msgspec.Struct, frozen=True):
 
     `is_request`: workflow code asked for it, so replay compares it with what the code asks again. `subject` is what
     must agree besides kind and sequence, `payload` the input that should. `group`, by default the subject, is what
-    requests have in common that could receive each other's results."""
+    requests have in common that could receive each other's results. `is_note`: a request that only describes the run,
+    so that a difference on replay is reported and blocks nothing; it has no sequence."""
 
     evolve: Callable[[WorkingRun, Any, Cause], None] = no_rows
     effects: Callable[[Effects, WorkingRun, Any, int], None] | None = None
@@ -69,6 +70,7 @@ class EventRule(msgspec.Struct, frozen=True):
     subject: Callable[[Any], str] | None = None
     payload: Callable[[Any], bytes] | None = None
     group: Callable[[Any], str] | None = None
+    is_note: bool = False
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -71,6 +71,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     `first_run_id`: of its chain, if it is not the first itself; `chain_length`: number of runs before it.
     `run_timeout_ms`, `execution_until_ms`, `retry`, `retries`: as in WorkflowStarted. `deadline_ms`: when it is over
     its time (epoch), 0 for never.
+    `details`, `search`: what its code says of it, and its search attributes (JSON).
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -109,6 +110,8 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     deadline_ms: int = 0
     retry: RetryPolicy | None = None
     retries: int = 0
+    details: bytes = b""
+    search: bytes = b""
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -53,6 +53,10 @@ class RunView(Protocol):
         """The update of that id, of whichever run of the workflow id took it."""
         ...
 
+    def memo(self) -> bytes:
+        """The memo (JSON) of the id's current run; empty for none."""
+        ...
+
     def execution(self, *, observed: bool = False) -> Execution:
         """The run's execution, as its history left it. Raises NonDeterminism, CodeError, UnknownWorkflowType.
 

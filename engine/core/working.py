@@ -11,6 +11,7 @@ from penstock.engine.core.keys import (
     NEVER_MS,
     TIMER,
     due_key,
+    memo_key,
     message_key,
     run_key,
     run_prefix,
@@ -129,6 +130,10 @@ class WorkingRun:
         run_id = self.get(message_key(self.workflow_id, message_id))
         data = self.get(update_key(self.workflow_id, run_id.decode(), message_id)) if run_id is not None else None
         return unpack_update(data) if data is not None else None
+
+    def memo(self) -> bytes:
+        """The run's memo (JSON); empty for none."""
+        return self.get(memo_key(self.workflow_id, self.run_id)) or b""
 
     def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""

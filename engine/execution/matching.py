@@ -2,7 +2,8 @@
 
 Kind, sequence and subject of a request must agree with the recorded one. Inputs should: both are read and
 written again by today's types, so that a new default is no difference, and then compared. Requests that exchanged their
-inputs would receive each other's results, so a permutation of two or more is an error, whatever else has changed.
+inputs would receive each other's results, so a permutation of two or more is an error, whatever else has changed. Notes
+(details, search attributes) may differ, be left out or come in addition: that is a difference of inputs too.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from penstock.engine.core.catalogue import EVENTS
+from penstock.engine.core.catalogue import EVENTS, NOTES
 from penstock.engine.core.execution import InputDifference
 from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.suspension import ActivationSuspended
 
 Rewrite = Callable[[bytes], bytes]
 
@@ -34,17 +36,27 @@ class Matcher:
     def __init__(self, recorded: Iterable[Event]) -> None:
         self._recorded = deque(recorded)
         self._changed: list[_Changed] = []
+        self._notes: list[_Changed] = []
         self.mismatch = ""
 
     @property
     def following(self) -> Any:
-        """The next recorded request; None if there is none."""
-        return self._recorded[0] if self._recorded else None
+        """The next recorded request, notes left out; None if there is none."""
+        return next((recorded for recorded in self._recorded if type(recorded) not in NOTES), None)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the activation was suspended here."""
+        return bool(self._recorded) and type(self._recorded[0]) is ActivationSuspended
 
     def match(self, request: Event, rewrite: Rewrite | None) -> None:
         """Compare the code's next request. `rewrite`: reads and writes its input by today's types."""
         if self.mismatch:
             return
+        if type(request) in NOTES:
+            self._match_note(request)
+            return
+        self._leave_out_notes()
         if not self._recorded:
             self.mismatch = f"the code requests {described(request)}, where the history holds nothing more"
             return
@@ -58,11 +70,36 @@ class Matcher:
             if was != now:
                 self._changed.append(_Changed(request, _group(request), was, now))
 
+    def _match_note(self, note: Any) -> None:
+        """Compare with the next recorded note of its kind, if one comes before any other request."""
+        for at, recorded in enumerate(self._recorded):
+            if type(recorded) not in NOTES:
+                break
+            if type(recorded) is type(note):
+                del self._recorded[at]
+                self._note_difference(note, recorded, note)
+                return
+        self._note_difference(note, None, note)
+
+    def _leave_out_notes(self) -> None:
+        """Pass recorded notes that the code does not make."""
+        while self._recorded and type(self._recorded[0]) in NOTES:
+            left_out = self._recorded.popleft()
+            self._note_difference(left_out, left_out, None)
+
+    def _note_difference(self, note: Any, recorded: Any, asked: Any) -> None:
+        payload = EVENTS[type(note)].payload
+        assert payload is not None, "a note has a content"
+        was, now = (b"" if one is None else payload(one) for one in (recorded, asked))
+        if was != now or recorded is None or asked is None:
+            self._notes.append(_Changed(note, _kind(note), was, now))
+
     def finish(self, workflow_type: str, *, strict_inputs: bool) -> list[InputDifference]:
         """End the decision. Returns the requests whose inputs differ.
 
         Raises NonDeterminism for requests that do not match, for permuted inputs, and if `strict_inputs` for any
         difference."""
+        self._leave_out_notes()
         if not self.mismatch and self._recorded:
             self.mismatch = f"the history goes on with {described(self._recorded[0])}, which the code does not request"
         if not self.mismatch:
@@ -70,8 +107,8 @@ class Matcher:
         if self.mismatch:
             raise NonDeterminism(self.mismatch)
         return [
-            InputDifference(workflow_type, one.kind, one.request.sequence, one.recorded, one.asked)
-            for one in self._changed
+            InputDifference(workflow_type, one.kind, getattr(one.request, "sequence", 0), one.recorded, one.asked)
+            for one in (*self._changed, *self._notes)
         ]
 
     def _permutation(self) -> str:
@@ -87,9 +124,9 @@ class Matcher:
         return ""
 
     def _difference(self) -> str:
-        if not self._changed:
+        first = next(iter((*self._changed, *self._notes)), None)
+        if first is None:
             return ""
-        first = self._changed[0]
         return (
             f"the input of {described(first.request)} was {_short(first.recorded)} in the history and is now "
             f"{_short(first.asked)}"

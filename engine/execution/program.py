@@ -10,7 +10,7 @@ import asyncio
 import functools
 import gc
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -35,7 +35,8 @@ from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.inbox import Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
-from penstock.engine.execution.requests import CHILD, request_of
+from penstock.engine.execution.notes import Notes
+from penstock.engine.execution.requests import CHILD, ended_by, request_of
 from penstock.engine.execution.unretrieved import log_unretrieved
 from penstock.schemas.errors import (
     CallNotAwaited,
@@ -89,6 +90,7 @@ class Program:
         self.signals = Signals(self.loop)
         self.conditions = Conditions()
         self.handlers = Handlers(self.loop)
+        self.notes = Notes()
         self.timers: dict[int, Any] = {}
         self._patches: dict[str, bool] = {}
         self._matcher: Matcher | None = None
@@ -120,7 +122,7 @@ class Program:
         self._requests = requests
         self._request_bytes = 0
         inputs = tuple(inputs)
-        self._over = _ended_by(inputs) if len(inputs) > 1 else frozenset()
+        self._over = ended_by(inputs) if len(inputs) > 1 else frozenset()
         collects = gc.isenabled()
         gc.disable()  # a collection runs finalizers under this loop, at a moment that no replay repeats
         try:
@@ -137,15 +139,17 @@ class Program:
         return requests
 
     def replay(
-        self, inputs: Iterable[Event], now_ms: int, requests: Iterable[Event], *, strict_inputs: bool = False
+        self, inputs: Sequence[Event], now_ms: int, requests: Sequence[Event], *, strict_inputs: bool = False
     ) -> list[InputDifference]:
         """Repeat a decision of the past; returns the requests whose inputs differ. Raises NonDeterminism, CodeError."""
         matcher = self._matcher = Matcher(requests)
-        self._bug_undone = None
+        self._bug_undone, length = None, self.history_length + len(inputs) + len(requests)
         try:
             self.activate(inputs, now_ms)
         finally:
             self._matcher = None
+        self.notes.follow(requests)
+        self.history_length = length  # other code may make other notes
         try:
             return matcher.finish(self.definition.name, strict_inputs=strict_inputs)
         except NonDeterminism:
@@ -259,6 +263,7 @@ class Program:
         """Create the main task. Raises NonDeterminism if today's code cannot take the recorded input."""
         self.started, self.started_ms = event, self.started_ms or self.loop.now_ms
         self._delivered_bytes += len(event.input)
+        self.notes.search = event.search
         try:
             arguments = self.definition.signature.decode(event.input)
         except Exception as error:
@@ -421,7 +426,7 @@ class Program:
                 self.loop.stops = True
         else:
             matcher.match(request, rewrite)
-            if type(matcher.following) is ActivationSuspended:
+            if matcher.is_suspended:
                 self.loop.stops = True
 
     # State that the code may ask for, and its mistakes.
@@ -591,8 +596,3 @@ class Program:
             raise code_error(error)
         failure = run_failure(error)
         return WorkflowFailed(failure=msgspec.structs.replace(failure, message=going_back(failure.message, raised_at)))
-
-
-def _ended_by(inputs: Iterable[Event]) -> frozenset[int]:
-    """Sequences of requests that have ended: code that a cancellation reaches first must not withdraw them."""
-    return frozenset(event.sequence for event in inputs if hasattr(event, "sequence"))

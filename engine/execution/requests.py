@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from penstock.schemas.records.activity import ActivityScheduled
 from penstock.schemas.records.child import ChildScheduled
+from penstock.schemas.records.kinds import Event
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.requests import ActivityRequest
 
@@ -49,3 +51,8 @@ def default_child_id(workflow_id: str, seed: str, sequence: int) -> str:
 def shortened(text: str, bytes_max: int) -> str:
     """As much of the text's beginning as fits into that many bytes of UTF-8, in whole characters."""
     return text if len(text) * 4 <= bytes_max else text.encode()[:bytes_max].decode(errors="ignore")
+
+
+def ended_by(inputs: Iterable[Event]) -> frozenset[int]:
+    """Sequences of requests that have ended: code that a cancellation reaches first must not withdraw them."""
+    return frozenset(event.sequence for event in inputs if hasattr(event, "sequence"))

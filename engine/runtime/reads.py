@@ -17,6 +17,7 @@ from penstock.engine.core.keys import (
     TIMER,
     DueKey,
     after,
+    memo_key,
     parse_due_key,
     run_key,
     run_prefix,
@@ -27,6 +28,7 @@ from penstock.engine.core.statuses import CLOSED
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.decisions import Listening
+from penstock.schemas.values.attributes import shown_search
 
 LIMIT_MAX = 10_000
 """Runs of one list."""
@@ -41,6 +43,7 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
     listening = row.listening or Listening()
     return {
         **summary(workflow_id, row),
+        "memo": json_value(store.get(memo_key(workflow_id, row.run_id)) or b"") or {},
         "result": json_value(row.result),
         "failure": plain(row.failure),
         "pending_activities": [_activity(pending) for pending in _activities(store, workflow_id, row)],
@@ -145,6 +148,8 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
         "blocked_reason": row.blocked_reason or None,
         "blocked_message": row.blocked_message or None,
         "parent_workflow_id": row.parent_workflow_id or None,
+        "details": json_value(row.details),
+        "search": shown_search(row.search),
     }
 
 

@@ -63,10 +63,12 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "ChildStopRequested": ("workflow_id",),
     "SideEffectRecorded": ("value",),
     "PatchMarked": ("patch",),
+    "DetailsSet": ("value",),
+    "SearchSet": ("attributes",),
     "ExternalSignalSent": ("workflow_id", "signal", "input"),
     "ExternalCancelRequested": ("workflow_id", "reason"),
 }
-_PAYLOADS = {"input", "result", "value"}
+_PAYLOADS = {"input", "result", "value", "attributes"}
 _MESSAGES = {"reason", "message"}
 
 

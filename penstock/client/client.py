@@ -32,6 +32,7 @@ from penstock.schemas.errors import PenstockError, UserError
 from penstock.schemas.ids import check_signal_name, check_workflow_id
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import OnExisting, StartWorkflow
+from penstock.schemas.values.attributes import SearchValue
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, adapter_for
@@ -86,6 +87,8 @@ class Client(AsyncLifecycle):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> Run[R]:
@@ -102,6 +105,11 @@ class Client(AsyncLifecycle):
         `retries`, `backoff`: a run that fails is followed by another with the same input, so often and after such
         delays, as for activities; by default by none. `result` and parents see the last end alone.
 
+        `memo`: values that go along with the run and its chain, at most 16 kB as JSON. `search`: search attributes by
+        name, each a str, int, float, bool, aware datetime or list[str], at most 32 of them and 4 kB; the run's code may
+        change them (`set_search`). `describe` shows both, `list` the latter, and they are in the record of the run's
+        end.
+
         `wait`: `accepted` waits for a processor's reply; with `stored` the start returns once the log has it, which
         takes no processor: the handle does not say then whether the id was taken, and a refusal becomes a dead letter.
         `timeout`: how long to wait for that, 30 s by default.
@@ -110,7 +118,9 @@ class Client(AsyncLifecycle):
         taken by a run of another type), UnknownWorkflowType, CommandRejected, NotAnswered (the command is in the log),
         LogError.
         """
-        options = StartOptions(on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        options = StartOptions(
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+        )
         call, command = self._claimed(call, id, options)
         if check_wait(wait) == "stored":
             return await self._store(command, call.returns)
@@ -128,12 +138,16 @@ class Client(AsyncLifecycle):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> R:
         """Start a run as `start` does, and return its result as `Run.result` does: by one command.
 
         `timeout`: how long to wait for the result, by default without a limit. Raises what both raise."""
-        options = StartOptions(on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        options = StartOptions(
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+        )
         call, command = self._claimed(call, id, options)
         run: Run[R] = Run(self._connection, command.workflow_id, "", call.returns)
         return await run.result_of(msgspec.structs.replace(command, await_result=True), timeout)
@@ -151,6 +165,8 @@ class Client(AsyncLifecycle):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> Run[R]:
         """Signal the id's run; start it first if the id has none that is open. One command: both happen, or none.
@@ -158,7 +174,9 @@ class Client(AsyncLifecycle):
         A new run receives the signal before its code goes on. The options are those of `start`; without them, those of
         the call. Raises as `start` and `Run.signal` do."""
         name, data = encoded_signal(signal, () if value is None else (value,))
-        options = StartOptions("restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        options = StartOptions(
+            "restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+        )
         call, command = self._claimed(call, id, options)
         handed = msgspec.structs.replace(command, signal=check_signal_name(name), handed=data)
         return await self._start(handed, call.returns, deadline_after(timeout))
@@ -177,13 +195,17 @@ class Client(AsyncLifecycle):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> U:
         """Update the id's run, and return the update's result; start the run first if the id has none that is open.
 
         One command, and one transaction; a run that was started goes on if it rejects the update. `update_id`: the `id`
         of `Run.update`; the other options are those of `start`. Raises as `start` and `Run.update`."""
-        options = StartOptions("restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        options = StartOptions(
+            "restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+        )
         call, command = self._claimed(call, id, options)
         run: Run[R] = Run(self._connection, command.workflow_id, "", call.returns)
         result: U = await run.update_of(command, update, (value,), update_id, timeout)
@@ -202,11 +224,15 @@ class Client(AsyncLifecycle):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
         check_named_start(type, input)
-        options = StartOptions(on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff)
+        options = StartOptions(
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+        )
         command = self._command(ChildRequest(type), input, uuid7() if id is None else id, options)
         return await self._start(command, adapter_for(Any), deadline_after(timeout))
 
@@ -221,6 +247,8 @@ class Client(AsyncLifecycle):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> AsyncIterator[Started]:
         """Start many (type, input as JSON bytes, id), with at most `in_flight` unanswered at once.
@@ -230,7 +258,9 @@ class Client(AsyncLifecycle):
         options are those of `start`, for all runs alike.
         """
         check_on_existing(on_existing)
-        options = StartOptions(on_existing, None, start_delay, run_timeout, execution_timeout, retries, backoff)
+        options = StartOptions(
+            on_existing, None, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+        )
         deadline = deadline_after(timeout)
         pending: set[asyncio.Task[Started]] = set()
         try:

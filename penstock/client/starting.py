@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from penstock.client.checks import check_headers, check_on_existing
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.run import OnExisting, StartWorkflow
+from penstock.schemas.values.attributes import SearchValue, encode_memo, encode_search
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import check_size
 from penstock.schemas.values.requests import ChildRequest
@@ -24,6 +25,8 @@ class StartOptions(NamedTuple):
     execution_timeout: Duration | None = None
     retries: int | Unset | None = UNSET
     backoff: float | Sequence[Duration] | Unset = UNSET
+    memo: Mapping[str, Any] | None = None
+    search: Mapping[str, SearchValue] | None = None
 
 
 def start_command(
@@ -47,5 +50,7 @@ def start_command(
         run_timeout_ms=bounds.run_timeout_ms or asked.run_timeout_ms,
         execution_timeout_ms=bounds.execution_timeout_ms or asked.execution_timeout_ms,
         retry=bounds.retry if is_retry_given else asked.retry,
+        memo=encode_memo(options.memo),
+        search=encode_search(options.search),
         **address,
     )

@@ -22,6 +22,7 @@ from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod,
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import UserError
 from penstock.schemas.records.run import OnExisting
+from penstock.schemas.values.attributes import SearchValue
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.retry_options import UNSET, Unset
@@ -78,6 +79,8 @@ class SyncClient:
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
@@ -92,6 +95,8 @@ class SyncClient:
             execution_timeout=execution_timeout,
             retries=retries,
             backoff=backoff,
+            memo=memo,
+            search=search,
             wait=wait,
             timeout=timeout,
         )
@@ -109,6 +114,8 @@ class SyncClient:
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> R:
         """As `Client.execute`."""
@@ -122,6 +129,8 @@ class SyncClient:
             execution_timeout=execution_timeout,
             retries=retries,
             backoff=backoff,
+            memo=memo,
+            search=search,
             timeout=timeout,
         )
         return self.wait(executed)
@@ -139,6 +148,8 @@ class SyncClient:
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
         """As `Client.signal_with_start`."""
@@ -153,6 +164,8 @@ class SyncClient:
             execution_timeout=execution_timeout,
             retries=retries,
             backoff=backoff,
+            memo=memo,
+            search=search,
             timeout=timeout,
         )
         return SyncRun(self, self.wait(started))
@@ -171,6 +184,8 @@ class SyncClient:
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> U:
         """As `Client.update_with_start`."""
@@ -186,6 +201,8 @@ class SyncClient:
             execution_timeout=execution_timeout,
             retries=retries,
             backoff=backoff,
+            memo=memo,
+            search=search,
             timeout=timeout,
         )
         return self.wait(updated)
@@ -203,6 +220,8 @@ class SyncClient:
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[Any]:
         """As `Client.start_by_name`."""
@@ -217,6 +236,8 @@ class SyncClient:
             execution_timeout=execution_timeout,
             retries=retries,
             backoff=backoff,
+            memo=memo,
+            search=search,
             timeout=timeout,
         )
         return SyncRun(self, self.wait(started))
@@ -232,6 +253,8 @@ class SyncClient:
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
         timeout: Duration | None = None,
     ) -> Iterator[Started]:
         """As `Client.start_many`. `starts` is iterated on the client's thread."""
@@ -244,6 +267,8 @@ class SyncClient:
             execution_timeout=execution_timeout,
             retries=retries,
             backoff=backoff,
+            memo=memo,
+            search=search,
             timeout=timeout,
         )
         while True:

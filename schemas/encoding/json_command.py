@@ -60,6 +60,8 @@ _ALLOWED = {
     "on_existing": " or ".join(ON_EXISTING),
     "headers": "an object whose values are texts",
     "retry": "a retry policy or null",
+    "memo": "a JSON object",
+    "search": "a JSON object",
 }
 _ALLOWED_OF_TYPE = {str: "a text", int: "a whole number", bool: "true or false"}
 
@@ -106,8 +108,7 @@ def parse(data: bytes) -> Command:
     fields = {keys[key].field: _value(name, key, keys[key], value) for key, value in raw.items()}
     if "input" in keys:
         fields["input"] = bytes(fields.get("input", b"null"))
-    if "handed" in fields:
-        fields["handed"] = bytes(fields["handed"])
+    fields |= {field: bytes(value) for field, value in fields.items() if isinstance(value, msgspec.Raw)}
     return COMMANDS[name](**fields)
 
 

@@ -8,7 +8,9 @@ from penstock.schemas.failure import Failure
 
 
 class WorkflowClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A run closed. `status`: `completed` | `failed` | `cancelled` | `terminated`. `result` is JSON."""
+    """A run closed. `status`: `completed` | `failed` | `cancelled` | `terminated`. `result` is JSON.
+
+    `memo`, `search`: as in StartWorkflow, as the run left them."""
 
     workflow_id: str
     run_id: str
@@ -21,3 +23,5 @@ class WorkflowClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     closed_ms: int
     parent_workflow_id: str = ""
     parent_run_id: str = ""
+    memo: bytes = b""
+    search: bytes = b""

@@ -25,7 +25,8 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     `await_result`: answer with RunClosed, as for AwaitResult, in place of Accepted; `await_ms` is its `timeout_ms`.
     `signal`, `update`: a signal, or an update, of that name for the run that is started or joined, with `handed` as
     its value (JSON); the update's id is the message id. `await_result` then means that the sender of the update waits
-    until it has completed."""
+    until it has completed. `memo`: a JSON object that goes along with the run and its chain. `search`: typed search
+    attributes, a JSON object of texts, numbers, true, false, lists of texts, and moments as {"datetime": "…"}."""
 
     INTERNAL: ClassVar[frozenset[str]] = frozenset({"parent_workflow_id", "parent_run_id", "parent_sequence"})
 
@@ -45,6 +46,8 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     signal: str = ""
     update: str = ""
     handed: bytes = b""
+    memo: bytes = b""
+    search: bytes = b""
 
 
 class CancelWorkflow(Command, frozen=True, gc=False, kw_only=True):
@@ -86,7 +89,8 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     says. `begins_ms`: when its code begins (epoch), 0 for at once. `reply_to`: who awaits its result since its start,
     until `awaited_until_ms` (epoch). `first_run_id` and `previous_run_id` name the chain of runs that this one
     continues, empty if it begins one; `chain_length`: number of runs before it. `execution_until_ms`: when the chain is
-    over its time (epoch), 0 for never; `retries`: number of runs with the same input that failed before it."""
+    over its time (epoch), 0 for never; `retries`: number of runs with the same input that failed before it. `memo`,
+    `search`: as in StartWorkflow; of a run that follows another, as that one left them."""
 
     workflow_type: str
     version: int
@@ -112,6 +116,8 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     chain_length: int = 0
     execution_until_ms: int = 0
     retries: int = 0
+    memo: bytes = b""
+    search: bytes = b""
 
 
 class StartDelayEnded(Event, frozen=True, gc=False, kw_only=True):

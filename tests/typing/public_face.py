@@ -20,8 +20,10 @@ from penstock import (
     Signal,
     SyncClient,
     activity,
+    details,
     now,
     random,
+    set_search,
     side_effect,
     sleep,
     uuid4,
@@ -80,6 +82,8 @@ async def fulfil(order: Order, *, rush: bool = False) -> list[str]:
     assert_type(random(), Random)
     assert_type(uuid4(), UUID)
     assert_type(side_effect(lambda: 7), int)
+    details({"step": 1})
+    set_search(customer="c1", total=order.total, tags=["a"], due=now(), rush=rush, gone=None)
     await sleep("1h30m")
     await sleep(1.5)
     await sleep(timedelta(hours=1))
@@ -95,6 +99,7 @@ async def wrong(order: Order) -> None:
     await charge(order.id)  # type: ignore[arg-type]
     await charge(order).options(timeout=[])  # type: ignore[arg-type]
     await sleep([])  # type: ignore[arg-type]
+    set_search(customer=b"c1")  # type: ignore[arg-type]
 
 
 async def with_a_client(client: Client) -> None:
@@ -106,6 +111,8 @@ async def with_a_client(client: Client) -> None:
     await run.signal("approval", {"any": "JSON"})
     assert_type(await client.get("order-1", returns=str).result(), str)
     assert_type(await client.get("order-1").result(), Any)
+    await client.start(ship(Order("order-1", 12.5)), memo={"by": "ann"}, search={"customer": "c1", "rush": True})
+    await client.start(ship(Order("order-1", 12.5)), search={"customer": b"c1"})  # type: ignore[dict-item]
     await client.start(fulfil("order-1"))  # type: ignore[arg-type]
     await client.start(ship(Order("order-1", 12.5)), on_existing="whatever")  # type: ignore[arg-type]
 

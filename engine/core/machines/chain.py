@@ -2,9 +2,9 @@
 begins in the same transaction.
 
 Commands address the chain by the id of its first run. Signals that the code had not read, updates that were held,
-callers that await the result and the link to the parent go along. The history of a run that continued leaves the store
-at once (it stays on the topic `events`); ids of its messages are kept as long as a closed run is. A run that failed is
-kept as any other; the next one has its input, and updates that it had not ended fail."""
+callers that await the result, the link to the parent, memo and search attributes go along. The history of a run that
+continued leaves the store at once (it stays on the topic `events`); ids of its messages are kept as long as a closed
+run is. A run that failed is kept as any other; the next one has its input, and updates that it had not ended fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock.engine.core.decision import Decision, RunEvents
 from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
 from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, seed_of
-from penstock.engine.core.machines import child, update
+from penstock.engine.core.machines import child, note, update
 from penstock.engine.core.machines.run import FLAGS, PYTHON, drop_pending
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import unpack_update
@@ -143,7 +143,8 @@ def _unread_signals(run: RunView) -> list[Event]:
 def _begun(run: RunView, decision: Decision) -> WorkflowStarted:
     """The start of the run that the decision ends, but for its input if that was decided before."""
     first = decision.events[0]
-    return first if isinstance(first, WorkflowStarted) else _started_by_row(run)
+    begun = first if isinstance(first, WorkflowStarted) else _started_by_row(run)
+    return msgspec.structs.replace(begun, search=note.search_of(begun.search, decision.events))
 
 
 def next_run_id(workflow_id: str, run_id: str) -> str:
@@ -172,6 +173,8 @@ def _started_by_row(run: RunView) -> WorkflowStarted:
         retries=row.retries,
         headers=row.headers,
         closed_kept_ms=row.closed_kept_ms,
+        memo=run.memo(),
+        search=row.search,
     )
 
 
@@ -183,6 +186,7 @@ def _on_continued(run: WorkingRun, event: WorkflowContinued, cause: Cause) -> No
     row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
     row.closed_ms = cause.now_ms
     row.awaiters = 0  # their rows go over to the next run when it starts
+    note.drop_memo(run)
     _drop_held(run)
     drop_pending(run, row)
     _drop_history(run, cause)

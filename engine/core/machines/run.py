@@ -30,7 +30,7 @@ from penstock.engine.core.limits import (
     REASON_CHARS_MAX,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
-from penstock.engine.core.machines import activity, child, deadline, delay, signal, suspension, update
+from penstock.engine.core.machines import activity, child, deadline, delay, note, signal, suspension, update
 from penstock.engine.core.messages import remember, remember_in
 from penstock.engine.core.rows import RunRow, unpack_timer
 from penstock.engine.core.statuses import (
@@ -215,15 +215,18 @@ def _started(
         reply_to=command.reply_to if awaits else NO_REPLY,
         awaited_until_ms=_until_ms(command.await_ms, now_ms) if awaits else 0,
         execution_until_ms=(begins_ms or now_ms) + min(bound_ms, DELAY_MS_MAX) if bound_ms > 0 else 0,
+        memo=command.memo,
+        search=command.search,
     )
 
 
 def _problem_beside_input(run: RunView, command: StartWorkflow) -> str:
-    """Why a start's headers, or the signal that it hands over, are refused; empty if they are not."""
+    """Why a start is refused whatever its input: headers, memo, search attributes, signal; empty if it is not."""
     size = sum(len(key.encode()) + len(value.encode()) for key, value in command.headers.items())
     if size > HEADERS_BYTES_MAX:
         return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
-    return signal.problem_of(run, command.signal, command.handed) if command.signal else ""
+    problem = note.problem_of(command)
+    return signal.problem_of(run, command.signal, command.handed) if command.signal and not problem else problem
 
 
 def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) -> Decision:
@@ -404,7 +407,9 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         parent_sequence=event.parent_sequence,
         headers=event.headers,
         closed_kept_ms=event.closed_kept_ms,
+        search=event.search,
     )
+    note.put_memo(run, event.memo)
     run.header.first_run_id, run.header.chain_length = event.first_run_id, event.chain_length
     if event.begins_ms:
         delay.put(run, event.begins_ms)
@@ -540,6 +545,8 @@ def _close(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
             closed_ms=row.closed_ms,
             parent_workflow_id=row.parent_workflow_id,
             parent_run_id=row.parent_run_id,
+            memo=run.memo(),
+            search=row.search,
         )
     )
     for message_id, reply_to in run.dropped_awaiters:

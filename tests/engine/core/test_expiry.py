@@ -12,6 +12,7 @@ from penstock.engine.core.keys import CLOSED, DAY_MS
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.run import OnExisting, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.values.attributes import encode_memo
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -51,7 +52,7 @@ def test_a_closed_run_is_kept_for_seven_days() -> None:
     """It can be read for seven days, and two days later nothing of it is left."""
     stage = Stage(flows.travel)
     pass_time(stage, 1)
-    close(stage)
+    close(stage, memo=encode_memo({"by": "ann"}))
     pass_time(stage, 7)
     assert stage.described()["status"] == "completed"
     pass_time(stage, 2)

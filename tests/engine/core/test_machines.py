@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.authoring.context import side_effect
+from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
@@ -19,6 +20,7 @@ from penstock.engine.core.machines import (
     delay,
     external,
     marker,
+    note,
     query,
     run,
     signal,
@@ -32,7 +34,7 @@ from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
 
-MODULES = (run, activity, timer, child, signal, marker, external, query, update, delay, chain)
+MODULES = (run, activity, timer, child, signal, marker, note, external, query, update, delay, chain)
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
 
@@ -155,6 +157,8 @@ def _over_their_time() -> None:
 @workflow
 async def marks() -> str:
     side_effect(lambda: 1)
+    details("marking")
+    set_search(mark=1)
     return "new" if patched("mark") else "old"
 
 

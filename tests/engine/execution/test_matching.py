@@ -19,6 +19,7 @@ from penstock.engine.authoring.workflow import workflow
 from penstock.engine.execution.matching import Matcher
 from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.activity import ActivityScheduled
+from penstock.schemas.records.note import DetailsSet, SearchSet
 from penstock.schemas.records.timer import TimerStarted
 from penstock.workers.activity import decorator as activity_module
 from penstock.workers.activity.decorator import activity
@@ -226,6 +227,56 @@ def test_an_unreadable_recorded_input_counts_as_it_was_recorded() -> None:
     matcher.match(_scheduled(1, "a", b"2"), refuse)
     (difference,) = matcher.finish("flow", strict_inputs=False)
     assert (difference.recorded, difference.asked, difference.sequence) == (b"1", b"2", 1)
+
+
+def _noted(*notes: Any) -> tuple[list[Any], list[Any]]:
+    """What a matcher finds between the recorded requests and notes that the code makes around an activity."""
+    recorded, asked = notes
+    scheduled = _scheduled(1, "a", b"1")
+    matcher = Matcher([*recorded, scheduled])
+    for note in asked:
+        matcher.match(note, None)
+    following = matcher.following
+    matcher.match(scheduled, None)
+    found = matcher.finish("flow", strict_inputs=False)
+    return [(one.request, one.recorded, one.asked) for one in found], [following is scheduled]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "differences"),
+    [
+        ([DetailsSet(value=b"1")], [DetailsSet(value=b"1")], []),
+        ([DetailsSet(value=b"1")], [DetailsSet(value=b"2")], [("DetailsSet", b"1", b"2")]),
+        ([], [DetailsSet(value=b"2")], [("DetailsSet", b"", b"2")]),
+        ([SearchSet(attributes=b"{}")], [], [("SearchSet", b"{}", b"")]),
+        (
+            [SearchSet(attributes=b"{}"), DetailsSet(value=b"1")],
+            [DetailsSet(value=b"1"), SearchSet(attributes=b"{}")],
+            [],
+        ),
+    ],
+)
+def test_notes_that_differ_are_no_mismatch(recorded: list[Any], asked: list[Any], differences: list[Any]) -> None:
+    """A note that was changed, left out or added is a difference of inputs; requests around it still match."""
+    assert _noted(recorded, asked) == (differences, [True])
+
+
+def test_notes_that_differ_are_an_error_if_inputs_are_strict() -> None:
+    """Tests and replay tools report a note that the history lacks."""
+    matcher = Matcher([])
+    matcher.match(DetailsSet(value=b"2"), None)
+    with pytest.raises(NonDeterminism, match="the input of DetailsSet was  in the history and is now 2"):
+        matcher.finish("flow", strict_inputs=True)
+
+
+def test_a_note_at_the_end_may_be_left_out() -> None:
+    """A recorded note that no request follows is a difference, not a missing request."""
+    (difference,) = _finished(Matcher([DetailsSet(value=b"2")]))
+    assert (difference.request, difference.sequence) == ("DetailsSet", 0)
+
+
+def _finished(matcher: Matcher) -> Any:
+    return matcher.finish("flow", strict_inputs=False)
 
 
 def test_an_exact_repetition_is_no_difference() -> None:

@@ -1,8 +1,10 @@
 """Tests of the commands that start runs: every way to start takes the same options."""
 
 import msgspec
+import pytest
 
 from penstock.engine.authoring.handlers import Update
+from penstock.schemas.errors import BadInput
 from penstock.schemas.records.replies import UpdateClosed
 from tests.penstock.client.helpers import Parcel, agreeable, approval, parcel_of, with_client
 
@@ -38,6 +40,7 @@ def test_options_of_the_call(log, processor):
 def test_options_of_the_start(log, processor):
     """Every way to start takes the options of `start`."""
     options = {"start_delay": "1s", "run_timeout": "5s", "execution_timeout": "1m", "retries": 2, "backoff": ["3s"]}
+    options |= {"memo": {"by": "ann"}, "search": {"customer": "c1", "total": 1.5}}
 
     async def use(client):
         await client.start(parcel_of("a", 1), **options)
@@ -51,6 +54,18 @@ def test_options_of_the_start(log, processor):
     for start in starts:
         assert (start.start_delay_ms, start.run_timeout_ms, start.execution_timeout_ms) == (1_000, 5_000, 60_000)
         assert (start.retry.retries_max, start.retry.delays_ms) == (2, (3_000,))
+        assert (start.memo, start.search) == (b'{"by":"ann"}', b'{"customer":"c1","total":1.5}')
+
+
+@pytest.mark.parametrize("options", [{"memo": ["a"]}, {"memo": {"a": object()}}, {"search": {"a": None}}])
+def test_bad_attributes(log, options):
+    """A memo or search attributes that are refused raise before anything is sent."""
+
+    async def use(client):
+        with pytest.raises(BadInput):
+            await client.start(parcel_of("a", 1), **options)
+
+    with_client(log, use)
 
 
 def test_no_retries(log, processor):

@@ -80,6 +80,16 @@ def test_the_documented_lines(line, command):
                 retry=RetryPolicy(retries_max=2),
             ),
         ),
+        (
+            {**START, "memo": {"by": "ann"}, "search": {"due": {"datetime": "2026-11-26T10:00:00Z"}}},
+            StartWorkflow(
+                workflow_id="order-7",
+                workflow_type="fulfil",
+                input=b"null",
+                memo=b'{"by": "ann"}',
+                search=b'{"due": {"datetime": "2026-11-26T10:00:00Z"}}',
+            ),
+        ),
     ],
 )
 def test_every_command_in_json(line, command):
@@ -123,7 +133,7 @@ def test_any_json_is_an_input(value):
             (
                 "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, input, "
                 "on_existing, run_timeout_ms, execution_timeout_ms, retry, headers, start_delay_ms, await_result, "
-                "await_ms, signal, update, handed."
+                "await_ms, signal, update, handed, memo, search."
             ),
         ),
         ({**START, "reason": "x"}, "StartWorkflow has no key `reason`"),

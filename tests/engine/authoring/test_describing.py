@@ -1,0 +1,117 @@
+"""Tests of `details` and `set_search` as workflow code uses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import structlog
+
+from penstock.engine.authoring import definition as workflow_module
+from penstock.engine.authoring.context import info
+from penstock.engine.authoring.describing import details, set_search
+from penstock.engine.authoring.handlers import Query
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
+from penstock.schemas.errors import NotInWorkflow
+from tests.engine.stage import Stage
+
+go = Signal("describing-go")
+asks = Query("describing-asks", str)
+
+
+@pytest.fixture(autouse=True)
+def _registry_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tests define a workflow of one name."""
+    monkeypatch.setattr(workflow_module, "_definitions", {})
+
+
+def told(*says: Any) -> Any:
+    """A workflow that sets these details, one before and one after a signal."""
+
+    @workflow(name="told")
+    async def told_workflow() -> int:
+        for value in says:
+            details(value)
+            set_search(said=str(value))
+            await go.wait()
+        return info().history_length
+
+    return told_workflow
+
+
+def test_changed_notes_block_no_run() -> None:
+    """Code that says something else of its run, or nothing, goes on; what is recorded stays until it changes again."""
+    old = told("one", "two", "three")
+    for new in (told("eins", "zwei", "drei"), told(None, None, "drei"), told("one", "one", "drei")):
+        stage = Stage(old)
+        stage.start(old)
+        stage.signal("describing-go")
+        with structlog.testing.capture_logs() as lines:
+            stage.restart(new)
+            assert stage.described()["details"] == "two"
+            stage.signal("describing-go")
+        assert stage.described()["details"] == "drei"
+        assert {line["request"] for line in lines if "differs" in line["event"]} == {"DetailsSet", "SearchSet"}
+        stage.restart(new)
+        stage.signal("describing-go")
+        assert stage.described()["status"] == "completed"
+        assert stage.described()["result"] == len(stage.events()) - 1
+
+
+def test_history_length_counts_notes_alike_on_replay() -> None:
+    """`info().history_length` is the same for a run that was rebuilt."""
+    code, results = told("one", "two"), set()
+    for restarts in (False, True):
+        stage = Stage(code)
+        stage.start(code)
+        for _ in range(2):
+            if restarts:
+                stage.restart()
+            stage.signal("describing-go")
+        results.add(stage.described()["result"])
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("call", [lambda: details(1), lambda: set_search(a=1)])
+def test_outside_of_a_workflow(call: Any) -> None:
+    """Outside of a workflow both raise NotInWorkflow, which names them."""
+    with pytest.raises(NotInWorkflow, match=r"\(\) works only inside a workflow"):
+        call()
+
+
+def test_a_query_sets_no_details() -> None:
+    """A query that sets details fails, and the run is as it was."""
+
+    def answer() -> str:
+        details("asked")
+        return "answered"
+
+    @workflow(name="asked")
+    async def asked() -> None:
+        asks.answer(answer)
+        await go.wait()
+
+    stage = Stage(asked)
+    stage.start(asked)
+    reply = stage.query("describing-asks")
+    assert "details() would change the run" in reply.failure.message
+    assert stage.described()["details"] is None
+
+
+def test_a_bad_value_raises_where_it_is_handed_over() -> None:
+    """An attribute whose type changes raises in the code, which may catch it."""
+
+    @workflow(name="careless")
+    async def careless() -> str:
+        set_search(total=1)
+        try:
+            set_search(total="one")
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    stage = Stage(careless)
+    stage.start(careless)
+    assert "total is of type int and cannot become one of type str" in stage.described()["result"]
+    assert stage.described()["search"] == {"total": 1}
