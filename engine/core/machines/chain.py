@@ -77,7 +77,7 @@ def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:
         return decision
     started = msgspec.structs.replace(
         _next(run, decision.run_id, begun),
-        input=begun.input if decision.events[0] is begun else run.started_input() or b"",
+        input=begun.input or run.started_input() or b"",
         begins_ms=now_ms + delay_ms,
         retries=begun.retries + 1,
     )

@@ -13,6 +13,7 @@ from penstock.engine.core.activation import PROBLEMS, activated, instead_of_requ
 from penstock.engine.core.answers import accepted_reply, ignored, open_row, rejected
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.execution import UnknownHandler
+from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.keys import UPDATE, update_key
 from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_MAX, UPDATES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
@@ -21,7 +22,7 @@ from penstock.engine.core.rows import RunRow, UpdateRow, pack, unpack_update
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.errors import BadInput
+from penstock.schemas.errors import BadInput, UnknownWorkflowType
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.replies import Accepted, Rejected, UpdateClosed
@@ -61,6 +62,8 @@ def _update(run: RunView, command: UpdateWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=True)
     if isinstance(row, Decision):
         return row
+    if row.status == BLOCKED and row.blocked_reason == UNHOSTED_TYPE:  # its code arrives with another owner
+        return Decision(run_id=row.run_id, events=[_held(command, now_ms)])
     if row.status == BLOCKED:
         message = f"{run.workflow_id} is BLOCKED ({row.blocked_reason}), so it takes no update: {row.blocked_message}"
         return rejected(Rejection("blocked", message[:REASON_CHARS_MAX], row.run_id))
@@ -71,6 +74,8 @@ def _update(run: RunView, command: UpdateWorkflow, now_ms: int) -> Decision:
         has_handler = run.execution().check_update(command.update, command.input)
     except PROBLEMS as problem:
         blocked = instead_of_requests(run, problem, None, now_ms)
+        if isinstance(problem, UnknownWorkflowType) and problem.reason == UNHOSTED_TYPE:
+            return Decision(run_id=row.run_id, events=[*blocked, _held(command, now_ms)])
         message = f"the code of {run.workflow_id} cannot go on, so it takes no update: {problem}"
         return Decision(
             run_id=row.run_id, events=blocked, rejection=Rejection("blocked", message[:REASON_CHARS_MAX], row.run_id)
@@ -83,7 +88,9 @@ def _update(run: RunView, command: UpdateWorkflow, now_ms: int) -> Decision:
         run.forget()
         message = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
         return rejected(Rejection("update_rejected", message[:REASON_CHARS_MAX], row.run_id, keep=False))
-    return _accepted(run, row, command, now_ms) if has_handler else _held(run, row, command, now_ms)
+    if has_handler:
+        return _accepted(run, row, command, now_ms)
+    return Decision(run_id=row.run_id, events=activated(run, row, [_held(command, now_ms)], now_ms))
 
 
 def _accepted(run: RunView, row: RunRow, command: UpdateWorkflow, now_ms: int) -> Decision:
@@ -98,8 +105,8 @@ def _accepted(run: RunView, row: RunRow, command: UpdateWorkflow, now_ms: int) -
     return Decision(run_id=row.run_id, events=activated(run, row, [event], now_ms), reply=reply)
 
 
-def _held(run: RunView, row: RunRow, command: UpdateWorkflow, now_ms: int) -> Decision:
-    event = UpdateHeld(
+def _held(command: UpdateWorkflow, now_ms: int) -> UpdateHeld:
+    return UpdateHeld(
         message_id=command.message_id,
         update=command.update,
         input=command.input,
@@ -107,7 +114,6 @@ def _held(run: RunView, row: RunRow, command: UpdateWorkflow, now_ms: int) -> De
         wait_for=command.wait_for,
         until_ms=now_ms + min(command.timeout_ms or CALLER_MS, CALLER_MS_MAX),
     )
-    return Decision(run_id=row.run_id, events=activated(run, row, [event], now_ms))
 
 
 def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkflow) -> Decision:

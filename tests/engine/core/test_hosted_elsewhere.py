@@ -27,6 +27,21 @@ async def old() -> int:
     return await go.wait()
 
 
+@workflow(name="elsewhere-counting")
+class Counting:
+    def __init__(self) -> None:
+        self.count = 0
+
+    @workflow.run
+    async def run(self) -> int:
+        return await go.wait()
+
+    @workflow.update
+    def add(self, number: int) -> int:
+        self.count += number
+        return self.count
+
+
 def deploys(stage: Stage, *types: str) -> None:
     """The registry shows other live processors with these types."""
     for node in stage.nodes:
@@ -104,6 +119,35 @@ def test_an_open_run_of_a_type_that_others_host_waits_and_goes_on() -> None:
     assert (stage.described()["status"], stage.described()["blocked_reason"]) == ("waiting", "unhosted_type")
     stage.restart(old, new)
     assert stage.described()["result"] == 42
+
+
+def away(update: str) -> Stage:
+    """A run whose shard went to an older build, and that gets an update there."""
+    stage = Stage(old, Counting)
+    stage.start(Counting)
+    stage.restart(old)
+    deploys(stage, "elsewhere-counting")
+    assert stage.update(update, 2) is None
+    assert stage.described()["status"] == "waiting"
+    assert stage.update(update, 3) is None
+    return stage
+
+
+def test_an_update_waits_with_its_run() -> None:
+    """An update of a run that waits for an owner with its type is held, and answered when the run goes on there."""
+    stage = away("add")
+    stage.restart(old, Counting)
+    assert [reply.result for reply in stage.take("replies")] == [b"2", b"5"]
+    assert stage.update("add", 4).result == b"9"
+
+
+def test_an_unknown_update_that_waited_is_rejected() -> None:
+    """The code that arrives rejects an update that it does not have, and lists those that it has."""
+    stage = away("subtract")
+    stage.restart(old, Counting)
+    assert [(reply.reason, "add" in reply.message) for reply in stage.take("replies")] == 2 * [
+        ("update_rejected", True)
+    ]
 
 
 def test_a_run_follows_the_registry() -> None:
