@@ -19,9 +19,13 @@ def continue_as_new(call: Call[Any] | Startable[Any]) -> NoReturn:
     pending are cancelled; children are treated as at the run's end. Signals that were not read, updates that wait for a
     handler, callers that await the result and the link to the parent go along.
 
-    Raises BadInput; NotInWorkflow outside of a workflow, and in a handler of a signal or an update."""
-    program = current("continue_as_new()")
+    Raises BadInput; NotInWorkflow outside of a workflow, and in any other task than that of the workflow itself: in a
+    handler of a signal or an update, and in a task that the workflow created."""
     given = claimed_call(call, "continue_as_new")
-    if asyncio.current_task() in program.handlers.tasks:
-        raise NotInWorkflow("continue_as_new() works only in the workflow itself; let a handler set what `run` reads.")
+    program = current("continue_as_new()")
+    if not program.is_main(asyncio.current_task()):
+        raise NotInWorkflow(
+            "continue_as_new() works only in the workflow itself, not in a handler or in another task: let that set or "
+            "return what the workflow reads, and call it there."
+        )
     raise ContinueAsNew(given)

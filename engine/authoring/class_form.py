@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from penstock.engine.authoring.definition import TypeOptions, WorkflowCall, WorkflowDefinition
-from penstock.engine.authoring.handlers import HandlerMethod, QueryMethod, SignalMethod, UpdateMethod
+from penstock.engine.authoring.handlers import HandlerMethod, SignalMethod
 from penstock.engine.authoring.signal import declare
 from penstock.engine.execution.handlers import Handlers
 from penstock.schemas.errors import BadInput, BadName
@@ -22,6 +22,7 @@ from penstock.schemas.values.payload import Signature
 R_co = TypeVar("R_co", covariant=True)
 
 _CALL = "__penstock_call__"
+_DEFINITION = "__penstock_definition__"
 _RUN = "__penstock_run__"
 
 
@@ -51,25 +52,21 @@ class ClassDefinition(WorkflowDefinition[Any, Any]):
         """The call that an object of the class stands for."""
         return WorkflowCall(self.name, self.signature.bind(args, kwargs, self.name), self.signature, depth=4)
 
-    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
-        """Create the run's object, register its methods, and return its `run`."""
+    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """Create the run's object, register its methods, and return what calls its `run`."""
         handlers.is_complete = True
         instance = self.cls.__new__(self.cls)  # type: ignore[call-overload]  # not `type` itself
         try:
             self._initialize(instance, *arguments)
         except Exception as error:  # noqa: BLE001 - as if `run` had raised it
-            return _raise(error)
+            return functools.partial(_raise, error)
         for method in self.methods:
-            known: dict[str, Any] = getattr(handlers, _REGISTERS[type(method)])
+            known: dict[str, Any] = getattr(handlers, _REGISTERS[method.kind])
             known[method.name] = method.handler(instance)
-        return self.fn(instance)
+        return functools.partial(self.fn, instance)
 
 
-_REGISTERS: dict[type[HandlerMethod[Any, Any]], str] = {
-    SignalMethod: "signals",
-    QueryMethod: "queries",
-    UpdateMethod: "updates",
-}
+_REGISTERS = {"signal": "signals", "query": "queries", "update": "updates"}
 
 
 def define_class(cls: type[Any], options: TypeOptions) -> ClassDefinition:
@@ -83,12 +80,19 @@ def define_class(cls: type[Any], options: TypeOptions) -> ClassDefinition:
     @functools.wraps(initialize)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - replaces the class's own
         if type(self) is cls:
-            setattr(self, _CALL, definition.call_of(args, kwargs))
+            object.__setattr__(self, _CALL, definition.call_of(args, kwargs))  # also of a frozen dataclass
         else:  # a subclass of its own
             initialize(self, *args, **kwargs)
 
     cls.__init__ = __init__
+    setattr(cls, _DEFINITION, definition)
     return definition
+
+
+def definition_of(cls: type[Any]) -> ClassDefinition | None:
+    """The workflow type that a class is; None for another class, such as a subclass that has no decorator."""
+    found: ClassDefinition | None = vars(cls).get(_DEFINITION)
+    return found
 
 
 def claimed_call(startable: object, taker: str) -> WorkflowCall[Any]:

@@ -101,10 +101,10 @@ class WorkflowDefinition(Generic[P, R]):
         """Qualified name and file of the code: it may be imported both as a script and as a module of a package."""
         return self.fn.__qualname__, code_of(self.fn).co_filename
 
-    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Code
-        """The code of a new run (the Code protocol of execution/code.py)."""
+    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Callable[[], Coroutine[Any, Any, Any]]:  # noqa: ARG002 - Code
+        """What gives the code of a new run (the Code protocol of execution/code.py)."""
         by_place, by_name = self.signature.handed(arguments)
-        return self.fn(*by_place, **by_name)
+        return functools.partial(self.fn, *by_place, **by_name)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
         return WorkflowCall(self.name, self.signature.bind(args, kwargs, self.name), self.signature)

@@ -85,6 +85,17 @@ class UpdateMethod(HandlerMethod[P, R]):
         return found if self.check is None else found._replace(validator=self.check.__get__(instance))
 
 
+class AsyncUpdateMethod(UpdateMethod[P, R]):
+    """An update method that is async: on an instance, calling it gives what is to be awaited."""
+
+    @overload  # type: ignore[override]  # a method whose result is awaited, as its function's is
+    def __get__(self, instance: None, owner: Any) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return super().__get__(instance, owner)
+
+
 class Answering:
     """A registration of a handler; `async with` ends it."""
 

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, over
 
 from penstock.engine.authoring.class_form import define_class, mark_run
 from penstock.engine.authoring.definition import TypeOptions, WorkflowDefinition, register
-from penstock.engine.authoring.handlers import QueryMethod, SignalMethod, UpdateMethod, checked
+from penstock.engine.authoring.handlers import AsyncUpdateMethod, QueryMethod, SignalMethod, UpdateMethod, checked
 from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.schemas.errors import BadInput, BadName, WorkflowError
 from penstock.schemas.values.durations import Duration, duration_ms
@@ -40,7 +40,7 @@ class _QueryDecorator(Protocol):
 
 class _UpdateDecorator(Protocol):
     @overload
-    def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> UpdateMethod[P, R]: ...
+    def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> AsyncUpdateMethod[P, R]: ...
     @overload
     def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> UpdateMethod[P, R]: ...
 
@@ -126,7 +126,7 @@ class _Workflow:
         return _method(QueryMethod, fn, name)
 
     @overload
-    def update(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> UpdateMethod[P, R]: ...
+    def update(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> AsyncUpdateMethod[P, R]: ...
     @overload
     def update(self, fn: Callable[Concatenate[Any, P], R], /) -> UpdateMethod[P, R]: ...
     @overload
@@ -182,4 +182,6 @@ def _method(kind: Any, fn: Any, name: str) -> Any:
         return lambda given: _method(kind, given, name)
     if kind is QueryMethod and inspect.iscoroutinefunction(fn):
         raise BadName(f"The query {name or fn.__name__} is async; a query reads at once: make it a plain def.")
+    if kind is UpdateMethod and inspect.iscoroutinefunction(fn):
+        kind = AsyncUpdateMethod
     return checked(kind(fn, name))

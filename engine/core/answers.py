@@ -63,11 +63,16 @@ def accepted_reply(
     return Accepted(
         message_id=message_id,
         workflow_id=workflow_id,
-        run_id=run_id or row.first_run_id or row.run_id,
+        run_id=run_id or chain_id(row),
         existing=existing,
         status=shown_status(row),
         note=note,
     )
+
+
+def chain_id(row: RunRow) -> str:
+    """The run id by which callers address the run: that of the first run of its chain."""
+    return row.first_run_id or row.run_id
 
 
 def shown_status(row: RunRow) -> str:
@@ -80,7 +85,7 @@ def run_closed(workflow_id: str, row: RunRow, message_id: str) -> RunClosed:
     return RunClosed(
         message_id=message_id,
         workflow_id=workflow_id,
-        run_id=row.run_id,
+        run_id=chain_id(row),
         status=row.status,
         result=row.result,
         failure=closing_failure(row),

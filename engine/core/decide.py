@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.core.answers import chain_id
 from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.limits import REASON_CHARS_MAX
@@ -32,8 +33,13 @@ def decide(run: RunView, input: Any, now_ms: int) -> Decision:
 
     Changes nothing but the run's execution, which is a cache of its history."""
     decision = DECIDERS[type(input)](run, input, now_ms)
-    if decision.events and type(decision.events[-1]) in _FOLLOWED:
-        decision = followed(run, decision, now_ms)
+    while decision.events and type(decision.events[-1]) in _FOLLOWED:
+        before, decision = decision, followed(run, decision, now_ms)
+        if decision is before:
+            break
+    if decision.rejection is not None and run.row is not None and decision.rejection.run_id == run.row.run_id:
+        rejection = msgspec.structs.replace(decision.rejection, run_id=chain_id(run.row))
+        decision = msgspec.structs.replace(decision, rejection=rejection)
     return decision if len(decision.ignored) <= REASON_CHARS_MAX else _shortened(decision)
 
 

@@ -21,7 +21,7 @@ from penstock.engine.core.keys import (
     run_prefix,
 )
 from penstock.engine.core.log_clock import LEAP_MS
-from penstock.engine.core.rows import unpack_run
+from penstock.engine.core.rows import unpack_message, unpack_run
 from penstock.engine.core.statuses import CLOSED as CLOSED_STATUSES
 from penstock.engine.core.view import RowScanner
 
@@ -106,7 +106,8 @@ class Expiry:
                     return False
                 message_id = self._message_of(value) if kind == HISTORY else parse_message_of(key)
                 message = message_key(workflow_id, message_id)
-                if message_id and self._rows.get(message) == run_id.encode():
+                known = self._rows.get(message) if message_id else None
+                if known is not None and unpack_message(known).run_id == run_id:
                     self._delete(writes, message)
                 self._delete(writes, key)
         return True

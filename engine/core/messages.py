@@ -1,28 +1,65 @@
-"""Messages that took effect, so that each takes effect once. They are kept as long as the run in which they did."""
+"""Messages that took effect, so that each takes effect once. They are kept as long as the run in which they did.
+
+A row also says what the message was: senders choose ids, and another message under a known id must not be answered as
+if it had taken effect."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Callable
+
+import msgspec
 
 from penstock.engine.core.keys import message_key
 from penstock.engine.core.machine import Cause
+from penstock.engine.core.rows import MessageRow, pack, unpack_message
 from penstock.engine.core.working import WorkingRun
 
-
-def remember(run: WorkingRun, cause: Cause) -> None:
-    """Record that the id's current run processed the message behind this event, so that a repetition is recognised.
-
-    For evolve functions."""
-    if cause.message_id:
-        remember_in(run, cause.message_id, run.run_id)
+START, SIGNAL, CANCEL, TERMINATE, RETRY, UPDATE = "start", "signal", "cancellation", "termination", "retry", "update"
+"""What a message was."""
 
 
-def remember_in(run: WorkingRun, message_id: str, run_id: str) -> None:
-    """Record a message as processed by the run `run_id`. For evolve functions."""
-    run.writes[message_key(run.workflow_id, message_id)] = run_id.encode()
+def remember(run: WorkingRun, message_id: str, what: str, content: str = "") -> None:
+    """Record that the id's current run processed a message, so that a repetition is recognised. For evolve functions.
+
+    `content`: digest of its name and value, for a message whose sender chooses the id."""
+    if message_id:
+        row = run.header
+        remember_as(run, message_id, MessageRow(row.run_id, row.first_run_id or row.run_id, what, content))
 
 
-def run_of_message(get: Callable[[bytes], bytes | None], workflow_id: str, message_id: str) -> str | None:
-    """The run in which the message took effect; None if it did not, or the run is no longer kept."""
+def remember_cause(run: WorkingRun, cause: Cause, what: str) -> None:
+    """As `remember`, of the message behind an event."""
+    remember(run, cause.message_id, what)
+
+
+def remember_as(run: WorkingRun, message_id: str, row: MessageRow) -> None:
+    """Record a message as processed by any run of the workflow id. For evolve functions."""
+    run.writes[message_key(run.workflow_id, message_id)] = pack(row)
+
+
+def run_of_message(get: Callable[[bytes], bytes | None], workflow_id: str, message_id: str) -> MessageRow | None:
+    """What is known of a message that took effect; None if it did not, or its run is no longer kept."""
     found = get(message_key(workflow_id, message_id))
-    return found.decode() if found is not None else None
+    return unpack_message(found) if found is not None else None
+
+
+def content_of(name: str, value: bytes) -> str:
+    """Digest of a name and a value (16 hexadecimal digits): the same for the same JSON, however it is spaced."""
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):  # no JSON: only the same bytes are the same value
+        value = msgspec.json.encode(msgspec.json.decode(value or b"null"), order="sorted")
+    return hashlib.blake2b(name.encode() + b"\x00" + value, digest_size=8).hexdigest()
+
+
+def is_another(known: MessageRow, what: str, content: str = "") -> bool:
+    """Whether a message that took effect was not this one, although it has its id."""
+    return known.what != what or (known.content != content and "" not in {known.content, content})
+
+
+def id_taken(message_id: str, known: MessageRow) -> str:
+    """The refusal of a message whose id another one has."""
+    return (
+        f"The id {message_id} is that of another message to this workflow id, a {known.what}; give this one an id of "
+        "its own."
+    )

@@ -52,7 +52,8 @@ class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=
     """Update of a run, kept as long as the run is.
 
     `state`: `held`, `accepted`, `completed`, `failed` or `rejected`. `reply_to`: who waits for its end, or for its
-    acceptance alone if `waits_accepted`. `until_ms`: when the caller of a held one gives up (epoch)."""
+    acceptance alone if `waits_accepted`. `until_ms`: when the caller of a held one gives up (epoch). `content`: digest
+    of its name and arguments."""
 
     message_id: str
     state: str
@@ -62,6 +63,18 @@ class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=
     result: bytes = b""
     failure: Failure | None = None
     update: str = ""
+    content: str = ""
+
+
+class MessageRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Message that took effect in the run `run_id`, of the chain that the run `chain_id` began.
+
+    `what`: its kind; `content`: digest of its name and value, empty where they do not matter."""
+
+    run_id: str
+    chain_id: str
+    what: str
+    content: str = ""
 
 
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
@@ -150,4 +163,5 @@ unpack_activity = msgspec.msgpack.Decoder(ActivityRow).decode
 unpack_timer = msgspec.msgpack.Decoder(TimerRow).decode
 unpack_child = msgspec.msgpack.Decoder(ChildRow).decode
 unpack_update = msgspec.msgpack.Decoder(UpdateRow).decode
+unpack_message = msgspec.msgpack.Decoder(MessageRow).decode
 unpack_shard = msgspec.msgpack.Decoder(ShardRow).decode

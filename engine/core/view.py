@@ -7,7 +7,7 @@ from typing import Protocol
 
 from penstock.engine.core.execution import Definition, Execution
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.rows import ActivityRow, ChildRow, RunRow, TimerRow, UpdateRow
+from penstock.engine.core.rows import ActivityRow, ChildRow, MessageRow, RunRow, TimerRow, UpdateRow
 from penstock.schemas.records.kinds import Event
 
 
@@ -55,6 +55,10 @@ class RunView(Protocol):
 
     def memo(self) -> bytes:
         """The memo (JSON) of the id's current run; empty for none."""
+        ...
+
+    def message(self, message_id: str) -> MessageRow | None:
+        """What is known of a message to this workflow id that took effect."""
         ...
 
     def execution(self, *, observed: bool = False) -> Execution:

@@ -22,12 +22,14 @@ from penstock.engine.core.pending import fits_header, pending_activities
 from penstock.engine.core.rows import (
     ActivityRow,
     ChildRow,
+    MessageRow,
     RunRow,
     TimerRow,
     UpdateRow,
     pack,
     unpack_activity,
     unpack_child,
+    unpack_message,
     unpack_timer,
     unpack_update,
 )
@@ -127,13 +129,18 @@ class WorkingRun:
 
     def update(self, message_id: str) -> UpdateRow | None:
         """The update of that id, of whichever run of the workflow id took it."""
-        run_id = self.get(message_key(self.workflow_id, message_id))
-        data = self.get(update_key(self.workflow_id, run_id.decode(), message_id)) if run_id is not None else None
+        message = self.message(message_id)
+        data = self.get(update_key(self.workflow_id, message.run_id, message_id)) if message is not None else None
         return unpack_update(data) if data is not None else None
 
     def memo(self) -> bytes:
         """The run's memo (JSON); empty for none."""
         return self.get(memo_key(self.workflow_id, self.run_id)) or b""
+
+    def message(self, message_id: str) -> MessageRow | None:
+        """What is known of a message to this workflow id that took effect."""
+        data = self.get(message_key(self.workflow_id, message_id))
+        return unpack_message(data) if data is not None else None
 
     def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""

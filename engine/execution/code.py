@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from penstock.engine.execution.handlers import Handlers
@@ -20,6 +20,6 @@ class Code(Protocol):
     blocks_on: tuple[type[Exception], ...]
     waits_for_handlers: bool
 
-    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
-        """The code of a new run, after it has registered the handlers that it begins with."""
+    def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """What gives the code of a new run, after it has registered the handlers that it begins with."""
         ...

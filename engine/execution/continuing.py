@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from penstock.schemas.values.call import Call
@@ -13,3 +14,17 @@ class ContinueAsNew(BaseException):
     def __init__(self, call: Call[Any]) -> None:
         super().__init__(f"the run continues as {call.name}(…)")
         self.call = call
+
+
+def continuation(error: BaseException | None) -> ContinueAsNew | None:
+    """The request to go on in a new run that an error is, also in the group that a TaskGroup makes of it; else None.
+
+    A group in which something else failed as well is a failure."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, ContinueAsNew) else None
+
+
+def continues(main: asyncio.Task[Any] | None) -> bool:
+    """Whether the task of a workflow has ended by going on in a new run, which begins when its handlers have ended."""
+    return main is not None and main.done() and not main.cancelled() and continuation(main.exception()) is not None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, WorkflowFailedError
+from penstock.engine.core.execution import CodeError
+from penstock.engine.execution.bugs import code_error
+from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, PayloadTooLarge, WorkflowFailedError
 from penstock.schemas.failure import Failure
 from penstock.schemas.values.failure import bounded, failure_of
+from penstock.schemas.values.payload import check_size
 
 
 def run_failure(error: BaseException) -> Failure:
@@ -17,6 +20,15 @@ def run_failure(error: BaseException) -> Failure:
     if isinstance(error, WorkflowFailedError) and error.failure is not None:
         return bounded(error.failure)
     return failure
+
+
+def oversized(result: bytes, name: str) -> CodeError:
+    """The report of a result of that workflow which is over the limit of payloads."""
+    try:
+        check_size(result, what=f"the result of {name}")
+    except PayloadTooLarge as error:
+        return code_error(error)
+    raise AssertionError("it is over the limit")
 
 
 def going_back(message: str, raised_at: int) -> str:

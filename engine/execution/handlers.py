@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from penstock.engine.core.execution import UnknownHandler
@@ -82,7 +81,7 @@ class Handlers:
         self.updates: dict[str, Handler] = {}
         self.is_complete = False
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._due: list[Callable[[], None]] = []
+        self._due: list[tuple[str, Coroutine[Any, Any, None]]] = []
         self._held: dict[str, deque[UpdateHeld]] = {}
 
     # Reads.
@@ -146,7 +145,7 @@ class Handlers:
         handler = self.signals.get(name)
         if handler is None:
             return False
-        self._due.append(partial(self._create_task, f"signal {name}", self._receive(handler, value)))
+        self._due.append((f"signal {name}", self._receive(handler, value)))
         return True
 
     def begin_update(self, message_id: str, name: str, value: bytes) -> None:
@@ -158,16 +157,17 @@ class Handlers:
             arguments = handler.arguments.decode(value)
         except Exception as error:
             raise NonDeterminism(f"the code cannot take the recorded input of the update {name}: {error}") from error
-        self._due.append(
-            partial(self._create_task, f"update {name}", self._perform(message_id, name, handler, arguments))
-        )
+        self._due.append((f"update {name}", self._perform(message_id, name, handler, arguments)))
 
-    def hold(self, held: UpdateHeld) -> None:
-        """Keep an update until its handler is registered; one whose code was away may have it already."""
-        if self.is_complete or held.update in self.updates:
-            self._due.append(partial(self._take, held))
-        else:
+    def hold(self, held: UpdateHeld, *, takes: bool) -> None:
+        """Keep an update until its handler is registered, or until the next run if this one `takes` no more.
+
+        One that came from the run before may find its handler here already: those of a class are complete."""
+        handler = self.updates.get(held.update)
+        if not takes or (handler is None and not self.is_complete):
             self._held.setdefault(held.update, deque()).append(held)
+        elif (begun := self._taken(held, handler)) is not None:
+            self._due.append((f"update {held.update}", begun))
 
     def held_events(self) -> list[UpdateHeld]:
         """Updates that are kept, by name and then in their order."""
@@ -176,8 +176,8 @@ class Handlers:
     def begin_due(self) -> None:
         """Create the tasks of handlers that are due, in the order of their inputs."""
         due, self._due = self._due, []
-        for begin in due:
-            begin()
+        for name, coroutine in due:
+            self._create_task(name, coroutine)
 
     @property
     def is_due(self) -> bool:
@@ -195,24 +195,25 @@ class Handlers:
         """Answer an update from now on, those that are held first."""
         self.updates[name] = handler
         for held in self._held.pop(name, ()):
-            self._take(held)
+            begun = self._taken(held, handler)
+            if begun is not None:
+                self._create_task(f"update {name}", begun)
 
-    def _take(self, held: UpdateHeld) -> None:
-        """Check an update that was held; begin its handler if it passes."""
-        name, handler = held.update, self.updates.get(held.update)
-        problem = self._problem_of(name, handler, held)
+    def _taken(self, held: UpdateHeld, handler: Handler | None) -> Coroutine[Any, Any, None] | None:
+        """Take a held update, or reject it; returns what its handler does."""
+        problem = self._problem_of(handler, held)
         self._loop.owner.request(UpdateTaken(message_id=held.message_id, problem=problem))
-        if handler is not None and not problem:
-            arguments = handler.arguments.decode(held.input)
-            self._create_task(f"update {name}", self._perform(held.message_id, name, handler, arguments))
+        if problem or handler is None:
+            return None
+        return self._perform(held.message_id, held.update, handler, handler.arguments.decode(held.input))
 
-    def _problem_of(self, name: str, handler: Handler | None, held: UpdateHeld) -> str:
-        if handler is None:
-            return _unknown("update", name, self.updates)
+    def _problem_of(self, handler: Handler | None, held: UpdateHeld) -> str:
         if held.until_ms < self._loop.owner.now_ms:
             return "its caller had given up before the run had a handler for it"
+        if handler is None:
+            return _unknown("update", held.update, self.updates)
         try:
-            self._validate(name, handler, handler.arguments.decode(held.input))
+            self._validate(held.update, handler, handler.arguments.decode(held.input))
         except Exception as error:  # noqa: BLE001 - the user's validator may raise anything
             return str(error) or type(error).__name__
         return ""

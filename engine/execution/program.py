@@ -21,8 +21,8 @@ from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
 from penstock.engine.execution.bugs import bugs_in, code_error
 from penstock.engine.execution.code import Code
-from penstock.engine.execution.continuing import ContinueAsNew
-from penstock.engine.execution.failing import going_back, run_failure
+from penstock.engine.execution.continuing import continuation, continues
+from penstock.engine.execution.failing import going_back, oversized, run_failure
 from penstock.engine.execution.footprint import (
     DELIVERED_FACTOR,
     MEASURED_BYTES_MIN,
@@ -43,7 +43,6 @@ from penstock.schemas.errors import (
     EndlessWorkflow,
     NonDeterminism,
     NonDeterministicCall,
-    PayloadTooLarge,
     WorkflowFailedError,
 )
 from penstock.schemas.failure import Failure
@@ -60,7 +59,7 @@ from penstock.schemas.records.update import UpdateHeld
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.failure import failure_of
 from penstock.schemas.values.lazy import Lazy
-from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX, check_size
+from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 
 T = TypeVar("T")
 
@@ -98,7 +97,7 @@ class Program:
         self.history_length = 0  # events that were delivered or requested: others are not known alike on replay
         self._requests: list[Any] = []
         self._pending: dict[int, RequestFuture] = {}
-        self._code: Coroutine[Any, Any, Any] | None = None  # of a run whose start is delayed
+        self._code: Callable[[], Coroutine[Any, Any, Any]] | None = None  # of a run whose start is delayed
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
         self._dropped_call: str = ""
@@ -173,7 +172,7 @@ class Program:
 
     def check_update(self, update: str, input: bytes) -> bool:
         """Whether an update has a handler, after its validator. Raises as Execution.check_update says."""
-        return self._read(lambda: self.handlers.check(update, input))
+        return self._read(lambda: self.handlers.check(update, input)) and not continues(self._main)
 
     def _read(self, read: Callable[[], T]) -> T:
         """Run code that reads the run's state, between two activations, or after its end."""
@@ -210,8 +209,6 @@ class Program:
             self.loop.close_tasks()
         finally:
             self.loop.leave(before)
-        if self._code is not None:
-            self._code.close()
         self._pending.clear()
         self.signals.clear_waiters()
         self.timers.clear()
@@ -276,7 +273,7 @@ class Program:
         """Let the code begin."""
         code, self._code = self._code, None
         if code is not None:
-            self._main = self.loop.create_task(code, name=self.definition.name)
+            self._main = self.loop.create_task(code(), name=self.definition.name)
 
     def resolve(self, sequence: int, value: bytes) -> None:
         """Give a request its result."""
@@ -317,7 +314,7 @@ class Program:
     def hold(self, event: UpdateHeld) -> None:
         """Keep an update until code registers a handler for it."""
         self._delivered_bytes += len(event.input)
-        self.handlers.hold(event)
+        self.handlers.hold(event, takes=not continues(self._main))
 
     def cancel(self, reason: str) -> None:
         """Cancel the main task, once; one that has not begun does not begin."""
@@ -410,6 +407,10 @@ class Program:
         self.request(PatchMarked(sequence=self.next_sequence(), patch=patch))
         self._patches[patch] = True
         return True
+
+    def is_main(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether it is the task of the workflow itself."""
+        return task is not None and task is self._main
 
     def next_sequence(self) -> int:
         """Number of the next request."""
@@ -561,8 +562,8 @@ class Program:
                 failure=Failure(type="CancelledError", message="workflow code cancelled itself", kind="cancelled")
             )
         error = main.exception()
-        if isinstance(error, ContinueAsNew):
-            return WorkflowContinued(workflow_type=error.call.name, input=error.call.input)
+        if (next_run := continuation(error)) is not None:
+            return WorkflowContinued(workflow_type=next_run.call.name, input=next_run.call.input)
         if error is not None:
             return self._failed(error)
         try:
@@ -577,11 +578,7 @@ class Program:
         """Raise CodeError: the run is BLOCKED with its work kept, until mended code returns less."""
         self._ended = True
         self.close()
-        try:
-            check_size(result, what=f"the result of {self.definition.name}")
-        except PayloadTooLarge as error:
-            raise code_error(error) from None
-        raise AssertionError("it is over the limit")
+        raise oversized(result, self.definition.name)
 
     def _failed(self, error: BaseException) -> Event:
         """The run's failure. Raises CodeError for a bug, unless an earlier decision raised it or it failed the run."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.engine.core.answers import shown_status
+from penstock.engine.core.answers import chain_id, shown_status
 from penstock.engine.core.keys import (
     ACTIVITY,
     CHILD,
@@ -137,6 +137,7 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
     return {
         "workflow_id": workflow_id,
         "run_id": row.run_id,
+        "first_run_id": chain_id(row),
         "type": row.workflow_type,
         "version": row.version,
         "status": shown_status(row),

@@ -160,10 +160,8 @@ class Step:
             ended = Decision(run_id=earlier.run_id, events=earlier.events)
             self._apply(records, found, run, ended, None, trigger, now_ms)
         terminated = type(decision.events[-1]) in _ENDED_FROM_OUTSIDE  # its code is not there to say that it ended
-        # A run that is BLOCKED at its start, or continues another: the code that `run` may have is its predecessor's.
-        unbegun = type(decision.events[0]) is WorkflowStarted and (
-            type(decision.events[-1]) is WorkflowBlocked or decision.events[0].previous_run_id != ""
-        )
+        # A run that is BLOCKED at its start: the code that `run` may have is its predecessor's.
+        unbegun = type(decision.events[0]) is WorkflowStarted and type(decision.events[-1]) is WorkflowBlocked
         listening = None if terminated or unbegun else run.listening()
         self._apply(records, found, run, decision, listening, trigger, now_ms)
         encoder = self._encoder

@@ -117,11 +117,11 @@ class Run(Generic[R]):
 
         `id`: of your choice, at most 255 printable characters. A command with an id that took effect for this workflow
         id before has no effect again, for as long as that run is kept: after NotAnswered, send the signal again with
-        the same id. By default each call is another signal.
+        the same id. Another message under such an id is refused. By default each call is another signal.
 
         Raises BadInput (the value has no JSON form) and BadName (the name or `id` is invalid) before anything is sent;
-        CommandRejected (the processor's modules declare a signal of that name which the value does not fit),
-        WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        CommandRejected (the processor's modules declare a signal of that name which the value does not fit, or the id
+        is that of another message), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
         """
         name, data = encoded_signal(signal, values)
         await self.signal_json(name, data, id=id)
@@ -236,8 +236,9 @@ class Run(Generic[R]):
         update that the run has no handler for yet is held so long, 30 s by default.
 
         Raises BadInput, BadName before anything is sent; UnknownUpdate, UpdateRejected (by its validator),
-        UpdateFailedError (its handler raised, or the run closed), CommandRejected (the arguments do not fit, or the run
-        is BLOCKED), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered (send it again with the same id).
+        UpdateFailedError (its handler raised, or the run closed), CommandRejected (the arguments do not fit, the run is
+        BLOCKED, or the id is that of another message), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered (send it
+        again with the same id).
         """
         command = self._update(update, values, id, timeout, "completed")
         handle: UpdateHandle[Any] = self._handle(command, update)

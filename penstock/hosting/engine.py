@@ -14,6 +14,7 @@ import structlog
 from penstock.client.client import Client
 from penstock.client.lifecycle import AsyncLifecycle
 from penstock.config import Settings, load
+from penstock.engine.authoring.class_form import definition_of
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.hosting.hash_seed import HASH_SEED_WARNING, hash_seed_is_fixed
@@ -31,8 +32,8 @@ from penstock.workers.activity.decorator import ActivityDefinition, registered
 logger = structlog.get_logger(__name__)
 
 D = TypeVar("D", WorkflowDefinition[..., Any], ActivityDefinition[..., Any])
-Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any]
-"""A module (imported, or its name or file), a workflow or an activity."""
+Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any] | type[Any]
+"""A module (imported, or its name or file), a workflow (a function or a class) or an activity."""
 
 
 class Engine(AsyncLifecycle):
@@ -149,10 +150,12 @@ def _hosted_definitions(
             _add(workflows, item)
         elif isinstance(item, ActivityDefinition):
             _add(activities, item)
+        elif isinstance(item, type) and (defined := definition_of(item)) is not None:
+            _add(workflows, defined)
         elif isinstance(item, str):
             load_module(item)
         elif not isinstance(item, ModuleType):
-            raise BadInput(f"Engine hosts modules, workflows and activities, not {item!r}.")
+            raise BadInput(f"Engine hosts modules, workflows and activities, not {item!r}: is a decorator missing?")
     if workflows or activities:
         return workflows, activities
     return registered_workflows(), dict(registered())

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from penstock.engine.authoring.context import ending_first, leaves_undone
-from penstock.engine.execution.continuing import ContinueAsNew
+from penstock.engine.execution.continuing import continuation
 from penstock.schemas.errors import BadInput
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.lazy import Lazy
@@ -68,7 +68,7 @@ class Saga:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, ContinueAsNew):  # the next run goes on from what was done
+        if error is None or continuation(error) is not None:  # the next run goes on from what was done
             self._discard_undos()
             return
         if isinstance(error, GeneratorExit):  # the run is evicted from memory, it has not failed

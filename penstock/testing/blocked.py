@@ -24,7 +24,7 @@ class BlockedRuns:
     def error(self, workflow_id: str, run_id: str) -> WorkflowBlockedError | None:
         """The error for who awaits the run; None while it may close."""
         run = self._described(workflow_id)
-        if run is None or (run_id and run["run_id"] != run_id):
+        if run is None or run_id not in {"", run["run_id"], run["first_run_id"]}:
             return None
         if run["status"] == "blocked":
             return WorkflowBlockedError(f"{workflow_id} is BLOCKED ({run['blocked_reason']}): {run['blocked_message']}")

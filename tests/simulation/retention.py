@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from penstock.engine.core.rows import unpack_message
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.run import WorkflowStarted
 from tests.simulation.story import Violation
@@ -62,7 +63,7 @@ class Retention:
             case b"R":
                 workflow_id, run_id = rest.decode(), self._current.get(rest.decode(), "")
             case b"M":
-                workflow_id, run_id = ids[0].decode(), (value or b"").decode()
+                workflow_id, run_id = ids[0].decode(), unpack_message(value).run_id if value else ""
             case b"H" | b"J" | b"U":
                 workflow_id, run_id = ids[0].decode(), ids[1].decode()
             case _:

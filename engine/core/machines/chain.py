@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.engine.core.activation import PROBLEMS
+from penstock.engine.core.activation import PROBLEMS, blocked_by
 from penstock.engine.core.decision import Decision, RunEvents
 from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
 from penstock.engine.core.limits import DELAY_MS_MAX
@@ -24,7 +24,7 @@ from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.kinds import NO_REPLY, Event
-from penstock.schemas.records.run import CancelRequested, WorkflowStarted
+from penstock.schemas.records.run import CancelRequested, WorkflowBlocked, WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.update import UpdateHeld
 
@@ -57,7 +57,7 @@ def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
         retries=0,
     )
     carried = [_as_awaited(run, event) for event in run.execution().unread()]
-    return _with_next(run, decision, decision.events, started, carried)
+    return _with_next(run, decision, decision.events, started, carried, now_ms)
 
 
 def _as_awaited(run: RunView, event: Event) -> Event:
@@ -82,7 +82,7 @@ def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:
         retries=begun.retries + 1,
     )
     failed = msgspec.structs.replace(failed, next_run_id=started.message_id)
-    return _with_next(run, decision, [*decision.events[:-1], failed], started, _unread_signals(run))
+    return _with_next(run, decision, [*decision.events[:-1], failed], started, _unread_signals(run), now_ms)
 
 
 def _next(run: RunView, run_id: str, begun: WorkflowStarted) -> WorkflowStarted:
@@ -104,17 +104,39 @@ def _next(run: RunView, run_id: str, begun: WorkflowStarted) -> WorkflowStarted:
 
 
 def _with_next(
-    run: RunView, decision: Decision, ended: list[Event], started: WorkflowStarted, carried: list[Event]
+    run: RunView,
+    decision: Decision,
+    ended: list[Event],
+    started: WorkflowStarted,
+    carried: list[Event],
+    now_ms: int,
 ) -> Decision:
-    """The decision, whose run ends by these events, with the next run, which receives what goes along."""
+    """The decision, whose run ends by these events, with the next run, which receives what goes along.
+
+    Handlers begin at once, as in a run whose start is delayed."""
     run.forget()
+    if run.hosted.workflow(started.workflow_type) is None:  # no code has run, of this processor's build and Python
+        started = msgspec.structs.replace(started, python="", build="")
+    inputs: list[Event] = [started, *carried]
     return Decision(
         run_id=started.message_id,
-        events=[started, *carried],
+        events=[*inputs, *_begins(run, started, inputs, now_ms)],
         before=(*decision.before, RunEvents(decision.run_id, ended)),
         reply=decision.reply,
         rejection=decision.rejection,
     )
+
+
+def _begins(run: RunView, started: WorkflowStarted, inputs: list[Event], now_ms: int) -> list[Event]:
+    """What the next run requests before its code begins: its object is made, and its handlers take the inputs."""
+    definition = run.hosted.workflow(started.workflow_type)
+    if definition is None:
+        reason, message = run.hosted.missing(started.workflow_type)
+        return [WorkflowBlocked(reason=reason, message=message)]
+    try:
+        return run.new_execution(definition, started.message_id, started.seed).activate(inputs, now_ms)
+    except PROBLEMS as problem:
+        return [blocked_by(problem)]
 
 
 def _delay_ms(run: RunView, decision: Decision, begun: WorkflowStarted, now_ms: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.engine.core.activation import PROBLEMS
-from penstock.engine.core.answers import found_row, refused_read
+from penstock.engine.core.answers import chain_id, found_row, refused_read
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.execution import UnknownHandler
 from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_MAX
@@ -44,7 +44,7 @@ def _query(run: RunView, command: QueryWorkflow, now_ms: int) -> Decision:
         failure = failure_of(error)
         run.forget()
     answer = QueryAnswered(
-        message_id=command.message_id, workflow_id=run.workflow_id, run_id=row.run_id, result=result, failure=failure
+        message_id=command.message_id, workflow_id=run.workflow_id, run_id=chain_id(row), result=result, failure=failure
     )
     return Decision(run_id=row.run_id, ignored="a query", reply=answer, is_read=True)
 

@@ -31,8 +31,8 @@ from penstock.engine.core.limits import (
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, delay, note, signal, suspension, update
-from penstock.engine.core.messages import remember, remember_in
-from penstock.engine.core.rows import RunRow, unpack_timer
+from penstock.engine.core.messages import CANCEL, RETRY, START, TERMINATE, remember, remember_as, remember_cause
+from penstock.engine.core.rows import MessageRow, RunRow, unpack_timer
 from penstock.engine.core.statuses import (
     ABSENT,
     BLOCKED,
@@ -391,9 +391,7 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         assert before.status in CLOSED, f"{run.workflow_id} was started while it ran"
         # A start is recognised by the run id in the header; both starts need rows once another run may be there.
         if not before.first_run_id:  # the id of a run that continues another is no message's
-            remember_in(run, before.run_id, before.run_id)
-        if not event.previous_run_id:  # what let a run continue took effect in that one
-            remember(run, cause)
+            remember_as(run, before.run_id, MessageRow(before.run_id, before.run_id, START))
     run.row = RunRow(
         run_id=run.run_id,
         seed=event.seed,
@@ -411,6 +409,8 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
     )
     note.put_memo(run, event.memo)
     run.header.first_run_id, run.header.chain_length = event.first_run_id, event.chain_length
+    if before is not None and not event.previous_run_id:  # what let a run continue took effect in that one
+        remember_cause(run, cause, START)
     if event.begins_ms:
         delay.put(run, event.begins_ms)
     if event.run_timeout_ms > 0 or event.execution_until_ms or event.retry is not None:
@@ -451,7 +451,7 @@ def _is_followed(row: RunRow, event: Any) -> bool:
 
 def _on_terminated(run: WorkingRun, event: WorkflowTerminated, cause: Cause) -> None:
     _on_closed(run, event, cause)
-    remember(run, cause)
+    remember_cause(run, cause, TERMINATE)
 
 
 def drop_pending(run: WorkingRun, row: RunRow) -> None:
@@ -487,12 +487,12 @@ def _on_unblocked(run: WorkingRun, event: WorkflowUnblocked, cause: Cause) -> No
     row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
     row.blocked_reason = row.blocked_message = ""
     run.writes[blocked_key(run.workflow_id)] = None
-    remember(run, cause)
+    remember_cause(run, cause, RETRY)
 
 
 def _on_cancel_requested(run: WorkingRun, event: CancelRequested, cause: Cause) -> None:
     run.header.cancel_requested = True
-    remember(run, cause)
+    remember_cause(run, cause, CANCEL)
 
 
 def _on_awaited(run: WorkingRun, event: ResultAwaited, cause: Cause) -> None:
@@ -519,7 +519,7 @@ def _awaiter(value: bytes) -> tuple[int, int]:
 
 
 def _on_joined(run: WorkingRun, event: StartJoined, cause: Cause) -> None:
-    remember_in(run, event.message_id, run.run_id)
+    remember(run, event.message_id, START)
     run.writes[joined_key(run.workflow_id, run.run_id, event.message_id)] = b""
 
 

@@ -6,7 +6,7 @@ from penstock.engine.core.activation import activated
 from penstock.engine.core.answers import accepted, open_row, rejected
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.messages import remember
+from penstock.engine.core.messages import SIGNAL, content_of, remember
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.kinds import NO_REPLY
@@ -38,7 +38,8 @@ def decide(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
 
 def _on_received(run: WorkingRun, event: SignalReceived, cause: Cause) -> None:
     advance(TRANSITIONS, ABSENT, event, run.workflow_id)
-    remember(run, cause)
+    if event.message_id:  # one that went along with its chain is known by the run that received it
+        remember(run, event.message_id, SIGNAL, content_of(event.signal, event.input))
 
 
 MACHINE = Machine(

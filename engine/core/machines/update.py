@@ -9,15 +9,16 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.core import messages
 from penstock.engine.core.activation import PROBLEMS, activated, instead_of_requests
-from penstock.engine.core.answers import accepted_reply, ignored, open_row, rejected
+from penstock.engine.core.answers import accepted_reply, chain_id, ignored, open_row, rejected
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.execution import UnknownHandler
 from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.keys import UPDATE, update_key
 from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_MAX, UPDATES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.messages import remember_in
+from penstock.engine.core.messages import content_of, id_taken, remember
 from penstock.engine.core.rows import RunRow, UpdateRow, pack, unpack_update
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
@@ -59,6 +60,9 @@ def _update(run: RunView, command: UpdateWorkflow, now_ms: int) -> Decision:
     known = run.update(command.message_id)
     if known is not None and run.row is not None:
         return _repeated(run, run.row, known, command)
+    other = run.message(command.message_id)
+    if other is not None and other.what != messages.START:  # a start may hand this update over
+        return rejected(Rejection("bad_input", id_taken(command.message_id, other), run.row.run_id if run.row else ""))
     row = open_row(run, command.run_id, keep=True)
     if isinstance(row, Decision):
         return row
@@ -118,8 +122,9 @@ def _held(command: UpdateWorkflow, now_ms: int) -> UpdateHeld:
 
 def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkflow) -> Decision:
     """Answer a command that repeats a message id from what is known of its update."""
-    if known.update != command.update:
-        message = f"The id {command.message_id} is that of the update {known.update}; give this one an id of its own."
+    if known.update != command.update or known.content != content_of(command.update, command.input):
+        other = known.update if known.update != command.update else f"{known.update} with other arguments"
+        message = f"The id {command.message_id} is that of the update {other}; give this one an id of its own."
         return rejected(Rejection("bad_input", message, row.run_id))
     if known.state == REJECTED:
         rejection = Rejection("update_rejected", known.failure.message if known.failure else "", row.run_id, keep=False)
@@ -133,7 +138,7 @@ def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkfl
     if command.wait_for == "accepted":
         reply: Any = accepted_reply(run.workflow_id, row, command.message_id)
     else:
-        reply = _closed(run.workflow_id, row.run_id, known)
+        reply = _closed(run.workflow_id, row, known)
     return ignored(row.run_id, "this update was accepted before", reply=reply)
 
 
@@ -142,8 +147,8 @@ def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkfl
 
 def _on_accepted(run: WorkingRun, event: UpdateAccepted, cause: Cause) -> None:
     state = advance(TRANSITIONS, ABSENT, event, run.workflow_id)
-    _put(run, UpdateRow(message_id=event.message_id, state=state, reply_to=event.reply_to, update=event.update))
-    _begin(run, event.message_id)
+    row = UpdateRow(message_id=event.message_id, state=state, reply_to=event.reply_to, update=event.update)
+    _begin(run, row, event)
 
 
 def _on_held(run: WorkingRun, event: UpdateHeld, cause: Cause) -> None:
@@ -155,8 +160,7 @@ def _on_held(run: WorkingRun, event: UpdateHeld, cause: Cause) -> None:
         until_ms=event.until_ms,
         update=event.update,
     )
-    _put(run, row)
-    _begin(run, event.message_id)
+    _begin(run, row, event)
 
 
 def _on_taken(run: WorkingRun, event: UpdateTaken, cause: Cause) -> None:
@@ -199,9 +203,11 @@ def drop_open(run: WorkingRun, status: str) -> None:
     run.header.pending_updates = 0
 
 
-def _begin(run: WorkingRun, message_id: str) -> None:
+def _begin(run: WorkingRun, row: UpdateRow, event: UpdateAccepted | UpdateHeld) -> None:
     run.header.pending_updates += 1
-    remember_in(run, message_id, run.run_id)
+    content = content_of(event.update, event.input)
+    _put(run, msgspec.structs.replace(row, content=content))
+    remember(run, row.message_id, messages.UPDATE, content)
 
 
 def _put(run: WorkingRun, row: UpdateRow) -> None:
@@ -228,13 +234,13 @@ def _answer_taken(found: Effects, run: WorkingRun, event: UpdateTaken, shard: in
 def _answer_ended(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
     row = _row(run, event.message_id)
     if not row.waits_accepted:  # else it was answered when the update was taken
-        _reply(found, row, _closed(run.workflow_id, run.run_id, row))
+        _reply(found, row, _closed(run.workflow_id, run.header, row))
 
 
 def answer_dropped(found: Effects, run: WorkingRun) -> None:
     """Answer those who wait for updates that the run's end has ended."""
     for row in run.dropped_updates:
-        _reply(found, row, _closed(run.workflow_id, run.run_id, row))
+        _reply(found, row, _closed(run.workflow_id, run.header, row))
     run.dropped_updates = ()
 
 
@@ -243,9 +249,9 @@ def _reply(found: Effects, row: UpdateRow, reply: Accepted | Rejected | UpdateCl
         found.replies.append((row.reply_to, reply))
 
 
-def _closed(workflow_id: str, run_id: str, row: UpdateRow) -> UpdateClosed:
+def _closed(workflow_id: str, run: RunRow, row: UpdateRow) -> UpdateClosed:
     return UpdateClosed(
-        message_id=row.message_id, workflow_id=workflow_id, run_id=run_id, result=row.result, failure=row.failure
+        message_id=row.message_id, workflow_id=workflow_id, run_id=chain_id(run), result=row.result, failure=row.failure
     )
 
 
@@ -255,7 +261,7 @@ def _rejected(run: WorkingRun, row: UpdateRow) -> Rejected:
         workflow_id=run.workflow_id,
         reason="update_rejected",
         message=row.failure.message if row.failure is not None else "",
-        run_id=run.run_id,
+        run_id=chain_id(run.header),
     )
 
 

@@ -134,3 +134,31 @@ def test_items_without_a_list():
     """Several items without a list raise an error that shows the list."""
     with pytest.raises(BadInput, match=r"Engine\(\[order, deliver\]\)"):
         Engine(trial, triple)
+
+
+@workflow(name="embedding-class")
+class Counts:
+    """A workflow that is a class."""
+
+    def __init__(self, number):
+        self.number = number
+
+    @workflow.run
+    async def run(self):
+        """Triple the number."""
+        return await triple(self.number)
+
+
+def test_a_class_is_hosted_as_a_function_is():
+    """A workflow class in the list, or alone, is hosted; the plain class beside it is refused with a hint."""
+
+    async def use(engine):
+        return await engine.client.execute(Counts(5), id="x", timeout="20s")
+
+    assert run(use, [Counts, triple], "embedded::memory:") == 15
+
+    class Undecorated:
+        async def run(self): ...
+
+    with pytest.raises(BadInput, match="is a decorator missing"):
+        run(use, [Undecorated, triple], "embedded::memory:")
