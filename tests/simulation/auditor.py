@@ -34,6 +34,7 @@ from tests.simulation.broker import Broker, Entry, Transaction
 from tests.simulation.builds import USUAL
 from tests.simulation.fold import Fold
 from tests.simulation.punctuality import Punctuality
+from tests.simulation.reads import Reads, is_query
 from tests.simulation.redecide import Batch, place_of
 from tests.simulation.retention import Retention
 from tests.simulation.story import Violation
@@ -69,6 +70,8 @@ class Auditor:
         self._folds = {shard: Fold() for shard in range(shards)}
         self.retention = {shard: Retention() for shard in range(shards)}
         self.punctuality = {shard: Punctuality() for shard in range(shards)}
+        self.reads = {shard: Reads() for shard in range(shards)}
+        self._queries: dict[Place, Entry] = {}
         self.require_open: Callable[[set[int]], None] = lambda shards: None
         self.owner_of: Callable[[Transaction], tuple[str, str]] = lambda transaction: (USUAL.name, "")
 
@@ -104,6 +107,7 @@ class Auditor:
             ours = [found for found in decisions if found[0].shard == number]
             self._check_rows(number, row, ours, by_topic.get(self._topics.events, []), changelog)
             self.punctuality[number].follow(ours, row.now_ms, isolates=inputs == 1)
+            self._follow_queries(number, row, ours, by_topic.get(self._topics.replies, ()))
         self._keep(transaction, before, by_topic, letters, rows)
 
     def _tasks_in(self, by_topic: Mapping[str, list[Entry]]) -> list[ActivityTask]:
@@ -182,12 +186,15 @@ class Auditor:
 
         Returns their number."""
         expected: set[Place] = set()
+        self._queries = {}
         for where, offset in transaction.offsets.items():
             if offset < before[where]:
                 raise Violation("O (offsets)", f"{where} went back from {before[where]} to {offset}")
             for entry in self._broker.partition(where).entries[before[where] : offset]:
                 if entry.is_committed:
                     expected.add((*where, entry.offset))
+                    if is_query(entry):
+                        self._queries[(*where, entry.offset)] = entry
         triggered: dict[Place, set[int]] = {}
         for decision, _ in decisions:
             trigger = decision.trigger
@@ -206,6 +213,11 @@ class Auditor:
     def _compare(
         self, expected: set[Place], triggered: Mapping[Place, set[int]], dead: Counter[Place], forwarded: Counter[Place]
     ) -> None:
+        if triggered.keys() & self._queries.keys():
+            raise Violation("Q (queries)", f"queries left events: {triggered.keys() & self._queries.keys()}")
+        for place in dead.keys() | forwarded.keys():
+            self._queries.pop(place, None)
+        expected = expected - self._queries.keys()
         handled = triggered.keys() | dead.keys() | forwarded.keys()
         if handled != expected:
             raise Violation(
@@ -222,6 +234,17 @@ class Auditor:
             if place in self._triggers:
                 raise Violation("O (offsets)", f"{place} took effect before")
             self._triggers[place] = self.transactions
+
+    def _follow_queries(self, number: int, row: ShardRow, decisions: Decisions, replies: Sequence[Entry]) -> None:
+        asked = [
+            (offset, decode_command(entry.value or b""), entry.at_ms)
+            for (_, partition, offset), entry in self._queries.items()
+            if partition == number
+        ]
+        answers: dict[str, list[Any]] = {}
+        for reply in [decode(entry.value or b"") for entry in replies] if asked else ():
+            answers.setdefault(reply.message_id, []).append(reply)
+        self.reads[number].follow(asked, [decision for decision, _ in decisions], answers, row.now_ms)
 
     def _keep(
         self,

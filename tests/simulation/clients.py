@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.schemas.encoding.codec import decode_command, encode
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
@@ -28,6 +29,7 @@ _JSON_FIELDS = {
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     RetryWorkflow: ("workflow_id", "message_id", "reply_to"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
+    QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),
     UpdateWorkflow: ("workflow_id", "update", "input", "message_id", "reply_to", "wait_for", "timeout_ms"),
 }
 
@@ -80,6 +82,12 @@ class Client:
         )
         return self.ask(command, hopeless=True)
 
+    def query(self, workflow_id: str, name: str) -> str:
+        """Send a query, whose caller perhaps gives up soon."""
+        return self.ask(
+            QueryWorkflow(workflow_id=workflow_id, query=name, timeout_ms=self._random.choice((0, 0, 1, 3_600_000)))
+        )
+
     def ask_again(self, message_id: str, **changes: Any) -> None:
         """Publish a command under its message id again, changed: a caller that now waits for something else."""
         command = msgspec.structs.replace(self.asked[message_id][0], **changes)
@@ -89,7 +97,8 @@ class Client:
         """Publish a command under a new message id, in one of the ways that clients have."""
         chance = self._random
         message_id = self.message_id()
-        reply_to = chance.randrange(self._replies) if chance.random() < 0.6 or type(command) is AwaitResult else -1
+        asks = chance.random() < 0.6 or type(command) in (AwaitResult, QueryWorkflow)
+        reply_to = chance.randrange(self._replies) if asks else -1
         command = msgspec.structs.replace(command, message_id=message_id, reply_to=reply_to)
         if hopeless:
             self.hopeless.add(message_id)

@@ -1,21 +1,27 @@
-"""Mutations of what the scenarios of dialogues.py use, each without one safeguard: chains of runs, updates."""
+"""Mutations of what the scenarios of dialogues.py use, each without one safeguard: chains, updates, queries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
+from penstock.engine.core import decide as decide_module
 from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.machines import chain as chain_module
+from penstock.engine.core.machines import query as query_module
 from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import update as update_module
 from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.program import Program
+from penstock.engine.runtime import shard as shard_module
+from penstock.engine.runtime.run_cache import CachedRun
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
-from penstock.schemas.records.update import UpdateCompleted
+from penstock.schemas.records.update import UpdateCompleted, UpdateWorkflow
 from tests.simulation.mutation import Mutation
 
 # Chains.
@@ -67,6 +73,33 @@ def _as_at_first(run: Any, event: Any) -> Any:
     return event
 
 
+# Queries.
+
+_answer = Handlers.answer
+
+
+def _former_answer(self: Handlers, name: str, value: bytes) -> bytes:
+    answer = _answer(self, name, value)
+    former = self.__dict__.setdefault("former", {})
+    former.setdefault(name, answer)
+    former[name], answer = answer, former[name]
+    return answer
+
+
+def _recorded_query(run: Any, command: Any, now_ms: int, query: Any = query_module._query) -> Any:
+    return msgspec.structs.replace(query(run, command, now_ms), is_read=False)
+
+
+def _changed_by_query(run: Any, command: Any, now_ms: int, query: Any = query_module._query) -> Any:
+    with patch.object(CachedRun, "forget", lambda self: None):
+        return query(run, command, now_ms)
+
+
+def _changed_by_validator(run: Any, command: Any, now_ms: int, update: Any = update_module._update) -> Any:
+    with patch.object(CachedRun, "forget", lambda self: None):
+        return update(run, command, now_ms)
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "signals that were not read are lost when a run continues": Mutation(Program, "unread", _none_unread),
     "signals that were not read go along twice": Mutation(Program, "unread", _twice_unread),
@@ -85,5 +118,16 @@ MUTATIONS: Mapping[str, Mutation] = {
         update_module, "_on_ended", _outcome_lost, table=(evolve_module.EVOLVERS, (UpdateCompleted,))
     ),
     "updates of a run that closes are not answered": Mutation(update_module, "answer_dropped", lambda found, run: None),
+    "what a rejecting validator changed stays": Mutation(
+        update_module, "_update", _changed_by_validator, table=(decide_module.DECIDERS, (UpdateWorkflow,))
+    ),
+    "queries are answered with an older state": Mutation(Handlers, "answer", _former_answer),
+    "queries are recorded": Mutation(
+        query_module, "_query", _recorded_query, table=(decide_module.DECIDERS, (QueryWorkflow,))
+    ),
+    "what a query changed stays": Mutation(
+        query_module, "_query", _changed_by_query, table=(decide_module.DECIDERS, (QueryWorkflow,))
+    ),
+    "queries are answered whenever they are read": Mutation(shard_module, "is_late", lambda *arguments: False),
     "the history of a run that continued stays": Mutation(chain_module, "_drop_history", lambda run, cause: None),
 }

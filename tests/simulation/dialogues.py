@@ -37,13 +37,16 @@ def _relay(random: Random, name: str) -> Scenario:
         Move(lambda client, value=value: client.signal(name, "sim_tick", value), started(name)) for value in values
     ]
 
+    talk = [*signals, *(_asked(random, name, "sim_seen") for _ in range(random.randint(0, 4)))]
+    random.shuffle(talk)
+
     def verdict(auditor: Auditor) -> str:
         runs = auditor.runs.get(name, [])
         if runs and runs[-1].status == "completed" and sorted(result(runs[-1])) != sorted(values):
             return f"{runs[-1]} read {result(runs[-1])} of {values}"
         return _chain_problem(auditor, name, -(-len(values) // batch), result(runs[-1]) if runs else None)
 
-    return Scenario(name, [start, *signals], verdict)
+    return Scenario(name, [start, *talk], verdict)
 
 
 def _steps(random: Random, name: str) -> Scenario:
@@ -75,6 +78,12 @@ def _repeated(random: Random, workflow_id: str, update: str, value: int) -> list
     return moves
 
 
+def _asked(random: Random, workflow_id: str, query: str) -> Move:
+    return Move(
+        lambda client: client.query(workflow_id, query), at_once if random.random() < 0.2 else started(workflow_id)
+    )
+
+
 def _account(random: Random, name: str) -> Scenario:
     notes = [random.randrange(1_000_000) for _ in range(random.randint(1, 4))]
     is_stopped = random.random() < 0.2
@@ -92,6 +101,8 @@ def _account(random: Random, name: str) -> Scenario:
         command = random.choice((CancelWorkflow, TerminateWorkflow))
         talk[0] = [Move(lambda client: client.ask(command(workflow_id=name, reason="enough")), started(name))]
         status = "cancelled" if command is CancelWorkflow else "terminated"
+    names = ("sim_entries", "sim_entries", "sim_rash")
+    talk += [[_asked(random, name, random.choice(names))] for _ in range(random.randint(0, 4))]
     random.shuffle(talk)
     moves = [Move(lambda client: client.start("sim_account", name, len(notes))), *chain.from_iterable(talk)]
     return Scenario(name, moves, judged(name, lambda run: "", status))

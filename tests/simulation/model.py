@@ -88,7 +88,7 @@ def accepted_updates(run: Run) -> list[tuple[str, str, bytes]]:
     return found
 
 
-def update_outcome(workflow_type: str, update: str, value: int) -> Any:
+def update_outcome(update: str, value: int) -> Any:
     """Result of an update, FAILED if its handler raises, REJECTED if its validator does."""
     if value < 0 and update != "sim_enter":
         return REJECTED

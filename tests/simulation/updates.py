@@ -21,7 +21,7 @@ def judge(command: Any, published: Sequence[Any], answers: Sequence[Any], runs: 
     """What is wrong with an update; empty for nothing.
 
     `published`: the commands under its message id; `runs`: of its workflow id."""
-    expected = update_outcome(command.workflow_type if hasattr(command, "workflow_type") else "", *_given(command))
+    expected = update_outcome(*_given(command))
     runs_of = [run for run in runs if any(_is_about(event, command.message_id) for event in run.events)]
     return _history_problem(command, expected, runs_of) or _answers_problem(
         command, expected, published, answers, runs_of[-1] if runs_of else None

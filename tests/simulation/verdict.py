@@ -14,11 +14,12 @@ from penstock.engine.store.changelog import (
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, model, updates
+from tests.simulation import chains, model, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -58,6 +59,7 @@ def _model_agrees(world: World) -> None:
         problem = chains.judge(chain)
         if problem:
             raise Violation("K (chains)", problem)
+    _queries_are_answered(world)
     for number in range(world.shards):
         entries = world.broker.partition((world.topics.state_changelog, number)).entries
         rows = model.rows_of((entry.key, entry.value) for entry in entries if entry.was_committed)
@@ -69,6 +71,15 @@ def _model_agrees(world: World) -> None:
                 problem = problem or "the owner's store has other rows"
         if problem:
             raise Violation("S (store)", f"shard {number}: {problem}")
+
+
+def _queries_are_answered(world: World) -> None:
+    may_differ = world.weather.builds != "usual" or world.weather.days > 0
+    for found in world.auditor.reads.values():
+        for read in found.found:
+            problem = reads.judge(read, world.auditor.runs.get(read.command.workflow_id, []), may_differ=may_differ)
+            if problem:
+                raise Violation("Q (queries)", f"{read.command}: {problem}")
 
 
 def _inputs_are_done(world: World) -> None:
@@ -175,6 +186,9 @@ def _all_were_answered(world: World) -> None:
             problem = updates.judge(command, published, answers, runs)
             if problem:
                 raise Violation("U (updates)", f"{message_id} ({command.update} of {command.workflow_id}): {problem}")
+        elif isinstance(command, QueryWorkflow):
+            if len(answers) > expected:  # reads.py says which may be left out
+                raise Violation("Q (queries)", f"{command} was answered {len(answers)} times")
         elif isinstance(command, AwaitResult):
             least = 0 if _gave_up(world, command) else 1
             if not least <= len(answers) <= expected:

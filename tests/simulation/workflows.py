@@ -15,7 +15,7 @@ from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.authoring.external import get_run
-from penstock.engine.authoring.handlers import Update
+from penstock.engine.authoring.handlers import Query, Update
 from penstock.engine.authoring.signal import Signal, declared_signals
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
@@ -33,6 +33,7 @@ QUEUES = ("default", "sim-other")
 tick = Signal("sim_tick", int)
 go = Signal("sim_go", str)
 put = Update("sim_put", int, int)
+seen_so_far = Query("sim_seen", list[int])
 
 
 # Activities. `perform` gives the outcome of an attempt.
@@ -325,6 +326,7 @@ async def busy(nap_ms: int) -> str:
 @workflow(name="sim_relay")
 async def relay(batch: int, left: int, seen: list[int]) -> list[int]:
     """Signals, so many a run; those that arrive meanwhile go along to the next run."""
+    seen_so_far.answer(lambda: seen)
     for _ in range(min(batch, left)):
         seen.append(await tick.wait())
     await add(len(seen), 1)
@@ -368,6 +370,17 @@ class Account:
         self.notes += 1
         self.entries.append(value)
 
+    @workflow.query(name="sim_entries")
+    def read(self) -> list[int]:
+        """All entries."""
+        return self.entries
+
+    @workflow.query(name="sim_rash")
+    def rash(self) -> list[int]:
+        """Break the rule that a query reads, and end with an error."""
+        self.entries.append(-1)
+        raise ValueError("it must not have been")
+
     @workflow.update(name="sim_enter")
     def enter(self, value: int) -> int:
         """Add an entry at once."""
@@ -386,6 +399,7 @@ class Account:
     @buy.validator
     def _check(self, value: int) -> None:
         if value < 0:
+            self.entries.append(value)  # must be undone
             raise ValueError("there are no negative values")
 
 

@@ -1,0 +1,184 @@
+"""Judgement of queries: an answer is of committed state, no older than the transaction before it, no newer than it.
+
+Queries leave no record. So each is noted with the decisions of its shard that it must have seen, and those that it may
+have seen: both follow from the order of the inputs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock.engine.core.machines.query import is_late
+from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.replies import QueryAnswered, Rejected
+from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowUnblocked
+from penstock.schemas.records.signal import SignalReceived
+from penstock.schemas.records.suspension import ActivationSuspended
+from penstock.schemas.records.update import UpdateCompleted
+from tests.simulation.broker import Entry
+from tests.simulation.model import FAILED, accepted_updates, update_outcome
+from tests.simulation.story import Violation
+from tests.simulation.truth import Run
+
+_SCHEMA = encode(QueryWorkflow(workflow_id="", query=""))[:10]
+
+
+def is_query(entry: Entry) -> bool:
+    """Whether an input is a query, in Avro or JSON."""
+    value = entry.value or b""
+    return value.startswith(_SCHEMA) or b'"QueryWorkflow"' in value
+
+
+class Read(NamedTuple):
+    """A query and its answer. `low`, `high`: the shard's decisions that it must, and may, have seen."""
+
+    command: QueryWorkflow
+    answer: Any
+    low: int
+    high: int
+
+
+class Reads:
+    """Queries of one shard."""
+
+    def __init__(self) -> None:
+        self._decided = 0
+        self.found: list[Read] = []
+
+    def follow(
+        self,
+        asked: Sequence[tuple[int, QueryWorkflow, int]],
+        decisions: Sequence[DecisionRecorded],
+        answers: Mapping[str, list[Any]],
+        now_ms: int,
+    ) -> None:
+        """Note the queries of a transaction. Raises Violation for one that was not answered.
+
+        `asked`: offsets, commands and append times; `answers`: of the transaction, by message id."""
+        for offset, command, at_ms in asked:
+            low, high = self._seen(offset, decisions)
+            ours = answers.get(command.message_id, [])
+            late = is_late(command, at_ms, now_ms)
+            if command.reply_to < 0 or late:
+                if late and ours:
+                    raise Violation("Q (queries)", f"{command} was answered after its caller had given up: {ours}")
+                continue
+            if not ours:
+                raise Violation("Q (queries)", f"{command} was not answered")
+            self.found.append(Read(command, ours.pop(0), low, high))
+        self._decided = max([self._decided, *(decision.decision for decision in decisions)])
+
+    def _seen(self, offset: int, decisions: Sequence[DecisionRecorded]) -> tuple[int, int]:
+        """The last decisions that came before an input for certain, and perhaps."""
+        low = high = self._decided
+        for decision in decisions:
+            trigger = decision.trigger
+            if not trigger.topic or (trigger.topic == "commands" and trigger.offset > offset):
+                break  # timers come after all inputs
+            high = decision.decision
+            if trigger.topic == "commands":
+                low = decision.decision
+        return low, high
+
+
+def judge(read: Read, runs: Sequence[Run], *, may_differ: bool) -> str:
+    """What is wrong with an answer; empty for nothing. `runs`: of its workflow id.
+
+    `may_differ`: other builds of the code may be unable to repeat the history, and old runs may be gone."""
+    answer = read.answer
+    if isinstance(answer, Rejected):
+        return "" if may_differ or _is_refusal(read, answer, runs) else f"it was refused: {answer}"
+    run = next((run for run in runs if run.run_id == answer.run_id), None)
+    if not isinstance(answer, QueryAnswered) or run is None:
+        return f"it was answered {answer}"
+    if read.command.query == "sim_rash":
+        return "" if answer.failure is not None else f"it changed its run, and was answered {answer}"
+    if answer.failure is not None:
+        return f"it was answered {answer}"
+    found = msgspec.json.decode(answer.result)
+    least, most = _STATES[run.workflow_type](run, read.low, read.high)
+    if _is_within(found, least, most):
+        return ""
+    return f"it was answered {found}, and {run} had {least} to {most} in decisions {read.low} to {read.high}"
+
+
+def _is_refusal(read: Read, answer: Rejected, runs: Sequence[Run]) -> bool:
+    seen = [run for run in runs if run.records[0].decision <= read.high]
+    match answer.reason:
+        case "not_found":
+            return not any(run.records[0].decision <= read.low for run in runs)
+        case "unknown_query":  # the code has not begun
+            return bool(seen) and not _has_begun(seen[-1], read.low)
+        case "blocked":
+            # Besides runs that are BLOCKED: an input over which processors died does not reach the code.
+            return bool(seen) and (_was_blocked(seen[-1], read.high) or answer.message.endswith("history: "))
+    return False
+
+
+def _events(run: Run, last: int) -> list[list[Any]]:
+    """Events of the run's decisions up to one of its shard."""
+    return [[decode(data) for data in record.events] for record in run.records if record.decision <= last]
+
+
+def _has_begun(run: Run, last: int) -> bool:
+    begins = any(isinstance(event, StartDelayEnded) for events in _events(run, last) for event in events)
+    return begins or not run.started.begins_ms
+
+
+def _was_blocked(run: Run, last: int) -> bool:
+    return any(isinstance(event, WorkflowBlocked) for events in _events(run, last) for event in events)
+
+
+def _is_within(found: list[int], least: list[int], most: list[int]) -> bool:
+    return not Counter(least) - Counter(found) and not Counter(found) - Counter(most)
+
+
+# State that the code of a run shows.
+
+
+def _signals(run: Run, last: int) -> list[Any]:
+    """Values of the signals that have reached the code for certain: it was not BLOCKED or suspended since."""
+    reached: list[Any] = []
+    waiting: list[Any] = []
+    is_blocked = False
+    for events in _events(run, last):
+        kinds = {type(event) for event in events}
+        waiting += [msgspec.json.decode(event.input) for event in events if isinstance(event, SignalReceived)]
+        is_blocked = (is_blocked and WorkflowUnblocked not in kinds) or WorkflowBlocked in kinds
+        if not is_blocked and ActivationSuspended not in kinds and _has_begun(run, last):
+            reached, waiting = reached + waiting, []
+    return reached
+
+
+def _received(run: Run, last: int) -> list[Any]:
+    """Values of all signals."""
+    received = [event for events in _events(run, last) for event in events if isinstance(event, SignalReceived)]
+    return [msgspec.json.decode(event.input) for event in received]
+
+
+def _account(run: Run, low: int, high: int) -> tuple[list[int], list[int]]:
+    done = {event.message_id for events in _events(run, low) for event in events if isinstance(event, UpdateCompleted)}
+    begun = {getattr(event, "message_id", "") for events in _events(run, high) for event in events}
+    least, most = _signals(run, low), _received(run, high)
+    for message_id, name, data in accepted_updates(run):
+        value = msgspec.json.decode(data)
+        if message_id in done:
+            least.append(value)
+        if message_id in begun and update_outcome(name, value) != FAILED:
+            most.append(value)
+    return least, most
+
+
+def _relay(run: Run, low: int, high: int) -> tuple[list[int], list[int]]:
+    given = msgspec.json.decode(run.started.input)
+    count, seen = min(given["batch"], given["left"]), given["seen"]
+    return [*seen, *_signals(run, low)[:count]], [*seen, *_received(run, high)[:count]]
+
+
+_STATES = {"sim_account": _account, "sim_relay": _relay}
