@@ -20,7 +20,7 @@ from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_M
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.messages import content_of, id_taken, remember
 from penstock.engine.core.rows import RunRow, UpdateRow, pack, unpack_update
-from penstock.engine.core.statuses import BLOCKED
+from penstock.engine.core.statuses import BLOCKED, CLOSED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import BadInput, UnknownWorkflowType
@@ -135,11 +135,16 @@ def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkfl
             return ignored(row.run_id, "this update was accepted before")
         awaited = UpdateAwaited(message_id=command.message_id, reply_to=command.reply_to)
         return Decision(run_id=row.run_id, events=[awaited], unnumbered=True)
-    if command.wait_for == "accepted":
+    if command.wait_for == "accepted" and not _is_dropped(known):
         reply: Any = accepted_reply(run.workflow_id, row, command.message_id)
     else:
         reply = _closed(run.workflow_id, row, known)
     return ignored(row.run_id, "this update was accepted before", reply=reply)
+
+
+def _is_dropped(row: UpdateRow) -> bool:
+    """Whether the run's end has ended the update, which may not have been accepted by then."""
+    return row.state == FAILED and row.failure is not None and row.failure.kind in CLOSED
 
 
 # Evolve.

@@ -231,6 +231,15 @@ def test_an_open_update_of_a_run_that_closes(held: bool) -> None:
     assert stage.update(name, "x" if held else 1, message_id="u").failure == closed.failure
 
 
+def test_an_update_that_was_held_to_the_end_is_not_called_accepted() -> None:
+    """A repetition that waits for acceptance is answered with the end of an update that its closing run still held."""
+    stage = _words()
+    assert stage.update("counters-add", "x", message_id="u", wait_for="accepted") is None
+    stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="t"))
+    (closed,) = stage.take("replies")
+    assert stage.update("counters-add", "x", message_id="u", wait_for="accepted") == closed
+
+
 def test_the_same_id_after_the_close_gives_the_outcome() -> None:
     """A closed run answers the id of an update with its stored outcome, and refuses a new one."""
     stage = _begun(3)
