@@ -64,14 +64,14 @@ class Reads:
         for offset, command, at_ms in asked:
             low, high = self._seen(offset, decisions)
             ours = answers.get(command.message_id, [])
-            late = is_late(command, at_ms, now_ms)
-            if command.reply_to < 0 or late:
-                if late and ours:
-                    raise Violation("Q (queries)", f"{command} was answered after its caller had given up: {ours}")
+            if command.reply_to < 0 or is_late(command, at_ms, now_ms):
                 continue
             if not ours:
                 raise Violation("Q (queries)", f"{command} was not answered")
             self.found.append(Read(command, ours.pop(0), low, high))
+        left = [command for _, command, _ in asked if answers.get(command.message_id)]
+        if left:
+            raise Violation("Q (queries)", f"{left[0]} was answered after its caller had given up")
         self._decided = max([self._decided, *(decision.decision for decision in decisions)])
 
     def _seen(self, offset: int, decisions: Sequence[DecisionRecorded]) -> tuple[int, int]:
