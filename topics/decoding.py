@@ -26,5 +26,9 @@ def _read(record: StoredRecord, read: Callable[[bytes], Any]) -> Any:
             raise Undecodable("The record is empty.")
         return read(record.value)
     except Undecodable as error:
-        placed = type(error)(error.detail, topic=record.topic, partition=record.partition, offset=record.offset)
-        raise placed from error
+        raise placed(error, record) from error
+
+
+def placed(error: Undecodable, record: StoredRecord) -> Undecodable:
+    """The same error with the place of `record`."""
+    return type(error)(error.detail, topic=record.topic, partition=record.partition, offset=record.offset)

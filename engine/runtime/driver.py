@@ -9,6 +9,7 @@ changelog's tail was replayed. The driver runs on one thread; the simulator call
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from penstock.engine.runtime.flight import Gathered, InFlight
 from penstock.engine.runtime.held import Held
 from penstock.engine.runtime.openings import Opening, Openings
 from penstock.engine.runtime.overlay import Layer
-from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace
+from penstock.engine.runtime.pace import TURN_BYTES_MAX, TURN_RECORDS_MAX, Pace, Room
 from penstock.engine.runtime.plausible import warn_of_wrong_clock
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
@@ -41,7 +42,14 @@ from penstock.engine.runtime.trimming import Trimming
 from penstock.engine.runtime.watch import DEADLINE_S, SLOW_S, end_process
 from penstock.engine.store.changelog import CHANGELOG_OFFSET_KEY
 from penstock.engine.store.store import Store, StoreReader
-from penstock.schemas.errors import LogError, RecordRefused, StateMismatch, TopicRefused, Undecodable
+from penstock.schemas.errors import (
+    LogError,
+    RecordRefused,
+    StateMismatch,
+    TopicRefused,
+    Undecodable,
+    UnknownSchema,
+)
 from penstock.topics.catalogue import Topics
 from penstock.topics.commit import Outcome, Turn
 from penstock.topics.log import CommittedOffset, Log, StoredRecord, TopicPartition
@@ -130,7 +138,9 @@ class Driver:
         self._gathered: Gathered | None = None
         self._pace = Pace(settings.records_max, settings.turn_records_max, settings.turn_bytes_max)
         self._backlog = Backlog()
-        self._suspects = Suspects(self._held, self._backlog, self._router, self._refusals, clock_ms, self._commit)
+        self._suspects = Suspects(
+            self._held, self._backlog, self._router, self._refusals, clock_ms, self._commit, self._stop_unread
+        )
         self._trimming = Trimming(log, settings.trim_interval_s, settings.audit_window)
         self._name = uuid.uuid4().hex[:8]
         self._went_back = False
@@ -273,16 +283,20 @@ class Driver:
             gathered = self._gathered = Gathered(now_ms, self._pace.room())
         if not gathered.room.is_used:
             for number, batch in self._backlog.take(self._pace.inputs - gathered.records, self._suspects.numbers()):
-                if number in self._held and number not in self._refusals.shards:
+                if number in self._held and number not in self._refusals.shards and not self._went_back:
                     self._take(gathered, number, batch)
-        return gathered
+        return self._gathered  # None if a shard that had to stop made all go back
 
     def _take(self, gathered: Gathered, number: int, batch: list[StoredRecord]) -> None:
         if gathered.room.is_used:
             self._backlog.put_back(number, batch)
             return
         gathered.suspect = batch[0] if self._pace.isolates else None
-        taken = self._held[number].shard.take(batch, gathered.clock_ms, gathered.room)
+        try:
+            taken = self._held[number].shard.take(batch, gathered.clock_ms, gathered.room)
+        except UnknownSchema as error:
+            self._stop_unread(number, error)
+            return
         gathered.records += taken
         if taken < len(batch):
             self._backlog.put_back(number, batch[taken:])
@@ -297,14 +311,22 @@ class Driver:
         timers, retries = self._besides(gathered)
         self._pace.extend(gathered.room)
         layers: list[Layer] = []
-        for _, held in self._working():
+        for number, held in self._working():
             if held.shard.is_open or (timers + retries and held.shard.is_due(now_ms)):
-                layer = held.shard.seal(now_ms, timers=timers, retries=retries, room=gathered.room)
+                layer = self._sealed(number, now_ms, timers, retries, gathered.room)
                 if layer is not None:
                     layers.append(layer)
                     if isolates:
                         break
         return layers
+
+    def _sealed(self, number: int, now_ms: int, timers: int, retries: int, room: Room) -> Layer | None:
+        """End a shard's open layer; None if there is nothing to commit, or the shard had to be stopped."""
+        try:
+            return self._held[number].shard.seal(now_ms, timers=timers, retries=retries, room=room)
+        except UnknownSchema as error:
+            self._stop_unread(number, error)
+            return None
 
     def _besides(self, gathered: Gathered) -> tuple[int, int]:
         """Due timers and BLOCKED runs that each shard may add to a turn; one of them, or one input, if it isolates."""
@@ -405,8 +427,8 @@ class Driver:
             self._went_back = False
         for _ in refusals.topics.end_due(now_ms):
             self.retry_blocked(REFUSED_TOPIC)
-            for _, held in self._working():
-                layer = held.shard.seal(now_ms, timers=0, retries=1, room=self._pace.room())
+            for number, _ in self._working():
+                layer = self._sealed(number, now_ms, 0, 1, self._pace.room())
                 if layer is not None:
                     self._commit(layer)
                     return
@@ -462,11 +484,14 @@ class Driver:
             self._gathered = None
         self._router.own(list(self._held))
         if numbers and not lost:
-            try:
-                self._ownership.release(numbers, self._clock_ms())
-            except LogError as error:
-                logger.warning("release not announced", shards=numbers, error=str(error))
+            self._announce_release(numbers)
         logger.info("shards released", shards=numbers, lost=lost)
+
+    def _announce_release(self, numbers: list[int]) -> None:
+        try:
+            self._ownership.release(numbers, self._clock_ms())
+        except LogError as error:
+            logger.warning("release not announced", shards=numbers, error=str(error))
 
     def _open_granted(self) -> None:
         """Open what was granted; it is restored a slice at a time, and one that cannot be opened keeps none waiting."""
@@ -515,6 +540,29 @@ class Driver:
         self._held[number] = Held(shard, opening.store)
         if not opening.is_clean:
             self._suspect_inputs(number, opening.before.ends)
+
+    def _stop_unread(self, number: int, error: UnknownSchema) -> None:
+        """Stop a shard before a record of a newer build; what it took before that record is committed.
+
+        The shard is released in order, so that a newer build that it is granted to need not suspect the record."""
+        if not self.settle(wait=True):
+            return  # all shards are back at their stores; the record is met again
+        shard, now_ms = self._held[number].shard, self._clock_ms()
+        layer = None
+        if shard.is_open:
+            with contextlib.suppress(UnknownSchema):  # of a run that expires
+                layer = shard.seal(now_ms, timers=0, retries=0)
+        if layer is None:
+            shard.discard()
+        elif not self._commit(layer):
+            return
+        unmarked = shard.announce(None, now_ms)
+        if unmarked is not None and not self._commit(unmarked):
+            return
+        self._announce_release([number])
+        self._backlog.drop(number)
+        self._stop(number, error)
+        self._router.own(list(self._held))
 
     def _stop(self, number: int, error: Exception) -> None:
         """Close a shard whose log has changed under it; it is opened again as if it were granted."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 
 import structlog
 
-from penstock.engine.runtime.refusals import Pauses
+from penstock.engine.runtime.refusals import DELAY_MS_MAX, Pauses
 from penstock.engine.runtime.takeover import (
     Ownership,
     Processed,
@@ -22,7 +22,7 @@ from penstock.engine.runtime.takeover import (
     require_state,
 )
 from penstock.engine.store.store import Store
-from penstock.schemas.errors import LogUnavailable, StateMismatch, Undecodable
+from penstock.schemas.errors import LogUnavailable, NotAdmitted, StateMismatch, Undecodable, UnknownSchema
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import CommittedOffset, Log, Member, TopicPartition
 
@@ -130,20 +130,36 @@ class Openings:
                     self._note_unopened(number, error)
                     self._is_cut_short = True
                     return
-                except (StateMismatch, Undecodable) as error:
+                except (NotAdmitted, StateMismatch, Undecodable) as error:
                     self.stop(number, error)
                 else:
                     if opening is not None:
                         yield opening
 
     def stop(self, number: int, error: Exception) -> None:
-        """Keep a shard closed for a while: what it would begin with is not what was there."""
+        """Keep a shard closed for a while: what it would begin with is not what was there, or of a newer build."""
         self.granted.add(number)
+        if isinstance(error, NotAdmitted | UnknownSchema):
+            self._stop_outgrown(number, error)
+            return
         delay_ms = self._pauses.begin(number, self._clock_ms())
         logger.error(
             "a shard is stopped, because its state does not fit the log; the others go on",
             shard=number,
             error=str(error),
+            retry_in_ms=delay_ms,
+        )
+
+    def _stop_outgrown(self, number: int, error: NotAdmitted | UnknownSchema) -> None:
+        """Keep a shard closed that a newer build has to take; this one looks at long intervals whether it can."""
+        delay_ms = self._pauses.begin(number, self._clock_ms(), DELAY_MS_MAX)
+        place = {"topic": error.topic, "offset": error.offset} if isinstance(error, UnknownSchema) else {}
+        logger.error(
+            "a shard is stopped, because a newer build has written to it; no run is blocked, and the others go on. "
+            "Replace this process with that build, which goes on where this one stopped",
+            shard=number,
+            **place,
+            error=error.detail if isinstance(error, UnknownSchema) else str(error),
             retry_in_ms=delay_ms,
         )
 

@@ -40,10 +40,10 @@ class Pauses(Generic[K]):
     def __bool__(self) -> bool:
         return bool(self._current)
 
-    def begin(self, key: K, now_ms: int) -> int:
-        """Pause it from now on; returns for how many milliseconds."""
+    def begin(self, key: K, now_ms: int, first_ms: int = DELAY_MS_FIRST) -> int:
+        """Pause it from now on, the first time for `first_ms`; returns for how many milliseconds."""
         before = self._pauses.get(key)
-        delay_ms = DELAY_MS_FIRST if before is None else min(before.delay_ms * 2, DELAY_MS_MAX)
+        delay_ms = first_ms if before is None else min(before.delay_ms * 2, DELAY_MS_MAX)
         self._pauses[key] = _Pause(now_ms + delay_ms, delay_ms)
         self._current.add(key)
         return delay_ms

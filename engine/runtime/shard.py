@@ -37,9 +37,11 @@ from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
 from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
+from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Trigger
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
+from penstock.topics.decoding import placed
 from penstock.topics.log import StoredRecord
 
 COMMANDS, RESULTS = "commands", "results"
@@ -109,7 +111,10 @@ class Shard:
     def take(self, records: Sequence[StoredRecord], clock_ms: int, room: Room | None = None) -> int:
         """Decide these inputs into the open layer until its room is used; returns how many were taken.
 
-        A layer is opened at `clock_ms` (epoch) with that room if there is none. At least one input is taken."""
+        A layer is opened at `clock_ms` (epoch) with that room if there is none. At least one input is taken.
+
+        Raises UnknownSchema, with the place of the input, for one that a newer build wrote or whose run it wrote to.
+        What was taken before it stays in the layer, and can be sealed without timers and retries."""
         layer = self._open_at(clock_ms, room)
         taken, offsets, room = 0, self._offsets, layer.room
         self._read_to_ms = records[-1].timestamp_ms if records else 0
@@ -118,7 +123,10 @@ class Shard:
                 if self._set_aside and (record.topic, record.offset) in self._set_aside:
                     self._answers.dead_letter(layer, record, _NEVER_COMMITS)
                 else:
-                    self._take(layer, record)
+                    try:
+                        self._take(layer, record)
+                    except UnknownSchema as error:
+                        raise placed(error, record) from error
                 if 0 < record.timestamp_ms < layer.appended_ms:
                     layer.appended_ms = record.timestamp_ms
                 layer.offsets[record.topic] = offsets[record.topic] = record.offset + 1
@@ -133,7 +141,8 @@ class Shard:
         """End the open layer, after adding what happens without a record; None if there is nothing to commit.
 
         `timers`, `retries`: at most so many due timers and BLOCKED runs; none of both leaves a layer all of whose
-        outputs come from its inputs. `room`: of the layer, if none is open."""
+        outputs come from its inputs. `room`: of the layer, if none is open. Raises UnknownSchema for a run that a newer
+        build wrote to; the layer is to be discarded then."""
         layer = self._open_at(clock_ms, room)
         self._open = None
         self._step.appended_ms = self._log_clock.now_ms
@@ -209,8 +218,8 @@ class Shard:
         data = self._overlay.store.get(SHARD_KEY)
         return dict(unpack_shard(data).offsets) if data is not None else {}
 
-    def announce(self, suspect: StoredRecord | bytes, clock_ms: int) -> Layer | None:
-        """A layer that says that this input, or the timer with this key, is decided next; None if that was said.
+    def announce(self, suspect: StoredRecord | bytes | None, clock_ms: int) -> Layer | None:
+        """A layer that says that this input, the timer with this key, or None is decided next; None if that was said.
 
         An input that was announced by two owners that died is to be refused instead (`deaths`)."""
         if not self.mark_next(suspect):

@@ -84,10 +84,11 @@ class Step:
             try:
                 found = self._try(layer, input, trigger, refused)
                 return found if isinstance(found, Decision) else self._reduce(layer, input, trigger, found)
-            except UnknownSchema:  # a newer program wrote it: no run is at fault, and this processor cannot go on
-                logger.critical("a record of a newer build stops this processor", workflow_id=input.workflow_id)
+            except UnknownSchema as error:  # a newer program wrote it: no run is at fault, and the shard cannot go on
                 self._runs.evict(input.workflow_id)
-                raise
+                raise UnknownSchema(
+                    f"The run {input.workflow_id} has a record of a newer build. {error.detail}"
+                ) from error
             except (Exception, SystemExit):  # user code may raise either where none is expected
                 logger.exception("deciding failed", workflow_id=input.workflow_id, input=type(input).__name__)
                 self._runs.evict(input.workflow_id)

@@ -12,6 +12,7 @@ from penstock.engine.runtime.overlay import Layer
 from penstock.engine.runtime.refusals import Refusals
 from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.suspicion import DEATHS_MAX, QUIET_MS
+from penstock.schemas.errors import UnknownSchema
 from penstock.topics.log import StoredRecord
 
 Suspect = StoredRecord | bytes
@@ -25,7 +26,9 @@ class Commit(Protocol):
 
 
 class Suspects:
-    """Decides suspicious inputs one by one, each announced by the turn before. The other shards wait meanwhile."""
+    """Decides suspicious inputs one by one, each announced by the turn before. The other shards wait meanwhile.
+
+    `stop`: stops a shard before a record of a newer build."""
 
     def __init__(
         self,
@@ -35,9 +38,10 @@ class Suspects:
         refusals: Refusals,
         clock_ms: Callable[[], int],
         commit: Commit,
+        stop: Callable[[int, UnknownSchema], None],
     ) -> None:
         self._held, self._backlog, self._router, self._refusals = held, backlog, router, refusals
-        self._clock_ms, self._commit = clock_ms, commit
+        self._clock_ms, self._commit, self._stop = clock_ms, commit, stop
 
     def numbers(self) -> list[int]:
         """The shards with suspicious inputs."""
@@ -51,14 +55,18 @@ class Suspects:
     def decide_next(self) -> bool:
         """Decide the next input that may have ended the last owner of a shard, announced and alone in its turn.
 
-        Returns whether all that was submitted committed."""
+        Returns whether all that was submitted committed, and the shard goes on."""
         for number, held in self._held.items():
             if held.suspicion is None or number in self._refusals.shards:
                 continue
             suspect = self._next_suspect(number, held)
             if suspect is None:
                 continue
-            return self._announce(held, suspect) and self._decide_alone(number, held, suspect)
+            try:
+                return self._announce(held, suspect) and self._decide_alone(number, held, suspect)
+            except UnknownSchema as error:
+                self._stop(number, error)
+                return False
         return True
 
     def _next_suspect(self, number: int, held: Held) -> Suspect | None:
