@@ -121,6 +121,7 @@ class Membership:
             if observe:
                 return
             self._announce_and_read(admitted=True)
+            require_level(self._registry.level, self._announced.level)  # it may have been raised in between
         except BaseException:
             self.leave()
             raise
@@ -229,7 +230,10 @@ class Membership:
 
     def _tell(self) -> None:
         for listener in self._listeners:
-            listener(self.neighbours)
+            try:
+                listener(self.neighbours)
+            except Exception:  # the others are called all the same, and the announcements go on
+                logger.exception("a listener failed to take over what the other processes host")
 
     def _sweep(self) -> None:
         """Delete announcements of processes that died long ago."""
@@ -241,7 +245,7 @@ class Membership:
     def _run(self) -> None:
         next_s = time.monotonic() + self._timing.heartbeat_s
         repeat_s = time.monotonic() + self._timing.repeat_s
-        away = False
+        trouble = ""
         while not self._stop.is_set() and self.error is None:
             try:
                 self._stop.wait(max(0.0, min(LOOK_S, next_s - time.monotonic())))
@@ -250,15 +254,24 @@ class Membership:
                 if time.monotonic() >= next_s:
                     next_s = time.monotonic() + self._timing.heartbeat_s
                     self._announce(admitted=True)
-                away = False
-            except LogError as error:
-                if not (away or self._stop.is_set()):
-                    logger.warning("the registry is unavailable; waiting for it: %s", error)
-                away = True
+                trouble = ""
+            except Exception as error:  # noqa: BLE001 - without this thread the others take this process for dead
+                trouble = self._note_trouble(error, trouble)
                 self._stop.wait(AWAY_PAUSE_S)
             if time.monotonic() >= repeat_s:
                 repeat_s = time.monotonic() + self._timing.repeat_s
                 self._tell()
+
+    def _note_trouble(self, error: Exception, before: str) -> str:
+        """Log an error of the thread, unless the one before was of the same kind; returns the kind."""
+        kind = LogError.__name__ if isinstance(error, LogError) else repr(error)
+        if kind == before or self._stop.is_set():
+            return kind
+        if isinstance(error, LogError):
+            logger.warning("the registry is unavailable; waiting for it: %s", error)
+        else:
+            logger.error("unexpected error in the namespace's membership; trying again", exc_info=error)
+        return kind
 
     def _obey_level(self) -> None:
         """Write at the namespace's level, leave if it is too high for this build, raise it when its time has come."""

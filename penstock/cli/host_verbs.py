@@ -106,7 +106,8 @@ def processor(
                 )
             return 0
     once = [flag for flag, is_set in (("--reset-clock", reset_clock), ("--accept-loss", accept_loss)) if is_set]
-    return supervise(_child_command(invocation, modules, once), processes)
+    first = _child_command(invocation, modules, once)  # a child that is restarted must not accept another loss
+    return supervise(_child_command(invocation, modules, []), processes, first)
 
 
 @verb("worker")

@@ -30,10 +30,10 @@ logger = structlog.get_logger(__name__)
 
 
 class Slot:
-    """One child process and the times at which it died."""
+    """One child process and the times at which it died. `first`: the command of its first start, if it is another."""
 
-    def __init__(self, number: int, command: Sequence[str]) -> None:
-        self.number, self._command = number, command
+    def __init__(self, number: int, command: Sequence[str], first: Sequence[str] | None = None) -> None:
+        self.number, self._command, self._first = number, command, first
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
         self._start_at = 0.0
         self.process: subprocess.Popen[bytes] | None = None
@@ -42,7 +42,8 @@ class Slot:
         """Start the child when it is due; returns an exit code if the supervisor must give up."""
         if self.process is None:
             if now >= self._start_at:
-                self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE, process_group=0)  # noqa: S603 - ourselves
+                command, self._first = self._first or self._command, None
+                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)  # noqa: S603 - ourselves
                 logger.info("processor process started", slot=self.number, pid=self.process.pid)
             return None
         code = self.process.poll()
@@ -95,14 +96,16 @@ class Slot:
             process.stdin.close()
 
 
-def supervise(command: Sequence[str], processes: int) -> int:
+def supervise(command: Sequence[str], processes: int, first: Sequence[str] | None = None) -> int:
     """Keep that many children running until SIGINT or SIGTERM; returns the exit code.
+
+    `first`: what each child is started with the first time, if flags of one start are to be gone after a restart.
 
     A child that exits is restarted after 1 s, then 2 s, 4 s and so on up to 30 s. All are stopped when one exits with
     EXIT_USAGE. The exit code is EXIT_UNFINISHED if one had to be killed at the end.
     """
     signals = StopSignals()
-    slots = [Slot(number, command) for number in range(processes)]
+    slots = [Slot(number, command, first) for number in range(processes)]
     exit_code = 0
     try:
         while not signals.received and not exit_code:

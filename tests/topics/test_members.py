@@ -12,6 +12,7 @@ from penstock.schemas.encoding import codec
 from penstock.schemas.errors import NotAdmitted
 from penstock.schemas.records.registry import MemberAnnounced
 from penstock.schemas.values.levels import LEVEL
+from penstock.topics import members
 from penstock.topics.admin import apply, plan
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect
@@ -137,6 +138,37 @@ def test_announcements_of_long_dead_processes_are_deleted(log: Log, monkeypatch:
     member.join(observe=True)
     assert "dead" not in names(log)
     member.leave()
+
+
+def test_an_unexpected_error_is_logged_and_the_membership_goes_on(
+    join: Joining, log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After an error that no log raises, the process is announced again; the error is one line, with its traceback."""
+    first = join("first", workflows={"order": 1})
+    monkeypatch.setattr(members, "AWAY_PAUSE_S", 0.01)
+    monkeypatch.setattr(first, "_obey_level", lambda: 1 / 0)
+    until("the error", lambda: "trying again" in caplog.text)
+    time.sleep(0.1)
+    assert [bool(line.exc_info) for line in caplog.records if "trying again" in line.message] == [True]
+    before = read_registry(log, TOPICS, WAIT_S).members["first"].offset
+    monkeypatch.undo()
+    until("an announcement", lambda: read_registry(log, TOPICS, WAIT_S).members["first"].offset > before)
+
+
+def test_a_listener_that_fails_keeps_no_other_uninformed(join: Joining, caplog: pytest.LogCaptureFixture) -> None:
+    """The error of a listener is logged; the others are called, and the announcements go on."""
+    first = join("first", workflows={"order": 1})
+    heard: list[Neighbours] = []
+
+    def fails(neighbours: Neighbours) -> None:
+        if neighbours.activities:
+            raise ZeroDivisionError("a listener's")
+
+    first.listen(fails)
+    first.listen(heard.append)
+    join("second", workflows={"order": 1}, activities=["pay"])
+    until("the second listener", lambda: heard[-1].activities == {"pay"})
+    assert "a listener's" in caplog.text
 
 
 def test_the_level_is_raised_when_all_members_know_it_for_a_while(join: Joining, log: Log) -> None:

@@ -225,14 +225,14 @@ def test_several_processors(folder):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_flags_of_one_start(folder, monkeypatch, processes):
-    """--reset-clock and --accept-loss reach the processor, in this process or in the children of a supervisor."""
+    """--reset-clock and --accept-loss reach the processor, here or at the first start of a supervisor's children."""
     penstock(folder, "topics", "apply")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(hash_seed, "with_fixed_hash_seed", lambda: None)
     # Definitions of other tests in this process have no topics here.
     monkeypatch.setattr(namespace, "check_topics", lambda *_: 1)
     seen = []
-    monkeypatch.setattr(supervisor, "supervise", lambda command, count: seen.append(command) or 0)
+    monkeypatch.setattr(supervisor, "supervise", lambda again, count, first: seen.extend((first, again)) or 0)
     monkeypatch.setattr(parts, "run_until_signalled", lambda *_, **__: None)
 
     def noted(*_, driver, **__):
@@ -245,6 +245,7 @@ def test_flags_of_one_start(folder, monkeypatch, processes):
     assert ended.exit_code == 0, (ended.stdout, ended.stderr)
     expected = {"reset_clock", "accept_loss"} if processes == 1 else {"--reset-clock", "--accept-loss"}
     assert expected <= set(seen[0])
+    assert all(expected.isdisjoint(command) for command in seen[1:])
 
 
 def test_a_supervisor_that_is_killed(folder):

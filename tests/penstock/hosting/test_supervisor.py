@@ -55,6 +55,17 @@ def test_restarts_without_end():
         assert tended(slot, now) is None
 
 
+def test_flags_of_the_first_start():
+    """What is meant for one start, such as to accept a loss, is gone when the child is started again."""
+    slot = Slot(0, exits_with(5), first=exits_with(7))
+    codes = []
+    slot._died = lambda now, code: codes.append(code)
+    for _ in range(3):
+        slot.tend(0.0)
+        tended(slot, 0.0)
+    assert codes == [7, 5, 5]
+
+
 def test_a_child_that_does_not_drain():
     """A child that had to be killed, or ended with an error, did not drain."""
     slot = Slot(0, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
