@@ -184,10 +184,10 @@ class Handlers:
         """Whether handlers are due that have not begun."""
         return bool(self._due)
 
-    def cancel(self) -> None:
-        """Cancel the handlers that run."""
+    def cancel(self, reason: str) -> None:
+        """Cancel the handlers that run. `reason`: text of their CancelledError."""
         for task in sorted(self.tasks, key=hash):
-            task.cancel()
+            task.cancel(reason or None)
 
     # Registration by code.
 

@@ -321,8 +321,8 @@ class Program:
         self.begin()
         if self._main is not None and self._cancel_reason is None:
             self._cancel_reason = reason
-            self._main.cancel()
-            self.handlers.cancel()
+            self._main.cancel(reason or None)
+            self.handlers.cancel(reason)
 
     # Requests of the code (LoopOwner in loop.py, and the functions of engine/authoring).
 

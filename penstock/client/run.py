@@ -292,7 +292,8 @@ class Run(Generic[R]):
         """Request cancellation; the workflow may clean up. Raises WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered,
         and PayloadTooLarge for a reason over 2,000 characters.
 
-        Returns once the request is recorded; `result` waits for the end.
+        Returns once the request is recorded; `result` waits for the end. `reason`: the text of the CancelledError that
+        the code receives. A second request does not interrupt its cleaning up.
         """
         check_reason(reason)
         await self._connection.send(CancelWorkflow(reason=reason, **self._target()))
