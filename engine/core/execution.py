@@ -93,7 +93,7 @@ class Execution(Protocol):
         ...
 
     def listening(self) -> Listening | None:
-        """Signals and conditions it waits for; None for none."""
+        """Signals and conditions it waits for, and its handlers; None for none."""
         ...
 
     def unread(self) -> list[Event]:

@@ -84,6 +84,11 @@ class Handlers:
         self._due: list[tuple[str, Coroutine[Any, Any, None]]] = []
         self._held: dict[str, deque[UpdateHeld]] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether the code has handlers."""
+        return bool(self.signals or self.queries or self.updates)
+
     # Reads.
 
     def answer(self, name: str, value: bytes) -> bytes:

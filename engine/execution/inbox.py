@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import operator
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from penstock.engine.core.limits import LISTENING_NAME_CHARS_MAX, LISTENING_NAMES_MAX
+from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.loop import WorkflowLoop
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.signal import SignalReceived
@@ -51,8 +52,7 @@ class Signals:
 
     def awaited(self) -> tuple[str, ...]:
         """Names of signals that code waits for, sorted and bounded."""
-        names = sorted(name for name, waiters in self.waiters.items() if not all(map(_is_done, waiters)))
-        return tuple(name[:LISTENING_NAME_CHARS_MAX] for name in names[:LISTENING_NAMES_MAX])
+        return _names(name for name, waiters in self.waiters.items() if not all(map(_is_done, waiters)))
 
     def unread(self) -> dict[str, int]:
         """Number of kept values by name, bounded."""
@@ -129,10 +129,22 @@ def _resolved(condition: Callable[[], bool], future: asyncio.Future[None]) -> bo
     return False
 
 
-def listening(signals: Signals, conditions: Conditions) -> Listening | None:
-    """What code waits for besides its requests, and which signals it has not read; None for nothing."""
-    found = Listening(awaited=signals.awaited(), conditions=conditions.count(), unread=signals.unread())
+def listening(signals: Signals, conditions: Conditions, handlers: Handlers) -> Listening | None:
+    """What code waits for besides its requests, which signals it has not read, and its handlers; None for nothing."""
+    found = Listening(
+        awaited=signals.awaited(),
+        conditions=conditions.count(),
+        unread=signals.unread(),
+        handled=_names(handlers.signals),
+        queries=_names(handlers.queries),
+        updates=_names(handlers.updates),
+    )
     return found if found != _NOTHING else None
+
+
+def _names(known: Iterable[str]) -> tuple[str, ...]:
+    """Names sorted and bounded."""
+    return tuple(name[:LISTENING_NAME_CHARS_MAX] for name in sorted(known)[:LISTENING_NAMES_MAX])
 
 
 _NOTHING = Listening()

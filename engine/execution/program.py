@@ -157,10 +157,10 @@ class Program:
             raise code_error(self._bug_undone) from None  # the cause: undoing is not what the history goes on with
 
     def listening(self) -> Listening | None:
-        """Signals and conditions the code waits for; None for none."""
-        if not (self.signals.waiters or self.signals.values or self.conditions.waiting):
+        """Signals and conditions the code waits for, and its handlers; None for none."""
+        if not (self.signals.waiters or self.signals.values or self.conditions.waiting or self.handlers.any):
             return None
-        return listening(self.signals, self.conditions)
+        return listening(self.signals, self.conditions, self.handlers)
 
     def unread(self) -> list[Event]:
         """Signals that the code has not read, and updates that wait for a handler."""

@@ -15,6 +15,7 @@ from penstock.engine.core.keys import (
     RUN,
     SHARD_KEY,
     TIMER,
+    UPDATE,
     DueKey,
     after,
     memo_key,
@@ -22,8 +23,17 @@ from penstock.engine.core.keys import (
     run_key,
     run_prefix,
 )
+from penstock.engine.core.machines.update import OPEN as UPDATE_OPEN
 from penstock.engine.core.pending import pending_activities
-from penstock.engine.core.rows import ActivityRow, RunRow, unpack_child, unpack_run, unpack_shard, unpack_timer
+from penstock.engine.core.rows import (
+    ActivityRow,
+    RunRow,
+    unpack_child,
+    unpack_run,
+    unpack_shard,
+    unpack_timer,
+    unpack_update,
+)
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
@@ -52,6 +62,14 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
         "conditions_awaited": listening.conditions,
         "signals_unread": listening.unread,
         "pending_children": [plain(unpack_child(value)) for value in _rows(store, CHILD, workflow_id, row)],
+        "open_updates": _open_updates(store, workflow_id, row),
+        "handlers": {
+            "signals": list(listening.handled),
+            "queries": list(listening.queries),
+            "updates": list(listening.updates),
+        },
+        "begins_ms": row.begins_ms or None,
+        "deadline_ms": row.deadline_ms or None,
     }
 
 
@@ -149,6 +167,9 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
         "blocked_reason": row.blocked_reason or None,
         "blocked_message": row.blocked_message or None,
         "parent_workflow_id": row.parent_workflow_id or None,
+        "first_run_id": row.first_run_id or row.run_id,
+        "chain_length": row.chain_length,
+        "retries": row.retries,
         "details": json_value(row.details),
         "search": shown_search(row.search),
     }
@@ -189,6 +210,18 @@ def _rows(store: StoreReader, kind: bytes, workflow_id: str, row: RunRow) -> lis
 
 def _activities(store: StoreReader, workflow_id: str, row: RunRow) -> list[ActivityRow]:
     return pending_activities(row, _rows(store, ACTIVITY, workflow_id, row))
+
+
+def _open_updates(store: StoreReader, workflow_id: str, row: RunRow) -> list[dict[str, Any]]:
+    """Updates that were held or accepted and have not ended."""
+    if not row.pending_updates:
+        return []
+    found = map(unpack_update, _rows(store, UPDATE, workflow_id, row))
+    return [
+        {"update": update.update, "update_id": update.message_id, "state": update.state}
+        for update in found
+        if update.state in UPDATE_OPEN
+    ]
 
 
 def _activity(row: ActivityRow) -> dict[str, Any]:

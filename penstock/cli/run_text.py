@@ -51,6 +51,9 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     yield "run", run["run_id"]
     if run.get("parent_workflow_id"):
         yield "parent", run["parent_workflow_id"]
+    if length := run.get("chain_length"):
+        tries = f", after {run['retries']} that failed with the same input" if run.get("retries") else ""
+        yield "chain", f"run {length + 1} of the chain that began with {run['first_run_id']}{tries}"
     closed_ms = run.get("closed_ms")
     yield "started", moment(run["started_ms"]) + ("" if closed_ms else f" ({span(now_ms - run['started_ms'])} ago)")
     if closed_ms:
@@ -58,6 +61,11 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     elif run.get("cancel_requested"):
         blocked = run["status"] in {BLOCKED, WAITING}
         yield "cancel", f"requested; its code {'receives it when it continues' if blocked else 'may be cleaning up'}"
+    if not closed_ms and run.get("begins_ms"):
+        yield "begins", _at(run["begins_ms"], now_ms)
+    if not closed_ms and run.get("deadline_ms"):
+        yield "ends", f"{_at(run['deadline_ms'], now_ms)} at the latest"
+    yield from _descriptions(run)
     if unread := run.get("signals_unread"):
         names = (f"{name} ({count} of them)" if count > 1 else name for name, count in unread.items())
         yield "unread", f"signal {', '.join(names)}, for which its code has not waited"
@@ -76,6 +84,23 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
         yield "missing", note
 
 
+def _descriptions(run: Json) -> Iterator[tuple[str, str]]:
+    """What its start and its code say of the run, and what it answers to."""
+    if run.get("details") is not None:
+        yield "details", compact(run["details"])
+    if search := run.get("search"):
+        yield "search", ", ".join(f"{name}={compact(value)}" for name, value in search.items())
+    if memo := run.get("memo"):
+        yield "memo", compact(memo)
+    for update in run.get("open_updates") or ():
+        waits = "waits for its handler" if update["state"] == "held" else "runs"
+        yield "update", f"{update['update']} ({update['update_id']}) {waits}"
+    handlers = run.get("handlers") or {}
+    names = (f"{kind} {', '.join(handlers[kind])}" for kind in ("queries", "updates", "signals") if handlers.get(kind))
+    if answers := "; ".join(names):
+        yield "answers", answers
+
+
 def _traceback(run: Json) -> list[str]:
     """Return the traceback of the workflow code, or of the activity, that failed the run; or of the bug in its code."""
     return str((run.get("failure") or {}).get("traceback") or "").splitlines() or _message_and_traceback(run)[1]
@@ -92,6 +117,8 @@ def _message_and_traceback(run: Json) -> tuple[str, list[str]]:
 
 def _waits(run: Json, now_ms: int) -> list[str]:
     waits = [f"for {wait}" for wait in (*_pending(run, now_ms), *_awaited(run))]
+    if run.get("begins_ms"):
+        waits.insert(0, "for the end of the delay of its start")
     return waits or ["for nothing: no activity, timer, child, signal or condition is pending; its code may be running"]
 
 

@@ -13,14 +13,13 @@ from penstock.cli.command import Invocation, opened_client, verb
 from penstock.cli.escape import escaped
 from penstock.cli.exit_codes import FAILED, code_of, print_error
 from penstock.cli.inputs import is_lines, read_input, read_lines
+from penstock.cli.start_options import options_of, start_options
 from penstock.client.deadline import deadline_after, seconds_left
-from penstock.schemas.encoding.json_command import ON_EXISTING
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 
 if TYPE_CHECKING:
     from penstock.client.run import Run
     from penstock.config import Settings
-    from penstock.schemas.records.run import OnExisting
 
 ERRORS_SHOWN_MAX = 10
 AWAITED_MAX = 500
@@ -49,10 +48,8 @@ class Deadline:
 @click.option("--id-field", metavar="FIELD", help="With @FILE.jsonl: field of each line that is its id.")
 @click.option("--wait", is_flag=True, help="Wait until the run closes and print its result as JSON.")
 @click.option("--timeout", metavar="DURATION", help="With --wait: maximum wait, as 90s, 1h, or a number of seconds.")
-@click.option(
-    "--on-existing", type=click.Choice(ON_EXISTING), default="use_existing", show_default=True,
-    help="What to do if the id is taken.",
-)  # fmt: skip
+@click.option("--stored", is_flag=True, help="Return once the log has the start, which takes no processor.")
+@start_options
 def start(
     invocation: Invocation,
     type: str,
@@ -62,22 +59,28 @@ def start(
     *,
     wait: bool,
     timeout: str | None,
-    on_existing: OnExisting,
+    stored: bool,
+    **given: Any,
 ) -> int:
     """Start a workflow of TYPE; prints its id, or with --wait its result."""
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
+    if stored and (wait or is_lines(input_)):
+        raise click.UsageError("--stored waits for no run, so it goes with neither --wait nor a file of runs.")
+    options = options_of(given)
     deadline = Deadline(timeout)  # an invalid one is refused before anything is started
     if is_lines(input_):
         if id_ is not None:
             raise click.UsageError("--id is for one run; for a file, give the field of the ids with --id-field.")
         values = read_lines(str(input_), id_field)
         starts = [(type, value, id) for value, id in values]
-        return asyncio.run(_start_lines(invocation.settings, starts, on_existing, deadline, wait=wait))
+        return asyncio.run(_start_lines(invocation.settings, starts, options, deadline, wait=wait))
     if id_field is not None:
         raise click.UsageError("--id-field needs --input @FILE.jsonl.")
     data = read_input(input_)
-    return asyncio.run(_start_one(invocation.settings, type, data, id_, on_existing, deadline, wait=wait))
+    if stored:
+        options["wait"] = "stored"
+    return asyncio.run(_start_one(invocation.settings, type, data, id_, options, deadline, wait=wait))
 
 
 async def _start_one(
@@ -85,20 +88,22 @@ async def _start_one(
     type: str,
     data: bytes,
     id: str | None,
-    on_existing: OnExisting,
+    options: dict[str, Any],
     deadline: Deadline,
     *,
     wait: bool,
 ) -> int:
     async with opened_client(settings) as client:
         try:
-            run = await client.start_by_name(type, data, id, on_existing=on_existing, timeout=deadline.left_s())
+            run = await client.start_by_name(type, data, id, **options, timeout=deadline.left_s())
         except NotAnswered as error:
             raise deadline.as_timeout(error) from None
         if run.existing:
             click.echo(f"{escaped(run.id)} was started before (run {run.run_id}); joined it", err=True)
-        else:
+        elif run.run_id:
             click.echo(f"started {escaped(run.id)} (run {run.run_id})", err=True)
+        else:
+            click.echo(f"the log has the start of {escaped(run.id)}", err=True)
         if wait:
             raw = client.get(run.id, returns=msgspec.Raw, run_id=run.run_id)
             click.echo(bytes(await raw.result(deadline.left_s())))
@@ -110,7 +115,7 @@ async def _start_one(
 async def _start_lines(
     settings: Settings,
     starts: list[tuple[str, bytes, str]],
-    on_existing: OnExisting,
+    options: dict[str, Any],
     deadline: Deadline,
     *,
     wait: bool,
@@ -121,7 +126,7 @@ async def _start_lines(
     errors: list[tuple[str, PenstockError]] = []
     async with opened_client(settings) as client:
         with progress("starting", len(starts)) as step:
-            async for id, run, error in client.start_many(starts, on_existing=on_existing, timeout=deadline.left_s()):
+            async for id, run, error in client.start_many(starts, **options, timeout=deadline.left_s()):
                 if error is not None:
                     errors.append((id, deadline.as_timeout(error)))
                 if run is not None:

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 
-from penstock.client.checks import Wait, check_list_filters, check_named_start, check_on_existing, check_wait
+from penstock.client.checks import Wait, check_list_filters, check_named_start, check_wait
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
 from penstock.client.lifecycle import AsyncLifecycle
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
-from penstock.client.starting import StartOptions, start_command
+from penstock.client.starting import StartOptions, check_options, start_command
 from penstock.client.update import encoded_signal
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
@@ -226,6 +226,7 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
@@ -234,6 +235,8 @@ class Client(AsyncLifecycle):
             on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
         )
         command = self._command(ChildRequest(type), input, uuid7() if id is None else id, options)
+        if check_wait(wait) == "stored":
+            return await self._store(command, adapter_for(Any))
         return await self._start(command, adapter_for(Any), deadline_after(timeout))
 
     async def start_many(
@@ -242,6 +245,7 @@ class Client(AsyncLifecycle):
         *,
         in_flight: int = IN_FLIGHT_MAX,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         start_delay: Duration | None = None,
         run_timeout: Duration | None = None,
         execution_timeout: Duration | None = None,
@@ -254,13 +258,13 @@ class Client(AsyncLifecycle):
         """Start many (type, input as JSON bytes, id), with at most `in_flight` unanswered at once.
 
         Yields the outcome of each start as replies arrive, not in order. One refusal stops no other start; a LogError
-        ends the iteration. `timeout`: how long to wait for all replies together; by default 30 s for each. The other
-        options are those of `start`, for all runs alike.
+        ends the iteration, and invalid options raise before anything is sent. `timeout`: how long to wait for all
+        replies together; by default 30 s for each. The other options are those of `start`, for all runs alike.
         """
-        check_on_existing(on_existing)
         options = StartOptions(
-            on_existing, None, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
         )
+        check_options(options)
         deadline = deadline_after(timeout)
         pending: set[asyncio.Task[Started]] = set()
         try:

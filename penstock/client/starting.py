@@ -54,3 +54,8 @@ def start_command(
         search=encode_search(options.search),
         **address,
     )
+
+
+def check_options(options: StartOptions) -> None:
+    """Raise what `start_command` raises for these options, whatever is started."""
+    start_command(ChildRequest("-"), b"null", "-", options, {})

@@ -222,6 +222,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> SyncRun[Any]:
         """As `Client.start_by_name`."""
@@ -238,6 +239,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            wait=wait,
             timeout=timeout,
         )
         return SyncRun(self, self.wait(started))
@@ -248,6 +250,7 @@ class SyncClient:
         *,
         in_flight: int = IN_FLIGHT_MAX,
         on_existing: OnExisting = "use_existing",
+        headers: Mapping[str, str] | None = None,
         start_delay: Duration | None = None,
         run_timeout: Duration | None = None,
         execution_timeout: Duration | None = None,
@@ -262,6 +265,7 @@ class SyncClient:
             starts,
             in_flight=in_flight,
             on_existing=on_existing,
+            headers=headers,
             start_delay=start_delay,
             run_timeout=run_timeout,
             execution_timeout=execution_timeout,

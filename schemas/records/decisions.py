@@ -17,14 +17,18 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Listening(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Signals and conditions that a run's code awaits, and signals it has not read.
+    """Signals and conditions that a run's code awaits, signals it has not read, and its handlers.
 
-    `awaited`: names of signals; `conditions`: number of conditions; `unread`: number of unread values by signal. At
-    most 20 names each, of at most 100 characters."""
+    `awaited`: names of signals; `conditions`: number of conditions; `unread`: number of unread values by signal;
+    `handled`, `queries`, `updates`: signals, queries and updates that its code has handlers of. At most 20 names each,
+    of at most 100 characters."""
 
     awaited: tuple[str, ...] = ()
     conditions: int = 0
     unread: dict[str, int] = {}
+    handled: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    updates: tuple[str, ...] = ()
 
 
 class DecisionRecorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):

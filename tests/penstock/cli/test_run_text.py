@@ -237,3 +237,42 @@ def test_an_activity_through_its_retry(capsys):
 def test_spans(milliseconds, words):
     """A duration is shown in the largest unit of which it has at least two."""
     assert run_text.span(milliseconds) == words
+
+
+def test_what_describes_the_run(shown):
+    """Details, search attributes, memo and place in its chain have a line each."""
+    lines = shown(
+        details={"step": 3}, search={"customer": "c1", "total": 1.5}, memo={"by": "ann"},
+        chain_length=2, first_run_id="r0", retries=0,
+    )  # fmt: skip
+    assert lines[1:5] == [
+        "  chain    run 3 of the chain that began with r0",
+        '  details  {"step":3}',
+        '  search   customer="c1", total=1.5',
+        '  memo     {"by":"ann"}',
+    ]
+    (chain,) = (line for line in shown(chain_length=1, first_run_id="r0", retries=1) if "chain" in line)
+    assert chain.endswith("after 1 that failed with the same input")
+
+
+def test_updates_and_handlers(shown):
+    """Updates that have not ended, and what the code answers to, are listed."""
+    updates = [
+        {"update": "amend", "update_id": "u1", "state": "accepted"},
+        {"update": "rename", "update_id": "u2", "state": "held"},
+    ]
+    handlers = {"signals": ["add"], "queries": ["status", "total"], "updates": []}
+    assert shown(open_updates=updates, handlers=handlers)[1:4] == [
+        "  update   amend (u1) runs",
+        "  update   rename (u2) waits for its handler",
+        "  answers  queries status, total; signals add",
+    ]
+
+
+def test_a_delayed_start(shown):
+    """A run that has not begun shows when it begins, and that it waits for that."""
+    lines = shown(begins_ms=NOW_MS + 60 * SECOND_MS, deadline_ms=NOW_MS + 120 * SECOND_MS)
+    assert lines[1].startswith("  begins   at ")
+    assert lines[1].endswith("(in 60 s)")
+    assert lines[2].endswith("(in 2 min) at the latest")
+    assert lines[3] == "  waits    for the end of the delay of its start"

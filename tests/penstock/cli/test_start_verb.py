@@ -117,3 +117,68 @@ def test_a_wait_that_times_out(run):
     run("start", "cli-waits", "--id", "overdue")
     ended = run("start", "cli-waits", "--id", "overdue", "--wait", "--timeout", "2s", code=5)
     assert "overdue did not close in time; its run stays open" in ended.stderr
+
+
+def test_start_with_options(run):
+    """Memo, search attributes, headers, bounds and retries of a start reach its run, and `show` prints them."""
+    run(
+        "start", "cli-waits", "--id", "with-options", "--memo", '{"by": "ann"}', "--header", "trace=a=b",
+        "--search", '{"customer": "c1", "due": {"datetime": "2026-11-26T10:00:00Z"}}', "--run-timeout", "1h",
+        "--execution-timeout", "2h", "--retries", "2", "--backoff", "1s,5s",
+    )  # fmt: skip
+    shown = json.loads(run("show", "with-options", "--output", "json").stdout)
+    assert shown["memo"] == {"by": "ann"}
+    assert shown["search"] == {"customer": "c1", "due": "2026-11-26T10:00:00Z"}
+    (started, *_) = json.loads(run("history", "with-options", "--output", "json").stdout)
+    assert (started["run_timeout_ms"], started["headers"]) == (3_600_000, {"trace": "a=b"})
+    assert (started["retry"]["retries_max"], started["retry"]["delays_ms"]) == (2, [1_000, 5_000])
+    text = run("show", "with-options").stdout
+    assert '  search   customer="c1", due="2026-11-26T10:00:00Z"\n' in text
+    assert '  memo     {"by":"ann"}\n' in text
+
+
+def test_start_later(run):
+    """With --start-delay the run exists, and `show` says when its code begins."""
+    run("start", "cli-waits", "--id", "later", "--start-delay", "1h", "--retries", "unlimited", "--backoff", "2")
+    assert "  begins   at " in run("show", "later").stdout
+    (started,) = json.loads(run("history", "later", "--output", "json").stdout)
+    assert (started["retry"]["retries_max"], started["retry"]["factor"]) == (-1, 2.0)
+
+
+def test_start_without_a_processor(tmp_path):
+    """With --stored a start returns once the log has it, though no processor runs."""
+    here = ["--log", f"embedded:{tmp_path}/log", "--namespace", "cli"]
+    assert CliRunner().invoke(penstock, ["topics", "apply", *here]).exit_code == 0
+    ended = CliRunner().invoke(penstock, ["start", "cli-waits", "--id", "kept", "--stored", *here])
+    assert (ended.exit_code, ended.stdout) == (0, "kept\n")
+    assert "the log has the start of kept" in ended.stderr
+
+
+def test_many_starts_with_options(run, tmp_path):
+    """Options of a file of runs hold for each of them."""
+    (tmp_path / "runs.jsonl").write_text("1\n2\n")
+    run("start", "cli-trial", "--input", f"@{tmp_path}/runs.jsonl", "--search", '{"batch": "b1"}')
+    found = json.loads(run("list", "--output", "json", "--limit", "1000").stdout)
+    assert sum(one["search"] == {"batch": "b1"} for one in found) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--memo", "7"], "The memo is no JSON object"),
+        (["--memo", "{"], "is not JSON"),
+        (["--search", '{"status": 1}'], "cannot be called status"),
+        (["--search", '{"a": {"b": 1}}'], "for a moment, write"),
+        (["--start-delay", "soon"], "soon"),
+        (["--run-timeout", "0s"], "run_timeout='0s' is too short"),
+        (["--execution-timeout", "x"], "x"),
+        (["--retries", "-1"], "--retries '-1' is invalid: give 0 or more, or `unlimited`"),
+        (["--backoff", "0.5"], "backoff=0.5 is invalid"),
+        (["--backoff", "1s,x"], "x"),
+        (["--header", "name"], "--header 'name' is no NAME=TEXT"),
+    ],
+)
+def test_invalid_options_of_a_start(run, options, words):
+    """Each invalid option is refused with one sentence; nothing is started."""
+    one_message(run("start", "cli-waits", "--id", "refused-options", *options, code=2), words)
+    run("show", "refused-options", code=4)

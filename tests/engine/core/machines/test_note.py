@@ -127,6 +127,7 @@ def test_a_chain_carries_them_along() -> None:
     stage.advance(1)
     run = stage.described()
     assert (run["memo"], run["search"], run["details"]) == ({"by": "ann"}, {"customer": "c1", "left": 0}, 0)
+    assert (run["chain_length"], run["first_run_id"]) == (2, "message-1")
     stage.signal("note-step", 1)
     assert stage.described()["result"] == [{"by": "ann"}, {"customer": "c1", "left": 0}]
 
