@@ -42,6 +42,14 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], msgspec.Meta(description="lowest level that is logged")
 ]
 
+ReadWay = Literal["auto", "http", "log"]
+Reads = Annotated[
+    ReadWay,
+    msgspec.Meta(
+        description="way of reads to the processors: http, log, or auto: http where a processor answers, otherwise the "
+        "log"
+    ),
+]
 
 Build = Annotated[
     str, msgspec.Meta(max_length=100, description="build of the application, recorded in runs that start")
@@ -69,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     application: Application = ""
     closed_kept: ClosedKept = "7d"
     run_cache_mb: RunCacheMb = 256
+    reads: Reads = "auto"
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
 

@@ -20,6 +20,8 @@ from penstock.engine.core.machines import (
     timer,
     update,
 )
+from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 
 MACHINES: tuple[Machine, ...] = (
     run.MACHINE,
@@ -39,6 +41,12 @@ MACHINES: tuple[Machine, ...] = (
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}
 """How each input is decided."""
+
+ROW_READS = frozenset({DescribeWorkflow, ReadHistory, ListWorkflows})
+"""Commands that read rows and need no decision: the shard answers them (runtime/row_reads.py)."""
+
+READS = frozenset({QueryWorkflow, *ROW_READS})
+"""Commands that change nothing and are dropped when their caller has given up."""
 
 EVENTS: Mapping[type, EventRule] = {kind: rule for machine in MACHINES for kind, rule in machine.events.items()}
 """What each event does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
+from typing import Any
 
 from penstock.engine.core.execution import Definition
 from penstock.engine.core.limits import (
@@ -20,12 +21,21 @@ UNKNOWN_TYPE, UNHOSTED_TYPE = "unknown_type", "unhosted_type"
 SignalCheck = Callable[[bytes], str]
 """Why a value (JSON) does not fit a signal, in a sentence; empty if it fits."""
 
+Notes = Callable[[Mapping[str, Any]], list[str]]
+"""What a described run needs and no live process hosts, a sentence each."""
+
+
+def no_notes(_: Mapping[str, Any]) -> list[str]:
+    """Notes of a log that no other process can reach."""
+    return []
+
 
 class Hosted:
     """What the processor's modules define. `build`: the application's build, recorded in runs that start.
 
     `elsewhere`: types that other live processors of the namespace host, with their versions. `level`: feature level of
-    the namespace; records and fields of a higher one are not written. `strict_inputs`: replay treats every changed
+    the namespace; records and fields of a higher one are not written. `notes`: what to add to a run's description; for
+    any thread. `strict_inputs`: replay treats every changed
     input as an error (tests, replay tools)."""
 
     def __init__(
@@ -41,6 +51,7 @@ class Hosted:
         self.build, self.strict_inputs = build, strict_inputs
         self.elsewhere: Mapping[str, int] = {}
         self.level = LEVEL
+        self.notes: Notes = no_notes
         self._news = False
 
     def note_others(self, elsewhere: Mapping[str, int], level: int) -> None:

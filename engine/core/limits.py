@@ -44,6 +44,16 @@ UPDATES_MAX = 1_000
 CALLER_MS, CALLER_MS_MAX = 30_000, 3_600_000
 """How long the caller of a query or an update waits unless it says so, and at most; then it has to ask again."""
 
+READ_BYTES_MAX = 8 * 1024 * 1024
+"""Rows of one run that a description over the log reads."""
+
+PAGE_BYTES_MAX, PAGE_ROWS_MAX = 512 * 1024, 5_000
+"""Bytes of one page of a history or a list over the log, and rows that it looks at: the shard decides nothing
+meanwhile."""
+
+PART_BYTES_MAX = 512 * 1024
+"""Bytes of an answer in one record."""
+
 REQUESTS_MAX = 5_000
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""

@@ -7,11 +7,12 @@ from typing import Any
 import structlog
 
 from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.limits import PART_BYTES_MAX
 from penstock.engine.core.machines.child import rejected_start
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer
 from penstock.schemas.records.kinds import NO_REPLY
-from penstock.schemas.records.replies import Rejected
+from penstock.schemas.records.replies import ReadAnswered, Rejected
 from penstock.schemas.records.run import StartWorkflow
 from penstock.topics.dead_letters import dead_letter
 from penstock.topics.log import StoredRecord
@@ -31,6 +32,23 @@ class Answers:
             self._refuse(layer, record, input, decision.rejection)
         elif decision.reply is not None and (reply_to := getattr(input, "reply_to", NO_REPLY)) != NO_REPLY:
             self._reply(layer, reply_to, decision.reply)
+
+    def read(self, layer: Layer, record: StoredRecord, command: Any, found: bytes | Rejection) -> None:
+        """Reply to a read of rows, in as many records as the answer takes."""
+        if isinstance(found, Rejection):
+            self._refuse(layer, record, command, found)
+            return
+        count = max(1, -(-len(found) // PART_BYTES_MAX))
+        for number in range(count):
+            part = ReadAnswered(
+                message_id=command.message_id,
+                workflow_id=command.workflow_id,
+                shard=self._encoder.shard,
+                data=found[number * PART_BYTES_MAX : (number + 1) * PART_BYTES_MAX],
+                part=number + 1,
+                parts=count,
+            )
+            self._reply(layer, command.reply_to, part)
 
     def _reply(self, layer: Layer, reply_to: int, reply: Any) -> None:
         for record in self._encoder.reply(reply_to, reply):

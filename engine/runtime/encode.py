@@ -40,7 +40,7 @@ class Encoder:
         private_log: bool = False,
         refused: Collection[str] = (),
     ) -> None:
-        self.shard, self.shards, self.topics, self._private_log = shard, shards, topics, private_log
+        self.shard, self.shards, self.topics, self.private_log = shard, shards, topics, private_log
         self.partitions, self._router, self._refused = partitions, router, refused
         self._task_topics: dict[str, str] = {}
 
@@ -125,7 +125,7 @@ class Encoder:
         return topic
 
     def _missing(self, queue: str, topic: str) -> str:
-        if self._private_log:
+        if self.private_log:
             return (
                 f"This engine hosts no activity of the task queue {queue!r}, and a log in memory has no other workers; "
                 "pass the activities that the workflow calls as well."

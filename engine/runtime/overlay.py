@@ -86,8 +86,12 @@ class Overlay:
 
         Of each layer only the run's own writes are looked through: with thousands of runs in a layer, all writes would
         cost more than the rest of a decision."""
+        return self.scan_run(workflow_id, prefix, after(prefix))
+
+    def scan_run(self, workflow_id: str, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As `of_run`, rows with start <= key < stop."""
         touched = [layer.touched[workflow_id] for layer in self.layers if workflow_id in layer.touched]
-        return self._scan(prefix, after(prefix), touched)
+        return self._scan(start, stop, touched)
 
     def _scan(self, start: bytes, stop: bytes, written: list[Writes]) -> Iterator[tuple[bytes, bytes]]:
         above: Writes = {}

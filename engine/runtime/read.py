@@ -7,16 +7,17 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.catalogue import INPUTS
+from penstock.engine.core.catalogue import INPUTS, ROW_READS
 from penstock.engine.core.decision import Rejection
 from penstock.schemas.errors import Undecodable, UnknownSchema
 from penstock.schemas.records.kinds import Command
+from penstock.schemas.records.reading import ListWorkflows
 from penstock.topics.catalogue import Topics
 from penstock.topics.decoding import decoded, decoded_command
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
 
-COMMANDS = frozenset(kind for kind in INPUTS if issubclass(kind, Command))
+COMMANDS = ROW_READS | {kind for kind in INPUTS if issubclass(kind, Command)}
 RESULTS = frozenset(kind for kind in INPUTS if kind.__module__.endswith(".records.tasks"))
 
 
@@ -45,7 +46,7 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgr
     message_id = command.message_id
     if not message_id or not message_id.isprintable():
         command = msgspec.structs.replace(command, message_id=_message_id(record, message_id))
-    if partition_of(command.workflow_id, shards) == shard:
+    if partition_of(command.workflow_id, shards) == shard or type(command) is ListWorkflows:
         return command
     if command.origin:
         return Rejection(

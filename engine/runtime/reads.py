@@ -23,6 +23,7 @@ from penstock.engine.core.keys import (
     run_key,
     run_prefix,
 )
+from penstock.engine.core.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, READ_BYTES_MAX
 from penstock.engine.core.machines.update import OPEN as UPDATE_OPEN
 from penstock.engine.core.pending import pending_activities
 from penstock.engine.core.rows import (
@@ -83,12 +84,27 @@ def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict
     elif run_id in {"", row.first_run_id}:  # a chain is addressed by its first run
         run_id = row.run_id
     prefix = run_prefix(HISTORY, workflow_id, run_id)
-    found: list[dict[str, Any]] = []
-    for _, value in store.scan(prefix, after(prefix)):
-        record = decode(value)
-        for number, event in enumerate(record.events, record.first_sequence):
-            found.append(_event(number, record.now_ms, decode(event)))
-    return found
+    return [event for _, value in store.scan(prefix, after(prefix)) for event in _events(value)]
+
+
+def history_page(store: StoreReader, workflow_id: str, run_id: str, after_number: int) -> dict[str, Any] | None:
+    """Events as `history` returns them, behind the event of that number: `run_id`, `events`, and `more`, whether others
+    follow. None if there is no such run; beyond the first page, `run_id` is that of one run and not of a chain."""
+    data = store.get(run_key(workflow_id))
+    row = unpack_run(data) if data is not None else None
+    if row is not None and (not run_id or (not after_number and run_id == row.first_run_id)):
+        run_id = row.run_id
+    prefix = run_prefix(HISTORY, workflow_id, run_id)
+    events: list[dict[str, Any]] = []
+    size, more = 0, False
+    for _, value in store.scan(prefix + (after_number + 1).to_bytes(8, "big"), after(prefix)):
+        size += len(value)
+        if events and size > PAGE_BYTES_MAX:
+            more = True
+            break
+        events += _events(value)
+    known = events or (run_id and store.get(prefix + (1).to_bytes(8, "big")) is not None)
+    return {"run_id": run_id, "events": events, "more": more} if known else None
 
 
 def list_runs(
@@ -111,6 +127,25 @@ def list_runs(
             if len(found) >= limit:
                 break
     return found
+
+
+def runs_page(
+    store: StoreReader, *, status: str, workflow_type: str, limit: int, after_id: str
+) -> tuple[dict[str, Any], int]:
+    """Summaries as `list_runs` returns them, and how many rows were read: `runs`, and `next`, the id behind which the
+    next page begins (empty after the last). `status`, `workflow_type`: empty for all."""
+    runs: list[msgspec.Raw] = []
+    last = after_id
+    rows = size = read = 0
+    for key, value in store.scan(run_key(after_id) + b"\x00" if after_id else RUN, _RUNS_END):
+        if len(runs) >= limit or rows >= PAGE_ROWS_MAX or size >= PAGE_BYTES_MAX or read >= READ_BYTES_MAX:
+            return {"runs": runs, "next": last}, rows
+        rows, read, last = rows + 1, read + len(value), _workflow_id(key)
+        row = unpack_run(value)
+        if status in {"", shown_status(row)} and workflow_type in {"", row.workflow_type}:
+            runs.append(msgspec.Raw(msgspec.json.encode(summary(last, row))))
+            size += len(runs[-1])
+    return {"runs": runs, "next": ""}, rows
 
 
 class Attempt(NamedTuple):
@@ -167,7 +202,6 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
         "blocked_reason": row.blocked_reason or None,
         "blocked_message": row.blocked_message or None,
         "parent_workflow_id": row.parent_workflow_id or None,
-        "first_run_id": row.first_run_id or row.run_id,
         "chain_length": row.chain_length,
         "retries": row.retries,
         "details": json_value(row.details),
@@ -229,6 +263,14 @@ def _activity(row: ActivityRow) -> dict[str, Any]:
     del described["retry"]
     described["retries_max"] = row.retry.retries_max
     return described
+
+
+def _events(decision: bytes) -> list[dict[str, Any]]:
+    record = decode(decision)
+    return [
+        _event(number, record.now_ms, decode(event))
+        for number, event in enumerate(record.events, record.first_sequence)
+    ]
 
 
 def _event(number: int, at_ms: int, event: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from penstock.engine.audit import message_of
+from penstock.engine.core.catalogue import READS, ROW_READS
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.evolve import write_shard
 from penstock.engine.core.expiry import Expiry
@@ -32,6 +33,7 @@ from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer, Overlay
 from penstock.engine.runtime.pace import Room
 from penstock.engine.runtime.read import Forward, read, stray
+from penstock.engine.runtime.row_reads import RowReads
 from penstock.engine.runtime.run_cache import RUN_CACHE_BYTES, MemoryBudget, RunCache
 from penstock.engine.runtime.step import ENGINE_ERROR, TIMER, Step
 from penstock.engine.runtime.suspicion import key_of
@@ -39,7 +41,6 @@ from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Trigger
-from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
 from penstock.topics.decoding import placed
 from penstock.topics.log import StoredRecord
@@ -95,6 +96,7 @@ class Shard:
         self.runs = RunCache(self._overlay, hosted, budget or MemoryBudget(limits.run_cache_bytes))
         self._step = Step(self.runs, encoder)
         self._encoder, self._answers = encoder, Answers(encoder)
+        self._row_reads = RowReads(self._overlay, hosted)
         self._due = DueTimers(self._overlay)
         self.blocked = BlockedRuns(self._overlay, self.runs, encoder)
         self._expiry = Expiry(self._overlay, limits.closed_kept_ms, message_of)
@@ -285,7 +287,10 @@ class Shard:
             offset=record.offset,
             message_id=input.message_id if source == COMMANDS else "",
         )
-        if type(input) is QueryWorkflow and is_late(input, record.timestamp_ms, self._read_to_ms):
+        if type(input) in READS and is_late(input, record.timestamp_ms, self._read_to_ms):
+            return
+        if type(input) in ROW_READS:
+            self._answers.read(layer, record, input, self._row_reads.found(input, layer.room))
             return
         self._step.appended_ms = record.timestamp_ms
         if self._refused or self._deadly:

@@ -9,7 +9,8 @@ import time
 
 import uvicorn
 
-from penstock.api.routes import LOOPBACK, Notes, Stores, application, no_notes
+from penstock.api.routes import LOOPBACK, Stores, application
+from penstock.engine.core.hosted import Notes, no_notes
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
@@ -19,7 +20,7 @@ class ReadServer:
     """HTTP server for the reads of one processor.
 
     The port is bound by the constructor, so that `address` is known before the processor declares it; connections are
-    served after `start`. `notes`: what to add to a run's description (routes.py).
+    served after `start`. `notes`: what to add to a run's description.
     """
 
     def __init__(

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from penstock.engine.core.hosted import Notes, no_notes
 from penstock.engine.runtime import reads
 from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.engine.store.store import StoreReader
@@ -31,15 +32,8 @@ from penstock.schemas.errors import StoreError
 from penstock.topics.partitioner import partition_of
 
 Stores = Callable[[], Mapping[int, StoreReader]]
-Notes = Callable[[dict[str, Any]], list[str]]
-"""What a described run needs and no live process hosts, a sentence each."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def no_notes(_: dict[str, Any]) -> list[str]:
-    """Notes of a log that no other process can reach."""
-    return []
 
 
 def application(stores: Stores, shards: int, *, notes: Notes = no_notes, allowed_hosts: list[str]) -> Starlette:

@@ -149,6 +149,11 @@ def _with_invocation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 id_argument = click.argument("id_", metavar="ID")
 run_id_option = click.option("--run-id", default="", metavar="RUN", help="This run of ID instead of the current one.")
+reads_option = setting(
+    "--reads",
+    "Way to the processors: http where one answers, else the log.",
+    type=click.Choice(["auto", "http", "log"]),
+)
 output_option = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For people or programs."
 )

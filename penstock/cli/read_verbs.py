@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from penstock.cli.command import Invocation, id_argument, opened_client, output_option, run_id_option, verb
+from penstock.cli.command import (
+    Invocation,
+    id_argument,
+    opened_client,
+    output_option,
+    reads_option,
+    run_id_option,
+    verb,
+)
 from penstock.cli.escape import escaped
 from penstock.engine.core.statuses import STATUSES
 
@@ -24,6 +32,7 @@ T = TypeVar("T")
 @click.option("--type", "type_", metavar="TYPE", help="Only runs of this workflow type.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of runs.")
 @click.option("--after", default="", metavar="ID", help="Only ids that sort after this one.")
+@reads_option
 @output_option
 def list_runs(
     invocation: Invocation, status: str | None, type_: str | None, limit: int, after: str, output: str
@@ -42,6 +51,7 @@ def list_runs(
 
 @verb("show")
 @id_argument
+@reads_option
 @output_option
 def show(invocation: Invocation, id_: str, output: str) -> None:
     """Show the current run of ID: its state and what it waits for."""
@@ -58,6 +68,7 @@ def show(invocation: Invocation, id_: str, output: str) -> None:
 @verb("history")
 @id_argument
 @run_id_option
+@reads_option
 @output_option
 def history(invocation: Invocation, id_: str, run_id: str, output: str) -> None:
     """Print the numbered events of a run of ID."""

@@ -1,7 +1,7 @@
 """Client: start, watch and steer workflows over the log.
 
 Commands are published on the topic `commands`, replies arrive on `replies` (exchange.py). `describe`, `history` and
-`list` are read from the processors over HTTP (reads.py).
+`list` are read from the processors over HTTP, or over the log (reads.py).
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ class Client(AsyncLifecycle):
         """Return runs of all shards, sorted by id, beginning after the id `after`; each as `describe` returns it.
 
         Raises BadInput for an unknown `status` and a `limit` that is not from 1 to 10,000; NotAnswered when some shard
-        has no processor that serves reads.
+        has no processor.
         """
         check_list_filters(status, limit)
         filters = {"status": status, "type": type, "limit": str(limit), "after": after}

@@ -1,4 +1,4 @@
-"""Connection of a client to one namespace: the log, the exchange of commands and replies, and reads over HTTP."""
+"""Connection of a client to one namespace: the log, the exchange of commands and replies, and reads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Connection:
                 note_level(self, registry.level)
         exchange = self._exchange = Exchange(self._log, self.topics, asyncio.get_running_loop(), _hints(self.settings))
         await asyncio.to_thread(exchange.open)
-        self._reads = Reads(self._log, self.topics, exchange.shards)
+        self._reads = Reads(self._log, self.topics, exchange, self.settings.reads)
 
     async def close(self) -> None:
         """Close what `open` opened."""

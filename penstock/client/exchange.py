@@ -18,12 +18,15 @@ import structlog
 
 from penstock.client.awaited import AwaitedResults
 from penstock.client.inbox import READ_TIMEOUT_S, Inbox
+from penstock.client.parts import Parts
 from penstock.client.unanswered import Unanswered
 from penstock.client.uuid7 import uuid7
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import LogError, NotAnswered, UnknownTopic
 from penstock.schemas.records.kinds import Command
-from penstock.schemas.records.replies import Reply
+from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
+from penstock.schemas.records.replies import ReadAnswered, Reply
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Publisher, Record
 from penstock.topics.partitioner import partition_of
@@ -31,6 +34,8 @@ from penstock.topics.partitioner import partition_of
 BATCH_RECORDS_MAX = 1_000
 UNSENT_MAX = 10_000
 PUBLISH_TIMEOUT_S = 30.0
+READS = (QueryWorkflow, DescribeWorkflow, ReadHistory, ListWorkflows)
+"""Commands that a processor drops when their caller has given up."""
 
 logger = structlog.get_logger(__name__)
 
@@ -55,6 +60,7 @@ class Exchange:
         self.unanswered = Unanswered(hints.run_processor, topics.namespace)
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
         self._awaited = AwaitedResults(uuid7(), self.publish)
+        self._parts = Parts()
         self._outgoing: queue.Queue[_Outgoing | None] = queue.Queue()
         self._room = asyncio.Semaphore(UNSENT_MAX)
         self._closing = threading.Event()
@@ -87,25 +93,28 @@ class Exchange:
         for thread in self._threads:
             thread.join(PUBLISH_TIMEOUT_S + READ_TIMEOUT_S)
 
-    async def ask(self, command: Command, timeout_s: float | None, *, at_once: bool = True) -> Reply:
+    async def ask(
+        self, command: Command, timeout_s: float | None, *, at_once: bool = True, shard: int | None = None
+    ) -> Reply:
         """Publish a command that has a `message_id` and `reply_to`, and wait for its reply.
 
         `at_once`: processors reply to it without delay, so that some seconds without a reply cause a warning
-        (unanswered.py).
+        (unanswered.py). `shard`: by default that of the workflow id.
         Raises NotAnswered after `timeout_s` (the command is in the log), LogError if it could not be published.
         """
         reply: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.setdefault(command.message_id, []).append(reply)  # a caller's own id may be used twice at once
         warning: asyncio.TimerHandle | None = None
         try:
-            await self.publish(command)
+            await self.publish(command, shard)
             if at_once:
                 warning = self._loop.call_later(self.unanswered.after_s, self._warn_unanswered, command, timeout_s)
             async with asyncio.timeout(timeout_s):
                 return await reply
         except TimeoutError:
-            raise self._not_answered(timeout_s) from None
+            raise self._not_answered(timeout_s, is_read=isinstance(command, READS)) from None
         finally:
+            self._parts.forget(command.message_id)
             self._waiting[command.message_id].remove(reply)
             if not self._waiting[command.message_id]:
                 del self._waiting[command.message_id]
@@ -121,10 +130,11 @@ class Exchange:
             raise self._not_answered(timeout_s)
         return reply
 
-    async def publish(self, command: Command) -> None:
-        """Append the command to its shard; returns once the log has acknowledged it. Raises LogError."""
+    async def publish(self, command: Command, shard: int | None = None) -> None:
+        """Append the command to a shard, by default to that of its workflow id. Returns once the log has acknowledged
+        it. Raises LogError."""
         key = command.workflow_id.encode()
-        shard = partition_of(key, self.shards)
+        shard = partition_of(key, self.shards) if shard is None else shard
         record = Record(topic=self._topics.commands, partition=shard, key=key, value=encode(command))
         async with self._room:
             sent: asyncio.Future[None] = self._loop.create_future()
@@ -134,17 +144,19 @@ class Exchange:
     def _warn_unanswered(self, command: Command, timeout_s: float | None) -> None:
         self.unanswered.command(command, len(self._waiting) - 1, timeout_s)
 
-    def _not_answered(self, timeout_s: float | None) -> NotAnswered:
+    def _not_answered(self, timeout_s: float | None, *, is_read: bool = False) -> NotAnswered:
         seconds = f"{round(timeout_s, 2):g} s" if timeout_s is not None else "the time given"
         trouble = self._inbox.trouble if self._inbox is not None else ""
         if trouble:
+            kept = "" if is_read else "; the command is in the log and will be executed"
             return NotAnswered(
-                f"no reply could be read within {seconds} ({trouble.rstrip('.')}); the command is in the log and will "
-                "be executed: repeat the call once the log answers."
+                f"no reply could be read within {seconds} ({trouble.rstrip('.')}){kept}: "
+                "repeat the call once the log answers."
             )
+        kept = "" if is_read else "; the command is in the log and will be executed once one runs"
         return NotAnswered(
-            f"no processor answered within {seconds}; the command is in the log and will be executed once one "
-            f"runs: check that {self._hints.run_processor} runs for namespace {self._topics.namespace}."
+            f"no processor answered within {seconds}{kept}: "
+            f"check that {self._hints.run_processor} runs for namespace {self._topics.namespace}."
         )
 
     def _start_thread(self, name: str, work: Callable[[], None]) -> None:
@@ -188,7 +200,12 @@ class Exchange:
     # The event loop's thread
 
     def _deliver(self, replies: list[Reply]) -> None:
-        for reply in replies:
+        for arrived in replies:
+            reply: Reply | None = arrived
+            if isinstance(arrived, ReadAnswered) and arrived.parts > 1:
+                reply = self._parts.joined(arrived) if arrived.message_id in self._waiting else None
+            if reply is None:
+                continue
             waiting = [future for future in self._waiting.get(reply.message_id, ()) if not future.done()]
             for future in waiting:
                 future.set_result(reply)

@@ -1,85 +1,74 @@
-"""Committed reads over HTTP from the processors that own the shards, found through the topic `registry`."""
+"""Committed reads: over HTTP from the owner of a shard where that answers, otherwise over the log (setting `reads`)."""
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
-import httpx
 import structlog
 
-from penstock.schemas.errors import (
-    BadInput,
-    LogError,
-    LogUnavailable,
-    NotAnswered,
-    PenstockError,
-    WorkflowNotFound,
-)
+from penstock.client.exchange import Exchange
+from penstock.client.http_reads import ATTEMPTS_MAX, HttpReads
+from penstock.client.log_reads import LogReads
+from penstock.config import ReadWay
+from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 from penstock.topics.partitioner import partition_of
-from penstock.topics.registry import owners
+
+logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 Json = dict[str, Any]
 """A JSON object as the processors return it."""
 JsonList = list[dict[str, Any]]
 """A list of JSON objects; named, since `list` is a method of Client."""
 
-ATTEMPTS_MAX = 12
-ATTEMPT_DELAY_S = 0.25  # with the attempts: long enough for a shard to change hands
-REQUEST_TIMEOUT_S = 10.0
-MOVING = (httpx.codes.MISDIRECTED_REQUEST, httpx.codes.SERVICE_UNAVAILABLE)  # the shard changes hands
-_REFUSED = httpx.codes.BAD_REQUEST
-REGISTRY_TIMEOUT_S = 10.0
-
-logger = structlog.get_logger(__name__)
+UNREACHABLE_S = 10.0
+"""How long a shard whose owner did not answer over HTTP is read over the log alone."""
 
 
 class Reads:
-    """Client of the processors' read servers. For one event loop."""
+    """A client's reads. For one event loop. `way`: the setting `reads`."""
 
-    def __init__(self, log: Log, topics: Topics, shards: int) -> None:
-        self._log, self._topics, self._shards = log, topics, shards
-        self._addresses: dict[int, str] = {}
-        # trust_env: a proxy of the environment does not apply to loopback and cluster addresses.
-        # verify: addresses are plain http; an empty TLS context saves 0.2 s of reading certificates.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._http = httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S, trust_env=False, verify=context)
+    def __init__(self, log: Log, topics: Topics, exchange: Exchange, way: ReadWay = "auto") -> None:
+        self._way = way
+        self._shards = exchange.shards
+        self._http = HttpReads(log, topics, exchange.shards)
+        self._over_log = LogReads(exchange)
+        self._unreachable_until_s: dict[int, float] = {}
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def describe(self, workflow_id: str) -> Json:
-        """Return the state of the id's current run. Raises WorkflowNotFound, NotAnswered."""
-        found: Json = await self._read_run(workflow_id, "")
-        return found
+        """Return the state of the id's current run. Raises WorkflowNotFound, NotAnswered, LogError."""
+        return await self._read(
+            [partition_of(workflow_id, self._shards)],
+            lambda quick: self._http.describe(workflow_id, quick=quick),
+            lambda: self._over_log.describe(workflow_id),
+        )
 
-    async def history(self, workflow_id: str, run_id: str = "") -> list[Json]:
-        """Return the numbered events of a run, by default the current one. Raises WorkflowNotFound, NotAnswered."""
-        found = await self._read_run(workflow_id, "/history", {"run_id": run_id} if run_id else {})
-        events: list[Json] = found["events"]
-        return events
+    async def history(self, workflow_id: str, run_id: str = "") -> JsonList:
+        """Return the numbered events of a run, by default the current one.
 
-    async def runs(self, filters: Mapping[str, str]) -> list[Json]:
-        """Return runs of all shards, sorted by id, at most `limit`. Raises BadInput, NotAnswered."""
-        for attempt in range(ATTEMPTS_MAX):
-            if attempt:
-                await asyncio.sleep(ATTEMPT_DELAY_S)
-            addresses = await self._owner_addresses(fresh=attempt > 0)
-            if set(addresses) != set(range(self._shards)):
-                continue
-            answers = await asyncio.gather(
-                *(self._get(address, "/v1/workflows", filters) for address in sorted(set(addresses.values())))
-            )
-            found = _joined_runs(answers, self._shards)
-            if found is not None:
-                return found[: int(filters.get("limit", len(found)))]
-        raise self._not_served(sorted(set(range(self._shards)) - set(self._addresses)))
+        Raises WorkflowNotFound, NotAnswered, LogError."""
+        return await self._read(
+            [partition_of(workflow_id, self._shards)],
+            lambda quick: self._http.history(workflow_id, run_id, quick=quick),
+            lambda: self._over_log.history(workflow_id, run_id),
+        )
+
+    async def runs(self, filters: Mapping[str, str]) -> JsonList:
+        """Return runs of all shards, sorted by id, at most `limit`. Raises BadInput, NotAnswered, LogError."""
+        return await self._read(
+            list(range(self._shards)),
+            lambda quick: self._http.runs(filters, quick=quick),
+            lambda: self._over_log.runs(filters),
+        )
 
     async def is_served(self, workflow_id: str, *, here: bool, attempts: int = ATTEMPTS_MAX) -> bool | None:
         """Return whether a processor owns the id's shard; None if the log cannot be read.
@@ -87,87 +76,23 @@ class Reads:
         `here`: all processors run on this machine, so that one which does not answer is gone. Otherwise reads may be
         out of reach, and an owner declared in `registry` counts.
         """
+        if self._way == "log":
+            return await self._over_log.is_served(workflow_id)
+        return await self._http.is_served(workflow_id, here=here, attempts=attempts)
+
+    async def _read(
+        self, shards: list[int], over_http: Callable[[bool], Awaitable[T]], over_log: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Read as the setting says; with `auto`, over HTTP unless a shard's owner did not answer lately."""
+        if self._way == "http":
+            return await over_http(False)
+        if self._way == "log" or any(self._unreachable_until_s.get(shard, 0.0) > time.monotonic() for shard in shards):
+            return await over_log()
         try:
-            await self._read_run(workflow_id, "", attempts=attempts)
-        except NotAnswered:
-            return not here and partition_of(workflow_id, self._shards) in self._addresses
-        except LogUnavailable as error:
-            logger.debug("cannot check whether a run is served", workflow_id=workflow_id, error=str(error))
-            return None
-        except PenstockError as error:  # an answer all the same, such as "no such run"
-            logger.debug("run is served", workflow_id=workflow_id, error=str(error))
-        return True
-
-    async def _read_run(
-        self, workflow_id: str, what: str, parameters: Mapping[str, str] | None = None, *, attempts: int = ATTEMPTS_MAX
-    ) -> Any:
-        shard = partition_of(workflow_id, self._shards)
-        for attempt in range(attempts):
-            if attempt:
-                await asyncio.sleep(ATTEMPT_DELAY_S)
-            address = (await self._owner_addresses(fresh=attempt > 0)).get(shard)
-            answer = await self._get(address, f"/v1/workflows/{quoted(workflow_id)}{what}", parameters or {})
-            if answer is None or answer.status_code in MOVING:
-                continue
-            if answer.status_code == httpx.codes.OK:
-                return answer.json()
-            raise _error(answer)
-        raise self._not_served([shard])
-
-    async def _get(self, address: str | None, path: str, parameters: Mapping[str, str]) -> httpx.Response | None:
-        if not address:
-            return None
-        try:
-            return await self._http.get(f"{address}{path}", params=dict(parameters))
-        except httpx.TransportError as error:
-            logger.debug("read server did not answer", address=address, error=repr(error))
-            return None
-
-    async def _owner_addresses(self, *, fresh: bool) -> dict[int, str]:
-        if fresh or not self._addresses:
-            self._addresses = await asyncio.to_thread(self._read_registry)
-        return self._addresses
-
-    def _read_registry(self) -> dict[int, str]:
-        owned_by_shard = owners(self._log, self._topics, REGISTRY_TIMEOUT_S)
-        return {shard: owned.address for shard, owned in owned_by_shard.items() if owned.address and not owned.released}
-
-    def _not_served(self, shards: list[int]) -> NotAnswered:
-        which = f"shard {shards[0]}" if len(shards) == 1 else f"{len(shards) or 'some'} shards"
-        return NotAnswered(
-            f"no processor serves reads of {which} of namespace {self._topics.namespace}: "
-            "check that `penstock processor …` or `penstock dev …` runs."
-        )
-
-
-def quoted(workflow_id: str) -> str:
-    """Encode the id as one segment of a path; dots too, since `.` and `..` are relative paths."""
-    return quote(workflow_id, safe="").replace(".", "%2E")
-
-
-def _joined_runs(answers: Sequence[httpx.Response | None], shards: int) -> list[Json] | None:
-    """Merge the runs of all answers, sorted by id; None unless they cover every shard. Raises what one refused."""
-    for answer in answers:
-        if answer is not None and answer.status_code == _REFUSED:  # every processor would refuse it
-            raise _error(answer)
-    good = [answer for answer in answers if answer is not None and answer.status_code == httpx.codes.OK]
-    covered = {shard for answer in good for shard in answer.json()["shards"]}
-    if len(good) < len(answers) or covered != set(range(shards)):
-        return None
-    return sorted(
-        (run for answer in good for run in answer.json()["runs"]), key=lambda run: str(run["workflow_id"]).encode()
-    )
-
-
-def _error(answer: httpx.Response) -> PenstockError:
-    from_processor = True
-    try:
-        message = str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):  # the answer of a proxy, for example
-        from_processor = False
-        message = f"{answer.url} answered {answer.status_code} {answer.reason_phrase}"
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return WorkflowNotFound(message, reason="not_found")
-    if answer.status_code == _REFUSED and from_processor:
-        return BadInput(message)
-    return LogError(message) if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR else NotAnswered(message)
+            return await over_http(True)
+        except LogUnavailable:
+            raise
+        except (NotAnswered, LogError) as error:
+            logger.debug("reading over the log", shards=shards, error=str(error))
+            self._unreachable_until_s.update(dict.fromkeys(shards, time.monotonic() + UNREACHABLE_S))
+        return await over_log()

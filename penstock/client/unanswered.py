@@ -25,6 +25,9 @@ _COMMAND_WORDS = {
     "RetryWorkflow": "the retry of",
     "QueryWorkflow": "the query of",
     "UpdateWorkflow": "the update of",
+    "DescribeWorkflow": "the description of",
+    "ReadHistory": "the history of",
+    "ListWorkflows": "the list of runs",
 }
 
 
@@ -54,7 +57,7 @@ class Unanswered:
 
     def command(self, command: Command, others: int, timeout_s: float | None) -> None:
         """Warn that a command, and as many `others`, got no reply for `after_s`."""
-        what = f"{_COMMAND_WORDS.get(type(command).__name__, 'a command to')} {command.workflow_id}"
+        what = f"{_COMMAND_WORDS.get(type(command).__name__, 'a command to')} {command.workflow_id}".rstrip()
         what += f" and {others} more" if others else ""
         left_s = None if timeout_s is None else timeout_s - self.after_s
         self._warn_once(f"no processor has answered {what} for {self.after_s:g} s", left_s)

@@ -105,10 +105,11 @@ def processor_part(
     hosted = Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs)
     if membership is not None:
         keep_informed(hosted, membership)
+        hosted.notes = lambda run: unhosted(run, membership.neighbours, workflows)
     server = ReadServer(
         lambda: processor.stores(),  # noqa: PLW0108 - the processor is made below
         namespace.shards,
-        notes=lambda run: unhosted(run, membership.neighbours, workflows) if membership is not None else [],
+        notes=hosted.notes,
     )
     processor = Processor(
         namespace.log,

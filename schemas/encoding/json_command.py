@@ -26,6 +26,7 @@ from penstock.schemas.ids import (
 )
 from penstock.schemas.records.kinds import NO_REPLY, Command
 from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.reading import ListWorkflows
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
@@ -137,7 +138,8 @@ def check(command: Command) -> None:
     """Check values that a command of either encoding may get wrong. Raises Undecodable."""
     name = type(command).__name__
     try:
-        check_workflow_id(command.workflow_id)
+        if not isinstance(command, ListWorkflows):
+            check_workflow_id(command.workflow_id)
         check_message_id(command.message_id)
         match command:
             case SignalWorkflow(signal=given):

@@ -66,4 +66,17 @@ class UpdateClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     failure: Failure | None = None
 
 
-Reply = Accepted | Rejected | RunClosed | QueryAnswered | UpdateClosed
+class ReadAnswered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A part of the answer to DescribeWorkflow, ReadHistory or ListWorkflows, which is JSON in UTF-8.
+
+    The answer is the `data` of records 1 to `parts` joined; they are committed together, in the order of `part`."""
+
+    message_id: str
+    workflow_id: str
+    shard: int
+    data: bytes
+    part: int = 1
+    parts: int = 1
+
+
+Reply = Accepted | Rejected | RunClosed | QueryAnswered | UpdateClosed | ReadAnswered

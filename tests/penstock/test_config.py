@@ -61,6 +61,8 @@ def test_a_bad_project_file(tmp_path, text, message):
         ({"namespace": "a b"}, {}, "namespace"),
         ({"log_level": "loud"}, {}, "log_level"),
         ({"log_level": "loud"}, {}, "write one of debug, info, warning, error"),
+        ({}, {"PENSTOCK_READS": "kafka"}, "PENSTOCK_READS is invalid ('kafka')"),
+        ({"reads": ""}, {}, "write one of auto, http, log"),
     ],
 )
 def test_invalid_settings(tmp_path, flags, environment, message):

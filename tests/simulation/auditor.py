@@ -107,7 +107,8 @@ class Auditor:
             ours = [found for found in decisions if found[0].shard == number]
             self._check_rows(number, row, ours, by_topic.get(self._topics.events, []), changelog)
             self.punctuality[number].follow(ours, row.now_ms, isolates=inputs == 1)
-            self._follow_queries(number, row, ours, by_topic.get(self._topics.replies, ()))
+            written_ms = max(entry.at_ms for entry in changelog)
+            self._follow_queries(number, written_ms, ours, by_topic.get(self._topics.replies, ()))
         self._keep(transaction, before, by_topic, letters, rows)
 
     def _tasks_in(self, by_topic: Mapping[str, list[Entry]]) -> list[ActivityTask]:
@@ -235,7 +236,7 @@ class Auditor:
                 raise Violation("O (offsets)", f"{place} took effect before")
             self._triggers[place] = self.transactions
 
-    def _follow_queries(self, number: int, row: ShardRow, decisions: Decisions, replies: Sequence[Entry]) -> None:
+    def _follow_queries(self, number: int, written_ms: int, decisions: Decisions, replies: Sequence[Entry]) -> None:
         asked = [
             (offset, decode_command(entry.value or b""), entry.at_ms)
             for (_, partition, offset), entry in self._queries.items()
@@ -244,7 +245,7 @@ class Auditor:
         answers: dict[str, list[Any]] = {}
         for reply in [decode(entry.value or b"") for entry in replies] if asked else ():
             answers.setdefault(reply.message_id, []).append(reply)
-        self.reads[number].follow(asked, [decision for decision, _ in decisions], answers, row.now_ms)
+        self.reads[number].follow(asked, [decision for decision, _ in decisions], answers, written_ms)
 
     def _keep(
         self,

@@ -16,7 +16,6 @@ from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import update as update_module
 from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.program import Program
-from penstock.engine.runtime import shard as shard_module
 from penstock.engine.runtime.run_cache import CachedRun
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import WorkflowStarted
@@ -128,6 +127,5 @@ MUTATIONS: Mapping[str, Mutation] = {
     "what a query changed stays": Mutation(
         query_module, "_query", _changed_by_query, table=(decide_module.DECIDERS, (QueryWorkflow,))
     ),
-    "queries are answered whenever they are read": Mutation(shard_module, "is_late", lambda *arguments: False),
     "the history of a run that continued stays": Mutation(chain_module, "_drop_history", lambda run, cause: None),
 }

@@ -56,22 +56,23 @@ class Reads:
         asked: Sequence[tuple[int, QueryWorkflow, int]],
         decisions: Sequence[DecisionRecorded],
         answers: Mapping[str, list[Any]],
-        now_ms: int,
+        written_ms: int,
     ) -> None:
         """Note the queries of a transaction. Raises Violation for one that was not answered.
 
-        `asked`: offsets, commands and append times; `answers`: of the transaction, by message id."""
-        for offset, command, at_ms in asked:
+        `asked`: offsets, commands and append times; `answers`: of the transaction, by message id; `written_ms`: when it
+        was appended. A query whose caller had given up by then may be answered: the shard goes by the records that it
+        read with it."""
+        for offset, command, at_ms in reversed(asked):  # of one that was sent twice, the older one is dropped
             low, high = self._seen(offset, decisions)
             ours = answers.get(command.message_id, [])
-            if command.reply_to < 0 or is_late(command, at_ms, now_ms):
-                continue
-            if not ours:
+            if ours:
+                self.found.append(Read(command, ours.pop(), low, high))
+            elif command.reply_to >= 0 and not is_late(command, at_ms, written_ms):
                 raise Violation("Q (queries)", f"{command} was not answered")
-            self.found.append(Read(command, ours.pop(0), low, high))
         left = [command for _, command, _ in asked if answers.get(command.message_id)]
         if left:
-            raise Violation("Q (queries)", f"{left[0]} was answered after its caller had given up")
+            raise Violation("Q (queries)", f"{left[0]} was answered although it asked for no reply, or twice")
         self._decided = max([self._decided, *(decision.decision for decision in decisions)])
 
     def _seen(self, offset: int, decisions: Sequence[DecisionRecorded]) -> tuple[int, int]:

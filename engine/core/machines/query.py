@@ -12,6 +12,7 @@ from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
 from penstock.schemas.errors import BadInput
 from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.replies import QueryAnswered
 from penstock.schemas.values.failure import failure_of
 
@@ -49,8 +50,10 @@ def _query(run: RunView, command: QueryWorkflow, now_ms: int) -> Decision:
     return Decision(run_id=row.run_id, ignored="a query", reply=answer, is_read=True)
 
 
-def is_late(command: QueryWorkflow, appended_ms: int, read_to_ms: int) -> bool:
-    """Whether the caller of a query gave up before the newest record read so far was appended (both epoch).
+def is_late(
+    command: QueryWorkflow | DescribeWorkflow | ReadHistory | ListWorkflows, appended_ms: int, read_to_ms: int
+) -> bool:
+    """Whether the caller of a read gave up before the newest record read so far was appended (both epoch).
 
     Both are times of the log: the clock of a processor may be wrong by more than a caller waits."""
     timeout_ms = min(command.timeout_ms or CALLER_MS, CALLER_MS_MAX)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_one_run(run):
     """signal, result, show, history and list agree on one run, as text and JSON."""
@@ -40,3 +42,19 @@ def test_an_id_with_control_characters(run):
     assert line.split()[:3] == [shown, "cli-waits", "running"]
     assert f"{shown} received the signal g\\to" in run("signal", id, "g\to").stderr
     assert run("history", id).stdout.splitlines()[1].endswith("g\\to null")
+
+
+@pytest.mark.parametrize("way", ["auto", "http", "log"])
+def test_ways_of_reading(run, way):
+    """show, history and list print the same over HTTP and over the log."""
+    id = f"way-{way}"
+    run("start", "cli-trial", "--id", id, "--input", "1", "--wait")
+    assert "COMPLETED" in run("show", id, "--reads", way).stdout
+    assert len(run("history", id, "--reads", way).stdout.splitlines()) == 4
+    assert run("list", "--after", id[:-1], "--limit", "1", "--reads", way).stdout.splitlines()[1].startswith(id)
+    assert "no run with the id missing" in run("show", "missing", "--reads", way, code=4).stderr
+
+
+def test_an_unknown_way_of_reading(run):
+    """--reads takes auto, http and log; the environment is checked as well."""
+    assert "is not one of 'auto', 'http', 'log'" in run("list", "--reads", "kafka", code=2).stderr

@@ -58,9 +58,9 @@ def agreeable(command):
     return [accepted(command)]
 
 
-def with_client(log, use):
+def with_client(log, use, settings=SETTINGS):
     async def run():
-        async with Client(log=log, settings=SETTINGS) as client:
+        async with Client(log=log, settings=settings) as client:
             return await asyncio.wait_for(use(client), 20)
 
     return asyncio.run(run())

@@ -116,11 +116,11 @@ def test_many_starts(log, processor):
         nonlocal in_flight, most
         publish = client.exchange.publish
 
-        async def counted(command):
+        async def counted(command, shard=None):
             nonlocal in_flight, most
             in_flight += 1
             most = max(most, in_flight)
-            await publish(command)
+            await publish(command, shard)
 
         client.exchange.publish = counted
         found = []

@@ -1,122 +1,287 @@
-"""Tests of Reads: finding the owner of a shard, any workflow id, missing processors."""
+"""Contract of reads: the same answers and errors over HTTP, over the log, and by the way that a client chooses."""
+
+from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
-from penstock.client import reads as client_side
-from penstock.client.reads import Reads, quoted
+from penstock.client import http_reads, log_reads
+from penstock.client import reads as read_module
+from penstock.client.client import Client
+from penstock.client.http_reads import HttpReads
+from penstock.client.sync import SyncClient
+from penstock.config import ReadWay, Settings
+from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.workflow import workflow
+from penstock.engine.runtime import answers as answering
+from penstock.engine.runtime import reads as rows
+from penstock.hosting.engine import Engine
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.errors import BadInput, NotAnswered, WorkflowNotFound
+from penstock.schemas.errors import BadInput, LogError, NotAnswered, WorkflowNotFound
 from penstock.schemas.records.registry import ShardOwned
-from penstock.topics.log import Record
-from penstock.topics.partitioner import partition_of
+from penstock.topics.log import Log, Record
 from penstock.topics.publishing import publish
-from tests.penstock.conftest import ODD_IDS, SHARDS
+from penstock.topics.registry import shard_key
+from tests.penstock.client.helpers import SETTINGS, with_client
+
+T = TypeVar("T")
+
+WAYS: list[ReadWay] = ["http", "log", "auto"]
+NOWHERE = "http://127.0.0.1:9"
+steps = Signal("reads-step", int)
 
 
-def declare(log, topics, shard, address, *, released=False):
-    owned = ShardOwned(shard=shard, transactional_id="t", address=address, released=released, at_ms=1)
-    publish(log, [Record(topics.registry, 0, f"shard/{shard}".encode(), encode(owned))], 5)
+@workflow(name="reads-counts")
+async def counts(until: int) -> int:
+    total = 0
+    while total < until:
+        total += await steps.wait()
+    return total
 
 
-def run_reads(log, topics, use):
-    async def run():
-        reads = Reads(log, topics, SHARDS)
-        try:
-            return await use(reads)
-        finally:
-            await reads.close()
+def _read(way: ReadWay, use: Callable[[Engine, Client], Awaitable[T]], url: str = "embedded::memory:") -> T:
+    """Run `use` with an engine of two shards, and a client that reads in this way."""
+    settings = Settings(log=url, namespace="trial", shards=2, reads=way)
+
+    async def run() -> T:
+        async with Engine([counts], settings=settings) as engine:
+            await engine.client.list()  # until it serves
+            return await asyncio.wait_for(use(engine, engine.client), 60)
 
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("workflow_id", ODD_IDS)
-def test_every_id_is_found(log, topics, stores, serve, workflow_id):
-    """Ids with slashes, dots, blanks and other signs are one segment of the path."""
-    address = serve(stores)
-    for shard in range(SHARDS):
-        declare(log, topics, shard, address)
-
-    async def use(reads):
-        return (
-            await reads.describe(workflow_id),
-            await reads.history(workflow_id),
-            await reads.history(workflow_id, "r7"),
-        )
-
-    described, history, of_run = run_reads(log, topics, use)
-    assert described["workflow_id"] == workflow_id
-    assert (history[0]["of"], of_run[0]["of"]) == ("current", "r7")
+async def _begun(client: Client, count: int = 6) -> None:
+    for number in range(count):
+        run = await client.start(counts(2), id=f"run-{number}")
+        for _ in range(number % 3):
+            await run.signal(steps, 1)
+        if number % 3 == 2:
+            await run.result("20s")
 
 
-def test_lists_of_all_shards(log, topics, stores, serve):
-    """A list merges the runs of two processors, sorted by id, filtered and limited."""
-    for shard, store in stores.items():
-        declare(log, topics, shard, serve({shard: store}))
-    order = sorted(ODD_IDS, key=str.encode)
-
-    async def use(reads):
-        found = [await reads.runs({"limit": "100"}), await reads.runs({"limit": "3", "after": order[1]})]
-        return [*found, await reads.runs({"status": "failed"})]
-
-    whole, page, failed = ([run["workflow_id"] for run in runs] for runs in run_reads(log, topics, use))
-    assert whole == order
-    assert page == order[2:5]
-    assert set(failed) == set(ODD_IDS[1::2])
+def _unreachable(engine: Engine, address: str = NOWHERE) -> None:
+    """Let the registry say that the shards are served at this address."""
+    log, topics = engine.client.reads._http._log, engine.client.reads._http._topics
+    owned = [
+        ShardOwned(shard=shard, transactional_id="t", address=address, released=False, at_ms=1) for shard in (0, 1)
+    ]
+    publish(log, [Record(topics.registry, 0, shard_key(one.shard), encode(one)) for one in owned], 5)
+    engine.client.reads._http._addresses = {}
+    engine.client.reads._unreachable_until_s.clear()
 
 
-def test_an_unknown_id(log, topics, stores, serve):
-    """An unknown id raises WorkflowNotFound."""
-    address = serve(stores)
-    for shard in range(SHARDS):
-        declare(log, topics, shard, address)
-    for what in ("describe", "history"):
-        with pytest.raises(WorkflowNotFound, match="no run with the id missing"):
-            run_reads(log, topics, lambda reads, what=what: getattr(reads, what)("missing"))
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_read(way: ReadWay) -> None:
+    """describe, history and list have what happened, in each way."""
+
+    async def use(_: Engine, client: Client) -> None:
+        await _begun(client)
+        described = await client.describe("run-2")
+        assert (described["status"], described["result"], described["events"]) == ("completed", 2, 4)
+        assert (await client.describe("run-1"))["signals_awaited"] == ["reads-step"]
+        history = await client.history("run-2")
+        assert [event["number"] for event in history] == [1, 2, 3, 4]
+        assert await client.get("run-2", run_id=described["run_id"]).history() == history
+        listed = await client.list()
+        assert [run["workflow_id"] for run in listed] == [f"run-{number}" for number in range(6)]
+        assert listed[2] == {name: described[name] for name in listed[2]}
+        closed = await client.list(status="completed", type="reads-counts")
+        assert [run["workflow_id"] for run in closed] == ["run-2", "run-5"]
+        page = await client.list(after="run-1", limit=3)
+        assert [run["workflow_id"] for run in page] == ["run-2", "run-3", "run-4"]
+        assert await client.list(type="none") == []
+
+    _read(way, use)
 
 
-def test_a_shard_that_moved(log, topics, stores, serve):
-    """After the owner changed, the registry is read again and the new owner answers."""
-    shard = partition_of("plain", SHARDS)
-    elsewhere = serve({})
-    declare(log, topics, shard, elsewhere)
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_not_there(way: ReadWay) -> None:
+    """An unknown id and an unknown run of a known id raise WorkflowNotFound, a bad limit BadInput, in each way."""
 
-    async def use(reads):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(client_side, "ATTEMPTS_MAX", 1)
-            with pytest.raises(NotAnswered, match=f"shard {shard}"):
-                await reads.describe("plain")
-        declare(log, topics, shard, serve(stores))
-        return await reads.describe("plain")
+    async def use(_: Engine, client: Client) -> None:
+        await _begun(client, 1)
+        for read in (client.describe("missing"), client.history("missing")):
+            with pytest.raises(WorkflowNotFound, match="There is no run with the id missing") as raised:
+                await read
+            assert raised.value.reason == "not_found"
+        with pytest.raises(WorkflowNotFound, match="run-0 has no run other"):
+            await client.get("run-0", run_id="other").history()
+        with pytest.raises(BadInput, match="limit must be a number from 1 to 10000"):
+            await client.reads.runs({"limit": "0"})
 
-    assert run_reads(log, topics, use)["workflow_id"] == "plain"
-
-
-@pytest.mark.parametrize("declared", ["nothing", "released", "dead", "no address"])
-def test_no_processor_serves(log, topics, declared, monkeypatch):
-    """Without an owner that answers, the error names the shard and the command to run."""
-    monkeypatch.setattr(client_side, "ATTEMPT_DELAY_S", 0.01)
-    monkeypatch.setattr(client_side, "ATTEMPTS_MAX", 3)
-    shard = partition_of("plain", SHARDS)
-    if declared != "nothing":
-        address = "" if declared == "no address" else "http://127.0.0.1:9"
-        declare(log, topics, shard, address, released=declared == "released")
-    with pytest.raises(NotAnswered, match=f"shard {shard} of namespace trial.*penstock processor"):
-        run_reads(log, topics, lambda reads: reads.describe("plain"))
-    with pytest.raises(NotAnswered, match="penstock processor"):
-        run_reads(log, topics, lambda reads: reads.runs({}))
+    _read(way, use)
 
 
-def test_a_list_that_is_refused(log, topics, stores, serve):
-    """A request that a processor refuses raises its message, not NotAnswered."""
-    address = serve(stores)
-    for shard in range(SHARDS):
-        declare(log, topics, shard, address)
-    with pytest.raises(BadInput, match="limit must be a number from 1 to 10000"):
-        run_reads(log, topics, lambda reads: reads.runs({"limit": "0"}))
+def test_both_ways_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read over the log in small pages and parts equals what is read over HTTP."""
+    monkeypatch.setattr(answering, "PART_BYTES_MAX", 50)
+    monkeypatch.setattr(rows, "PAGE_BYTES_MAX", 100)
+
+    async def use(_: Engine, client: Client) -> None:
+        await _begun(client)
+        http, log = client.reads._http, client.reads._over_log
+        for number in range(6):
+            assert await log.describe(f"run-{number}") == await http.describe(f"run-{number}")
+            assert await log.history(f"run-{number}") == await http.history(f"run-{number}")
+        for filters in ({}, {"limit": "4"}, {"status": "completed"}, {"after": "run-2", "limit": "2"}):
+            assert await log.runs(filters) == await http.runs(filters)
+
+    _read("auto", use)
 
 
-def test_quoting():
-    """Dots are quoted too, since `..` is a relative path."""
-    assert quoted("../a b") == "%2E%2E%2Fa%20b"
+@pytest.mark.parametrize("way", WAYS)
+def test_a_read_after_a_reply(way: ReadWay) -> None:
+    """What a reply has reported is read at once, in each way."""
+
+    async def use(_: Engine, client: Client) -> None:
+        run = await client.start(counts(1_000), id="run")
+        for number in range(20):
+            await run.signal(steps, 1)
+            assert len(await run.history()) == number + 2
+
+    _read(way, use)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_unreachable_owner(way: ReadWay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the owner's address cannot be reached, a client reads over the log; over HTTP alone it raises NotAnswered."""
+
+    async def use(engine: Engine, client: Client) -> None:
+        await _begun(client, 3)
+        _unreachable(engine)
+        monkeypatch.setattr(http_reads, "ATTEMPT_DELAY_S", 0.0)
+        if way == "http":
+            for read in (client.describe("run-2"), client.history("run-2"), client.list()):
+                with pytest.raises(NotAnswered, match="no processor serves reads"):
+                    await read
+            return
+        assert (await client.describe("run-2"))["status"] == "completed"
+        assert len(await client.history("run-2")) == 4
+        assert len(await client.list()) == 3
+
+    _read(way, use)
+
+
+def test_an_owner_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An owner that accepts connections and is silent is waited for once; later reads take the log at once."""
+    monkeypatch.setattr(http_reads, "QUICK_TIMEOUT_S", 0.2)
+    asked = 0
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(30)
+        writer.close()
+
+    async def use(engine: Engine, client: Client) -> None:
+        await _begun(client, 3)
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        _unreachable(engine, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        for _ in range(5):
+            assert (await client.describe("run-2"))["status"] == "completed"
+        server.close()
+        assert asked == 1
+        monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + read_module.UNREACHABLE_S)
+        assert (await client.describe("run-2"))["status"] == "completed"
+
+    _read("auto", use)
+
+
+def test_an_owner_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is no processor's, such as that of another server at the address, is not taken for one."""
+    answers: list[int] = []
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d Other\r\nConnection: close\r\nContent-Length: 5\r\n\r\nother" % answers.pop(0))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def use(engine: Engine, client: Client) -> None:
+        await _begun(client, 3)
+        server = await asyncio.start_server(other, "127.0.0.1", 0)
+        for status in (404, 500, 403, 200):
+            _unreachable(engine, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            answers[:] = [status]
+            assert (await client.describe("run-2"))["status"] == "completed"
+            assert not answers
+        server.close()
+        await server.wait_closed()
+
+    _read("auto", use)
+
+
+def test_over_the_log_nothing_is_asked_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `reads = log` neither reads nor the checks of a waiting client open a connection or read the registry."""
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(HttpReads, "_get", fails)
+    monkeypatch.setattr(HttpReads, "_owner_addresses", fails)
+
+    async def use(_: Engine, client: Client) -> None:
+        await _begun(client, 3)
+        assert (await client.describe("run-2"))["status"] == "completed"
+        assert await client.reads.is_served("run-2", here=True) is True
+        assert await client.reads.is_served("missing", here=True) is True
+
+    _read("log", use)
+
+
+@pytest.mark.parametrize("way", ["log", "auto"])
+def test_no_processor(log: Log, way: ReadWay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a processor a read ends after a bounded time, in one sentence that names the command to run."""
+    monkeypatch.setattr(log_reads, "READ_TIMEOUT_S", 0.3)
+
+    async def use(client: Client) -> None:
+        for read in (client.describe("x"), client.history("x"), client.list()):
+            with pytest.raises(NotAnswered) as raised:
+                await read
+            assert str(raised.value) == (
+                "no processor answered within 0.3 s: check that `penstock dev …` or `penstock processor …` runs for "
+                "namespace trial."
+            )
+        assert await client.reads.is_served("x", here=True) is False
+
+    settings = msgspec.structs.replace(SETTINGS, reads=way)
+    with_client(log, use, settings)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_sync_client(way: ReadWay, tmp_path: Path) -> None:
+    """SyncClient reads in each way, in another process's place: with its own connection to the log."""
+    url = f"embedded:{tmp_path}/log"
+
+    def read() -> tuple[Any, ...]:
+        with SyncClient(settings=Settings(log=url, namespace="trial", reads=way)) as client:
+            return client.describe("run-2"), client.history("run-2"), client.list(limit=2)
+
+    async def use(_: Engine, client: Client) -> None:
+        await _begun(client, 3)
+        described, history, listed = await asyncio.to_thread(read)
+        assert (described["status"], len(history), len(listed)) == ("completed", 4, 2)
+
+    _read(way, use, url)
+
+
+def test_an_error_of_the_log_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read over the log that cannot be published raises the log's error."""
+
+    async def use(_: Engine, client: Client) -> None:
+        async def fails(*_: Any, **__: Any) -> None:
+            raise LogError("refused")
+
+        monkeypatch.setattr(client.exchange, "publish", fails)
+        with pytest.raises(LogError, match="refused"):
+            await client.describe("x")
+
+    _read("log", use)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from penstock.cli.root import penstock
 from penstock.client import connection as connection_module
-from penstock.client import reads
+from penstock.client import http_reads
 from penstock.client.client import Client
 from penstock.client.sync import SyncClient
 from penstock.client.unanswered import _COMMAND_WORDS, Unanswered
@@ -177,7 +177,7 @@ def test_a_processor_that_stops(log, processor, lines):
 )
 def test_processors_on_other_machines(log, topics, monkeypatch, address, here, served):
     """A declared processor that does not answer reads counts only if processors may run on other machines."""
-    monkeypatch.setattr(reads, "ATTEMPT_DELAY_S", 0)
+    monkeypatch.setattr(http_reads, "ATTEMPT_DELAY_S", 0)
     publisher = log.publisher()
     for shard in range(SHARDS) if address else ():
         owned = ShardOwned(shard=shard, transactional_id="p", address=address, released=False, at_ms=1)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from penstock import BadDuration, WorkflowFailedError, activity, now, sleep, workflow
+from penstock import BadDuration, Query, WorkflowFailedError, activity, now, sleep, workflow
 from penstock.client.run import Run
 from penstock.schemas.errors import BadInput, UserError, WorkflowBlockedError
 from penstock.testing.engine import TestEngine
@@ -71,6 +71,18 @@ async def insists() -> float:
     began = now()
     await unwilling()
     return round((now() - began).total_seconds() / 3600, 3)
+
+
+days = Query("days", int)
+
+
+@workflow(name="testing-counter")
+async def counter() -> None:
+    passed = 0
+    days.answer(lambda: passed)
+    while True:
+        await sleep("1d")
+        passed += 1
 
 
 @activity(name="testing-slow")
@@ -196,6 +208,22 @@ def test_runs_that_closed_long_ago_can_be_read() -> None:
         return [await run.result(timeout="20s") for run in runs]
 
     assert with_engine(use, thrice, greet) == [[24.0, 48.0, 72.0]] * 3
+
+
+def test_what_is_asked_after_a_skip_is_answered() -> None:
+    """Queries, and reads over the log, are answered however much time was skipped before."""
+
+    async def use(engine: TestEngine) -> tuple[Any, ...]:
+        run = await engine.client.start(counter(), id="x")
+        await engine.skip("90d")
+        log_reads = engine.client.reads._over_log
+        return (
+            await run.query("days", timeout="5s"),
+            (await log_reads.describe("x"))["status"],
+            len(await log_reads.history("x")),
+        )
+
+    assert with_engine(use, counter) == (90, "running", 182)
 
 
 def test_skips_may_overlap() -> None:

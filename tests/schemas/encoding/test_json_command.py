@@ -152,10 +152,12 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, CancelWorkflow, "
-                "TerminateWorkflow, RetryWorkflow, AwaitResult, SignalWorkflow, UpdateWorkflow."
+                "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, DescribeWorkflow, "
+                "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, RetryWorkflow, AwaitResult, "
+                "SignalWorkflow, UpdateWorkflow."
             ),
         ),
+        ({"command": "ListWorkflows", "id": "w"}, "ListWorkflows has no key `id`"),
         ({"command": "ResolveChild", "id": "w"}, "The command `ResolveChild` is unknown"),
         ({"command": 7, "id": "w"}, "`command` must be one of StartWorkflow"),
         ({"command": "SignalWorkflow", "id": "w"}, "SignalWorkflow needs the key `signal`: the signal's name"),

@@ -1,0 +1,104 @@
+"""Committed reads over the log: commands to the shards, and their answers from `replies`.
+
+Each shard answers from the rows that its decisions so far have left, together with the commit of those, so an answer is
+as fresh as a reply to a command sent at the same moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from penstock.client.exchange import Exchange
+from penstock.client.outcome import refusal_of
+from penstock.client.uuid7 import uuid7
+from penstock.schemas.errors import BadInput, LogUnavailable, NotAnswered, PenstockError
+from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
+from penstock.schemas.records.replies import ReadAnswered, Rejected
+
+READ_TIMEOUT_S = 10.0
+"""How long a read waits for an answer: long enough for a shard to change hands."""
+
+SERVED_TIMEOUT_S = 0.8
+
+
+class LogReads:
+    """Reads over the log. For one event loop."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def describe(self, workflow_id: str) -> dict[str, Any]:
+        """Return the state of the id's current run. Raises WorkflowNotFound, NotAnswered, LogError."""
+        return await self._ask(DescribeWorkflow(workflow_id=workflow_id))
+
+    async def history(self, workflow_id: str, run_id: str = "") -> list[dict[str, Any]]:
+        """Return the numbered events of a run, by default the current one.
+
+        Raises WorkflowNotFound, NotAnswered, LogError."""
+        events: list[dict[str, Any]] = []
+        while True:
+            after = events[-1]["number"] if events else 0
+            page = await self._ask(ReadHistory(workflow_id=workflow_id, run_id=run_id, after=after))
+            events += page["events"]
+            run_id = page["run_id"]  # of the first page: the id's current run may be another one by now
+            if not page["more"]:
+                return events
+
+    async def runs(self, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return runs of all shards, sorted by id, at most `limit`. Raises BadInput, NotAnswered, LogError."""
+        limit = int(filters.get("limit", "100"))
+        asked = ListWorkflows(
+            status=filters.get("status", ""),
+            workflow_type=filters.get("type", ""),
+            after=filters.get("after", ""),
+            limit=limit,
+        )
+        found = await asyncio.gather(*(self._runs_of(shard, asked) for shard in range(self._exchange.shards)))
+        runs = [run for of_shard in found for run in of_shard]
+        return sorted(runs, key=lambda run: str(run["workflow_id"]).encode())[:limit]
+
+    async def is_served(self, workflow_id: str) -> bool | None:
+        """Return whether a processor answers for the id's shard at once; None if the log cannot be read."""
+        try:
+            await self._ask(DescribeWorkflow(workflow_id=workflow_id), timeout_s=SERVED_TIMEOUT_S, warns=False)
+        except NotAnswered:
+            return False
+        except LogUnavailable:
+            return None
+        except PenstockError:  # an answer all the same, such as "no such run"
+            return True
+        return True
+
+    async def _runs_of(self, shard: int, asked: ListWorkflows) -> list[dict[str, Any]]:
+        runs: list[dict[str, Any]] = []
+        after = asked.after
+        while True:
+            left = asked.limit - len(runs)
+            page = await self._ask(msgspec.structs.replace(asked, after=after, limit=left), shard=shard)
+            runs += page["runs"]
+            after = page["next"]
+            if not after or len(runs) >= asked.limit:
+                return runs
+
+    async def _ask(
+        self,
+        command: DescribeWorkflow | ReadHistory | ListWorkflows,
+        *,
+        shard: int | None = None,
+        timeout_s: float | None = None,
+        warns: bool = True,
+    ) -> dict[str, Any]:
+        timeout_s = READ_TIMEOUT_S if timeout_s is None else timeout_s
+        sent = msgspec.structs.replace(
+            command, message_id=uuid7(), reply_to=self._exchange.reply_to, timeout_ms=int(timeout_s * 1000)
+        )
+        reply = await self._exchange.ask(sent, timeout_s, at_once=warns, shard=shard)
+        if isinstance(reply, Rejected):
+            raise BadInput(reply.message) if reply.reason == "bad_input" else refusal_of(reply)
+        assert isinstance(reply, ReadAnswered), f"{type(command).__name__} is answered with {type(reply).__name__}"
+        found: dict[str, Any] = msgspec.json.decode(reply.data)
+        return found
