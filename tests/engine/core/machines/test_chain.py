@@ -177,6 +177,23 @@ def test_steady_signals_do_not_starve_a_chain() -> None:
     assert (stage.described()["result"], len(runs)) == (sum(range(100)), 50)
 
 
+def test_a_repeated_start_awaits_the_end_of_its_chain() -> None:
+    """A start that awaits the result, repeated when its run has continued, waits for the chain's end as at first."""
+    stage = Stage(add_up)
+    given = b'{"total":0,"rounds":2}'
+    start = StartWorkflow(
+        workflow_id="run-1", workflow_type="chain-sum", input=given, message_id="first", await_result=True
+    )
+    assert stage.replied(start) is None
+    for value in (1, 2):
+        _tick(stage, value)
+    stage.tick()
+    assert stage.replied(start) is None
+    for value in (3, 4):
+        stage.signal("chain-tick", value)
+    assert [reply.result for reply in stage.take("replies") if isinstance(reply, RunClosed)] == [b"10"]
+
+
 def test_held_updates_go_along() -> None:
     """An update that waits for its handler is held by the next run, and answered by it; an accepted one is not."""
     stage = Stage(words)
