@@ -13,6 +13,7 @@ from typing import Any
 from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHARD_KEY, UPDATE
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.schemas.encoding.codec import decode, decode_command
+from penstock.schemas.errors import Undecodable
 from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
@@ -228,13 +229,25 @@ class Auditor:
                 else f"a transaction handled {sorted(handled - expected)}, which its offsets do not cover",
             )
         for place in handled:
-            if len(triggered.get(place, ())) > 1 or dead[place] > 1 or forwarded[place] > 1:
+            times = len(triggered.get(place, ()))
+            if (times > 1 and times > 1 + self._hands_update(place)) or dead[place] > 1 or forwarded[place] > 1:
                 raise Violation("O (offsets)", f"{place} was handled more than once in one transaction")
             if forwarded[place] and (place in triggered or dead[place]):
                 raise Violation("O (offsets)", f"{place} was forwarded and decided as well")
             if place in self._triggers:
                 raise Violation("O (offsets)", f"{place} took effect before")
             self._triggers[place] = self.transactions
+
+    def _hands_update(self, place: Place) -> bool:
+        """Whether an input is a start with an update, which is decided after the start."""
+        if place[0] != self._topics.commands:
+            return False
+        value = self._broker.partition(place[:2]).entries[place[2]].value or b""
+        try:
+            command = decode_command(value)
+        except Undecodable:
+            return False
+        return isinstance(command, StartWorkflow) and bool(command.update)
 
     def _follow_queries(self, number: int, written_ms: int, decisions: Decisions, replies: Sequence[Entry]) -> None:
         asked = [
@@ -363,6 +376,12 @@ class Auditor:
                 f"{decision.workflow_id} continues in run {decision.run_id}, not in its present one",
             )
         runs[-1].take(decision, events)
+        started = events[0]
+        if isinstance(started, WorkflowStarted) and started.reply_to >= 0:
+            awaited = ResultAwaited(
+                message_id=started.message_id, reply_to=started.reply_to, until_ms=started.awaited_until_ms
+            )
+            self.awaited[started.message_id] = (decision.run_id, awaited)
 
 
 def _belongs_to(last: DecisionRecorded, decision: DecisionRecorded, events: list[Any]) -> bool:

@@ -174,7 +174,7 @@ class Client:
         partition = partition_of(command.workflow_id, self._shards)
         if chance.random() < 0.1:
             partition = chance.randrange(self._shards)
-        value = _as_json(command) if chance.random() < 0.3 else encode(command)
+        value = _as_json(command) if chance.random() < 0.3 and _has_json(command) else encode(command)
         return Record(self._topics.commands, partition, command.workflow_id.encode(), value)
 
     def _publish(self, record: Record, command: Any, how: str) -> None:
@@ -183,6 +183,17 @@ class Client:
         strayed = record.partition != partition_of(command.workflow_id, self._shards)
         words = f"{type(command).__name__} {command.workflow_id} ({command.message_id}){how}"
         self._story.tell("client", f"{words} → {_place(stored)}{', the wrong shard' if strayed else ''}")
+
+
+def _has_json(command: Any) -> bool:
+    """Whether a command has only fields that people write as JSON here."""
+    fields = _JSON_FIELDS[type(command)]
+    others = (field for field in msgspec.structs.fields(command) if field.name not in fields)
+    return all(getattr(command, field.name) == _default(field) for field in others)
+
+
+def _default(field: Any) -> Any:
+    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def _as_json(command: Any) -> bytes:

@@ -1,4 +1,5 @@
-"""Mutations of what the scenarios of dialogues.py use, each without one safeguard: chains, updates, queries."""
+"""Mutations of what the scenarios of dialogues.py use, each without one safeguard: chains,
+updates, queries, and starts that hand something over, wait for the end, or are delayed."""
 
 from __future__ import annotations
 
@@ -10,15 +11,20 @@ import msgspec
 
 from penstock.engine.core import decide as decide_module
 from penstock.engine.core import evolve as evolve_module
+from penstock.engine.core.answers import accepted_reply, ignored
 from penstock.engine.core.machines import chain as chain_module
+from penstock.engine.core.machines import delay as delay_module
 from penstock.engine.core.machines import query as query_module
 from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import update as update_module
 from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.program import Program
+from penstock.engine.runtime import shard as shard_module
+from penstock.engine.runtime import step as step_module
+from penstock.engine.runtime.deduplicate import repetition
 from penstock.engine.runtime.run_cache import CachedRun
 from penstock.schemas.records.query import QueryWorkflow
-from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.run import StartWorkflow, WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.update import UpdateCompleted, UpdateWorkflow
 from tests.simulation.mutation import Mutation
@@ -99,6 +105,36 @@ def _changed_by_validator(run: Any, command: Any, now_ms: int, update: Any = upd
         return update(run, command, now_ms)
 
 
+# Starts.
+
+
+def _begun_at_once(*arguments: Any, started: Any = run_module._started, **options: Any) -> WorkflowStarted:
+    return msgspec.structs.replace(started(*arguments, **options), begins_ms=0)
+
+
+def _begun_late(run: Any, begins_ms: int, put: Any = delay_module.put) -> None:
+    put(run, begins_ms + 1_000)
+
+
+def _unawaited(*arguments: Any, started: Any = run_module._started, **options: Any) -> WorkflowStarted:
+    return msgspec.structs.replace(started(*arguments, **options), reply_to=-1)
+
+
+def _misdirected(command: Any, handed: Any = run_module._handed_signal) -> Any:
+    return msgspec.structs.replace(handed(command), signal="sim_nothing")
+
+
+def _renamed(command: Any, update_of: Any = run_module.update_of) -> Any:
+    return msgspec.structs.replace(update_of(command), message_id=f"{command.message_id}-update")
+
+
+def _answered_early(rows: Any, row: Any, command: Any) -> Any:
+    if isinstance(command, StartWorkflow) and command.await_result and row is not None and row.first_run_id:
+        reply = accepted_reply(command.workflow_id, row, command.message_id)
+        return ignored(row.run_id, "this message took effect before", reply=reply)
+    return repetition(rows, row, command)
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "signals that were not read are lost when a run continues": Mutation(Program, "unread", _none_unread),
     "signals that were not read go along twice": Mutation(Program, "unread", _twice_unread),
@@ -127,5 +163,12 @@ MUTATIONS: Mapping[str, Mutation] = {
     "what a query changed stays": Mutation(
         query_module, "_query", _changed_by_query, table=(decide_module.DECIDERS, (QueryWorkflow,))
     ),
+    "a delayed start begins at once": Mutation(run_module, "_started", _begun_at_once),
+    "a delayed start begins a second late": Mutation(delay_module, "put", _begun_late),
+    "the signal of a start is lost": Mutation(run_module, "_received", lambda command: []),
+    "the signal of a start that joins a run is lost": Mutation(run_module, "_handed_signal", _misdirected),
+    "the update of a start has another id": Mutation(shard_module, "update_of", _renamed),
+    "the sender of a start that awaits the result is forgotten": Mutation(run_module, "_started", _unawaited),
+    "a repeated start is answered before its chain has ended": Mutation(step_module, "repetition", _answered_early),
     "the history of a run that continued stays": Mutation(chain_module, "_drop_history", lambda run, cause: None),
 }

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain
 from random import Random
+from typing import Any
+
+import msgspec
 
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
 from tests.simulation import scenarios
 from tests.simulation.auditor import Auditor
 from tests.simulation.scenarios import Move, Scenario, at_once, completed, judged, result, started
+from tests.simulation.truth import Run
 
 
 def make(random: Random, number: int) -> Scenario:
@@ -32,7 +36,12 @@ def _chain_problem(auditor: Auditor, workflow_id: str, length: int, expected: ob
 def _relay(random: Random, name: str) -> Scenario:
     values = [random.randrange(1_000_000) for _ in range(random.randint(1, 7))]
     batch = random.randint(1, 3)
-    start = Move(lambda client: client.start("sim_relay", name, batch, len(values), []))
+    sent: list[str] = []
+    awaits = random.random() < 0.5
+    start = Move(
+        lambda client: sent.append(client.start("sim_relay", name, batch, len(values), [], await_result=awaits))
+    )
+    again = Move(lambda client: client.ask_again(sent[0]), lambda auditor: len(auditor.runs.get(name, ())) > 1)
     signals = [
         Move(lambda client, value=value: client.signal(name, "sim_tick", value), started(name)) for value in values
     ]
@@ -46,6 +55,8 @@ def _relay(random: Random, name: str) -> Scenario:
             return f"{runs[-1]} read {result(runs[-1])} of {values}"
         return _chain_problem(auditor, name, -(-len(values) // batch), result(runs[-1]) if runs else None)
 
+    if len(values) > batch:  # the chain is open until the other signals have come
+        talk.insert(talk.index([move for move in talk if move in signals][batch - 1]) + 1, again)
     return Scenario(name, [start, *talk], verdict)
 
 
@@ -122,9 +133,78 @@ def _ledger(random: Random, name: str) -> Scenario:
     return Scenario(name, moves, verdict)
 
 
+def _visited(random: Random, name: str) -> Scenario:
+    """Signals, each of which starts the run if there is none."""
+    values = [random.randrange(1_000_000) for _ in range(random.randint(1, 4))]
+
+    def signal(value: int) -> Move:
+        handed: dict[str, Any] = {"signal": "sim_note", "handed": msgspec.json.encode(value)}
+        options = handed | {"on_existing": "restart_closed"}
+        return Move(lambda client: client.start("sim_account", name, len(values), **options))
+
+    def judge(run: Run) -> str:
+        return "" if sorted(result(run)) == sorted(values) else f"has {result(run)} of {values}"
+
+    return Scenario(name, [signal(value) for value in values], judged(name, judge))
+
+
+def _opened(random: Random, name: str) -> Scenario:
+    """Updates, each of which starts the run if the id has none, and a signal that ends it."""
+
+    def update(value: int) -> Move:
+        options: dict[str, Any] = {
+            "update": random.choice(("sim_enter", "sim_buy")),
+            "await_result": random.random() < 0.7,
+        }
+        options["handed"] = msgspec.json.encode(value)
+        return Move(lambda client: client.start("sim_account", name, 1, hopeless=True, **options))
+
+    moves = [update(value) for value in _values(random, random.randint(1, 3))]
+    moves.insert(random.randint(1, len(moves)), Move(lambda client: client.signal(name, "sim_note", 7), started(name)))
+    return Scenario(name, moves, judged(name, lambda run: ""))
+
+
+def _delayed(random: Random, name: str) -> Scenario:
+    """Starts with a delay; signals, updates and a cancellation may come before the code begins."""
+    delay_ms = random.choice((1, 300, 20_000, 3_600_000))
+    count = random.randint(1, 3)
+    kind = random.choice(("chain", "account", "relay", "cancelled"))
+    note = "sim_note" if kind == "account" else "sim_tick"
+    arguments = {"account": ("sim_account", count), "relay": ("sim_relay", 2, count, [])}.get(
+        kind, ("sim_chain", count)
+    )
+    moves = [Move(lambda client: client.start(arguments[0], name, *arguments[1:], start_delay_ms=delay_ms))]
+    if kind in ("account", "relay"):
+        moves += [Move(lambda client: client.signal(name, note, 5), started(name)) for _ in range(count)]
+    if kind == "account":
+        moves.insert(1, Move(lambda client: client.update(name, "sim_enter", 6), started(name)))
+    if kind == "cancelled":
+        moves.append(Move(lambda client: client.ask(CancelWorkflow(workflow_id=name, reason="no")), started(name)))
+    if kind == "relay":
+        return Scenario(name, moves, lambda auditor: _chain_problem(auditor, name, -(-count // 2), [5] * count))
+    return Scenario(
+        name, moves, judged(name, lambda run: "", "cancelled|completed" if kind == "cancelled" else "completed")
+    )
+
+
+def _executed(random: Random, name: str) -> Scenario:
+    """Starts whose sender awaits the result."""
+    left = random.randint(0, 3)
+    total = left * (left + 1) // 2
+    if random.random() < 0.5:
+        moves = [Move(lambda client: client.start("sim_steps", name, left, 0, await_result=True))]
+        return Scenario(name, moves, lambda auditor: _chain_problem(auditor, name, left + 1, total))
+    moves = [Move(lambda client: client.start("sim_chain", name, left + 1, await_result=True))]
+    return Scenario(name, moves, completed(name, total))
+
+
 KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "relay": _relay,
     "steps": _steps,
     "account": _account,
     "ledger": _ledger,
+    "visited": _visited,
+    "opened": _opened,
+    "delayed": _delayed,
+    "executed": _executed,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.schemas.records.replies import Accepted, Rejected, UpdateClosed
+from penstock.schemas.records.run import StartWorkflow
 from penstock.schemas.records.update import UpdateCompleted, UpdateFailed, UpdateHeld, UpdateTaken
 from tests.simulation.model import FAILED, REJECTED, accepted_updates, update_outcome
 from tests.simulation.truth import Run
@@ -30,6 +31,10 @@ def judge(command: Any, published: Sequence[Any], answers: Sequence[Any], runs: 
 
 def _given(command: Any) -> tuple[str, Any]:
     return command.update, msgspec.json.decode(getattr(command, "handed", b"") or command.input)
+
+
+def _waits_for_end(command: Any) -> bool:
+    return bool(command.await_result) if isinstance(command, StartWorkflow) else command.wait_for == "completed"
 
 
 def _is_about(event: Any, message_id: str) -> bool:
@@ -81,7 +86,7 @@ def _answers_problem(
         if problem:
             return problem
     was_taken = run is not None and not any(taken.problem for taken in _of(run, (UpdateTaken,), command.message_id))
-    if was_taken and any(found.wait_for == "completed" for found in asking) and not closed:
+    if was_taken and any(_waits_for_end(found) for found in asking) and not closed:
         return f"its caller waits for its end and was answered {answers}"
     return ""
 

@@ -14,8 +14,10 @@ from penstock.engine.store.changelog import (
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
+from penstock.schemas.records.activity import ActivityScheduled
 from penstock.schemas.records.query import QueryWorkflow
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
+from penstock.schemas.records.replies import RunClosed
+from penstock.schemas.records.run import AwaitResult, CancelRequested, CancelWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
@@ -41,6 +43,7 @@ def check(world: World) -> None:
     _scenarios_succeeded(world)
     _children_were_stopped(world)
     _headers_arrived(world)
+    _delays_were_kept(world)
     _all_were_answered(world)
     _dead_letters_are_garbage(world)
 
@@ -181,7 +184,7 @@ def _all_were_answered(world: World) -> None:
         answers = world.auditor.replies.get(message_id, [])
         command = published[0]
         expected = len(published) if command.reply_to >= 0 else 0
-        if isinstance(command, UpdateWorkflow):
+        if isinstance(command, UpdateWorkflow) or getattr(command, "update", ""):
             runs = world.auditor.runs.get(command.workflow_id, [])
             problem = updates.judge(command, published, answers, runs)
             if problem:
@@ -189,17 +192,32 @@ def _all_were_answered(world: World) -> None:
         elif isinstance(command, QueryWorkflow):
             if len(answers) > expected:  # reads.py says which may be left out
                 raise Violation("Q (queries)", f"{command} was answered {len(answers)} times")
-        elif isinstance(command, AwaitResult):
+        elif isinstance(command, AwaitResult) or (expected and getattr(command, "await_result", False)):
+            _answers_are_the_end(world, command, answers)
             least = 0 if _gave_up(world, command) else 1
             if not least <= len(answers) <= expected:
                 raise Violation("A (once)", f"{message_id} ({command.workflow_id}) was answered {len(answers)} times")
         elif len(answers) != expected:
             raise Violation("A (once)", f"{command} was published {expected} times and answered {len(answers)} times")
-        if isinstance(command, SignalWorkflow):
+        if isinstance(command, SignalWorkflow) or getattr(command, "signal", ""):
             _signal_came_once(world, message_id, answers)
 
 
-def _gave_up(world: World, command: AwaitResult) -> bool:
+def _answers_are_the_end(world: World, command: Any, answers: list[Any]) -> None:
+    """Callers that await a result are answered with the end of the last run of its chain."""
+    for answer in answers:
+        run = next((run for run in world.auditor.runs[command.workflow_id] if run.run_id == answer.run_id), None)
+        ended = (run.status, getattr(run.events[-1], "result", b"")) if run is not None and run.is_closed else None
+        if (
+            not isinstance(answer, RunClosed)
+            or run is None
+            or run.is_followed
+            or ended != (answer.status, answer.result)
+        ):
+            raise Violation("A (once)", f"{command} was answered {answer}, and {run} ended with {ended}")
+
+
+def _gave_up(world: World, command: Any) -> bool:
     """Whether the caller's time was over by the shard's clock when the run closed."""
     run_id, awaited = world.auditor.awaited.get(command.message_id, ("", None))
     runs = world.auditor.runs[command.workflow_id]
@@ -217,6 +235,22 @@ def _children_were_stopped(world: World) -> None:
                 child = world.auditor.children[run.workflow_id, run.run_id, sequence]
                 if (expected, child.workflow_id, child.message_id) not in world.auditor.stops:
                     raise Violation("T (transaction)", f"{run} closed without a {expected.__name__} to its {child}")
+
+
+def _delays_were_kept(world: World) -> None:
+    """Code begins as long after its start as its sender asked, and requests nothing before."""
+    for message_id, published in world.client.asked.items():
+        command = published[0] if published else None
+        if not isinstance(command, StartWorkflow) or not command.start_delay_ms:
+            continue
+        for run in world.auditor.runs.get(command.workflow_id, []):
+            begins_ms = run.timed[0][0] + command.start_delay_ms
+            requested = [now_ms for now_ms, event in run.timed if type(event) is ActivityScheduled]
+            was_cancelled = any(type(event) is CancelRequested for event in run.events)
+            if run.run_id != message_id or was_cancelled or run.workflow_type == "sim_account":
+                continue
+            if run.started.begins_ms != begins_ms or min(requested, default=begins_ms) < begins_ms:
+                raise Violation("C (timers)", f"{run} was to begin at {begins_ms}: {run.started} {requested}")
 
 
 def _headers_arrived(world: World) -> None:
