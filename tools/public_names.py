@@ -9,8 +9,11 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (
             "The decorator, and what [workflow code](../guides/getting-started.md#what-workflow-code-may-do) may ask "
             "for while it runs; whatever asks the running workflow raises NotInWorkflow elsewhere, and `sleep` works "
-            "everywhere. Guides: [signals](../guides/signals.md), [sagas](../guides/sagas.md), "
-            "[child workflows](../guides/child-workflows.md), [`patched`](../guides/testing.md)."
+            "everywhere. Guides: [signals](../guides/signals.md), "
+            "[queries and updates](../guides/queries-and-updates.md), [sagas](../guides/sagas.md), "
+            "[child workflows](../guides/child-workflows.md), "
+            "[continuing as new](../guides/continue-as-new.md), [cancellation](../guides/cancellation.md), "
+            "[describing runs](../guides/describing-runs.md), [`patched`](../guides/testing.md)."
         ),
         (
             "workflow",
