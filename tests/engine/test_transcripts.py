@@ -10,14 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from penstock.engine.authoring.describing import details, set_search
+from penstock.engine.authoring.workflow import workflow
 from penstock.engine.runtime.reads import plain
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.note import DetailsSet
+from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
-from tests.engine.core import flows
+from penstock.schemas.records.update import UpdateWorkflow
+from penstock.schemas.values.attributes import encode_memo, encode_search
+from penstock.schemas.values.retry import RetryPolicy
+from tests.engine.core import counters, flows
 from tests.engine.stage import START_MS, Stage
 
 FOLDER = Path(__file__).parents[1] / "transcripts"
@@ -55,11 +63,11 @@ class Transcript:
 def _fields(record: Any) -> str:
     empty = ("", None, [], {}, 0, -1)
     shown = {name: value for name, value in plain(record).items() if name not in DULL and value not in empty}
-    for name in ("due_ms", "retry_ms", "started_ms", "closed_ms", "at_ms"):
+    for name in ("due_ms", "retry_ms", "started_ms", "closed_ms", "at_ms", "begins_ms", "until_ms", "awaited_until_ms"):
         if name in shown:
             shown[name.replace("_ms", "_s")] = (shown.pop(name) - START_MS) / 1000
     for name in ("value", "failure"):  # encoded records of their own, left out
-        if isinstance(getattr(record, name, None), bytes):
+        if isinstance(getattr(record, name, None), bytes) and not isinstance(record, DetailsSet):
             shown.pop(name, None)
     if isinstance(shown.get("failure"), dict):
         shown["failure"] = f"{shown['failure']['type']}: {shown['failure']['message']}"
@@ -134,12 +142,144 @@ def _refused() -> Transcript:
     return transcript
 
 
+def _ask(stage: Stage, name: str) -> Callable[[], None]:
+    asked = QueryWorkflow(workflow_id="run-1", query=name, reply_to=0, message_id=f"query-{name}")
+    return lambda: stage.tell(asked)
+
+
+def _update(stage: Stage, name: str, value: Any = None, **fields: Any) -> Callable[[], None]:
+    data = msgspec.json.encode(value)
+    asked = UpdateWorkflow(workflow_id="run-1", update=name, input=data, reply_to=0, **fields)
+    return lambda: stage.tell(asked)
+
+
+def _queries_and_updates() -> Transcript:
+    stage = Stage(counters.Counter)
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1", lambda: stage.start(counters.Counter, 1, reply_to=0))
+    transcript.note("a client asks for the number", _ask(stage, "get"))
+    transcript.note("an update is rejected by its validator", _update(stage, "set_to", 13, message_id="u1"))
+    transcript.note("an update is answered at once", _update(stage, "set_to", 5, message_id="u2"))
+    transcript.note("the same update again", _update(stage, "set_to", 5, message_id="u2"))
+    transcript.note(
+        "an update awaits an activity; its caller waits until it is accepted",
+        _update(stage, "pay", 7, message_id="u3", wait_for="accepted"),
+    )
+    transcript.note("its caller asks for the result", _update(stage, "pay", 7, message_id="u3"))
+    transcript.note("the activity has completed", lambda: stage.complete(stage.sent["tasks"][-1], 70))
+    transcript.note("an update whose handler raises", _update(stage, "raises", message_id="u4"))
+    transcript.note("a signal has a handler", lambda: stage.signal("close"))
+    transcript.note("a client asks for the number of the closed run", _ask(stage, "get"))
+    return transcript
+
+
+def _a_held_update() -> Transcript:
+    stage = Stage(counters.words)
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1", lambda: stage.start(counters.words, reply_to=0))
+    transcript.note(
+        "an update comes before the code has a handler for it",
+        _update(stage, "counters-add", "one", message_id="u1"),
+    )
+    transcript.note("the code registers the handler", lambda: stage.signal("counters-open"))
+    return transcript
+
+
+def _started_with() -> Transcript:
+    stage = Stage(counters.Counter)
+    transcript = Transcript(stage)
+
+    def start(**fields: Any) -> Callable[[], Any]:
+        return lambda: stage.start(counters.Counter, 1, reply_to=0, on_existing="restart_closed", **fields)
+
+    transcript.note("a start with a signal, of an id without a run", start(signal="increase", handed=b"4"))
+    transcript.note("the same with another signal: the run is there", start(signal="increase", handed=b"5"))
+    handed = {"update": "set_to", "handed": b"2", "await_result": True}
+    transcript.note("a start with an update, whose caller waits for its result", start(**handed))
+    return transcript
+
+
+def _a_delayed_start() -> Transcript:
+    stage = Stage(counters.Counter)
+    transcript = Transcript(stage)
+    transcript.note(
+        "a start that begins in ten minutes, with a run timeout of a minute; its caller awaits the result",
+        lambda: stage.start(
+            counters.Counter, 1, reply_to=0, start_delay_ms=600_000, run_timeout_ms=60_000, await_result=True
+        ),
+    )
+    transcript.note("a signal comes meanwhile", lambda: stage.signal("increase", 1))
+    transcript.note("ten minutes pass", lambda: stage.advance(600))
+    transcript.note("a minute passes", lambda: stage.advance(60))
+    return transcript
+
+
+def _a_chain() -> Transcript:
+    stage = Stage(counters.words)
+    transcript = Transcript(stage)
+    memo, search = encode_memo({"by": "ann"}), encode_search({"customer": "c1"})
+    transcript.note(
+        "a client starts run-1 with memo and search attributes, and awaits its result",
+        lambda: stage.start(counters.words, reply_to=0, await_result=True, memo=memo, search=search),
+    )
+    transcript.note("the code takes words from now on", lambda: stage.signal("counters-open"))
+    transcript.note("it continues as new", lambda: stage.signal("counters-word", "stop"))
+    transcript.note("the code takes words from now on", lambda: stage.signal("counters-open"))
+    transcript.note("the chain ends", lambda: stage.signal("counters-word", "end"))
+    return transcript
+
+
+def _a_run_tried_again() -> Transcript:
+    stage = Stage(flows.failing)
+    transcript = Transcript(stage)
+    retry = RetryPolicy(retries_max=1, delays_ms=(1_000,))
+    transcript.note(
+        "a client starts run-1, which fails", lambda: stage.start(flows.failing, 1, reply_to=0, retry=retry)
+    )
+    transcript.note("a second passes, and it fails again", lambda: stage.advance(1))
+    return transcript
+
+
+@workflow(name="transcripts-described")
+async def described() -> None:
+    while (number := await flows.price.wait()) > 0:
+        details({"step": number})
+        set_search(step=number)
+
+
+def _a_described_run() -> Transcript:
+    stage = Stage(described)
+    transcript = Transcript(stage)
+    memo, search = encode_memo({"by": "ann"}), encode_search({"customer": "c1", "step": 0})
+    transcript.note(
+        "a client starts run-1 with memo and search attributes",
+        lambda: stage.start(described, reply_to=0, memo=memo, search=search),
+    )
+    transcript.note("the code says how far it is", lambda: stage.signal("price", 1))
+    transcript.note("it says the same again: nothing is recorded", lambda: stage.signal("price", 1))
+    transcript.note("it says something else", lambda: stage.signal("price", 2))
+    transcript.note("the run ends", lambda: stage.signal("price", 0))
+    refused = encode_search({"customer": "c1"}).replace(b"customer", b"status")
+    transcript.note(
+        "a start whose search attribute has the name of a column",
+        lambda: stage.start(described, id="run-2", reply_to=0, search=refused),
+    )
+    return transcript
+
+
 TRANSCRIPTS = {
     "one-command": _one_command,
     "saga-cancelled": _a_saga_cancelled,
     "child-terminated": _a_child_elsewhere,
     "blocked-and-freed": _blocked,
     "refused": _refused,
+    "queries-and-updates": _queries_and_updates,
+    "update-held": _a_held_update,
+    "started-with": _started_with,
+    "delayed-start": _a_delayed_start,
+    "continued-as-new": _a_chain,
+    "run-tried-again": _a_run_tried_again,
+    "described": _a_described_run,
 }
 
 
