@@ -24,6 +24,8 @@ TRANSITIONS: Table = {
 
 def problem_of(command: StartWorkflow) -> str:
     """Why the memo or the search attributes of a start are refused, in a sentence; empty if they are not."""
+    if not (command.memo or command.search):
+        return ""
     return problem_of_memo(command.memo) or problem_of_search(command.search)
 
 

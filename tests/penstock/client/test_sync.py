@@ -51,11 +51,35 @@ def test_queries_updates_and_combined_starts(log, processor):
         assert run.query(Query("stage", int)) == 7
         assert run.update(renames, "ann") == "ann"
         assert run.start_update(renames, "ann", id="u").result(timeout=10) == "ann"
-        assert client.execute(parcel_of("a", 1), retries=1, start_delay="1s") == Parcel(2.5)
+        assert client.execute(parcel_of("a", 1), retries=1, start_delay="1s", memo={"a": 1}) == Parcel(2.5)
         assert client.signal_with_start(approval, Parcel(1), parcel_of("a", 1), id="y").id == "y"
         assert client.update_with_start(renames, "ann", parcel_of("a", 1), id="z", update_id="w") == "ann"
     executed = next(command for _, command in fake.commands if getattr(command, "await_result", False))
     assert (executed.retry.retries_max, executed.start_delay_ms) == (1, 1_000)
+    assert executed.memo == b'{"a":1}'
+
+
+def test_options_of_starts(log, processor):
+    """Every way to start takes the options of the asynchronous one, and hands them on."""
+    options = {"start_delay": "1s", "run_timeout": "5s", "execution_timeout": "1m", "retries": 2, "backoff": ["3s"]}
+    options |= {"headers": {"a": "b"}, "memo": {"by": "ann"}, "search": {"customer": "c1"}}
+
+    def answer(command):
+        names = {"message_id": command.message_id, "workflow_id": command.workflow_id, "run_id": "r"}
+        return [UpdateClosed(**names, result=b'"ann"')] if command.update else [accepted(command)]
+
+    with processor(answer) as fake, SyncClient(log=log, settings=SETTINGS) as client:
+        client.start(parcel_of("a", 1), **options)
+        client.signal_with_start(approval, Parcel(1), parcel_of("a", 1), **options)
+        client.update_with_start(Update("rename", str, str), "ann", parcel_of("a", 1), **options)
+        client.start_by_name("client-trial", **options)
+        client.start_by_name("client-trial", wait="stored", **options)
+        assert [one.error for one in client.start_many([("client-trial", b"null", "m")], **options)] == [None]
+    assert len(fake.commands) == 6
+    for _, start in fake.commands:
+        assert (start.start_delay_ms, start.run_timeout_ms, start.execution_timeout_ms) == (1_000, 5_000, 60_000)
+        assert (start.headers, start.memo, start.search) == ({"a": "b"}, b'{"by":"ann"}', b'{"customer":"c1"}')
+        assert start.retry.retries_max == 2
 
 
 def test_many_starts(log, processor):
