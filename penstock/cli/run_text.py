@@ -96,7 +96,8 @@ def _descriptions(run: Json) -> Iterator[tuple[str, str]]:
         waits = "waits for its handler" if update["state"] == "held" else "runs"
         yield "update", f"{update['update']} ({update['update_id']}) {waits}"
     handlers = run.get("handlers") or {}
-    names = (f"{kind} {', '.join(handlers[kind])}" for kind in ("queries", "updates", "signals") if handlers.get(kind))
+    kinds = ("queries",) if run.get("closed_ms") else ("queries", "updates", "signals")
+    names = (f"{kind} {', '.join(handlers[kind])}" for kind in kinds if handlers.get(kind))
     if answers := "; ".join(names):
         yield "answers", answers
 

@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.engine.authoring import definition as workflow_module
+from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info
 from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.handlers import Query
 from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.errors import NotInWorkflow
 from tests.engine.stage import Stage
+from tests.schemas.samples import SEEDED
 
 go = Signal("describing-go")
 asks = Query("describing-asks", str)
@@ -115,3 +120,53 @@ def test_a_bad_value_raises_where_it_is_handed_over() -> None:
     stage.start(careless)
     assert "total is of type int and cannot become one of type str" in stage.described()["result"]
     assert stage.described()["search"] == {"total": 1}
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["details", "search", "remove", "sleep", "signal", "next"]), st.integers(0, 2)),
+    max_size=12,
+)
+
+
+@workflow(name="describing-steps")
+async def by_steps(steps: list[tuple[str, int]]) -> list[Any]:
+    """Follow the steps; `next` goes on with the rest as a new run."""
+    for at, (what, value) in enumerate(steps):
+        match what:
+            case "details":
+                details({"value": value} if value else None)
+            case "search":
+                set_search(**{f"a{value}": value, "same": "x"})
+            case "remove":
+                set_search(**{f"a{value}": None})
+            case "sleep":
+                await sleep(value)
+            case "signal":
+                await go.wait()
+            case _:
+                continue_as_new(by_steps(steps[at + 1 :]))
+    return [info().search, info().memo, info().chain_length]
+
+
+def _came_of(steps: list[tuple[str, int]], *, restarts: bool) -> tuple[Any, list[Any]]:
+    stage = Stage(by_steps, strict_inputs=True)
+    stage.start(by_steps, steps, memo=b'{"by":"ann"}', search=b'{"customer":"c1"}')
+    for _ in range(2 * len(steps) + 2):
+        if restarts:
+            stage.restart()
+        stage.advance(1)
+        if stage.described()["signals_awaited"]:
+            stage.signal("describing-go")
+    run = stage.described()
+    return {name: run[name] for name in ("status", "result", "details", "search", "memo")}, stage.history()
+
+
+@SEEDED
+@given(STEPS)
+def test_restarts_change_no_description(steps: list[tuple[str, int]]) -> None:
+    """Whatever a program says of its run, it says the same, in the same events, if it is rebuilt at each step."""
+    live, history = _came_of(steps, restarts=False)
+    assert live["status"] == "completed"
+    assert live["memo"] == {"by": "ann"}
+    assert live["result"][0] == live["search"]
+    assert (live, history) == _came_of(steps, restarts=True)

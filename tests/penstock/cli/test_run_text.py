@@ -267,6 +267,8 @@ def test_updates_and_handlers(shown):
         "  update   rename (u2) waits for its handler",
         "  answers  queries status, total; signals add",
     ]
+    closed = shown(handlers=handlers, status="completed", closed_ms=NOW_MS, result=1)
+    assert "  answers  queries status, total" in closed
 
 
 def test_a_delayed_start(shown):
