@@ -108,7 +108,7 @@ class Client(AsyncLifecycle):
         `memo`: values that go along with the run and its chain, at most 16 kB as JSON. `search`: search attributes by
         name, each a str, int, float, bool, aware datetime or list[str], at most 32 of them and 4 kB; the run's code may
         change them (`set_search`). `describe` shows both, `list` the latter, and they are in the record of the run's
-        end.
+        end. A start that joins a run changes neither.
 
         `wait`: `accepted` waits for a processor's reply; with `stored` the start returns once the log has it, which
         takes no processor: the handle does not say then whether the id was taken, and a refusal becomes a dead letter.

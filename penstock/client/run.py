@@ -311,7 +311,8 @@ class Run(Generic[R]):
         await self._connection.send(RetryWorkflow(**self._target()))
 
     async def describe(self) -> Json:
-        """Return the run's type, status, times, result or failure, and what it waits for. Raises WorkflowNotFound."""
+        """Return the run's type, status, times, result or failure, what it waits for and answers to, and what describes
+        it: `memo`, `search`, `details`. Raises WorkflowNotFound."""
         return await self._read(
             lambda: self._connection.reads.describe(self.id), shows_close=lambda run: bool(run["closed_ms"])
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from penstock.engine.authoring.handlers import Query
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.execution import program
 from penstock.schemas.errors import NotInWorkflow
 from tests.engine.stage import Stage
 from tests.schemas.samples import SEEDED
@@ -170,3 +172,27 @@ def test_restarts_change_no_description(steps: list[tuple[str, int]]) -> None:
     assert live["memo"] == {"by": "ann"}
     assert live["result"][0] == live["search"]
     assert (live, history) == _came_of(steps, restarts=True)
+
+
+@workflow(name="describing-often")
+async def often(changes: int, yields: bool) -> str:
+    for number in range(changes):
+        details(number)
+        if yields:
+            await asyncio.sleep(0)
+    await go.wait()
+    return "done"
+
+
+@pytest.mark.parametrize("yields", [False, True])
+def test_more_notes_than_a_decision_takes(monkeypatch: pytest.MonkeyPatch, yields: bool) -> None:
+    """An activation that is suspended for its many notes goes on, and a run that is rebuilt is suspended alike."""
+    monkeypatch.setattr(program, "REQUESTS_MAX", 20)
+    stage = Stage(often, strict_inputs=True)
+    stage.start(often, 30, yields)
+    stage.advance(1)
+    assert stage.described()["details"] == 29
+    assert ("ActivationSuspended" in stage.events()) == yields
+    stage.restart()
+    stage.signal("describing-go")
+    assert stage.described()["result"] == "done"
