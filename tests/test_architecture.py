@@ -36,6 +36,7 @@ IMPURE = {"time", "os", "socket", "secrets", "threading", "subprocess", "ssl"}
 IMPURE_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "uuid.uuid1", "uuid.uuid4"}
 MAY_BE_IMPURE: dict[str, str] = {}
 MAY_STAND_ALONE = {
+    "tests/engine/execution/test_interaction.py": "compares random programs on all ways to host a run",
     "tests/engine/runtime/test_simulation.py": "runs the simulator of tests/simulation over the whole engine",
     "tests/engine/test_transcripts.py": "compares transcripts of the whole engine",
     "tests/penstock/test_public_face.py": "is about penstock/__init__.py",

@@ -25,7 +25,7 @@ import penstock
 from penstock.schemas.encoding.record_types import COMMANDS, EVENTS, RECORDS
 from penstock.schemas.failure import Cause, Failure
 from penstock.schemas.values.retry import RetryPolicy
-from tools import import_graph, import_picture, mutants, reliability
+from tools import features, import_graph, import_picture, mutants, reliability
 from tools.public_names import ALIASES, CONSTANTS, DECORATORS, GIVEN, INSIDE, PYTHON
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -518,6 +518,7 @@ PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "cli.md": ("penstock/cli/", cli_page),
     "imports.md": ("the imports of the package", imports_page),
     "python.md": ("the docstrings of `penstock.__all__`", python_page),
+    "features.md": ("tools/features.toml", features.page),
     "reliability.md": ("tools/mends", reliability.page),
     "mutants.md": ("tools/mutants.toml", mutants.page),
 }
