@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penstock.client.sync import SyncClient
     from penstock.client.update import UpdateHandle
     from penstock.engine.authoring.chain import continue_as_new
+    from penstock.engine.authoring.children import ChildRun, child, start_child
     from penstock.engine.authoring.context import Info, info, now, random, side_effect, uuid4
     from penstock.engine.authoring.describing import details, set_search
     from penstock.engine.authoring.external import get_run
@@ -103,6 +104,7 @@ __all__ = [
     "BadInput",
     "BadName",
     "CallNotAwaited",
+    "ChildRun",
     "ChildWorkflowFailed",
     "Client",
     "CommandRejected",
@@ -168,6 +170,7 @@ __all__ = [
     "WorkflowTerminatedError",
     "activity",
     "activity_info",
+    "child",
     "continue_as_new",
     "details",
     "get_run",
@@ -179,6 +182,7 @@ __all__ = [
     "set_search",
     "side_effect",
     "sleep",
+    "start_child",
     "uuid4",
     "wait_condition",
     "workflow",
@@ -190,6 +194,7 @@ _MODULES = {
     "penstock.hosting.engine": ("Engine",),
     "penstock.patterns.saga": ("Saga",),
     "penstock.engine.authoring.chain": ("continue_as_new",),
+    "penstock.engine.authoring.children": ("ChildRun", "child", "start_child"),
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
     "penstock.engine.authoring.describing": ("details", "set_search"),
     "penstock.engine.authoring.external": ("get_run",),

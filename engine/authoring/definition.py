@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
+
+import msgspec
 
 from penstock.engine.core.execution import Rebuilt
 from penstock.engine.execution import guards
@@ -12,7 +14,7 @@ from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.program import Program
 from penstock.engine.execution.replayer import rebuild
-from penstock.schemas.errors import BadName, NotInWorkflow
+from penstock.schemas.errors import BadInput, BadName, NotInWorkflow
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.call import Call
@@ -24,6 +26,9 @@ from penstock.schemas.values.retry_options import UNSET, Unset, run_bounds
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+ParentClose = Literal["cancel", "terminate", "abandon"]
+"""What the end of a run does to a child that is still open."""
 
 _definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
 
@@ -60,20 +65,29 @@ class WorkflowCall(Call[R]):
         execution_timeout: Duration | None = None,
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
+        parent_close: ParentClose | None = None,
     ) -> Self:
         """Return a copy of the call under a workflow id of your choice, as a child with these bounds and retries.
 
-        They are those of `Client.start`, which takes them as keywords of its own. Raises BadName, BadInput,
-        BadDuration."""
+        They are those of `Client.start`, which takes them as keywords of its own. `parent_close`: what the end of its
+        parent does to a child that is still open (child-workflows.md); by default it is cancelled, and terminated if
+        the parent was terminated. Raises BadName, BadInput, BadDuration."""
         asked, bounds = self.request, run_bounds(run_timeout, execution_timeout, retries, backoff)
+        if parent_close is not None and parent_close not in get_args(ParentClose):
+            raise BadInput(f"parent_close={parent_close!r} is unknown: give one of {', '.join(get_args(ParentClose))}.")
         changed = ChildRequest(
             self.name,
             asked.workflow_id if id is None else check_workflow_id(id),
             bounds.run_timeout_ms or asked.run_timeout_ms,
             bounds.execution_timeout_ms or asked.execution_timeout_ms,
             bounds.retry or asked.retry,
+            parent_close or asked.parent_close,
         )
         return self._changed(changed)
+
+    def awaiting_start(self) -> Self:
+        """A copy of the call as a child whose start is awaited before its result."""
+        return self._changed(msgspec.structs.replace(self.request, awaits_start=True))
 
     def rewritten(self, input: bytes) -> bytes:
         return self._signature.rewritten(input)

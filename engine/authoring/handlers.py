@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from penstock.engine.authoring.context import current
+from penstock.engine.authoring.signal import Signal
 from penstock.engine.execution.handlers import Handler, OneValue
 from penstock.schemas.errors import BadInput, BadName
 from penstock.schemas.ids import check_query_name, check_signal_name, check_update_name
@@ -16,6 +17,8 @@ from penstock.schemas.values.payload import Adapter, Signature, adapter_for
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_ANY = adapter_for(Any)
 
 
 class HandlerMethod(Generic[P, R]):
@@ -189,6 +192,18 @@ def checked(method: HandlerMethod[Any, Any]) -> HandlerMethod[Any, Any]:
     """The method, whose name was checked. Raises BadName."""
     {"signal": check_signal_name, "query": check_query_name, "update": check_update_name}[method.kind](method.name)
     return method
+
+
+def encoded_signal(signal: Any, values: tuple[Any, ...]) -> tuple[str, bytes]:
+    """Name and value (JSON) of a signal: a method of a class, a token, or a name. Raises BadInput, PayloadTooLarge."""
+    if isinstance(signal, SignalMethod):
+        return signal.name, signal.encode(values, {})
+    if len(values) > 1:
+        raise BadInput(f"{signal!r} takes one value, not {len(values)}.")
+    value: Any = values[0] if values else None
+    if isinstance(signal, Signal):
+        return signal.name, signal.adapter.encode(value)
+    return signal, _ANY.encode(value)
 
 
 def encode_one(name: str, adapter: Adapter[Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from penstock.engine.core.machines import (
     child,
     delay,
     external,
+    kept,
     marker,
     note,
     query,
@@ -37,6 +38,7 @@ MACHINES: tuple[Machine, ...] = (
     suspension.MACHINE,
     delay.MACHINE,
     chain.MACHINE,
+    kept.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

@@ -8,6 +8,8 @@ import msgspec
 
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.replies import Reply
+from penstock.schemas.records.run import CancelWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 
 
 class FireTimer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -48,6 +50,32 @@ class TimeOutRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     workflow_id: str
     run_id: str
     sequence: int = 0
+
+
+class KeepCommand(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A command came for an id without a run. The other fields are those of its record."""
+
+    command: SignalWorkflow | CancelWorkflow
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+
+    @property
+    def workflow_id(self) -> str:
+        return self.command.workflow_id
+
+    @property
+    def message_id(self) -> str:
+        return self.command.message_id
+
+
+class GiveUpCommand(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The time is over for which a command was kept. `run_id`: empty; `sequence`: offset of its record."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):

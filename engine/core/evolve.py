@@ -22,11 +22,15 @@ EVOLVERS = {kind: rule.evolve for kind, rule in EVENTS.items()}
 
 
 def begin(run: WorkingRun, run_id: str, events: Sequence[Event]) -> int:
-    """Prepare the working copy for these events of the run `run_id`; returns the number of the first in its history."""
+    """Prepare the working copy for these events of the run `run_id`; returns the number of the first in its history.
+
+    `run_id` is empty for events of commands that came before any run."""
     if type(events[0]) is WorkflowStarted:
         run.run_id = run_id
         return 1
     row = run.row
+    if row is None and not run_id:
+        return 0
     assert row is not None, "only WorkflowStarted begins a run"
     return row.next_number
 
@@ -39,6 +43,8 @@ def evolve(run: WorkingRun, event: Event, cause: Cause) -> None:
 def finish(run: WorkingRun, numbered: int, listening: Listening | None) -> None:
     """Write the header after the events of a decision, of which `numbered` take a number in the history."""
     row = run.row
+    if row is None and not numbered:
+        return
     assert row is not None, "a decision with events leaves a run"
     row.next_number += numbered
     row.listening = listening

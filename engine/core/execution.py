@@ -61,6 +61,10 @@ class Receiver(Protocol):
         """Request `sequence` failed."""
         ...
 
+    def child_started(self, sequence: int, run_id: str) -> None:
+        """The child of request `sequence`, whose start is awaited, has started as that run."""
+        ...
+
     def fire(self, sequence: int) -> None:
         """Timer `sequence` is due."""
         ...

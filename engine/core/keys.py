@@ -19,6 +19,7 @@ together in the order of their sequences.
 | `M` | message that took effect, kept as long as its run | workflow id, message id |
 | `J` | start that joined the run | workflow id, run id, message id |
 | `Z` | closed run | how long it is kept, day, workflow id, run id |
+| `K` | command that came before its run | workflow id, offset of its record |
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ SHARD_KEY = b"S"
 
 RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
 ACTIVITY, TIMER, CHILD, AWAITER, UPDATE, MEMO = b"A", b"t", b"C", b"W", b"U", b"N"
-DUE, MESSAGE, JOINED, CLOSED = b"T", b"M", b"J", b"Z"
+DUE, MESSAGE, JOINED, CLOSED, KEPT = b"T", b"M", b"J", b"Z", b"K"
 
-TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE = "t", "r", "a", "s", "d"
+TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE, KEPT_DUE = "t", "r", "a", "s", "d", "k"
 
 
 class DueKey(msgspec.Struct, frozen=True, gc=False):
     """Entry of the due index.
 
     `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity, `a` for a suspended activation,
-    `s` for a delayed start, `d` for the end of a run's time."""
+    `s` for a delayed start, `d` for the end of a run's time, `k` for a command that came before its run (`sequence` is
+    the offset of its record)."""
 
     due_ms: int
     kind: str
@@ -119,6 +121,21 @@ def message_key(workflow_id: str, message_id: str) -> bytes:
 def joined_key(workflow_id: str, run_id: str, message_id: str) -> bytes:
     """Key of a start that joined the run."""
     return run_prefix(JOINED, workflow_id, run_id) + message_id.encode()
+
+
+def kept_prefix(workflow_id: str) -> bytes:
+    """Beginning of the keys of commands that came before the id's run."""
+    return KEPT + workflow_id.encode() + b"\x00"
+
+
+def kept_key(workflow_id: str, offset: int) -> bytes:
+    """Key of a command that came before its run, by the offset of its record."""
+    return kept_prefix(workflow_id) + offset.to_bytes(8, "big")
+
+
+def parse_kept_key(key: bytes) -> str:
+    """Workflow id in the key of a command that came before its run."""
+    return key[1:-9].decode()
 
 
 def parse_message_of(key: bytes) -> str:

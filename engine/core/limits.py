@@ -38,6 +38,12 @@ SIGNALS_NAMED_MAX, SIGNAL_NAME_CHARS_MAX = 10, 80
 SIGNALS_COMPARED_MAX = 1_000
 """Declared signals up to which that list begins with the most similar names (5 µs each)."""
 
+KEPT_MS = 10_000
+"""How long a command that came before its run is kept."""
+
+KEPT_MAX, KEPT_BYTES_MAX, KEPT_COMMAND_BYTES_MAX = 1_000, 8 * 1024 * 1024, 256 * 1024
+"""Such commands of one shard, the bytes of their rows, and the bytes of one."""
+
 UPDATES_MAX = 1_000
 """Updates of one run that have not ended."""
 

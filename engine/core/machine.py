@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.execution import Receiver
+from penstock.engine.core.rows import KeptRow
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.completions import WorkflowClosed
@@ -26,12 +27,14 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
 
 
 class Effects(msgspec.Struct, gc=False):
-    """What leaves a shard. `commands` go to the shards of their workflow ids, `replies` to the partition they name."""
+    """What leaves a shard. `commands` go to the shards of their workflow ids, `replies` to the partition they name,
+    `given_up` to `dead-letters`."""
 
     tasks: list[ActivityTask] = []
     commands: list[Command] = []
     replies: list[tuple[int, Any]] = []
     completions: list[WorkflowClosed] = []
+    given_up: list[KeptRow] = []
 
 
 Table = Mapping[tuple[str, type], str]

@@ -40,12 +40,30 @@ class TimerRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
 
 
 class ChildRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
-    """Pending child workflow. `run_id`: the run that this parent started."""
+    """Pending child workflow. `run_id`: the run that this parent started.
+
+    `parent_close`: as in ChildScheduled. `state`: `pending`; `started`, if its start was awaited; `stopping`."""
 
     sequence: int
     workflow_type: str
     workflow_id: str
     run_id: str
+    parent_close: str = ""
+    state: str = "pending"
+
+
+class KeptRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Command that came before its run; fields as in CommandKept."""
+
+    message_id: str
+    until_ms: int
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    signal: str = ""
+    input: bytes = b""
+    reason: str = ""
 
 
 class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
@@ -162,6 +180,7 @@ unpack_run = msgspec.msgpack.Decoder(RunRow).decode
 unpack_activity = msgspec.msgpack.Decoder(ActivityRow).decode
 unpack_timer = msgspec.msgpack.Decoder(TimerRow).decode
 unpack_child = msgspec.msgpack.Decoder(ChildRow).decode
+unpack_kept = msgspec.msgpack.Decoder(KeptRow).decode
 unpack_update = msgspec.msgpack.Decoder(UpdateRow).decode
 unpack_message = msgspec.msgpack.Decoder(MessageRow).decode
 unpack_shard = msgspec.msgpack.Decoder(ShardRow).decode

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from penstock.engine.core.execution import Definition, Execution
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.rows import ActivityRow, ChildRow, MessageRow, RunRow, TimerRow, UpdateRow
+from penstock.engine.core.rows import ActivityRow, ChildRow, KeptRow, MessageRow, RunRow, TimerRow, UpdateRow
 from penstock.schemas.records.kinds import Event
 
 
@@ -59,6 +59,15 @@ class RunView(Protocol):
 
     def message(self, message_id: str) -> MessageRow | None:
         """What is known of a message to this workflow id that took effect."""
+        ...
+
+    def kept(self, offset: int) -> KeptRow | None: ...
+    def all_kept(self) -> list[KeptRow]:
+        """The commands that came before the id's run, in their order."""
+        ...
+
+    def kept_size(self) -> tuple[int, int]:
+        """Number and bytes of all commands of the shard that came before their runs."""
         ...
 
     def execution(self, *, observed: bool = False) -> Execution:

@@ -11,6 +11,7 @@ from penstock.engine.core.keys import (
     NEVER_MS,
     TIMER,
     due_key,
+    kept_key,
     memo_key,
     message_key,
     run_key,
@@ -22,6 +23,7 @@ from penstock.engine.core.pending import fits_header, pending_activities
 from penstock.engine.core.rows import (
     ActivityRow,
     ChildRow,
+    KeptRow,
     MessageRow,
     RunRow,
     TimerRow,
@@ -29,6 +31,7 @@ from penstock.engine.core.rows import (
     pack,
     unpack_activity,
     unpack_child,
+    unpack_kept,
     unpack_message,
     unpack_timer,
     unpack_update,
@@ -42,8 +45,8 @@ class WorkingRun:
     """One run while a decision is applied: reads through to the rows below, writes to its savepoint.
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
-    writes (epoch). `dropped_children`, `dropped_awaiters`, `dropped_updates`: what a closing event removed, for its
-    effects. `message_of`: id of the message that caused an encoded decision."""
+    writes (epoch). `dropped_children`, `dropped_awaiters`, `dropped_updates`, `given_up`: what an event removed, for
+    its effects. `message_of`: id of the message that caused an encoded decision."""
 
     __slots__ = (
         "_activities",
@@ -54,6 +57,7 @@ class WorkingRun:
         "dropped_children",
         "dropped_updates",
         "due_ms",
+        "given_up",
         "header_key",
         "message_of",
         "row",
@@ -73,6 +77,7 @@ class WorkingRun:
         self.dropped_children: Sequence[ChildRow] = ()
         self.dropped_awaiters: Sequence[tuple[str, int]] = ()
         self.dropped_updates: Sequence[UpdateRow] = ()
+        self.given_up: Sequence[KeptRow] = ()
         self._activities: dict[int, ActivityRow] = {}
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_run_id = ""
@@ -141,6 +146,11 @@ class WorkingRun:
         """What is known of a message to this workflow id that took effect."""
         data = self.get(message_key(self.workflow_id, message_id))
         return unpack_message(data) if data is not None else None
+
+    def kept(self, offset: int) -> KeptRow | None:
+        """The command of that offset, if it came before the id's run and is still kept."""
+        data = self.get(kept_key(self.workflow_id, offset))
+        return unpack_kept(data) if data is not None else None
 
     def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""

@@ -153,6 +153,7 @@ class RequestFuture(asyncio.Future[bytes]):
     """Result of a request, awaited by workflow code. Cancelling it withdraws the request.
 
     `ends_first`: cancelling it asks the request to stop; it is cancelled when the request has ended, however it ended.
+    `started`: gets the run id of a child whose start the code awaits, or the error because of which it did not start.
     """
 
     serial: int
@@ -160,6 +161,8 @@ class RequestFuture(asyncio.Future[bytes]):
     kind: str
     ends_first: bool
     stopping = False
+    started: asyncio.Future[str] | None = None
+    workflow_id = ""  # of a child
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.ends_first and not self.done():
@@ -172,9 +175,27 @@ class RequestFuture(asyncio.Future[bytes]):
         self._owner.request_cancelled(self.sequence, self.kind)
         return True
 
-    def ended(self) -> None:
-        """The request that was asked to stop has ended."""
-        super().cancel()
+    def begun(self, run_id: str) -> None:
+        """The child has started as that run (empty: unknown)."""
+        if self.started is not None and not self.started.done():
+            self.started.set_result(run_id)
+
+    def resolve(self, value: bytes) -> None:
+        """The request has this result; one that was asked to stop has ended."""
+        if self.stopping:
+            super().cancel()
+        elif not self.done():
+            self.begun("")
+            self.set_result(value)
+
+    def reject(self, error: Exception) -> None:
+        """The request failed; one that was asked to stop has ended."""
+        if self.stopping:
+            super().cancel()
+        elif self.started is not None and not self.started.done():
+            self.started.set_exception(error)
+        elif not self.done():
+            self.set_exception(error)
 
     @property
     def _owner(self) -> LoopOwner:

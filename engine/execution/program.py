@@ -36,7 +36,7 @@ from penstock.engine.execution.inbox import Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
 from penstock.engine.execution.notes import Notes
-from penstock.engine.execution.requests import CHILD, ended_by, request_of
+from penstock.engine.execution.requests import CHILD, ended_by, request_of, stop_of, withdrawal_of
 from penstock.engine.execution.unretrieved import log_unretrieved
 from penstock.schemas.errors import (
     CallNotAwaited,
@@ -46,9 +46,7 @@ from penstock.schemas.errors import (
     WorkflowFailedError,
 )
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.activity import ActivityCancelled, ActivityStopRequested
 from penstock.schemas.records.chain import WorkflowContinued
-from penstock.schemas.records.child import ChildCancelRequested, ChildStopRequested
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
@@ -279,20 +277,19 @@ class Program:
         """Give a request its result."""
         self._delivered_bytes += len(value)
         future = self._pending.pop(sequence, None)
-        if future is not None and not future.done():
-            if future.stopping:
-                future.ended()
-            else:
-                future.set_result(value)
+        if future is not None:
+            future.resolve(value)
 
     def reject(self, sequence: int, error: Exception) -> None:
         """Give a request its failure."""
         future = self._pending.pop(sequence, None)
-        if future is not None and not future.done():
-            if future.stopping:
-                future.ended()
-            else:
-                future.set_exception(error)
+        if future is not None:
+            future.reject(error)
+
+    def child_started(self, sequence: int, run_id: str) -> None:
+        """Let the code that awaits a child's start go on."""
+        if sequence in self._pending:
+            self._pending[sequence].begun(run_id)
 
     def fire(self, sequence: int) -> None:
         """Run the callback of a timer that is due."""
@@ -335,28 +332,20 @@ class Program:
         self.request(request, call.rewritten)
         future = self._pending[sequence] = self.loop.request_future(sequence, kind)
         if kind == CHILD:
-            future.workflow_id = request.workflow_id  # type: ignore[attr-defined]  # to cancel the child
+            future.workflow_id = request.workflow_id  # to cancel the child
         return future
 
     def request_cancelled(self, sequence: int, kind: str) -> None:
         """The code no longer waits for an activity or a child."""
         future = self._pending.pop(sequence, None)
-        if self.closing or future is None or sequence in self._over:
-            return
-        if kind == CHILD:
-            self.request(ChildCancelRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
-        else:
-            self.request(ActivityCancelled(sequence=sequence))
+        if not (self.closing or future is None or sequence in self._over):
+            self.request(withdrawal_of(sequence, kind, future.workflow_id))
 
     def stop_requested(self, sequence: int, kind: str) -> None:
         """The code gave up an activity or a child, and waits for its end."""
         future = self._pending.get(sequence)
-        if self.closing or future is None or sequence in self._over:
-            return
-        if kind == CHILD:
-            self.request(ChildStopRequested(sequence=sequence, workflow_id=future.workflow_id))  # type: ignore[attr-defined]
-        else:
-            self.request(ActivityStopRequested(sequence=sequence))
+        if not (self.closing or future is None or sequence in self._over):
+            self.request(stop_of(sequence, kind, future.workflow_id))
 
     def timer_started(self, due_ms: int) -> int:
         """Request a timer; returns its sequence."""

@@ -1,12 +1,12 @@
-"""Requests that calls of activities and workflows become."""
+"""Requests that calls of activities and workflows become, and those that withdraw them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from penstock.schemas.records.activity import ActivityScheduled
-from penstock.schemas.records.child import ChildScheduled
+from penstock.schemas.records.activity import ActivityCancelled, ActivityScheduled, ActivityStopRequested
+from penstock.schemas.records.child import ChildCancelRequested, ChildScheduled, ChildStarted, ChildStopRequested
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.requests import ActivityRequest
@@ -39,8 +39,24 @@ def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> t
         run_timeout_ms=asked.run_timeout_ms,
         execution_timeout_ms=asked.execution_timeout_ms,
         retry=asked.retry,
+        parent_close=asked.parent_close,
+        awaits_start=asked.awaits_start,
     )
     return child, CHILD
+
+
+def withdrawal_of(sequence: int, kind: str, workflow_id: str) -> Event:
+    """The request of code that no longer waits for that one. `workflow_id`: of a child."""
+    if kind == CHILD:
+        return ChildCancelRequested(sequence=sequence, workflow_id=workflow_id)
+    return ActivityCancelled(sequence=sequence)
+
+
+def stop_of(sequence: int, kind: str, workflow_id: str) -> Event:
+    """The request of code that gave that one up and waits for its end. `workflow_id`: of a child."""
+    if kind == CHILD:
+        return ChildStopRequested(sequence=sequence, workflow_id=workflow_id)
+    return ActivityStopRequested(sequence=sequence)
 
 
 def default_child_id(workflow_id: str, seed: str, sequence: int) -> str:
@@ -55,4 +71,5 @@ def shortened(text: str, bytes_max: int) -> str:
 
 def ended_by(inputs: Iterable[Event]) -> frozenset[int]:
     """Sequences of requests that have ended: code that a cancellation reaches first must not withdraw them."""
-    return frozenset(event.sequence for event in inputs if hasattr(event, "sequence"))
+    ending = (event for event in inputs if hasattr(event, "sequence") and type(event) is not ChildStarted)
+    return frozenset(event.sequence for event in ending)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity, TimeOutRun
+from penstock.engine.core.decision import (
+    BeginRun,
+    FireTimer,
+    GiveUpCommand,
+    ResumeActivation,
+    RetryActivity,
+    TimeOutRun,
+)
 from penstock.engine.core.keys import (
     ACTIVATION_DUE,
     DEADLINE_DUE,
+    KEPT_DUE,
     NEVER_MS,
     RETRY_DUE,
     START_DUE,
@@ -24,7 +32,7 @@ DUE_MAX = 1_000
 POSTPONED_MS = 60_000
 """Delay of a timer whose decision failed."""
 
-DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun | TimeOutRun
+DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun | TimeOutRun | GiveUpCommand
 
 _INPUTS: Mapping[str, type[DueInput]] = {
     TIMER_DUE: FireTimer,
@@ -32,6 +40,7 @@ _INPUTS: Mapping[str, type[DueInput]] = {
     ACTIVATION_DUE: ResumeActivation,
     START_DUE: BeginRun,
     DEADLINE_DUE: TimeOutRun,
+    KEPT_DUE: GiveUpCommand,
 }
 
 

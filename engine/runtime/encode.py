@@ -6,14 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from penstock.engine.core.limits import KEPT_MS
 from penstock.engine.core.machine import Effects
+from penstock.engine.core.rows import KeptRow
 from penstock.engine.runtime.router import TaskRouter, TopicPartitions
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.decisions import DecisionRecorded, Listening, Trigger
 from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.records.run import WorkflowBlocked
 from penstock.topics.catalogue import RECORD_BYTES_MAX, Topics, creation_advice
-from penstock.topics.log import Record
+from penstock.topics.dead_letters import dead_letter
+from penstock.topics.log import Record, StoredRecord
 from penstock.topics.partitioner import partition_of
 
 DECISION_BYTES_MAX = 512_000
@@ -101,7 +104,16 @@ class Encoder:
             records += self.reply(reply_to, reply)
         for completion in found.completions:
             records.append(Record(self.topics.completions, self.shard, key, encode(completion)))
+        records.extend(map(self._given_up, found.given_up))
         return None
+
+    def _given_up(self, row: KeptRow) -> Record:
+        """The dead letter of a command that came before its run and was kept."""
+        record = StoredRecord(self.topics.commands, row.partition, row.offset, row.key or None, row.value)
+        message = f"In {KEPT_MS // 1000} s no run of its id was started; start it, then replay this letter."
+        topic = self.topics.dead_letters
+        partitions = self.partitions(topic) or 1
+        return dead_letter(record, "not_found", message, row.until_ms, topic=topic, partitions=partitions)
 
     def command(self, command: Command) -> Record:
         """A command for the shard of its workflow id."""

@@ -11,10 +11,11 @@ import structlog
 from penstock.engine.audit import message_of
 from penstock.engine.core.execution import CodeWithheld, Definition, Execution, InputDifference
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.keys import HISTORY, run_key, run_prefix
-from penstock.engine.core.rows import unpack_run
-from penstock.engine.core.view import RowReader
+from penstock.engine.core.keys import HISTORY, kept_prefix, run_key, run_prefix
+from penstock.engine.core.rows import KeptRow, unpack_kept, unpack_run
+from penstock.engine.core.view import RowScanner
 from penstock.engine.core.working import WorkingRun
+from penstock.engine.runtime.kept import KeptCommands
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import UnknownWorkflowType
 from penstock.schemas.records.decisions import DecisionRecorded, Listening
@@ -72,6 +73,16 @@ class CachedRun(WorkingRun):
             for difference in rebuilt.differences:
                 self._cache.report(difference, self.workflow_id)
         return self._execution
+
+    def all_kept(self) -> list[KeptRow]:
+        """The commands that came before the id's run, in their order."""
+        if self.workflow_id not in self._cache.kept:
+            return []
+        return [unpack_kept(value) for _, value in self._reader.of_run(self.workflow_id, kept_prefix(self.workflow_id))]
+
+    def kept_size(self) -> tuple[int, int]:
+        """Number and bytes of all commands of the shard that came before their runs."""
+        return self._cache.kept.size()
 
     def started_input(self) -> bytes | None:
         """The input (JSON) with which the current run started; None if its history is deleted."""
@@ -169,10 +180,11 @@ class MemoryBudget:
 class RunCache:
     """The runs of one shard that are in memory, within the budget of its process.
 
-    `withheld`: id of a run whose code is not to be executed now."""
+    `withheld`: id of a run whose code is not to be executed now. `kept`: commands that came before their runs."""
 
-    def __init__(self, reader: RowReader, hosted: Hosted, budget: MemoryBudget) -> None:
+    def __init__(self, reader: RowScanner, hosted: Hosted, budget: MemoryBudget) -> None:
         self.reader, self.hosted, self.budget = reader, hosted, budget
+        self.kept = KeptCommands(reader)
         self._runs: dict[str, CachedRun] = {}
         self._reported: set[Any] = set()
         self.withheld = ""

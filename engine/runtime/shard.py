@@ -17,12 +17,13 @@ import msgspec
 
 from penstock.engine.audit import message_of
 from penstock.engine.core.catalogue import READS, ROW_READS
-from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.decision import Decision, GiveUpCommand, KeepCommand, Rejection
 from penstock.engine.core.evolve import write_shard
 from penstock.engine.core.expiry import Expiry
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import DAY_MS, NEVER_MS, SHARD_KEY
 from penstock.engine.core.log_clock import LogClock
+from penstock.engine.core.machines.kept import KEPT_KINDS
 from penstock.engine.core.machines.query import is_late
 from penstock.engine.core.machines.run import update_of
 from penstock.engine.core.rows import Mark, ShardRow, unpack_shard
@@ -41,6 +42,7 @@ from penstock.engine.store.changelog import to_records
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Trigger
+from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
 from penstock.topics.decoding import placed
 from penstock.topics.log import StoredRecord
@@ -293,6 +295,8 @@ class Shard:
             self._answers.read(layer, record, input, self._row_reads.found(input, layer.room))
             return
         self._step.appended_ms = record.timestamp_ms
+        if type(input) in KEPT_KINDS and input.reply_to == NO_REPLY and self.runs.get(input.workflow_id).row is None:
+            input = _kept(input, record)
         if self._refused or self._deadly:
             decision = self._process(layer, input, trigger, (record.topic, record.offset))
         else:
@@ -300,6 +304,8 @@ class Shard:
         if type(input) is StartWorkflow and input.update and decision is not None and decision.rejection is None:
             input = update_of(input)
             decision = self._process(layer, input, trigger, (record.topic, record.offset))
+        if type(input) is KeepCommand or input.workflow_id in self.runs.kept:
+            self.runs.kept.refresh(input.workflow_id)
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
@@ -331,6 +337,8 @@ class Shard:
             layer.fired.append(key)
             if self._process(layer, input, TIMER, key) is None:
                 self._due.postpone(key, layer.now_ms)
+            if type(input) is GiveUpCommand:
+                self.runs.kept.refresh(input.workflow_id)
             if layer.room.is_used:
                 self._due.put_back([key for key, _ in due[index + 1 :]])
                 break
@@ -359,6 +367,7 @@ class Shard:
         self._expiry.reset(row.swept_hour)
         self._log_clock = LogClock(row.log_ms, row.last_ms, row.leap_ms)
         self._due.reset()
+        self.runs.kept.reset()
 
     def _finish(self, layer: Layer) -> None:
         """Add the shard's own row and the changelog."""
@@ -379,3 +388,14 @@ class Shard:
         write_shard(layer.writes, row)
         self.runs.renew_sizes(layer.touched)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)
+
+
+def _kept(command: Any, record: StoredRecord) -> KeepCommand:
+    """The input that a command is whose id has no run."""
+    return KeepCommand(
+        command=command,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key or b"",
+        value=record.value or b"",
+    )

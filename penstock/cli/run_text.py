@@ -21,6 +21,8 @@ _SPANS = (
     (2 * 60_000, 60_000, "min"),
     (1_000, 1_000, "s"),
 )
+_CHILD_STATES = {"started": ", started", "stopping": ", asked to stop"}
+_AT_CLOSE = {"cancel": "cancelled", "terminate": "terminated", "abandon": "left alone"}
 
 
 def print_run(run: Json, now_ms: int) -> None:
@@ -138,8 +140,16 @@ def _pending(run: Json, now_ms: int) -> list[str]:
     return [
         *_grouped(activities, _activity_key, lambda group: _activities(group, now_ms)),
         *_grouped(timers, lambda timer: moment(timer["due_ms"]), lambda group: _timers(group, now_ms)),
-        *(f"child {child['workflow_id']} of type {child['workflow_type']}" for child in children),
+        *map(_child, children),
     ]
+
+
+def _child(child: Json) -> str:
+    """Format as `child ship-7 of type ship, started; left alone when its parent closes`."""
+    state = _CHILD_STATES.get(child.get("state", ""), "")
+    text = f"child {child['workflow_id']} of type {child['workflow_type']}{state}"
+    at_close = _AT_CLOSE.get(child.get("parent_close", ""), "")
+    return f"{text}; {at_close} when its parent closes" if at_close else text
 
 
 def _grouped(

@@ -21,12 +21,11 @@ from penstock.client.lifecycle import AsyncLifecycle
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
 from penstock.client.starting import StartOptions, check_options, start_command
-from penstock.client.update import encoded_signal
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
 from penstock.engine.authoring.class_form import Startable, claimed_call
 from penstock.engine.authoring.definition import WorkflowCall
-from penstock.engine.authoring.handlers import SignalMethod, Update, UpdateMethod
+from penstock.engine.authoring.handlers import SignalMethod, Update, UpdateMethod, encoded_signal
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import PenstockError, UserError
 from penstock.schemas.ids import check_signal_name, check_workflow_id

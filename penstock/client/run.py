@@ -14,8 +14,8 @@ from penstock.client.connection import ANSWER_TIMEOUT_S, Connection
 from penstock.client.deadline import deadline_after, seconds_left, seconds_or, within
 from penstock.client.outcome import result_of
 from penstock.client.reads import Json, JsonList
-from penstock.client.update import UpdateHandle, answered, encoded, encoded_signal, named, reader
-from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod, Update, UpdateMethod
+from penstock.client.update import UpdateHandle, answered, encoded, named, reader
+from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod, Update, UpdateMethod, encoded_signal
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name

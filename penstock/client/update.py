@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from penstock.client.outcome import answer_of
-from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod, Update, UpdateMethod
-from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.handlers import Query, QueryMethod, Update, UpdateMethod
 from penstock.schemas.errors import BadInput
 from penstock.schemas.records.replies import QueryAnswered, UpdateClosed
 from penstock.schemas.values.durations import Duration
@@ -37,18 +36,6 @@ class UpdateHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<update {self.id} of {self.workflow_id}>"
-
-
-def encoded_signal(signal: Any, values: tuple[Any, ...]) -> tuple[str, bytes]:
-    """Name and value (JSON) of a signal: a method of a class, a token, or a name. Raises BadInput, PayloadTooLarge."""
-    if isinstance(signal, SignalMethod):
-        return signal.name, signal.encode(values, {})
-    if len(values) > 1:
-        raise BadInput(f"{signal!r} takes one value, not {len(values)}.")
-    value: Any = values[0] if values else None
-    if isinstance(signal, Signal):
-        return signal.name, signal.adapter.encode(value)
-    return signal, _ANY.encode(value)
 
 
 def named(what: object, kind: str) -> str:

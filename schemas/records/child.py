@@ -26,10 +26,22 @@ class ResolveChild(Command, frozen=True, gc=False, kw_only=True):
     failure: Failure | None = None
 
 
+class ConfirmChild(Command, frozen=True, gc=False, kw_only=True):
+    """Report from the child's shard to the parent's that a child has started whose start the parent awaits."""
+
+    FROM_SHARDS: ClassVar[bool] = True
+
+    run_id: str
+    sequence: int
+    child_run_id: str
+
+
 class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code called another workflow, which runs under `workflow_id` on that id's shard. A request.
 
-    `headers` are added to those of the run. The timeouts and `retry` are those of StartWorkflow."""
+    `headers` are added to those of the run. The timeouts and `retry` are those of StartWorkflow. `parent_close`: what
+    the end of the run does to a child that is still open: `terminate` | `cancel` | `abandon`; empty: cancel it, and
+    terminate it if the run was terminated. `awaits_start`: the code waits until the child has started."""
 
     sequence: int
     workflow_type: str
@@ -39,6 +51,15 @@ class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     run_timeout_ms: int = 0
     execution_timeout_ms: int = 0
     retry: RetryPolicy | None = None
+    parent_close: str = ""
+    awaits_start: bool = False
+
+
+class ChildStarted(Event, frozen=True, gc=False, kw_only=True):
+    """The child, whose start the code awaits, has started."""
+
+    sequence: int
+    child_run_id: str
 
 
 class ChildCompleted(Event, frozen=True, gc=False, kw_only=True):

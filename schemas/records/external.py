@@ -6,17 +6,19 @@ from penstock.schemas.records.kinds import Event
 
 
 class ExternalSignalSent(Event, frozen=True, gc=False, kw_only=True):
-    """Workflow code signalled another run. A request."""
+    """Workflow code signalled another run. A request. Empty `run_id`: the id's current run."""
 
     sequence: int
     workflow_id: str
     signal: str
     input: bytes
+    run_id: str = ""
 
 
 class ExternalCancelRequested(Event, frozen=True, gc=False, kw_only=True):
-    """Workflow code asked another run to stop. A request."""
+    """Workflow code asked another run to stop. A request. Empty `run_id`: the id's current run."""
 
     sequence: int
     workflow_id: str
     reason: str = ""
+    run_id: str = ""

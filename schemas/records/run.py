@@ -26,9 +26,12 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     `signal`, `update`: a signal, or an update, of that name for the run that is started or joined, with `handed` as
     its value (JSON); the update's id is the message id. `await_result` then means that the sender of the update waits
     until it has completed. `memo`: a JSON object that goes along with the run and its chain. `search`: typed search
-    attributes, a JSON object of texts, numbers, true, false, lists of texts, and moments as {"datetime": "…"}."""
+    attributes, a JSON object of texts, numbers, true, false, lists of texts, and moments as {"datetime": "…"}.
+    `parent_awaits_start`: its parent waits until it has started."""
 
-    INTERNAL: ClassVar[frozenset[str]] = frozenset({"parent_workflow_id", "parent_run_id", "parent_sequence"})
+    INTERNAL: ClassVar[frozenset[str]] = frozenset(
+        {"parent_workflow_id", "parent_run_id", "parent_sequence", "parent_awaits_start"}
+    )
 
     workflow_type: str
     input: bytes = b""
@@ -48,6 +51,7 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     handed: bytes = b""
     memo: bytes = b""
     search: bytes = b""
+    parent_awaits_start: bool = False
 
 
 class CancelWorkflow(Command, frozen=True, gc=False, kw_only=True):
@@ -90,7 +94,8 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     until `awaited_until_ms` (epoch). `first_run_id` and `previous_run_id` name the chain of runs that this one
     continues, empty if it begins one; `chain_length`: number of runs before it. `execution_until_ms`: when the chain is
     over its time (epoch), 0 for never; `retries`: number of runs with the same input that failed before it. `memo`,
-    `search`: as in StartWorkflow; of a run that follows another, as that one left them."""
+    `search`: as in StartWorkflow; of a run that follows another, as that one left them.
+    `parent_awaits_start`: as in StartWorkflow."""
 
     workflow_type: str
     version: int
@@ -118,6 +123,7 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     retries: int = 0
     memo: bytes = b""
     search: bytes = b""
+    parent_awaits_start: bool = False
 
 
 class StartDelayEnded(Event, frozen=True, gc=False, kw_only=True):

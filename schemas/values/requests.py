@@ -21,10 +21,14 @@ class ActivityRequest(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class ChildRequest(msgspec.Struct, frozen=True, gc=False):
-    """A workflow with its options. An empty `workflow_id` is chosen by the engine. Timeouts: 0 for none."""
+    """A workflow with its options. An empty `workflow_id` is chosen by the engine. Timeouts: 0 for none.
+
+    `parent_close`, `awaits_start`: as in ChildScheduled."""
 
     workflow_type: str
     workflow_id: str = ""
     run_timeout_ms: int = 0
     execution_timeout_ms: int = 0
     retry: RetryPolicy | None = None
+    parent_close: str = ""
+    awaits_start: bool = False

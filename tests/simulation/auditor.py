@@ -18,6 +18,7 @@ from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.replies import Reply
 from penstock.schemas.records.run import (
     CancelWorkflow,
@@ -203,7 +204,14 @@ class Auditor:
             if trigger.topic:
                 place = place_of(trigger, self._topics)
                 triggered.setdefault(place, set()).add(decision.decision)
-        dead = Counter((letter.topic, letter.partition, letter.offset) for letter in letters)
+        given_up = {
+            (self._topics.commands, decision.shard, event.offset)
+            for decision, events in decisions
+            for event in events
+            if isinstance(event, CommandGivenUp)
+        }
+        places = [(letter.topic, letter.partition, letter.offset) for letter in letters]
+        dead = Counter(place for place in places if place not in given_up)
         forwarded: Counter[Place] = Counter()
         for command in commands:
             if command.origin and command.origin.startswith(self._topics.commands):

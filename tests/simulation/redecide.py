@@ -15,6 +15,7 @@ import msgspec
 from penstock.engine.core.activation import KILLS_PROCESSOR
 from penstock.engine.core.keys import (
     ACTIVATION_DUE,
+    KEPT_DUE,
     NEVER_MS,
     RETRY_DUE,
     SHARD_KEY,
@@ -33,6 +34,7 @@ from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
+from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowUnblocked
 from penstock.schemas.records.suspension import ActivationResumed
 from penstock.schemas.records.timer import TimerFired
@@ -150,7 +152,7 @@ class _Fired:
         for event in events:
             for kind, mark in _KINDS.items():
                 if isinstance(event, kind):
-                    which = (mark, getattr(event, "sequence", 0))
+                    which = (mark, getattr(event, "sequence", getattr(event, "offset", 0)))
                     return next((key for key, one in ours.items() if (one.kind, one.sequence) == which), None)
         # Its decision could not be recorded, and its run is BLOCKED instead: one of its retries, or its activation.
         return next((key for key, one in ours.items() if one.kind in (RETRY_DUE, ACTIVATION_DUE)), None)
@@ -168,6 +170,7 @@ _KINDS = {
     ActivityRetried: RETRY_DUE,
     ActivationResumed: ACTIVATION_DUE,
     StartDelayEnded: START_DUE,
+    CommandGivenUp: KEPT_DUE,
 }
 
 

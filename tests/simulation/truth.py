@@ -16,6 +16,7 @@ from penstock.schemas.records.activity import (
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildScheduled, ChildStopRequested
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.run import (
     InputIgnored,
     ResultAwaited,
@@ -42,7 +43,7 @@ CLOSING = {
     WorkflowTimedOut: "failed",
     WorkflowContinued: "continued",
 }
-UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined, UpdateAwaited)
+UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp)
 
 
 def is_followed(event: Any) -> bool:

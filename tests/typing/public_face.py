@@ -14,18 +14,22 @@ from uuid import UUID
 
 from penstock import (
     ActivityFailed,
+    ChildRun,
     Client,
     Run,
     Saga,
     Signal,
     SyncClient,
     activity,
+    child,
     details,
+    get_run,
     now,
     random,
     set_search,
     side_effect,
     sleep,
+    start_child,
     uuid4,
     workflow,
 )
@@ -89,6 +93,44 @@ async def fulfil(order: Order, *, rush: bool = False) -> list[str]:
     await sleep(timedelta(hours=1))
     await sleep(datetime(2030, 1, 1, tzinfo=UTC))
     return ["rush"] if rush else []
+
+
+@workflow
+class Claim:
+    def __init__(self, form: str) -> None:
+        self.form = form
+
+    @workflow.signal
+    def add(self, receipt: str, total: int) -> None: ...
+
+    @workflow.run
+    async def run(self) -> int:
+        return 0
+
+
+@workflow
+async def with_children(order: Order) -> None:
+    """A child has the result type of its workflow, a function's as well as a class's; its signals are typed."""
+    started = await start_child(ship(order), id="ship-1", parent_close="abandon", run_timeout="1h", retries=2)
+    assert_type(started, ChildRun[str])
+    assert_type(await started.result(), str)
+    assert_type(started.id, str)
+    claim = await start_child(Claim("form"))
+    assert_type(await claim.result(), int)
+    assert_type(await child(Claim("form"), id="claim-7"), int)
+    assert_type(await child(ship(order), parent_close="terminate"), str)
+    assert_type(await asyncio.gather(start_child(ship(order))), tuple[ChildRun[str]])
+    claim.signal(Claim.add, "receipt", 7)
+    claim.signal(approval, True)
+    claim.signal(go)
+    claim.signal("approval", {"any": "JSON"})
+    claim.signal(Claim.add, "receipt")  # type: ignore[arg-type]
+    get_run("claim-7").signal(Claim.add, "receipt", 7)
+    get_run("claim-7").signal(approval, True)
+    claim.cancel("too late")
+    await start_child(ship(order), parent_close="ignore")  # type: ignore[arg-type]
+    await ship(order).options(parent_close="ignore")  # type: ignore[arg-type]
+    await start_child(reserve("order-1"))  # type: ignore[arg-type]
 
 
 @workflow

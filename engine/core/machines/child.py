@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
 from penstock.engine.core.activation import activated
 from penstock.engine.core.answers import closing_failure, ignored
 from penstock.engine.core.decision import Decision, Rejection
@@ -19,32 +23,61 @@ from penstock.schemas.records.child import (
     ChildCompleted,
     ChildFailed,
     ChildScheduled,
+    ChildStarted,
     ChildStopRequested,
+    ConfirmChild,
     ResolveChild,
 )
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, WorkflowStarted
 from penstock.schemas.values.failure import bounded
 
-ABSENT, PENDING, COMPLETED, FAILED, CANCELLED = "absent", "pending", "completed", "failed", "cancelled"
+ABSENT, PENDING, STARTED, STOPPING = "absent", "pending", "started", "stopping"
+COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 
 TRANSITIONS: Table = {
     (ABSENT, ChildScheduled): PENDING,
+    (PENDING, ChildStarted): STARTED,
     (PENDING, ChildCompleted): COMPLETED,
     (PENDING, ChildFailed): FAILED,
     (PENDING, ChildCancelRequested): CANCELLED,
-    (PENDING, ChildStopRequested): PENDING,
+    (PENDING, ChildStopRequested): STOPPING,
+    (STARTED, ChildCompleted): COMPLETED,
+    (STARTED, ChildFailed): FAILED,
+    (STARTED, ChildCancelRequested): CANCELLED,
+    (STOPPING, ChildCompleted): COMPLETED,
+    (STOPPING, ChildFailed): FAILED,
 }
+"""Only a child whose start the code awaits becomes `started`; any other one is `pending` until it ends."""
+
+_STOPS: Mapping[str, type[CancelWorkflow | TerminateWorkflow] | None] = {
+    "cancel": CancelWorkflow,
+    "terminate": TerminateWorkflow,
+    "abandon": None,
+}
+"""What the end of its parent sends to a child."""
 
 
 # Decide.
 
 
 def _resolve(run: RunView, command: ResolveChild, now_ms: int) -> Decision:
+    return _received(run, command, _ending(command), now_ms)
+
+
+def _confirm(run: RunView, command: ConfirmChild, now_ms: int) -> Decision:
+    child = run.child(command.sequence) if run.row is not None else None
+    if child is not None and child.state != PENDING:
+        return ignored(command.run_id, "its parent knows that this child has started")
+    return _received(run, command, ChildStarted(sequence=command.sequence, child_run_id=command.child_run_id), now_ms)
+
+
+def _received(run: RunView, command: ResolveChild | ConfirmChild, event: Event, now_ms: int) -> Decision:
+    """What a report of a child causes in its parent."""
     row = run.row
     if row is None or row.run_id != command.run_id or row.status in CLOSED or run.child(command.sequence) is None:
         return ignored(command.run_id, "its parent no longer waits for this child")
-    return Decision(run_id=row.run_id, events=activated(run, row, [_ending(command)], now_ms))
+    return Decision(run_id=row.run_id, events=activated(run, row, [event], now_ms))
 
 
 def _ending(command: ResolveChild) -> Event:
@@ -72,13 +105,18 @@ def _on_scheduled(run: WorkingRun, event: ChildScheduled, cause: Cause) -> None:
             workflow_type=event.workflow_type,
             workflow_id=event.workflow_id,
             run_id=derived_id(run, event.sequence, "start"),
+            parent_close=event.parent_close,
         )
     )
 
 
+def _on_started(run: WorkingRun, event: ChildStarted, cause: Cause) -> None:
+    _set_state(run, event)
+
+
 def _on_ended(run: WorkingRun, event: ChildCompleted | ChildFailed | ChildCancelRequested, cause: Cause) -> None:
     child = run.child(event.sequence)
-    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, run.workflow_id)
+    advance(TRANSITIONS, ABSENT if child is None else child.state, event, run.workflow_id)
     run.header.pending_children -= 1
     run.writes[run.key(CHILD, event.sequence)] = None
 
@@ -91,10 +129,15 @@ def _on_cancel_requested(run: WorkingRun, event: ChildCancelRequested, cause: Ca
 
 
 def _on_stop_requested(run: WorkingRun, event: ChildStopRequested, cause: Cause) -> None:
+    run.dropped_children = (_set_state(run, event),)
+
+
+def _set_state(run: WorkingRun, event: ChildStarted | ChildStopRequested) -> ChildRow:
     child = run.child(event.sequence)
-    advance(TRANSITIONS, ABSENT if child is None else PENDING, event, run.workflow_id)
-    if child is not None:
-        run.dropped_children = (child,)
+    state = advance(TRANSITIONS, ABSENT if child is None else child.state, event, run.workflow_id)
+    assert child is not None, "the table allows these events for pending children alone"
+    run.writes[run.key(CHILD, event.sequence)] = pack(msgspec.structs.replace(child, state=state))
+    return child
 
 
 def drop_all(run: WorkingRun) -> None:
@@ -121,6 +164,7 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
             run_timeout_ms=event.run_timeout_ms,
             execution_timeout_ms=event.execution_timeout_ms,
             retry=event.retry,
+            parent_awaits_start=event.awaits_start,
         )
     )
 
@@ -128,32 +172,48 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
 def _cancel_child(
     found: Effects, run: WorkingRun, event: ChildCancelRequested | ChildStopRequested, shard: int
 ) -> None:
-    _stop_dropped(found, run, CancelWorkflow, f"its parent {run.workflow_id} no longer waits for it", "cancel")
+    reason = f"its parent {run.workflow_id} no longer waits for it"
+    for child in run.dropped_children:
+        found.commands.append(_stop(CancelWorkflow, run, child, reason, "cancel"))
+    run.dropped_children = ()
 
 
 def end_dropped(found: Effects, run: WorkingRun) -> None:
-    """Ask the children of a closed run to stop; terminate those of a terminated one."""
-    command = TerminateWorkflow if run.header.status == TERMINATED else CancelWorkflow
-    _stop_dropped(found, run, command, f"its parent {run.workflow_id} has closed", "parent-closed")
-
-
-def _stop_dropped(
-    found: Effects,
-    run: WorkingRun,
-    command: type[CancelWorkflow | TerminateWorkflow],
-    reason: str,
-    what: str,
-) -> None:
+    """Do with the children of a closed run what their `parent_close` says."""
+    by_default = "terminate" if run.header.status == TERMINATED else "cancel"
+    reason = f"its parent {run.workflow_id} has closed"
     for child in run.dropped_children:
-        found.commands.append(
-            command(
-                workflow_id=child.workflow_id,
-                reason=reason,
-                run_id=child.run_id,
-                message_id=derived_id(run, child.sequence, what),
-            )
-        )
+        command = _STOPS[child.parent_close or by_default]
+        if command is not None:
+            found.commands.append(_stop(command, run, child, reason, "parent-closed"))
     run.dropped_children = ()
+
+
+def _stop(
+    command: type[CancelWorkflow | TerminateWorkflow], run: WorkingRun, child: ChildRow, reason: str, what: str
+) -> CancelWorkflow | TerminateWorkflow:
+    return command(
+        workflow_id=child.workflow_id,
+        reason=reason,
+        run_id=child.run_id,
+        message_id=derived_id(run, child.sequence, what),
+    )
+
+
+def confirm_to_parent(found: Effects, run: WorkingRun, event: WorkflowStarted, shard: int) -> None:
+    """Report the start of a run to the run that started it, if that waits for it. A later run of a chain did not
+    start then."""
+    if not event.parent_awaits_start or event.previous_run_id:
+        return
+    found.commands.append(
+        ConfirmChild(
+            workflow_id=event.parent_workflow_id,
+            run_id=event.parent_run_id,
+            sequence=event.parent_sequence,
+            child_run_id=run.run_id,
+            message_id=derived_id(run, 0, "started"),
+        )
+    )
 
 
 def report_to_parent(found: Effects, run: WorkingRun) -> None:
@@ -193,7 +253,7 @@ def rejected_start(command: StartWorkflow, rejection: Rejection) -> ResolveChild
 MACHINE = Machine(
     name="child",
     transitions=TRANSITIONS,
-    inputs={ResolveChild: InputRule(_resolve)},
+    inputs={ResolveChild: InputRule(_resolve), ConfirmChild: InputRule(_confirm)},
     events={
         ChildScheduled: EventRule(
             evolve=_on_scheduled,
@@ -202,6 +262,9 @@ MACHINE = Machine(
             subject=lambda event: f"{event.workflow_type} {event.workflow_id}",
             payload=lambda event: event.input,
             group=lambda event: event.workflow_type,
+        ),
+        ChildStarted: EventRule(
+            evolve=_on_started, deliver=lambda code, event: code.child_started(event.sequence, event.child_run_id)
         ),
         ChildCompleted: EventRule(
             evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)

@@ -28,6 +28,7 @@ def _send_signal(found: Effects, run: WorkingRun, event: ExternalSignalSent, sha
             workflow_id=event.workflow_id,
             signal=event.signal,
             input=event.input,
+            run_id=event.run_id,
             message_id=derived_id(run, event.sequence, "signal"),
         )
     )
@@ -38,6 +39,7 @@ def _send_cancel(found: Effects, run: WorkingRun, event: ExternalCancelRequested
         CancelWorkflow(
             workflow_id=event.workflow_id,
             reason=event.reason,
+            run_id=event.run_id,
             message_id=derived_id(run, event.sequence, "cancel"),
         )
     )

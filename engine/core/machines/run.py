@@ -30,7 +30,7 @@ from penstock.engine.core.limits import (
     REASON_CHARS_MAX,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
-from penstock.engine.core.machines import activity, child, deadline, delay, note, signal, suspension, update
+from penstock.engine.core.machines import activity, child, deadline, delay, kept, note, signal, suspension, update
 from penstock.engine.core.messages import CANCEL, RETRY, START, TERMINATE, remember, remember_as, remember_cause
 from penstock.engine.core.rows import MessageRow, RunRow, unpack_timer
 from penstock.engine.core.statuses import (
@@ -116,7 +116,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     if problem:
         return rejected(Rejection("bad_input", problem))
     started = _started(run, command, definition.version, now_ms, definition.closed_kept_ms)
-    inputs = [started, *_received(command)]
+    inputs = [started, *kept.taken(run), *_received(command)]
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate(inputs, now_ms)
     except PROBLEMS as error:
@@ -143,7 +143,7 @@ def _held(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     reason, message = run.hosted.missing(command.workflow_type)
     return Decision(
         run_id=command.message_id,
-        events=[started, *_received(command), WorkflowBlocked(reason=reason, message=message)],
+        events=[started, *kept.taken(run), *_received(command), WorkflowBlocked(reason=reason, message=message)],
         before=_replaced(run.row, command),
         reply=None if _awaits(command) else _accepted_start(run, command, status=WAITING, note=message),
     )
@@ -210,6 +210,7 @@ def _started(
         execution_timeout_ms=command.execution_timeout_ms,
         retry=command.retry,
         headers=command.headers,
+        parent_awaits_start=command.parent_awaits_start,
         closed_kept_ms=closed_kept_ms,
         begins_ms=begins_ms,
         reply_to=command.reply_to if awaits else NO_REPLY,
@@ -492,7 +493,8 @@ def _on_unblocked(run: WorkingRun, event: WorkflowUnblocked, cause: Cause) -> No
 
 def _on_cancel_requested(run: WorkingRun, event: CancelRequested, cause: Cause) -> None:
     run.header.cancel_requested = True
-    remember_cause(run, cause, CANCEL)
+    if run.header.next_number > 1:  # one that came before the run is known by CommandTaken
+        remember_cause(run, cause, CANCEL)
 
 
 def _on_awaited(run: WorkingRun, event: ResultAwaited, cause: Cause) -> None:
@@ -569,7 +571,9 @@ MACHINE = Machine(
         TimeOutRun: InputRule(deadline.time_out),
     },
     events={
-        WorkflowStarted: EventRule(evolve=_on_started, deliver=lambda code, event: code.start(event)),
+        WorkflowStarted: EventRule(
+            evolve=_on_started, effects=child.confirm_to_parent, deliver=lambda code, event: code.start(event)
+        ),
         WorkflowCompleted: EventRule(evolve=_on_closed, effects=_close, is_request=True),
         WorkflowFailed: EventRule(evolve=_on_closed, effects=_close, is_request=True),
         WorkflowTimedOut: EventRule(evolve=_on_closed, effects=_close),

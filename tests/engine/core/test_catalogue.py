@@ -7,7 +7,15 @@ from collections import Counter
 import pytest
 
 from penstock.engine.core.catalogue import DELIVERED, EVENTS, INPUTS, MACHINES, REQUESTS, ROW_READS
-from penstock.engine.core.decision import BeginRun, FireTimer, ResumeActivation, RetryActivity, TimeOutRun
+from penstock.engine.core.decision import (
+    BeginRun,
+    FireTimer,
+    GiveUpCommand,
+    KeepCommand,
+    ResumeActivation,
+    RetryActivity,
+    TimeOutRun,
+)
 from penstock.engine.core.machine import no_rows
 from penstock.schemas.encoding import record_types
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
@@ -16,8 +24,8 @@ from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
 def test_every_command_belongs_to_one_machine() -> None:
     """Each command that is no read of rows, each result and each due timer is decided by exactly one machine."""
     owners = Counter(kind for machine in MACHINES for kind in machine.inputs)
-    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun, TimeOutRun}
-    inputs = {*record_types.COMMANDS.values(), TaskCompleted, TaskFailed, *due} - ROW_READS
+    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun, TimeOutRun, GiveUpCommand}
+    inputs = {*record_types.COMMANDS.values(), TaskCompleted, TaskFailed, KeepCommand, *due} - ROW_READS
     assert set(owners) == inputs
     assert set(owners.values()) == {1}
     assert set(INPUTS) == inputs

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.context import side_effect
 from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.external import get_run
@@ -121,6 +123,35 @@ def _child_failed() -> None:
     stage.tell(TerminateWorkflow(workflow_id="kid", message_id="m"))
 
 
+@workflow
+async def stays_on() -> None:
+    try:
+        await flows.go.wait()
+    except asyncio.CancelledError:
+        return
+
+
+@workflow
+async def begins_children(how: str) -> None:
+    if how == "given up":
+        async with Saga() as saga:
+            await saga.do(stays_on().options(id="kid"), undo=flows.unbook_place("kid"))
+    kid = await start_child(stays_on(), id="kid")
+    await kid.result()
+
+
+def _children_with_handles() -> None:
+    for how in ("completes", "is terminated", "is cancelled", "given up"):
+        stage = Stage(begins_children, stays_on)
+        stage.start(begins_children, how)
+        if how == "completes":
+            stage.signal("go", id="kid")
+        elif how == "is terminated":
+            stage.tell(TerminateWorkflow(workflow_id="kid", message_id="m"))
+        else:
+            stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+
+
 def _terminated() -> None:
     stage = Stage(flows.approved)
     stage.start(flows.approved)
@@ -205,6 +236,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _cancelled_while_an_attempt_waits,
     _given_up_and_awaited,
     _child_failed,
+    _children_with_handles,
     _terminated,
     _timers,
     _blocked_and_terminated_or_freed,

@@ -106,8 +106,18 @@ def test_timers(shown):
 
 def test_children(shown):
     """Child workflows are shown with their types, and a child's parent with its id."""
-    lines = shown(pending_children=[{"workflow_id": "ship-1", "workflow_type": "ship"}], parent_workflow_id="basket-7")
-    assert lines[1:] == ["  parent   basket-7", "  waits    for child ship-1 of type ship"]
+    children = [
+        {"workflow_id": "ship-1", "workflow_type": "ship"},
+        {"workflow_id": "ship-2", "workflow_type": "ship", "state": "started", "parent_close": "abandon"},
+        {"workflow_id": "ship-3", "workflow_type": "ship", "state": "stopping", "parent_close": "terminate"},
+    ]
+    lines = shown(pending_children=children, parent_workflow_id="basket-7")
+    assert lines[1:] == [
+        "  parent   basket-7",
+        "  waits    for child ship-1 of type ship",
+        "           for child ship-2 of type ship, started; left alone when its parent closes",
+        "           for child ship-3 of type ship, asked to stop; terminated when its parent closes",
+    ]
 
 
 def test_control_characters_in_names(shown):
