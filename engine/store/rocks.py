@@ -257,6 +257,9 @@ def _store_error(error: Exception, path: str) -> StoreError:
         return StoreLocked(
             f"the store at {path} is open in another process: stop that process, or give this one its own directory"
         )
+    if "No such file or directory: while unlink" in text:
+        # Before it takes the lock, an opening deletes old logs; two that do so at a time meet here (RocksDB 10.4).
+        return StoreLocked(f"the store at {path} is being opened or closed by another: open it again ({text})")
     missing_file = "No such file or directory: While open" in text
     if text.startswith("Corruption") or missing_file:
         return StoreCorrupt(

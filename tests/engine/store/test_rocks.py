@@ -7,12 +7,14 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from penstock.engine.store import rocks
 from penstock.engine.store.rocks import RocksStore, delete_store
 from penstock.schemas.errors import StoreCorrupt, StoreError, StoreLocked
 
@@ -189,6 +191,40 @@ def test_deleting_keeps_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     delete_store(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_those_who_wait_for_a_store_disturb_nobody(tmp_path: Path) -> None:
+    """Several threads that open a store in turn get it, or StoreLocked, and nothing else.
+
+    Each opening deletes old logs of RocksDB before it takes the lock, so that two delete the same file."""
+    errors: list[Exception] = []
+
+    def open_in_turn() -> None:
+        for _ in range(100):
+            try:
+                RocksStore(tmp_path / "s").close()
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=open_in_turn) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [error for error in errors if not isinstance(error, StoreLocked)] == []
+
+
+def test_an_old_log_that_another_has_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that disappears while a store is opened means that another is opening it too: StoreLocked."""
+
+    def fail(*_: object) -> None:
+        raise Exception(
+            "IO error: No such file or directory: while unlink() file: s/LOG.old.1: No such file or directory"
+        )
+
+    monkeypatch.setattr(rocks, "Rdict", fail)
+    with pytest.raises(StoreLocked, match="opened or closed by another"):
+        RocksStore(tmp_path / "s")
 
 
 def test_a_path_that_is_a_file_is_a_store_error(tmp_path: Path) -> None:
