@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from penstock.schemas.records.chain import WorkflowContinued
+from penstock.schemas.records.run import CancelRequested
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.update import UpdateHeld, UpdateTaken
+from penstock.schemas.values.retry import RetryPolicy
 from tests.simulation.model import Facts, wanted
 from tests.simulation.truth import Run
 
@@ -20,9 +22,9 @@ def judge(runs: Iterable[Run]) -> str:
         following = [other for other in runs if other.started.previous_run_id == run.run_id]
         if len(following) != run.is_followed:
             return f"{run} is {run.status}, and {len(following)} runs follow it"
-        problem = _problem(run, following[0]) if following else ""
+        problem = _problem(run, following[0]) if following else _given_up_problem(run)
         if problem:
-            return f"{following[0]} follows {run}: {problem}"
+            return f"{following[0]} follows {run}: {problem}" if following else problem
     return ""
 
 
@@ -34,8 +36,44 @@ def _problem(run: Run, following: Run) -> str:
             return f"it has {field} {getattr(after, field)}, not {getattr(before, field)}"
     if following.chain_id != run.chain_id or after.chain_length != before.chain_length + 1:
         return f"it is number {after.chain_length} of the chain {following.chain_id}"
-    if isinstance(end, WorkflowContinued) and (after.workflow_type, after.input) != (end.workflow_type, end.input):
+    if not isinstance(end, WorkflowContinued):
+        return _retry_problem(run, following) or _carried_problem(run, following)
+    if after.retries or after.begins_ms != run.timed[-1][0]:
+        return f"it begins at {after.begins_ms} as retry {after.retries}"
+    if (after.workflow_type, after.input) != (end.workflow_type, end.input):
         return f"it is {after.workflow_type} with {after.input!r}, not {end.workflow_type} with {end.input!r}"
+    return _carried_problem(run, following)
+
+
+def _retry_problem(run: Run, following: Run) -> str:
+    """What is wrong with the start of a run that tries a failed one again."""
+    before, after = run.started, following.started
+    if (after.workflow_type, after.input, after.retries) != (before.workflow_type, before.input, before.retries + 1):
+        return f"it is retry {after.retries} of {after.workflow_type} with {after.input!r}"
+    begins_ms = run.timed[-1][0] + _delay_ms(before.retry, after.retries)
+    if after.retries > before.retry.retries_max >= 0 or after.begins_ms != begins_ms:
+        return f"retry {after.retries} of {before.retry} begins at {after.begins_ms}, not at {begins_ms}"
+    return ""
+
+
+def _delay_ms(policy: RetryPolicy, retry: int) -> int:
+    """The listed delays, then the last one again and again: policies here do not grow."""
+    return policy.delays_ms[min(retry, len(policy.delays_ms)) - 1]
+
+
+def _given_up_problem(run: Run) -> str:
+    """Why a run that failed should have been tried again; empty if it should not."""
+    policy, retry = run.started.retry, run.started.retries + 1
+    if run.status != "failed" or policy is None or run.of(CancelRequested) or run.events[-1].failure.non_retryable:
+        return ""
+    until_ms = run.started.execution_until_ms
+    if until_ms and until_ms <= run.timed[-1][0] + _delay_ms(policy, retry):
+        return ""
+    return "" if 0 <= policy.retries_max < retry else f"{run} failed with retries left, and no run follows it"
+
+
+def _carried_problem(run: Run, following: Run) -> str:
+    """Signals that the code had not read, and updates without a handler, go along."""
     carried = [event.input for event in following.of(SignalReceived) if not event.message_id]
     unread = _unread(run)
     if carried != unread:

@@ -1,5 +1,5 @@
 """Mutations of what the scenarios of dialogues.py use, each without one safeguard: chains,
-updates, queries, and starts that hand something over, wait for the end, or are delayed."""
+updates, queries, starts that hand something over, wait for the end or are delayed, time limits and retries of runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import msgspec
 from penstock.engine.core import decide as decide_module
 from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.answers import accepted_reply, ignored
+from penstock.engine.core.decision import TimeOutRun
 from penstock.engine.core.machines import chain as chain_module
+from penstock.engine.core.machines import deadline as deadline_module
 from penstock.engine.core.machines import delay as delay_module
 from penstock.engine.core.machines import query as query_module
 from penstock.engine.core.machines import run as run_module
@@ -135,6 +137,45 @@ def _answered_early(rows: Any, row: Any, command: Any) -> Any:
     return repetition(rows, row, command)
 
 
+# Time limits and retries of runs.
+
+
+def _out_of_time_early(run: Any, event: Any, begins_ms: int, put: Any = deadline_module.put) -> None:
+    put(run, event, begins_ms - 20)
+
+
+def _never_out_of_time(run: Any, due: Any, now_ms: int) -> Any:
+    return ignored(due.run_id, "it has time")
+
+
+def _not_again(run: Any, decision: Any, now_ms: int) -> Any:
+    return decision
+
+
+def _again_at_once(*arguments: Any, delay_ms: Any = chain_module._delay_ms) -> int | None:
+    return None if delay_ms(*arguments) is None else 0
+
+
+def _again_and_again(run: Any, decision: Any, begun: Any, now_ms: int, delay_ms: Any = chain_module._delay_ms) -> Any:
+    return delay_ms(run, decision, msgspec.structs.replace(begun, retries=0), now_ms)
+
+
+def _time_anew(*arguments: Any, next_run: Any = chain_module._next) -> Any:
+    following = next_run(*arguments)
+    until_ms = following.execution_until_ms
+    return msgspec.structs.replace(following, execution_until_ms=until_ms + 60_000 if until_ms else 0)
+
+
+def _not_restarted(command: Any, row: Any, replaces: Any = run_module._replaces) -> bool:
+    return command.on_existing != "restart_failed" and bool(replaces(command, row))
+
+
+def _always_restarted(command: Any, row: Any, replaces: Any = run_module._replaces) -> bool:
+    if command.on_existing == "restart_failed":
+        command = msgspec.structs.replace(command, on_existing="restart_closed")
+    return bool(replaces(command, row))
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "signals that were not read are lost when a run continues": Mutation(Program, "unread", _none_unread),
     "signals that were not read go along twice": Mutation(Program, "unread", _twice_unread),
@@ -170,5 +211,15 @@ MUTATIONS: Mapping[str, Mutation] = {
     "the update of a start has another id": Mutation(shard_module, "update_of", _renamed),
     "the sender of a start that awaits the result is forgotten": Mutation(run_module, "_started", _unawaited),
     "a repeated start is answered before its chain has ended": Mutation(step_module, "repetition", _answered_early),
+    "runs are out of time early": Mutation(deadline_module, "put", _out_of_time_early),
+    "runs are never out of time": Mutation(
+        deadline_module, "time_out", _never_out_of_time, table=(decide_module.DECIDERS, (TimeOutRun,))
+    ),
+    "a run that failed is not tried again": Mutation(chain_module, "_retried", _not_again),
+    "a run that failed is tried again at once": Mutation(chain_module, "_delay_ms", _again_at_once),
+    "a run that fails is tried again without end": Mutation(chain_module, "_delay_ms", _again_and_again),
+    "the time of a chain begins anew with each run": Mutation(chain_module, "_next", _time_anew),
+    "a start does not restart a run that failed": Mutation(run_module, "_replaces", _not_restarted),
+    "a start restarts a run that completed": Mutation(run_module, "_replaces", _always_restarted),
     "the history of a run that continued stays": Mutation(chain_module, "_drop_history", lambda run, cause: None),
 }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, pairwise
 from random import Random
 from typing import Any
 
 import msgspec
 
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow
+from penstock.schemas.values.retry import RetryPolicy
 from tests.simulation import scenarios
 from tests.simulation.auditor import Auditor
-from tests.simulation.scenarios import Move, Scenario, at_once, completed, judged, result, started
+from tests.simulation.retention import KEPT_MS
+from tests.simulation.scenarios import Move, Scenario, at_once, closed, completed, judged, result, started
 from tests.simulation.truth import Run
 
 
@@ -198,6 +200,72 @@ def _executed(random: Random, name: str) -> Scenario:
     return Scenario(name, moves, completed(name, total))
 
 
+RETRIES = RetryPolicy(retries_max=2, delays_ms=(200, 3_000), factor=1.0)
+
+
+def _limited(random: Random, name: str) -> Scenario:
+    """Runs whose time, or whose chain's time, is bounded; the run sleeps, takes updates, or is tried again."""
+    bound = random.choice(("run_timeout_ms", "execution_timeout_ms"))
+    options: dict[str, Any] = {bound: random.choice((50, 1_000, 30_000))}
+    kind = random.choice(("sleeper", "account", "again"))
+    if kind == "again":
+        options = {"run_timeout_ms": random.choice((50, 1_000)), "retry": RETRIES}
+        options["execution_timeout_ms"] = random.choice((100, 3_600_000))
+    if random.random() < 0.3:
+        options |= {"await_result": True}
+    nap_ms = random.choice((10, 20_000, 300_000))
+    code, given = ("sim_account", 9) if kind == "account" else ("sim_sleeper", nap_ms)
+    moves = [Move(lambda client: client.start(code, name, given, **options))]
+    if kind == "account":
+        moves += chain.from_iterable(_repeated(random, name, "sim_buy", value) for value in _values(random, 3))
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(name, [])
+        statuses = [run.status for run in runs]
+        most = 1 if kind != "again" else RETRIES.retries_max + 1
+        is_right = 1 <= len(runs) <= most and statuses[:-1] == ["failed"] * (len(runs) - 1)
+        return "" if is_right and statuses[-1] in ("failed", "completed") else f"{name} had the runs {statuses}"
+
+    return Scenario(name, moves, verdict)
+
+
+def _stubborn(random: Random, name: str) -> Scenario:
+    """Runs that fail and are tried again, so often."""
+    failures = random.randint(0, 4)
+    options: dict[str, Any] = {"retry": RETRIES, "await_result": random.random() < 0.4}
+    if random.random() < 0.3:
+        options["start_delay_ms"] = 500
+    move = Move(lambda client: client.start("sim_stubborn", name, failures, **options))
+    length = min(failures, RETRIES.retries_max) + 1
+    end = "completed" if failures < length else "failed"
+
+    def verdict(auditor: Auditor) -> str:
+        statuses = [run.status for run in auditor.runs.get(name, [])]
+        expected = ["failed"] * (length - 1) + [end]
+        return "" if statuses == expected else f"{name} had the runs {statuses}, not {expected}"
+
+    return Scenario(name, [move], verdict)
+
+
+def _restarted(random: Random, name: str) -> Scenario:
+    """Starts that take the place of a run that failed, and join one that completed."""
+    code, given = random.choice((("sim_stubborn", 1), ("sim_chain", 2)))
+    times = random.randint(1, 2)
+    again = Move(lambda client: client.start(code, name, given, on_existing="restart_failed"), closed(name))
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(name, [])
+        statuses = [run.status for run in runs]
+        # A start that meets the run which another one has just started joins it; one that expired is started anew.
+        least, end = (2, "failed") if code == "sim_stubborn" else (1, "completed")
+        is_right = least <= len(statuses) <= times + 1 and set(statuses) == {end}
+        if end == "completed":
+            is_right &= all(after.timed[0][0] - run.timed[-1][0] >= KEPT_MS for run, after in pairwise(runs))
+        return "" if is_right else f"{name} had the runs {statuses}"
+
+    return Scenario(name, [Move(lambda client: client.start(code, name, given)), *[again] * times], verdict)
+
+
 KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "relay": _relay,
     "steps": _steps,
@@ -207,4 +275,7 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "opened": _opened,
     "delayed": _delayed,
     "executed": _executed,
+    "limited": _limited,
+    "stubborn": _stubborn,
+    "restarted": _restarted,
 }

@@ -289,12 +289,16 @@ def ledger(facts: Facts, runs: int) -> Want:
     return Want([_add(0, 0), *paid], results=[entered], read=1, is_unordered=True)
 
 
+def stubborn(facts: Facts, failures: int) -> Want:
+    return Want([_add(failures, 1)], results=[facts.run.started.chain_length])
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, named, headers, headed, busy, relay, steps, patron,
-        account, ledger,
+        account, ledger, stubborn,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 

@@ -14,6 +14,7 @@ from penstock.schemas.records.activity import (
     ActivityStopRequested,
 )
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.kept import CommandGivenUp, CommandKept, CommandTaken
 from penstock.schemas.records.run import StartDelayEnded, WorkflowStarted
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerFired, TimerStarted
@@ -22,7 +23,8 @@ from tests.simulation.truth import CLOSING
 
 MISSED_MAX = 30  # transactions of the shard, and one more for each timer that is due as well
 
-Pending = tuple[str, str, str, int]  # kind (`t`, `r`, `a` or `s`, as in the due index), workflow id, run id, sequence
+Pending = tuple[str, str, str, int]
+"""Kind (`t`, `r`, `a`, `s`, `d` or `k`, as in the due index), workflow id, run id, sequence."""
 
 
 class Punctuality:
@@ -54,8 +56,12 @@ class Punctuality:
     def _apply(self, decision: DecisionRecorded, event: Any) -> None:
         workflow_id, run_id = decision.workflow_id, decision.run_id
         match event:
-            case WorkflowStarted() if event.begins_ms:
-                self.due["s", workflow_id, run_id, 0] = event.begins_ms
+            case WorkflowStarted():
+                self._begin(decision, event)
+            case CommandKept():
+                self.due["k", workflow_id, "", event.offset] = event.until_ms
+            case CommandTaken() | CommandGivenUp():
+                self.due.pop(("k", workflow_id, "", event.offset), None)
             case StartDelayEnded():
                 self.due.pop(("s", workflow_id, run_id, 0), None)
             case ActivationSuspended():
@@ -74,3 +80,12 @@ class Punctuality:
                 self.due.pop(("r", workflow_id, run_id, event.sequence), None)
             case _ if type(event) in CLOSING:
                 self.due = {key: due_ms for key, due_ms in self.due.items() if key[1:3] != (workflow_id, run_id)}
+
+    def _begin(self, decision: DecisionRecorded, started: WorkflowStarted) -> None:
+        if started.begins_ms:
+            self.due["s", decision.workflow_id, decision.run_id, 0] = started.begins_ms
+        bounds = [started.execution_until_ms] if started.execution_until_ms else []
+        if started.run_timeout_ms:
+            bounds.append((started.begins_ms or decision.now_ms) + started.run_timeout_ms)
+        if bounds:
+            self.due["d", decision.workflow_id, decision.run_id, 0] = min(bounds)

@@ -95,18 +95,25 @@ def judge(read: Read, runs: Sequence[Run], *, may_differ: bool) -> str:
     answer = read.answer
     if isinstance(answer, Rejected):
         return "" if may_differ or _is_refusal(read, answer, runs) else f"it was refused: {answer}"
-    run = next((run for run in runs if run.run_id == answer.run_id), None)
-    if not isinstance(answer, QueryAnswered) or run is None:
+    answering = _answering(read, runs, answer.run_id)
+    if not isinstance(answer, QueryAnswered) or not answering:
         return f"it was answered {answer}"
     if read.command.query == "sim_rash":
         return "" if answer.failure is not None else f"it changed its run, and was answered {answer}"
     if answer.failure is not None:
         return f"it was answered {answer}"
     found = msgspec.json.decode(answer.result)
-    least, most = _STATES[run.workflow_type](run, read.low, read.high)
-    if _is_within(found, least, most):
+    states = [_STATES[run.workflow_type](run, read.low, read.high) for run in answering]
+    if any(_is_within(found, least, most) for least, most in states):
         return ""
-    return f"it was answered {found}, and {run} had {least} to {most} in decisions {read.low} to {read.high}"
+    return f"it was answered {found}, and its run had {states} in decisions {read.low} to {read.high}"
+
+
+def _answering(read: Read, runs: Sequence[Run], chain_id: str) -> list[Run]:
+    """The runs of a chain that were the id's current one in the decisions that the query may have seen."""
+    found = [run for run in runs if run.chain_id == chain_id and run.records[0].decision <= read.high]
+    followed = {run.started.previous_run_id for run in runs if run.records[0].decision <= read.low}
+    return [run for run in found if run.run_id not in followed]
 
 
 def _is_refusal(read: Read, answer: Rejected, runs: Sequence[Run]) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from penstock.engine.core.activation import KILLS_PROCESSOR
 from penstock.engine.core.keys import (
     ACTIVATION_DUE,
+    DEADLINE_DUE,
     KEPT_DUE,
     NEVER_MS,
     RETRY_DUE,
@@ -35,7 +36,7 @@ from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.kept import CommandGivenUp
-from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowUnblocked
+from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowTimedOut, WorkflowUnblocked
 from penstock.schemas.records.suspension import ActivationResumed
 from penstock.schemas.records.timer import TimerFired
 from penstock.topics.catalogue import Topics
@@ -171,6 +172,7 @@ _KINDS = {
     ActivationResumed: ACTIVATION_DUE,
     StartDelayEnded: START_DUE,
     CommandGivenUp: KEPT_DUE,
+    WorkflowTimedOut: DEADLINE_DUE,
 }
 
 

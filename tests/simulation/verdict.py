@@ -17,7 +17,14 @@ from penstock.schemas.errors import NonDeterminism, Undecodable
 from penstock.schemas.records.activity import ActivityScheduled
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import RunClosed
-from penstock.schemas.records.run import AwaitResult, CancelRequested, CancelWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import (
+    AwaitResult,
+    CancelRequested,
+    CancelWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    WorkflowTimedOut,
+)
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
@@ -25,6 +32,7 @@ from tests.simulation import chains, model, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
+from tests.simulation.truth import Run
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -44,6 +52,7 @@ def check(world: World) -> None:
     _children_were_stopped(world)
     _headers_arrived(world)
     _delays_were_kept(world)
+    _bounds_were_kept(world)
     _all_were_answered(world)
     _dead_letters_are_garbage(world)
 
@@ -206,15 +215,10 @@ def _all_were_answered(world: World) -> None:
 def _answers_are_the_end(world: World, command: Any, answers: list[Any]) -> None:
     """Callers that await a result are answered with the end of the last run of its chain."""
     for answer in answers:
-        run = next((run for run in world.auditor.runs[command.workflow_id] if run.run_id == answer.run_id), None)
-        ended = (run.status, getattr(run.events[-1], "result", b"")) if run is not None and run.is_closed else None
-        if (
-            not isinstance(answer, RunClosed)
-            or run is None
-            or run.is_followed
-            or ended != (answer.status, answer.result)
-        ):
-            raise Violation("A (once)", f"{command} was answered {answer}, and {run} ended with {ended}")
+        runs = [run for run in world.auditor.runs[command.workflow_id] if run.is_closed and not run.is_followed]
+        ends = [(run.chain_id, run.status, getattr(run.events[-1], "result", b"")) for run in runs]
+        if not isinstance(answer, RunClosed) or (answer.run_id, answer.status, answer.result) not in ends:
+            raise Violation("A (once)", f"{command} was answered {answer}, and its chains ended with {ends}")
 
 
 def _gave_up(world: World, command: Any) -> bool:
@@ -251,6 +255,25 @@ def _delays_were_kept(world: World) -> None:
                 continue
             if run.started.begins_ms != begins_ms or min(requested, default=begins_ms) < begins_ms:
                 raise Violation("C (timers)", f"{run} was to begin at {begins_ms}: {run.started} {requested}")
+
+
+def _bounds_were_kept(world: World) -> None:
+    """A run that is over its time had it, counted from the moment at which its code was to begin."""
+    for message_id, published in world.client.asked.items():
+        command = published[0] if published else None
+        if not isinstance(command, StartWorkflow) or not (command.run_timeout_ms or command.execution_timeout_ms):
+            continue
+        runs = [run for run in world.auditor.runs.get(command.workflow_id, []) if run.chain_id == message_id]
+        for run in runs:
+            begun_ms, first_ms = _begun_ms(run), _begun_ms(runs[0])
+            bounds = [begun_ms + command.run_timeout_ms] if command.run_timeout_ms else []
+            bounds += [first_ms + command.execution_timeout_ms] if command.execution_timeout_ms else []
+            if type(run.events[-1]) is WorkflowTimedOut and run.timed[-1][0] < min(bounds):
+                raise Violation("C (timers)", f"{run} timed out at {run.timed[-1][0]}, and had until {min(bounds)}")
+
+
+def _begun_ms(run: Run) -> int:
+    return run.started.begins_ms or run.timed[0][0]
 
 
 def _headers_arrived(world: World) -> None:

@@ -429,12 +429,23 @@ async def ledger(runs: int) -> list[int]:
     return entries
 
 
+@workflow(name="sim_stubborn")
+async def stubborn(failures: int) -> int:
+    """Fails in the first runs of its chain, each time after an activity; returns the number of runs before it."""
+    await add(failures, 1)
+    before = info().chain_length
+    if before < failures:
+        raise WorkflowFailedError(f"{before} runs are not enough")
+    return before
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
         headers, headed, busy, relay, steps, patron, registered_workflows()["sim_account"], ledger,
+        stubborn,
     )
 }  # fmt: skip
 
