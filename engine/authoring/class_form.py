@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from penstock.engine.authoring.definition import TypeOptions, WorkflowCall, WorkflowDefinition
@@ -42,6 +42,10 @@ class ClassDefinition(WorkflowDefinition[Any, Any]):
         self._initialize = cls.__init__
         self.signature = _signature_of(cls, run)
         self.methods = _methods_of(cls)
+        self._handlers: dict[str, list[str]] = {kind: [] for kind in _REGISTERS.values()}
+        for method in self.methods:
+            self._handlers[_REGISTERS[method.kind]].append(method.name)
+        self._answered = frozenset((*self._handlers["queries"], *self._handlers["updates"]))
 
     @property
     def place(self) -> tuple[str, str]:
@@ -63,7 +67,13 @@ class ClassDefinition(WorkflowDefinition[Any, Any]):
         for method in self.methods:
             known: dict[str, Any] = getattr(handlers, _REGISTERS[method.kind])
             known[method.name] = method.handler(instance)
+        handlers.methods = self._answered
         return functools.partial(self.fn, instance)
+
+    @property
+    def handlers(self) -> Mapping[str, Sequence[str]]:
+        """Names of the methods that answer."""
+        return self._handlers
 
 
 _REGISTERS = {"signal": "signals", "query": "queries", "update": "updates"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
 
 import msgspec
@@ -127,6 +127,11 @@ class WorkflowDefinition(Generic[P, R]):
         return f"<workflow {self.name} version {self.version} of {self.module}>"
 
     # Definition (engine/core/execution.py).
+
+    @property
+    def handlers(self) -> Mapping[str, Sequence[str]]:
+        """None: a function registers its handlers itself."""
+        return {}
 
     def check_input(self, data: bytes) -> None:
         """Validate an input (JSON) against the signature, guarded as workflow code is. Raises BadInput."""

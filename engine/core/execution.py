@@ -6,7 +6,7 @@ and records the requests that come back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -97,7 +97,7 @@ class Execution(Protocol):
         ...
 
     def listening(self) -> Listening | None:
-        """Signals and conditions it waits for, and its handlers; None for none."""
+        """Signals and conditions it waits for, and what it answers; None for none."""
         ...
 
     def unread(self) -> list[Event]:
@@ -163,6 +163,11 @@ class Definition(Protocol):
     @property
     def closed_kept_ms(self) -> int:
         """How long its closed runs are kept; 0 for as long as the processors' setting says."""
+        ...
+
+    @property
+    def handlers(self) -> Mapping[str, Sequence[str]]:
+        """Names of the `signals`, `queries` and `updates` that every run of it answers."""
         ...
 
     def check_input(self, data: bytes) -> None:

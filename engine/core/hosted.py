@@ -24,6 +24,9 @@ SignalCheck = Callable[[bytes], str]
 Notes = Callable[[Mapping[str, Any]], list[str]]
 """What a described run needs and no live process hosts, a sentence each."""
 
+HandlersOf = Callable[[Mapping[str, Any]], dict[str, list[str]]]
+"""Names of what a described run answers, by kind."""
+
 
 def no_notes(_: Mapping[str, Any]) -> list[str]:
     """Notes of a log that no other process can reach."""
@@ -53,6 +56,12 @@ class Hosted:
         self.level = LEVEL
         self.notes: Notes = no_notes
         self._news = False
+
+    def handlers_of(self, run: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Names of what a described run answers, by kind: methods of its type, and what its code registered."""
+        definition, registered = self.workflows.get(run["type"]), run["handlers"]
+        declared = definition.handlers if definition is not None else {}
+        return {kind: sorted({*registered[kind], *declared.get(kind, ())}) for kind in registered}
 
     def note_others(self, elsewhere: Mapping[str, int], level: int) -> None:
         """Take over what other live processors host (types with versions), and the namespace's feature level.

@@ -72,7 +72,8 @@ class HandlerLoop(Protocol):
 class Handlers:
     """Handlers by kind and name, and the tasks in which they run.
 
-    `is_complete`: no handler will be registered later, as in a class."""
+    `is_complete`: no handler will be registered later, as in a class. `methods`: queries and updates that are methods
+    of a class."""
 
     def __init__(self, loop: HandlerLoop) -> None:
         self._loop = loop
@@ -80,14 +81,15 @@ class Handlers:
         self.queries: dict[str, Handler] = {}
         self.updates: dict[str, Handler] = {}
         self.is_complete = False
+        self.methods: frozenset[str] = frozenset()
         self.tasks: set[asyncio.Task[Any]] = set()
         self._due: list[tuple[str, Coroutine[Any, Any, None]]] = []
         self._held: dict[str, deque[UpdateHeld]] = {}
 
     @property
-    def any(self) -> bool:
-        """Whether the code has handlers."""
-        return bool(self.signals or self.queries or self.updates)
+    def has_tokens(self) -> bool:
+        """Whether the code answers queries or updates other than by methods of a class."""
+        return not self.methods >= (self.queries.keys() | self.updates.keys())
 
     # Reads.
 

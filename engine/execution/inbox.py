@@ -130,14 +130,13 @@ def _resolved(condition: Callable[[], bool], future: asyncio.Future[None]) -> bo
 
 
 def listening(signals: Signals, conditions: Conditions, handlers: Handlers) -> Listening | None:
-    """What code waits for besides its requests, which signals it has not read, and its handlers; None for nothing."""
+    """What code waits for besides its requests, signals that it has not read, and what it answers; None for nothing."""
     found = Listening(
         awaited=signals.awaited(),
         conditions=conditions.count(),
         unread=signals.unread(),
-        handled=_names(handlers.signals),
-        queries=_names(handlers.queries),
-        updates=_names(handlers.updates),
+        queries=_names(handlers.queries.keys() - handlers.methods),
+        updates=_names(handlers.updates.keys() - handlers.methods),
     )
     return found if found != _NOTHING else None
 

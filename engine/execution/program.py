@@ -155,8 +155,8 @@ class Program:
             raise code_error(self._bug_undone) from None  # the cause: undoing is not what the history goes on with
 
     def listening(self) -> Listening | None:
-        """Signals and conditions the code waits for, and its handlers; None for none."""
-        if not (self.signals.waiters or self.signals.values or self.conditions.waiting or self.handlers.any):
+        """Signals and conditions the code waits for, and what it answers; None for none."""
+        if not (self.signals.waiters or self.signals.values or self.conditions.waiting or self.handlers.has_tokens):
             return None
         return listening(self.signals, self.conditions, self.handlers)
 

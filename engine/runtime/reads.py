@@ -64,11 +64,7 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
         "signals_unread": listening.unread,
         "pending_children": [plain(unpack_child(value)) for value in _rows(store, CHILD, workflow_id, row)],
         "open_updates": _open_updates(store, workflow_id, row),
-        "handlers": {
-            "signals": list(listening.handled),
-            "queries": list(listening.queries),
-            "updates": list(listening.updates),
-        },
+        "handlers": {"signals": [], "queries": list(listening.queries), "updates": list(listening.updates)},
         "begins_ms": row.begins_ms or None,
         "deadline_ms": row.deadline_ms or None,
     }

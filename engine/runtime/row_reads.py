@@ -68,7 +68,7 @@ class RowReads:
             room.use(rows.count, 0)
         if run is None:
             return _not_found(workflow_id)
-        run["unhosted"] = self._hosted.notes(run)
+        run["unhosted"], run["handlers"] = self._hosted.notes(run), self._hosted.handlers_of(run)
         return run
 
     def _history(self, command: ReadHistory, room: Room) -> dict[str, Any] | Rejection:

@@ -10,7 +10,7 @@ import time
 import uvicorn
 
 from penstock.api.routes import LOOPBACK, Stores, application
-from penstock.engine.core.hosted import Notes, no_notes
+from penstock.engine.core.hosted import HandlersOf, Notes, no_notes
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
@@ -20,18 +20,25 @@ class ReadServer:
     """HTTP server for the reads of one processor.
 
     The port is bound by the constructor, so that `address` is known before the processor declares it; connections are
-    served after `start`. `notes`: what to add to a run's description.
+    served after `start`. `notes`, `handlers`: what to add to a run's description.
     """
 
     def __init__(
-        self, stores: Stores, shards: int, *, notes: Notes = no_notes, host: str = "127.0.0.1", port: int = 0
+        self,
+        stores: Stores,
+        shards: int,
+        *,
+        notes: Notes = no_notes,
+        handlers: HandlersOf | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._socket = socket.create_server((host, port))
         bound = self._socket.getsockname()[1]
         self.address = f"http://{host}:{bound}"
         allowed = list(LOOPBACK) if host in LOOPBACK else ["*"]
         config = uvicorn.Config(
-            application(stores, shards, notes=notes, allowed_hosts=allowed),
+            application(stores, shards, notes=notes, handlers=handlers, allowed_hosts=allowed),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from penstock.engine.core.hosted import Notes, no_notes
+from penstock.engine.core.hosted import HandlersOf, Notes, no_notes
 from penstock.engine.runtime import reads
 from penstock.engine.runtime.reads import LIMIT_MAX
 from penstock.engine.store.store import StoreReader
@@ -36,14 +36,21 @@ Stores = Callable[[], Mapping[int, StoreReader]]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def application(stores: Stores, shards: int, *, notes: Notes = no_notes, allowed_hosts: list[str]) -> Starlette:
+def application(
+    stores: Stores,
+    shards: int,
+    *,
+    notes: Notes = no_notes,
+    handlers: HandlersOf | None = None,
+    allowed_hosts: list[str],
+) -> Starlette:
     """Make the ASGI application. `allowed_hosts` prevents DNS rebinding: a web page reaching a loopback server."""
 
     def list_runs(request: Request) -> Response:
         return _guarded(lambda: _list_runs(stores(), request))
 
     def read_run(request: Request) -> Response:
-        return _guarded(lambda: _read_run(stores(), shards, notes, request))
+        return _guarded(lambda: _read_run(stores(), shards, notes, handlers, request))
 
     def health(_: Request) -> Response:
         return _json({"shards": sorted(stores())})
@@ -87,7 +94,9 @@ def _list_runs(stores: Mapping[int, StoreReader], request: Request) -> Response:
     return _json({"shards": sorted(stores), "runs": found[:limit]})
 
 
-def _read_run(stores: Mapping[int, StoreReader], shards: int, notes: Notes, request: Request) -> Response:
+def _read_run(
+    stores: Mapping[int, StoreReader], shards: int, notes: Notes, handlers: HandlersOf | None, request: Request
+) -> Response:
     # The raw path, since an id may contain slashes: decoded, `a%2Fhistory` would be the history of `a`.
     raw = bytes(request.scope["raw_path"]).decode("ascii").removeprefix("/v1/workflows/")
     segment, _, what = raw.partition("/")
@@ -107,6 +116,8 @@ def _read_run(stores: Mapping[int, StoreReader], shards: int, notes: Notes, requ
         found = reads.describe(store, workflow_id)
         if found is not None:
             found["unhosted"] = notes(found)
+            if handlers is not None:
+                found["handlers"] = handlers(found)
     if found is None:
         missing = f"{workflow_id} has no run {run_id}" if run_id else f"There is no run with the id {workflow_id}"
         return _problem(404, "not_found", f"{missing}.")

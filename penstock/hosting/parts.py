@@ -110,6 +110,7 @@ def processor_part(
         lambda: processor.stores(),  # noqa: PLW0108 - the processor is made below
         namespace.shards,
         notes=hosted.notes,
+        handlers=hosted.handlers_of,
     )
     processor = Processor(
         namespace.log,

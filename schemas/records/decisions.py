@@ -17,16 +17,15 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Listening(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Signals and conditions that a run's code awaits, signals it has not read, and its handlers.
+    """Signals and conditions that a run's code awaits, signals it has not read, and what it answers.
 
     `awaited`: names of signals; `conditions`: number of conditions; `unread`: number of unread values by signal;
-    `handled`, `queries`, `updates`: signals, queries and updates that its code has handlers of. At most 20 names each,
-    of at most 100 characters."""
+    `queries`, `updates`: those that its code answers, without methods of a class. At most 20 names each, of at most 100
+    characters."""
 
     awaited: tuple[str, ...] = ()
     conditions: int = 0
     unread: dict[str, int] = {}
-    handled: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     updates: tuple[str, ...] = ()
 

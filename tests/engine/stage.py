@@ -173,8 +173,10 @@ class Stage:
 
     def described(self, id: str = "run-1") -> dict[str, Any]:
         """The run as committed reads describe it."""
-        found = reads.describe(self.stores[partition_of(id, self.shards)], id)
+        shard = partition_of(id, self.shards)
+        found = reads.describe(self.stores[shard], id)
         assert found is not None, f"{id} is unknown"
+        found["handlers"] = self.nodes[shard].runs.hosted.handlers_of(found)
         return found
 
     def history(self, id: str = "run-1", run_id: str = "") -> list[dict[str, Any]]:

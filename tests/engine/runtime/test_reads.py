@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from penstock.engine.authoring.handlers import Query, Update
 from penstock.engine.authoring.signal import Signal
+from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import workflow
-from tests.engine.core import counters
 from tests.engine.stage import Stage
 
 stage_name = Query("reads-stage", str)
@@ -27,16 +27,30 @@ async def slowly(name: str) -> str:
     return name
 
 
-def test_handlers_of_a_class() -> None:
-    """A run of a class is described with the names of its handlers, sorted, also after it has closed."""
-    stage = Stage(counters.Counter)
-    stage.start(counters.Counter, 1)
-    handlers = stage.described()["handlers"]
-    assert {kind: names == sorted(names) for kind, names in handlers.items()} == {
-        "signals": True, "queries": True, "updates": True,
-    }  # fmt: skip
-    assert "get" in handlers["queries"]
-    assert "pay" in handlers["updates"]
+@workflow(name="reads-class")
+class Both:
+    """Answers by a method and, once it runs, by tokens."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await wait_condition(lambda: True)
+        await sleep(1)
+        stage_name.answer(lambda: "second")
+        await go.wait()
+
+    @workflow.query
+    def total(self) -> int:
+        return 1
+
+
+def test_methods_cost_no_row() -> None:
+    """Decisions of a class do not repeat the names of its methods: its type has them."""
+    stage = Stage(Both)
+    stage.start(Both)
+    assert stage.take("events")[-1].listening is None
+    stage.advance(1)
+    assert stage.take("events")[-1].listening.queries == ("reads-stage",)
+    assert stage.described()["handlers"] == {"signals": [], "queries": ["reads-stage", "total"], "updates": []}
 
 
 def test_handlers_of_tokens() -> None:

@@ -58,3 +58,15 @@ def test_ways_of_reading(run, way):
 def test_an_unknown_way_of_reading(run):
     """--reads takes auto, http and log; the environment is checked as well."""
     assert "is not one of 'auto', 'http', 'log'" in run("list", "--reads", "kafka", code=2).stderr
+
+
+@pytest.mark.parametrize("way", ["http", "log"])
+def test_show_of_a_class(run, way):
+    """show lists the queries, updates and signals that a class answers, and its queries alone once it has closed."""
+    id = f"answers-{way}"
+    run("start", "cli-claim", "--id", id)
+    assert "  answers  queries status; updates amend\n" in run("show", id, "--reads", way).stdout
+    shown = json.loads(run("show", id, "--reads", way, "--output", "json").stdout)
+    assert shown["handlers"] == {"signals": [], "queries": ["status"], "updates": ["amend"]}
+    run("terminate", id)
+    assert "  answers  queries status\n" in run("show", id, "--reads", way).stdout
