@@ -22,7 +22,7 @@ from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.functions import code_of
 from penstock.schemas.values.payload import Signature
 from penstock.schemas.values.requests import ChildRequest
-from penstock.schemas.values.retry_options import UNSET, Unset, run_bounds
+from penstock.schemas.values.retry_options import UNSET, Unset, gives_retry, run_bounds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,7 +80,7 @@ class WorkflowCall(Call[R]):
             asked.workflow_id if id is None else check_workflow_id(id),
             bounds.run_timeout_ms or asked.run_timeout_ms,
             bounds.execution_timeout_ms or asked.execution_timeout_ms,
-            bounds.retry or asked.retry,
+            bounds.retry if gives_retry(retries, backoff) else asked.retry,
             parent_close or asked.parent_close,
         )
         return self._changed(changed)

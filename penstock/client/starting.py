@@ -12,7 +12,7 @@ from penstock.schemas.values.attributes import SearchValue, encode_memo, encode_
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.payload import check_size
 from penstock.schemas.values.requests import ChildRequest
-from penstock.schemas.values.retry_options import UNSET, Unset, run_bounds
+from penstock.schemas.values.retry_options import UNSET, Unset, gives_retry, run_bounds
 
 
 class StartOptions(NamedTuple):
@@ -39,7 +39,6 @@ def start_command(
     check_headers(options.headers)
     check_size(input, what=f"the input of {asked.workflow_type}")
     bounds = run_bounds(options.run_timeout, options.execution_timeout, options.retries, options.backoff)
-    is_retry_given = not (options.retries is UNSET and options.backoff is UNSET)
     return StartWorkflow(
         workflow_id=check_workflow_id(id),
         workflow_type=asked.workflow_type,
@@ -49,7 +48,7 @@ def start_command(
         start_delay_ms=0 if options.start_delay is None else duration_ms(options.start_delay),
         run_timeout_ms=bounds.run_timeout_ms or asked.run_timeout_ms,
         execution_timeout_ms=bounds.execution_timeout_ms or asked.execution_timeout_ms,
-        retry=bounds.retry if is_retry_given else asked.retry,
+        retry=bounds.retry if gives_retry(options.retries, options.backoff) else asked.retry,
         memo=encode_memo(options.memo),
         search=encode_search(options.search),
         **address,

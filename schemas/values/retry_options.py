@@ -55,13 +55,17 @@ def run_bounds(
     """Return the bounds that options of a start describe; without `retries` and `backoff` a run is not tried again.
 
     Raises BadInput, BadDuration."""
-    is_retried = not (isinstance(retries, msgspec.UnsetType) and isinstance(backoff, msgspec.UnsetType))
-    retry = changed_policy(DEFAULT, retries, backoff) if is_retried else None
+    retry = changed_policy(DEFAULT, retries, backoff) if gives_retry(retries, backoff) else None
     return RunBounds(
         timeout_ms_of(run_timeout, "run_timeout"),
         timeout_ms_of(execution_timeout, "execution_timeout"),
         None if retry is not None and retry.retries_max == 0 else retry,
     )
+
+
+def gives_retry(retries: int | Unset | None, backoff: float | Sequence[Duration] | Unset) -> bool:
+    """Whether options say how often a run is tried again, be it never."""
+    return not (isinstance(retries, msgspec.UnsetType) and isinstance(backoff, msgspec.UnsetType))
 
 
 def timeout_ms_of(timeout: Duration | None, name: str = "timeout") -> int:

@@ -92,3 +92,14 @@ def test_workflows_of_one_name_under_one_decorator() -> None:
     exec(compile(code, "one.py", "exec"), dict(names, __name__="one"))
     with pytest.raises(BadName, match="Two workflows are called 'twice': one in one, one in two"):
         exec(compile(code, "two.py", "exec"), dict(names, __name__="two"))
+
+
+def test_options_that_follow_each_other() -> None:
+    """Options that are given later override earlier ones, `retries=0` too; those that are not given stay."""
+    call = counts_for_tenant(1).options(id="a", retries=3, run_timeout="1s").options(run_timeout="2s")
+    assert (call.request.workflow_id, call.request.run_timeout_ms) == ("a", 2_000)
+    assert call.request.retry is not None
+    assert call.request.retry.retries_max == 3
+    last = call.options(retries=0)
+    last.claim()
+    assert last.request.retry is None
