@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from penstock.engine.authoring.class_form import Startable, claimed_call
@@ -14,6 +14,7 @@ from penstock.engine.authoring.waiting import Wait
 from penstock.engine.execution.loop import RequestFuture
 from penstock.schemas.errors import ChildWorkflowFailed
 from penstock.schemas.failure import Failure
+from penstock.schemas.values.attributes import SearchValue
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter
 from penstock.schemas.values.retry_options import UNSET, Unset
@@ -61,6 +62,8 @@ def start_child(
     execution_timeout: Duration | None = None,
     retries: int | Unset | None = UNSET,
     backoff: float | Sequence[Duration] | Unset = UNSET,
+    memo: Mapping[str, Any] | None = None,
+    search: Mapping[str, SearchValue] | None = None,
 ) -> Coroutine[Any, Any, ChildRun[R]]:
     """Start `ship(order)`, or an object of a workflow class, as a child; to be awaited until it has started.
 
@@ -69,8 +72,10 @@ def start_child(
     at once, `abandon` lets it go on. By default it is cancelled, and terminated if this run was terminated.
 
     Raises ChildWorkflowFailed if it cannot start, of type `already_exists` if its id is taken; BadName, BadInput,
-    BadDuration."""
-    asked = _asked(call, "start_child", id, parent_close, run_timeout, execution_timeout, retries, backoff)
+    BadDuration, PayloadTooLarge."""
+    asked = _asked(
+        call, "start_child", id, parent_close, run_timeout, execution_timeout, retries, backoff, memo, search
+    )
     asked.claim()
     return Wait("start_child", _started(asked))
 
@@ -84,14 +89,16 @@ def child(
     execution_timeout: Duration | None = None,
     retries: int | Unset | None = UNSET,
     backoff: float | Sequence[Duration] | Unset = UNSET,
+    memo: Mapping[str, Any] | None = None,
+    search: Mapping[str, SearchValue] | None = None,
 ) -> WorkflowCall[R]:
     """Make an object of a workflow class a call with options; awaiting it starts the child and gives its result.
 
     An example is `await child(Claim(form), id="claim-7")`. For `ship(order)` it is the same as
     `ship(order).options(…)`; the options are those of `start_child`. Awaiting it raises ChildWorkflowFailed.
 
-    Raises BadName, BadInput, BadDuration."""
-    return _asked(call, "child", id, parent_close, run_timeout, execution_timeout, retries, backoff)
+    Raises BadName, BadInput, BadDuration, PayloadTooLarge."""
+    return _asked(call, "child", id, parent_close, run_timeout, execution_timeout, retries, backoff, memo, search)
 
 
 def _asked(
@@ -103,6 +110,8 @@ def _asked(
     execution_timeout: Duration | None,
     retries: int | Unset | None,
     backoff: float | Sequence[Duration] | Unset,
+    memo: Mapping[str, Any] | None,
+    search: Mapping[str, SearchValue] | None,
 ) -> WorkflowCall[R]:
     """The call with these options."""
     return claimed_call(call, taker).options(
@@ -112,6 +121,8 @@ def _asked(
         execution_timeout=execution_timeout,
         retries=retries,
         backoff=backoff,
+        memo=memo,
+        search=search,
     )
 
 

@@ -17,6 +17,7 @@ from penstock.engine.execution.replayer import rebuild
 from penstock.schemas.errors import BadInput, BadName, NotInWorkflow
 from penstock.schemas.ids import check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.values.attributes import SearchValue, encode_memo, encode_search
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.functions import code_of
@@ -66,12 +67,14 @@ class WorkflowCall(Call[R]):
         retries: int | Unset | None = UNSET,
         backoff: float | Sequence[Duration] | Unset = UNSET,
         parent_close: ParentClose | None = None,
+        memo: Mapping[str, Any] | None = None,
+        search: Mapping[str, SearchValue] | None = None,
     ) -> Self:
         """Return a copy of the call under a workflow id of your choice, as a child with these bounds and retries.
 
         They are those of `Client.start`, which takes them as keywords of its own. `parent_close`: what the end of its
         parent does to a child that is still open (child-workflows.md); by default it is cancelled, and terminated if
-        the parent was terminated. Raises BadName, BadInput, BadDuration."""
+        the parent was terminated. Raises BadName, BadInput, BadDuration, PayloadTooLarge."""
         asked, bounds = self.request, run_bounds(run_timeout, execution_timeout, retries, backoff)
         if parent_close is not None and parent_close not in get_args(ParentClose):
             raise BadInput(f"parent_close={parent_close!r} is unknown: give one of {', '.join(get_args(ParentClose))}.")
@@ -82,6 +85,8 @@ class WorkflowCall(Call[R]):
             bounds.execution_timeout_ms or asked.execution_timeout_ms,
             bounds.retry if gives_retry(retries, backoff) else asked.retry,
             parent_close or asked.parent_close,
+            memo=asked.memo if memo is None else encode_memo(memo),
+            search=asked.search if search is None else encode_search(search),
         )
         return self._changed(changed)
 

@@ -41,6 +41,8 @@ def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> t
         retry=asked.retry,
         parent_close=asked.parent_close,
         awaits_start=asked.awaits_start,
+        memo=asked.memo,
+        search=asked.search,
     )
     return child, CHILD
 

@@ -49,8 +49,8 @@ def start_command(
         run_timeout_ms=bounds.run_timeout_ms or asked.run_timeout_ms,
         execution_timeout_ms=bounds.execution_timeout_ms or asked.execution_timeout_ms,
         retry=bounds.retry if gives_retry(options.retries, options.backoff) else asked.retry,
-        memo=encode_memo(options.memo),
-        search=encode_search(options.search),
+        memo=asked.memo if options.memo is None else encode_memo(options.memo),
+        search=asked.search if options.search is None else encode_search(options.search),
         **address,
     )
 

@@ -41,7 +41,8 @@ class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
 
     `headers` are added to those of the run. The timeouts and `retry` are those of StartWorkflow. `parent_close`: what
     the end of the run does to a child that is still open: `terminate` | `cancel` | `abandon`; empty: cancel it, and
-    terminate it if the run was terminated. `awaits_start`: the code waits until the child has started."""
+    terminate it if the run was terminated. `awaits_start`: the code waits until the child has started. `memo`,
+    `search`: those of the child, as in StartWorkflow."""
 
     sequence: int
     workflow_type: str
@@ -53,6 +54,8 @@ class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     retry: RetryPolicy | None = None
     parent_close: str = ""
     awaits_start: bool = False
+    memo: bytes = b""
+    search: bytes = b""
 
 
 class ChildStarted(Event, frozen=True, gc=False, kw_only=True):

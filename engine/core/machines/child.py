@@ -165,6 +165,8 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
             execution_timeout_ms=event.execution_timeout_ms,
             retry=event.retry,
             parent_awaits_start=event.awaits_start,
+            memo=event.memo,
+            search=event.search,
         )
     )
 

@@ -25,16 +25,17 @@ def starts_of(log, processor, use):
 
 
 def test_options_of_the_call(log, processor):
-    """Timeouts and retries of the call hold for a start with a signal, or with an update, too."""
+    """Options of the call hold for a start with a signal, or with an update, too."""
 
     async def use(client):
-        call = parcel_of("a", 1).options(run_timeout="5s", retries=1)
+        call = parcel_of("a", 1).options(run_timeout="5s", retries=1, memo={"by": "ann"}, search={"customer": "c1"})
         await client.signal_with_start(approval, Parcel(1), call, id="x")
-        call = parcel_of("a", 1).options(run_timeout="5s", retries=1)
+        call = parcel_of("a", 1).options(run_timeout="5s", retries=1, memo={"by": "ann"}, search={"customer": "c1"})
         await client.update_with_start(renames, "a", call, id="x")
 
     for start in starts_of(log, processor, use):
         assert (start.run_timeout_ms, start.retry.retries_max) == (5_000, 1)
+        assert (start.memo, start.search) == (b'{"by":"ann"}', b'{"customer":"c1"}')
 
 
 def test_options_of_the_start(log, processor):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.authoring.chain import continue_as_new
+from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.context import info
 from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.signal import Signal
@@ -147,6 +148,26 @@ def test_a_retried_run_keeps_them() -> None:
     stage.advance(1)
     run = stage.described()
     assert (run["status"], run["memo"], run["search"]) == ("running", {"by": "ann"}, {"customer": "c1", "tries": 2})
+
+
+@workflow(name="note-parent")
+async def parent() -> list[str]:
+    first = await start_child(steps(), id="kid-1", memo={"by": "ann"}, search={"customer": "c1", "due": NOON})
+    second = asyncio.create_task(steps().options(id="kid-2", search={"customer": "c2"}))
+    return [await first.result(), await second]
+
+
+def test_children_have_their_own() -> None:
+    """Options of a child give it a memo and search attributes; those of its parent do not go along."""
+    stage = Stage(parent, steps)
+    stage.start(parent, memo=encode_memo({"of": "parent"}), search=encode_search({"region": "p"}))
+    first, second = stage.described("kid-1"), stage.described("kid-2")
+    assert (first["memo"], first["search"]) == ({"by": "ann"}, {"customer": "c1", "due": "2026-11-26T12:00:00Z"})
+    assert (second["memo"], second["search"]) == ({}, {"customer": "c2"})
+    stage.restart()
+    for id in ("kid-1", "kid-2"):
+        stage.signal("note-step", 0, id=id)
+    assert stage.described()["status"] == "completed"
 
 
 @workflow(name="note-cleans")
