@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -31,6 +32,7 @@ DEADLINE_S = 3
 QUEUES = ("default", "idle", "risky", "refused")
 WORKERS = {"default": ("default",), "risky": ("risky", "refused")}
 END_S = 60.0
+RESUME_S_MAX = 5.0
 
 
 class Fault(NamedTuple):
@@ -52,6 +54,8 @@ class Chaos:
         apply(self.log, plan(self.log, specs(self.topics, SHARDS, QUEUES)))
         declare_namespace(self.log, self.topics, SHARDS)
         self.neighbour = Neighbour(self.log, self.topics, SHARDS, PER_S)
+        self.answered_s = 0.0
+        self.printed: set[float] = set()
         self._stopping = threading.Event()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._keeper = threading.Thread(target=self._keep, name="chaos-keeper", daemon=True)
@@ -204,6 +208,23 @@ def _refused_sent(chaos: Chaos) -> str:
     return "" if found == 3 else f"{found} of 3 tasks of the refused topic were sent"
 
 
+def _restart_broker(chaos: Chaos) -> None:
+    chaos.broker.kill()
+    chaos.broker.start()
+    chaos.answered_s = time.monotonic()
+
+
+def _resumed(chaos: Chaos) -> str:
+    resumed_s = chaos.neighbour.resumed_s(chaos.answered_s)
+    if resumed_s == math.inf:
+        return "not every shard completes runs again"
+    text = f"every shard completes new runs {resumed_s:.1f} s after the broker answers"
+    if chaos.answered_s not in chaos.printed:
+        chaos.printed.add(chaos.answered_s)
+        print(f"{text} (bound: {RESUME_S_MAX:.0f} s)", flush=True)
+    return "" if resumed_s <= RESUME_S_MAX else text
+
+
 FAULTS = (
     Fault("none", lambda chaos: None, 2),
     Fault("a poisoned fan-out", _poison, 15, _poison_sent),
@@ -226,4 +247,5 @@ FAULTS = (
         15,
         _has_failed("deadly"),
     ),
+    Fault("a broker that is killed and restarts", _restart_broker, 40, _resumed),
 )

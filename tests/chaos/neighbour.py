@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -73,6 +74,15 @@ class Neighbour:
             ]
         latencies.sort()
         return Report(fault, len(latencies), gap_s, latencies[int(len(latencies) * 0.99)] if latencies else 0.0)
+
+    def resumed_s(self, since_s: float) -> float:
+        """How long after a moment (monotonic) each shard has completed a run that began after it; infinity before."""
+        firsts = dict.fromkeys(range(self._shards), math.inf)
+        for id, end in list(self.completed.items()):
+            if self.started[id] >= since_s:
+                shard = partition_of(id, self._shards)
+                firsts[shard] = min(firsts[shard], end)
+        return max(firsts.values()) - since_s
 
     def _start(self) -> None:
         publisher = self._log.publisher()

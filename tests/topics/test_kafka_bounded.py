@@ -50,6 +50,24 @@ def test_a_call_gives_what_its_step_gives() -> None:
         bounded.end(lambda: 1 // 0, WAIT_S)
 
 
+def test_a_step_without_a_prospect_is_given_up(go_on: threading.Event) -> None:
+    """The wait for a step ends as soon as there is no use in it, long before its timeout."""
+    looks = iter([False, False, True])
+    bounded = Bounded("test")
+    with pytest.raises(TimeoutError):
+        bounded.call(_Client(go_on).wait, WAIT_S, lambda: next(looks), SOON_S)
+    assert list(looks) == []
+    assert not bounded.is_free(0.0)
+
+
+def test_a_step_that_ends_between_looks_gives_what_it_gives() -> None:
+    """A step that is looked after returns its result, or raises its exception, though that is a TimeoutError."""
+    bounded = Bounded("test")
+    assert bounded.call(lambda: time.sleep(3 * SOON_S) or 7, WAIT_S, lambda: False, SOON_S) == 7
+    with pytest.raises(ZeroDivisionError):
+        bounded.call(lambda: 1 // 0, WAIT_S, lambda: False, SOON_S)
+
+
 def test_while_a_step_is_late_no_other_is_begun(go_on: threading.Event) -> None:
     """A late step is TimeoutError, and so is every call until it has ended; then calls go on."""
     bounded, done = Bounded("test"), []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
+from confluent_kafka import Consumer
 
 from penstock.schemas.errors import Fenced, LogUnavailable, OffsetOutOfRange, TopicMismatch, UnknownTopic
 from penstock.topics.kafka import KafkaLog, troubles
-from penstock.topics.log import CommittedOffset, Record
+from penstock.topics.log import CommittedOffset, Record, TopicPartition
 from tests.contract.log_tools import (
     WAIT_S,
     Seat,
@@ -145,6 +146,47 @@ def test_a_member_that_did_not_poll_in_time_has_lost_everything(kafka_bootstrap:
     heir.member.close()
     silent.member.close()
     transactor.close()
+
+
+class _Eager(Seat):
+    """Reads its partition, whenever it is granted, from the first record that it has not seen."""
+
+    def granted(self, partitions: Sequence[TopicPartition]) -> None:
+        super().granted(partitions)
+        self.member.start({partition: len(self.received) for partition in partitions})
+
+
+def test_a_member_that_closed_is_not_in_its_group(kafka: KafkaLog) -> None:
+    """A member leaves its group when it is closed, though librdkafka keeps a static member in it."""
+    group, topic = unique("group"), make_topic(kafka)
+    seat = seated(kafka, topic, group=group)
+    assert kafka.members(group) == {seat.member.name}
+    seat.member.close()
+    assert kafka.members(group) == frozenset()
+
+
+def test_a_member_goes_on_after_a_fatal_error(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A member whose consumer was fenced for good goes on by another one; its partitions were released as lost."""
+    topic, group = make_topic(kafka), unique("group")
+    publish(kafka, topic, [b"before"])
+    seat = _Eager(kafka, group, [topic])
+    seat.until_received(1)
+    _take_the_place_of(seat, group, topic, kafka_bootstrap)
+    publish(kafka, topic, [b"after"])
+    seat.until_received(2)
+    assert values(seat.received) == [b"before", b"after"]
+    assert seat.lost == {(topic, 0)}
+    seat.member.close()
+    assert kafka.members(group) == frozenset()
+
+
+def _take_the_place_of(seat: Seat, group: str, topic: str, bootstrap: str) -> None:
+    """Let another consumer join as the same static member, whose name its member id begins with."""
+    instance = seat.member.name.partition("-")[0]
+    other = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "group.instance.id": instance})
+    other.subscribe([topic])
+    wait_for("the other consumer to be granted", lambda: bool(other.assignment()), lambda: other.poll(0.1))
+    other.close()
 
 
 def test_a_position_outside_of_the_log_is_named(kafka: KafkaLog) -> None:

@@ -23,6 +23,7 @@ from tests.contract.log_tools import (
     recovered,
     unique,
     values,
+    wait_for,
 )
 from tests.kafka_broker import Broker
 
@@ -175,6 +176,28 @@ def test_a_member_outlives_its_broker(broker: Broker, kafka: KafkaLog) -> None:
     seat.until_received(3)
     assert values(seat.received) == [b"0", b"1", b"2"]
     seat.member.close()
+
+
+def test_a_member_takes_its_place_again_without_a_rebalance(broker: Broker) -> None:
+    """A member that was out of contact for longer than a session holds its partitions again in the same generation.
+
+    Otherwise the group would wait for the end of the session of the member that it was before."""
+    impatient = KafkaLog(broker.bootstrap, {"session.timeout.ms": "2000"})
+    seat = _Reader(impatient, unique("group"), [make_topic(impatient)])
+    seat.until_granted(1)
+    name, generation = seat.member.name, _generation(seat)
+    broker.kill()
+    wait_for("the session to end", lambda: not seat.held, seat.poll)
+    broker.start()
+    seat.until_granted(1)
+    assert (seat.member.name != name, _generation(seat)) == (True, generation)
+    seat.member.close()
+    impatient.close()
+
+
+def _generation(seat: Seat) -> int:
+    metadata = seat.member.group_metadata(seat.held)
+    return int(member._METADATA_HEAD.unpack_from(metadata)[1])
 
 
 def test_topics_can_be_asked_and_trimmed_after_a_restart(broker: Broker, kafka: KafkaLog) -> None:

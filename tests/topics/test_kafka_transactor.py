@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from penstock.schemas.errors import (
     Fenced,
@@ -252,6 +252,51 @@ def test_a_step_that_hangs_is_given_up(kafka: KafkaLog, kafka_bootstrap: str, mo
     transactor.commit()
     assert hung[0].ended == ["refused"]
     assert values(everything(kafka, topic)) == [b"next"]
+    transactor.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "has_passed"),
+    [
+        ([True, True, True], False),  # a slow step of a broker that answers
+        ([False, False, False], False),
+        ([False, True, True], True),
+    ],
+)
+def test_a_step_is_given_up_when_an_outage_has_passed(
+    answers: list[bool], has_passed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that goes on after an outage is lost; a slow one, or one during the outage, is waited for."""
+    monkeypatch.setattr(transactor_module, "ANSWERED_S", 0.0)
+    looks = iter(answers)
+
+    class Asked:
+        def list_topics(self, timeout: float) -> None:
+            if not next(looks):
+                raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    outage = transactor_module.Outage(Asked())  # type: ignore[arg-type]
+    assert [outage.has_passed() for _ in range(2)][-1] is has_passed
+
+
+def test_a_producer_is_replaced_after_an_outage_between_transactions(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A connection that failed since the last transaction leads to a new producer; without a failure it stays."""
+    topic, slot, opened = make_topic(kafka), unique("idle"), []
+
+    def open_producer(watch: Watch) -> Any:
+        opened.append(watch)
+        return Producer(settings.transactional(kafka_bootstrap, {}, watch, slot))
+
+    transactor = KafkaTransactor(open_producer, lambda record: None, lambda topics: [], slot, kafka_bootstrap)
+    transactor.recover(WAIT_S)
+    counts = []
+    for value in (b"first", b"second", b"third"):
+        begin_with(transactor, topic, value)
+        transactor.commit()
+        counts.append(len(opened))
+        if value == b"second":
+            opened[-1].on_error(KafkaError(KafkaError._TRANSPORT))
+    assert counts == [1, 1, 2]
     transactor.close()
 
 

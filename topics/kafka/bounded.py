@@ -10,6 +10,7 @@ together with the producer, which is destroyed when the step ends.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -29,16 +30,24 @@ class Bounded:
         self._thread: threading.Thread | None = None
         self._late: Future[Any] | None = None
 
-    def call(self, step: Callable[[], _T], timeout_s: float) -> _T:
+    def call(
+        self, step: Callable[[], _T], timeout_s: float, is_lost: Callable[[], bool] | None = None, look_s: float = 1.0
+    ) -> _T:
         """The result of `step`, or its exception. Raises TimeoutError after `timeout_s`.
 
-        The step then continues in the thread, or was not started because an earlier one is late."""
-        began = time.monotonic()
+        The step then continues in the thread, or was not started because an earlier one is late. `is_lost`: asked every
+        `look_s` whether there is no use in waiting any longer."""
+        deadline_s = time.monotonic() + timeout_s
         if not self.is_free(timeout_s):
             raise TimeoutError
         answer = self._submit(step)
         try:
-            return answer.result(max(0.0, timeout_s - (time.monotonic() - began)))
+            while is_lost is not None and time.monotonic() + look_s < deadline_s:
+                with contextlib.suppress(TimeoutError):
+                    answer.exception(look_s)
+                if answer.done() or is_lost():
+                    deadline_s = 0.0
+            return answer.result(max(0.0, deadline_s - time.monotonic()))
         finally:
             if not answer.done():
                 self._late = answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -91,8 +92,9 @@ class KafkaLog:
         counts = {topic: self._admin.partitions(topic) for topic in topics}
         if len(set(counts.values())) > 1:
             raise TopicMismatch(f"group {group} needs topics with equal numbers of partitions, not {counts}")
+        instance = uuid.uuid4().hex
         return KafkaMember(
-            lambda watch: Consumer(settings.member(self._bootstrap, self._options, watch, group)),
+            lambda watch: Consumer(settings.member(self._bootstrap, self._options, watch, group, instance)),
             topics,
             listener,
             self._bootstrap,

@@ -7,7 +7,9 @@ positions. Hence no record is delivered from an offset that was not set, and lib
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaException, Message
@@ -25,6 +27,8 @@ from penstock.topics.log import CommittedOffset, Listener, StoredRecord, TopicPa
 _METADATA_HEAD = struct.Struct("=7si")
 COMMIT_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 10.0
+LEAVE_TIMEOUT_S = 3.0
+LEAVE_POLL_S = 0.01
 
 
 class KafkaMember:
@@ -54,10 +58,15 @@ class KafkaMember:
         self._overdue = False
         self._in_listener = False
         self._closed = False
+        self._open_consumer, self._topics = open_consumer, list(topics)
+        self._begin()
+
+    def _begin(self) -> None:
         self._bounded = Bounded("penstock-kafka-member")
-        self._consumer = open_consumer(self._watch)
+        self._watch.fatal = None
+        self._consumer = self._open_consumer(self._watch)
         self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     @property
@@ -82,6 +91,9 @@ class KafkaMember:
         if self._overdue or self._troubles.is_due():
             self._assign()
         records, others = reading.split(self._fetch(records_max, timeout_s))
+        if self._watch.fatal is not None or any(map(reading.is_fatal, others)):
+            self._replace()
+            return []
         positions = self._positions
         for record in records:
             positions[record.topic, record.partition] = record.offset + 1
@@ -165,12 +177,21 @@ class KafkaMember:
         self._release(lost=False, in_poll=False)
         self._closed = True
         try:
-            self._bounded.end(self._consumer.close, CLOSE_TIMEOUT_S)
+            self._bounded.end(self._leave, CLOSE_TIMEOUT_S)
         except TimeoutError:
             faults.logger.warning(
                 "member could not leave its group within %g s; its partitions stay idle until the session times out",
                 CLOSE_TIMEOUT_S,
             )
+
+    def _leave(self) -> None:
+        """Leave the group, then close the consumer: its close alone leaves a static member in the group."""
+        consumer, deadline_s = self._consumer, time.monotonic() + LEAVE_TIMEOUT_S
+        with contextlib.suppress(KafkaException):  # after a fatal error it is no member
+            consumer.unsubscribe()
+        while _is_membership(consumer.consumer_group_metadata()) and time.monotonic() < deadline_s:
+            consumer.poll(LEAVE_POLL_S)  # serves the callback that confirms the release
+        consumer.close()
 
     def group_metadata(self, partitions: Iterable[TopicPartition]) -> bytes:
         """The metadata that fences a transaction's offsets (KIP-447), as of the last grant. Raises Fenced.
@@ -181,6 +202,18 @@ class KafkaMember:
         returns no member id and no generation, which the broker accepts as an old client's and does not fence."""
         self._require(partitions)
         return self._metadata
+
+    def _replace(self) -> None:
+        """Take this member's place in the group by another consumer, because librdkafka's has ended with a fatal error.
+
+        After a session without contact it forgets its member id, and keeps sending heartbeats until the application has
+        confirmed the loss of its partitions. A static member without an id is fenced by the broker then, for good."""
+        faults.logger.warning("the consumer of a group has ended with a fatal error; another one takes its place")
+        self._release(lost=True)
+        bounded, ended = self._bounded, self._consumer
+        self._begin()
+        with contextlib.suppress(TimeoutError):
+            bounded.end(ended.close, 0.0)
 
     def _fetch(self, records_max: int, timeout_s: float) -> list[Message]:
         first = self._consumer.poll(timeout_s)
@@ -215,7 +248,9 @@ class KafkaMember:
         self._overdue = self._overdue or not self._bounded.is_free(0.0)
         return not self._overdue
 
-    def _on_assign(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # it was replaced
         self._release(lost=True)  # still held only if librdkafka rejoined without revoking them
         self._assign()
         self._metadata = self._consumer.consumer_group_metadata()
@@ -233,14 +268,15 @@ class KafkaMember:
     def _on_revoke(self, consumer: Consumer, _partitions: list[KafkaPartition]) -> None:
         # A call of assign() clears librdkafka's mark for lost partitions, but the missing member id still shows them.
         try:
-            if self._held:
+            if self._held and consumer is self._consumer:
                 self._release(lost=not _is_membership(consumer.consumer_group_metadata()))
         finally:
             consumer.unassign()
 
     def _on_lost(self, consumer: Consumer, _partitions: list[KafkaPartition]) -> None:
         try:
-            self._release(lost=True)
+            if consumer is self._consumer:
+                self._release(lost=True)
         finally:
             consumer.unassign()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from penstock.schemas.errors import LogError, LogUnavailable, OffsetOutOfRange
@@ -129,6 +129,12 @@ def first_failure(others: Sequence[Message], bootstrap: str) -> LogError | None:
             topic = message.topic()
             return faults.reading_failure(error, f"{topic}[{message.partition()}]" if topic else "the consumer group")
     return None
+
+
+def is_fatal(message: Message) -> bool:
+    """Whether the message says that its consumer can do no more."""
+    error = message.error()
+    return error is not None and (error.fatal() or error.code() in {faults.FATAL, KafkaError.FENCED_INSTANCE_ID})
 
 
 def kafka_partitions(positions: Mapping[TopicPartition, int]) -> list[KafkaPartition]:

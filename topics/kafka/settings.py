@@ -90,10 +90,12 @@ def publishing(bootstrap: str, options: Mapping[str, str], watch: Watch) -> Sett
     }
 
 
-def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str) -> Settings:
-    """Settings of a group member: dynamic membership, classic protocol, range assignment.
+def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str, instance: str) -> Settings:
+    """Settings of a group member: classic protocol, range assignment, and a static membership under a name of its own.
 
-    The range assignor is the only one that keeps `commands-i` and `results-i` together."""
+    The range assignor is the only one that keeps `commands-i` and `results-i` together. librdkafka forgets its member
+    id when it had no contact for a session, for example while the broker was restarted. With `instance` it takes its
+    place in the group again; without, the group would wait for the end of the former member's session."""
     return {
         **_client(bootstrap, watch),
         **_FETCH,
@@ -104,6 +106,7 @@ def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str)
         **options,
         **_FETCH_FIXED,
         "group.id": group,
+        "group.instance.id": instance,
         "group.protocol": "classic",
         "partition.assignment.strategy": "range",
     }

@@ -1,14 +1,14 @@
 """Transactions of records and offsets on Kafka, and their state after an error.
 
 librdkafka's producer does not implement KIP-890 (v2): its epoch stays the same from one transaction to the next, so a
-delayed end of one transaction could affect a later one. After a slow commit or abort, or a connection failure during
-one, the producer is replaced before the next transaction: `init_transactions` increments the epoch, which fences
-delayed requests.
+delayed end of one transaction could affect a later one. After a slow commit or abort, or a failure of a connection, the
+producer is replaced before the next transaction: `init_transactions` increments the epoch, which fences delayed
+requests.
 
 librdkafka can wait for ever for a coordinator: it loses the coordinator's address when no broker answers, and does not
 wake up when one does (librdkafka #5456, #5511; observed with 2.16.0 after a broker's restart). Steps without a timeout
-therefore run on a thread of their own (`Bounded`). A step that takes too long is abandoned together with its producer
-and reported as OutcomeUnknown.
+therefore run on a thread of their own (`Bounded`). A step that takes too long, or goes on after an outage has passed,
+is abandoned together with its producer and reported as OutcomeUnknown.
 
 Errors follow KIP-691 as far as librdkafka supports it: `retriable`: repeat the call; `txn_requires_abort`:
 TransactionAborted; a fencing code: Fenced; any other: OutcomeUnknown, which requires `recover`.
@@ -50,6 +50,9 @@ CLOSE_TIMEOUT_S = 10.0
 # Longer than a transaction may take (settings.TRANSACTION_TIMEOUT_MS): by then the broker has aborted it, unless it has
 # received the commit.
 STEP_TIMEOUT_S = 20.0
+LOOK_S = 0.5
+# How long a step may go on after a broker answers again: it ends sooner, or librdkafka has lost the coordinator.
+ANSWERED_S = 1.0
 STEP_THREAD = "penstock-kafka-step"
 FOREVER_S = -1.0
 
@@ -104,7 +107,10 @@ class KafkaTransactor:
 
     def begin(self) -> None:
         """Begin a transaction; the first record starts it on the broker. Raises OutcomeUnknown."""
-        if self._doubtful:
+        if self._producer is not None:
+            self._poll(self._producer)
+        # Connections that failed since the last transaction. One that did not end may have been fenced, and stays so.
+        if self._doubtful or (self._watch.troubles and not self._in_transaction):
             try:
                 self.recover(REPLACE_TIMEOUT_S)
             except LogUnavailable as error:
@@ -203,15 +209,15 @@ class KafkaTransactor:
 
     def _run_step(self, step: Callable[[], None], name: str) -> None:
         """Run a step of librdkafka that has no timeout. Raises KafkaException, OutcomeUnknown."""
+        outage = Outage(self._require_producer())
         try:
-            self._steps.call(lambda: _repeat(step), STEP_TIMEOUT_S)
+            self._steps.call(lambda: _repeat(step), STEP_TIMEOUT_S, outage.has_passed, LOOK_S)
         except TimeoutError:
             # `recover` fences any later effect. The producer cannot be closed, since that would wait as well.
             self._producer, self._in_transaction = None, False
             self._abandon_steps()
-            raise OutcomeUnknown(
-                f"{name} of transactor {self._name} took longer than {STEP_TIMEOUT_S:g} s; recover before continuing"
-            ) from None
+            reason = "did not end with an outage" if outage.has_passed() else f"took longer than {STEP_TIMEOUT_S:g} s"
+            raise OutcomeUnknown(f"{name} of transactor {self._name} {reason}; recover before continuing") from None
 
     def _abandon_steps(self) -> None:
         self._steps.abandon()
@@ -288,6 +294,26 @@ class KafkaTransactor:
             f"transactor {self._name} did not recover within {timeout_s:g} s ({error.str()}): "
             f"{faults.no_broker(self._bootstrap)}"
         )
+
+
+class Outage:
+    """Whether brokers were away during a step of a transaction, and have answered again for a while."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._was_away = False
+        self._answered_s = 0.0
+
+    def has_passed(self) -> bool:
+        """Ask for metadata, if it is not known yet that brokers answer again; waits at most LOOK_S."""
+        if not self._answered_s:
+            try:
+                self._producer.list_topics(timeout=LOOK_S)
+            except KafkaException:
+                self._was_away = True
+            else:
+                self._answered_s = time.monotonic() if self._was_away else 0.0
+        return self._was_away and self._answered_s > 0 and time.monotonic() - self._answered_s >= ANSWERED_S
 
 
 def _kafka_error(raised: KafkaException | SystemError) -> KafkaError | None:
