@@ -1,4 +1,4 @@
-"""Two builds of Penstock and of an application side by side: rolled forward, back and forward again under load.
+"""Two builds of Penstock and of an application side by side, on both logs: rolled forward, back and forward again.
 
 The newer build is a copy of this tree with feature level 2: a new event, and a new field of an event. Its application
 has a workflow and an activity more.
@@ -9,23 +9,28 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from penstock.client.client import Client
+from penstock.hosting.supervisor import EXIT_USAGE
 from penstock.schemas.errors import PenstockError
+from penstock.topics.members import Timing
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
 LOAD_PAUSE_S = 0.1
 AT_ONCE = 20
 SHARDS = 2
+EXPIRES_S = Timing().expires_s + 5.0
 
 OLD = """
 from penstock import Signal, activity, workflow
@@ -112,15 +117,36 @@ def environment(tree: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"}
 
 
-class Build:
-    """One build: its processes, started as on a command line in `folder`."""
+class Place(NamedTuple):
+    """Where both builds run: a namespace on a log."""
 
-    def __init__(self, folder: Path, tree: Path, module: str) -> None:
-        self.folder, self.tree, self.module = folder, tree, module
+    folder: Path
+    url: str
+    namespace: str
+
+    @property
+    def is_kafka(self) -> bool:
+        return self.url.startswith("kafka:")
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A namespace of the test's own."""
+    if request.param == "embedded":
+        return Place(tmp_path, f"embedded:{tmp_path}/log", "default")
+    return Place(tmp_path, f"kafka://{request.getfixturevalue('kafka_bootstrap')}", f"builds-{uuid.uuid4().hex[:10]}")
+
+
+class Build:
+    """One build: its processes, started as on a command line in the place's folder."""
+
+    def __init__(self, place: Place, tree: Path, module: str) -> None:
+        self.place, self.folder, self.tree, self.module = place, place.folder, tree, module
         self.children: list[subprocess.Popen[bytes]] = []
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "penstock", *words, "--log", f"embedded:{self.folder}/log"]
+        place = self.place
+        return [sys.executable, "-m", "penstock", *words, "--log", place.url, "--namespace", place.namespace]
 
     async def typed(self, *words: str, code: int = 0) -> str:
         """Run a verb to its end; returns its output."""
@@ -133,7 +159,7 @@ class Build:
 
     async def start(self, verb: str) -> subprocess.Popen[bytes]:
         """Start a processor or worker; returns when it works."""
-        log = self.folder / f"{self.module}-{len(self.children)}.err"
+        log = self.log_of(len(self.children))
         data = ("--data", str(self.folder / self.module)) if verb == "processor" else ()
         with log.open("w") as stderr:
             child = subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
@@ -146,6 +172,10 @@ class Build:
         line = "shards granted" if verb == "processor" else "worker started"
         await until(f"{verb} of {self.module}", lambda: is_in(log, line, child))
         return child
+
+    def log_of(self, number: int) -> Path:
+        """The log of the process that was started as this one."""
+        return self.folder / f"{self.module}-{number}.err"
 
     def kill(self) -> None:
         """End all processes that still run."""
@@ -203,12 +233,13 @@ class Load:
             await asyncio.sleep(LOAD_PAUSE_S)
 
 
-def test_rolled_forward_and_back_under_load(tmp_path: Path, newer: Path) -> None:
+@pytest.mark.timeout(400)
+def test_rolled_forward_and_back_under_load(place: Place, newer: Path) -> None:
     """No start is refused, no run BLOCKED and no attempt used up while a build with a new record, type and activity is
     rolled forward, back and forward again; the new record is written after the level was raised, and no earlier."""
-    (tmp_path / "older_app.py").write_text(OLD)
-    (tmp_path / "newer_app.py").write_text(NEW)
-    old, new = Build(tmp_path, ROOT, "older_app"), Build(tmp_path, newer, "newer_app")
+    (place.folder / "older_app.py").write_text(OLD)
+    (place.folder / "newer_app.py").write_text(NEW)
+    old, new = Build(place, ROOT, "older_app"), Build(place, newer, "newer_app")
     try:
         asyncio.run(asyncio.wait_for(_roll(old, new), 300))
     finally:
@@ -219,7 +250,7 @@ def test_rolled_forward_and_back_under_load(tmp_path: Path, newer: Path) -> None
 async def _roll(old: Build, new: Build) -> None:
     await old.typed("topics", "apply", "newer_app.py", "--shards", str(SHARDS))
     old_worker, old_processor = await old.start("worker"), await old.start("processor")
-    async with Client(f"embedded:{old.folder}/log") as client:
+    async with Client(old.place.url, namespace=old.place.namespace) as client:
         load = Load(client)
         loading = asyncio.create_task(load.run())
         # Forward: with the first newer processor, starts of the new types are accepted on all shards.
@@ -245,14 +276,36 @@ async def _roll(old: Build, new: Build) -> None:
         # The level: as long as a process does not know it, it cannot be raised; afterwards that process is refused.
         assert "level 2 is not known to" in await new.typed("namespace", "raise", "--to", "2", code=2)
         await stop(old_worker)
+        frozen = await _freeze(old) if old.place.is_kafka else None
         await new.typed("namespace", "raise", "--to", "2")
         assert "feature level 2" in await old.typed("processor", "older_app.py", code=2)
         await until("the new record", lambda: _is_noted(client, load))
+        if frozen is not None:
+            await _wakes_and_leaves(old, frozen)
         loading.cancel()
         await _check(client, load)
         await stop(new_processor)
         await stop(new_worker)
     assert await new.typed("dead-letters", "list", "--output", "json") == "[]\n"
+
+
+async def _freeze(old: Build) -> subprocess.Popen[bytes]:
+    """Let a processor of the older build take shards and freeze, until the others take it for dead.
+
+    Not on the embedded log, whose lock it could hold then."""
+    frozen = await old.start("processor")
+    frozen.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(EXPIRES_S)
+    return frozen
+
+
+async def _wakes_and_leaves(old: Build, frozen: subprocess.Popen[bytes]) -> None:
+    """It wakes in a namespace that has outgrown it: it ends with the remedy, and has decided nothing."""
+    frozen.send_signal(signal.SIGCONT)
+    assert await asyncio.to_thread(frozen.wait, WAIT_S) == EXIT_USAGE
+    said = old.log_of(len(old.children) - 1).read_text()
+    assert "feature level 2 and this build knows levels up to 1" in said, said
+    assert "run blocked" not in said, said
 
 
 async def none(found: Awaitable[list[Any]]) -> bool:
