@@ -46,8 +46,8 @@ ReadWay = Literal["auto", "http", "log"]
 Reads = Annotated[
     ReadWay,
     msgspec.Meta(
-        description="way of reads to the processors: http, log, or auto: http where a processor answers, otherwise the "
-        "log"
+        description="way of describe, history and list to the processors: http, log, or auto (http where one answers, "
+        "otherwise the log)"
     ),
 ]
 

@@ -1,5 +1,7 @@
 """Tests of starting and stopping the read server."""
 
+import socket
+
 import pytest
 
 from penstock.api.read_server import ReadServer
@@ -17,3 +19,10 @@ def test_stopping(stores):
         get(server.address, "/healthz")
     never = ReadServer(lambda: stores, SHARDS)
     never.stop()
+
+
+def test_answers_leave_at_once(stores):
+    """The packets of an answer do not wait for acknowledgements, which take 40 ms."""
+    server = ReadServer(lambda: stores, SHARDS)
+    assert server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    server.stop()
