@@ -15,7 +15,7 @@ import msgspec
 from penstock.client.exchange import Exchange
 from penstock.client.outcome import refusal_of
 from penstock.client.uuid7 import uuid7
-from penstock.schemas.errors import BadInput, LogUnavailable, NotAnswered, PenstockError
+from penstock.schemas.errors import BadInput, LogUnavailable, NotAnswered, PenstockError, WorkflowNotFound
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.replies import ReadAnswered, Rejected
 
@@ -23,6 +23,8 @@ READ_TIMEOUT_S = 10.0
 """How long a read waits for an answer: long enough for a shard to change hands."""
 
 SERVED_TIMEOUT_S = 0.8
+BEGINNINGS_MAX = 5
+"""Times that a history is read from its first page, if its run continues as new before the last one."""
 
 
 class LogReads:
@@ -39,14 +41,11 @@ class LogReads:
         """Return the numbered events of a run, by default the current one.
 
         Raises WorkflowNotFound, NotAnswered, LogError."""
-        events: list[dict[str, Any]] = []
-        while True:
-            after = events[-1]["number"] if events else 0
-            page = await self._ask(ReadHistory(workflow_id=workflow_id, run_id=run_id, after=after))
-            events += page["events"]
-            run_id = page["run_id"]  # of the first page: the id's current run may be another one by now
-            if not page["more"]:
+        for _ in range(BEGINNINGS_MAX):
+            events = await self._history(workflow_id, run_id)
+            if events is not None:
                 return events
+        raise NotAnswered(f"{workflow_id} continued as a new run each time before its history was read; try again.")
 
     async def runs(self, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return runs of all shards, sorted by id, at most `limit`. Raises BadInput, NotAnswered, LogError."""
@@ -72,6 +71,21 @@ class LogReads:
         except PenstockError:  # an answer all the same, such as "no such run"
             return True
         return True
+
+    async def _history(self, workflow_id: str, run_id: str) -> list[dict[str, Any]] | None:
+        """The pages of a history; None if the run continued as new in between, and took its history along."""
+        asked = ReadHistory(workflow_id=workflow_id, run_id=run_id)
+        page = await self._ask(asked)
+        events: list[dict[str, Any]] = page["events"]
+        while page["more"]:
+            # The run of the first page: the id's current run may be another one by now.
+            asked = msgspec.structs.replace(asked, run_id=page["run_id"], after=events[-1]["number"])
+            try:
+                page = await self._ask(asked)
+            except WorkflowNotFound:
+                return None
+            events += page["events"]
+        return events
 
     async def _runs_of(self, shard: int, asked: ListWorkflows) -> list[dict[str, Any]]:
         runs: list[dict[str, Any]] = []

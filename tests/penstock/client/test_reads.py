@@ -25,6 +25,7 @@ from penstock.hosting.engine import Engine
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import BadInput, LogError, NotAnswered, WorkflowNotFound
 from penstock.schemas.records.registry import ShardOwned
+from penstock.schemas.records.replies import ReadAnswered, Rejected
 from penstock.topics.log import Log, Record
 from penstock.topics.publishing import publish
 from penstock.topics.registry import shard_key
@@ -177,8 +178,10 @@ def test_an_owner_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) 
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        await asyncio.sleep(30)
-        writer.close()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            writer.transport.abort()
 
     async def use(engine: Engine, client: Client) -> None:
         await _begun(client, 3)
@@ -235,6 +238,37 @@ def test_over_the_log_nothing_is_asked_over_http(monkeypatch: pytest.MonkeyPatch
         assert await client.reads.is_served("missing", here=True) is True
 
     _read("log", use)
+
+
+@pytest.mark.parametrize("continues", [1, 1_000])
+def test_a_run_that_continues_while_it_is_read(log: Log, processor: Callable[..., Any], continues: int) -> None:
+    """A history whose run is followed by another between two pages is read from the beginning, a bounded time."""
+    current = 0
+
+    def answer(command: Any) -> list[object]:
+        nonlocal current
+        names = {"message_id": command.message_id, "workflow_id": "x"}
+        if command.run_id not in {"", f"run-{current}"}:
+            return [Rejected(**names, reason="not_found", message="x has no such run.")]
+        page = {
+            "run_id": f"run-{current}",
+            "events": [{"number": command.after + 1, "event": "TimerFired"}],
+            "more": not command.after,
+        }
+        if not command.after and current < continues:
+            current += 1
+        return [ReadAnswered(**names, shard=0, data=msgspec.json.encode(page))]
+
+    async def use(client: Client) -> None:
+        if continues == 1:
+            assert [event["number"] for event in await client.history("x")] == [1, 2]
+            return
+        with pytest.raises(NotAnswered, match="x continued as a new run each time"):
+            await client.history("x")
+
+    with processor(answer) as fake:
+        with_client(log, use, msgspec.structs.replace(SETTINGS, reads="log"))
+    assert len(fake.commands) == (4 if continues == 1 else 2 * log_reads.BEGINNINGS_MAX)
 
 
 @pytest.mark.parametrize("way", ["log", "auto"])
