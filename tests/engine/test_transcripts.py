@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.runtime.reads import plain
-from penstock.schemas.encoding.codec import decode
+from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.note import DetailsSet
 from penstock.schemas.records.query import QueryWorkflow
@@ -25,6 +26,7 @@ from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.schemas.values.attributes import encode_memo, encode_search
 from penstock.schemas.values.retry import RetryPolicy
+from penstock.topics.partitioner import partition_of
 from tests.engine.core import counters, flows
 from tests.engine.stage import START_MS, Stage
 
@@ -109,6 +111,41 @@ def _a_child_elsewhere() -> Transcript:
     transcript.note("a client starts run-1", lambda: stage.start(flows.parent, "kid"))
     end = TerminateWorkflow(workflow_id="kid", reason="wrong number", message_id="end-1")
     transcript.note("a client terminates the child", lambda: stage.tell(end))
+    return transcript
+
+
+@workflow(name="handle")
+async def handle(id: str) -> str:
+    kid = await start_child(flows.approved(), id=id, parent_close="terminate")
+    await flows.go.wait()
+    kid.signal(flows.price, 7)
+    return await kid.result()
+
+
+def _a_child_with_a_handle() -> Transcript:
+    stage = Stage(handle, flows.approved, shards=3)
+    transcript = Transcript(stage)
+    transcript.note("a client starts run-1, which starts a child", lambda: stage.start(handle, "kid"))
+    transcript.note("a signal lets run-1 signal its child, whose result it awaits", lambda: stage.signal("go"))
+    return transcript
+
+
+def _an_overtaken_start() -> Transcript:
+    stage = Stage(flows.approved, shards=2)
+    transcript = Transcript(stage)
+    own = partition_of("run-1", 2)
+    signal = SignalWorkflow(workflow_id="run-1", signal="price", input=b"7", message_id="signal-1")
+    start = StartWorkflow(workflow_id="run-1", workflow_type="approved", message_id="start-1")
+
+    def write() -> None:
+        stage.put("commands", 1 - own, encode(start))
+        stage.put("commands", own, encode(signal))
+        stage.settle()
+
+    transcript.note("a producer writes a start to the wrong shard, and a signal to the right one", write)
+    late = SignalWorkflow(workflow_id="run-2", signal="price", input=b"7", message_id="signal-2")
+    transcript.note("a signal comes for an id that no start follows", lambda: stage.tell(late))
+    transcript.note("ten seconds pass", lambda: stage.advance(10))
     return transcript
 
 
@@ -271,6 +308,8 @@ TRANSCRIPTS = {
     "one-command": _one_command,
     "saga-cancelled": _a_saga_cancelled,
     "child-terminated": _a_child_elsewhere,
+    "child-with-a-handle": _a_child_with_a_handle,
+    "start-overtaken": _an_overtaken_start,
     "blocked-and-freed": _blocked,
     "refused": _refused,
     "queries-and-updates": _queries_and_updates,
