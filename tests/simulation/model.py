@@ -30,6 +30,7 @@ from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired, TimerStarted
 from penstock.schemas.records.update import UpdateAccepted, UpdateHeld, UpdateTaken
 from tests.simulation.truth import Run
+from tests.simulation.workflows import LEFT_MS
 
 ENDED_BY_CODE = frozenset({"completed", "continued"})
 AGAIN, FAILED, ANY, REJECTED = "again", "failed", "any", "rejected"
@@ -220,6 +221,11 @@ def guardian(facts: Facts, name: str) -> Want:
     return Want(children=[("sim_sleeper", 600_000)], results=["slept"])
 
 
+def shepherd(facts: Facts, name: str, values: list[int], at_close: str) -> Want:
+    children = [("sim_collector", len(values)), ("sim_sleeper", LEFT_MS)]
+    return Want(children=children, signals=[(f"{name}.kid", value) for value in values], results=[sorted(values)])
+
+
 def homeless(facts: Facts, steps: int) -> Want:
     totals = [1 + step * (step - 1) // 2 for step in range(steps + 1)]
     late = [("sim_late_add", {"left": totals[step], "right": step}) for step in range(steps)]
@@ -297,8 +303,8 @@ PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
-        parent, failing, sleeper, guardian, homeless, oracle, bulky, named, headers, headed, busy, relay, steps, patron,
-        account, ledger, stubborn,
+        parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, named, headers, headed, busy, relay,
+        steps, patron, account, ledger, stubborn,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 

@@ -124,6 +124,8 @@ def _approval(random: Random, name: str) -> Scenario:
     moves = [Move(lambda client: client.start("sim_approval", name, patience_ms))]
     if is_sent:
         moves.append(Move(lambda client: client.signal(name, "sim_go", "yes", hopeless=True), started(name)))
+    if random.random() < 0.4:  # it comes before the run, or after its end
+        moves.insert(0, Move(lambda client: client.signal(name, "sim_go", "yes", hopeless=True)))
 
     def judge(run: Run) -> str:
         decisive = [event for event in run.events if isinstance(event, SignalReceived | TimerFired)]
@@ -214,6 +216,16 @@ def _guardian(random: Random, name: str) -> Scenario:
         return " and ".join(filter(None, found))
 
     return Scenario(name, moves, verdict)
+
+
+def _shepherd(random: Random, name: str) -> Scenario:
+    values = [random.randrange(1_000_000) for _ in range(random.randint(1, 3))]
+    at_close = random.choice(("", "cancel", "terminate", "abandon"))
+    return Scenario(
+        name,
+        [Move(lambda client: client.start("sim_shepherd", name, name, values, at_close))],
+        completed(name, sorted(values)),
+    )
 
 
 def _bulky(random: Random, name: str) -> Scenario:
@@ -331,6 +343,7 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "parent": _parent,
     "sleeper": _sleeper,
     "guardian": _guardian,
+    "shepherd": _shepherd,
     "homeless": _simple("sim_homeless", lambda r: (r.randint(1, 3),), lambda n: 1 + n * (n - 1) // 2),
     "oracle": _simple("sim_oracle", lambda r: (r.randint(2, 100),), lambda n: True),
     "bulky": _bulky,

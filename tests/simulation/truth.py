@@ -14,7 +14,7 @@ from penstock.schemas.records.activity import (
     ActivityStopRequested,
 )
 from penstock.schemas.records.chain import WorkflowContinued
-from penstock.schemas.records.child import ChildScheduled, ChildStopRequested
+from penstock.schemas.records.child import ChildScheduled, ChildStarted, ChildStopRequested
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.run import (
@@ -130,9 +130,8 @@ class Run:
             self._apply_child(event)
         elif kind is StartDelayEnded and now_ms < self.started.begins_ms:
             raise Violation("C (timers)", f"{self} began {self.started.begins_ms - now_ms} ms early")
-        if hasattr(event, "sequence") and kind.__name__.endswith(
-            ("Scheduled", "Started", "Recorded", "Marked", "Sent")
-        ):
+        is_request = kind.__name__.endswith(("Scheduled", "Started", "Recorded", "Marked", "Sent"))
+        if is_request and hasattr(event, "sequence") and kind is not ChildStarted:
             self._request(event.sequence)
 
     def _request(self, sequence: int) -> None:
@@ -183,5 +182,5 @@ class Run:
             self.children[event.sequence] = event.workflow_id
         elif event.sequence not in self.children:
             raise Violation("R (results)", f"{self}: {event}, but no such child is pending")
-        elif not isinstance(event, ChildStopRequested):
+        elif not isinstance(event, ChildStopRequested | ChildStarted):
             del self.children[event.sequence]

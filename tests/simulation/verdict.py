@@ -15,6 +15,7 @@ from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode_command
 from penstock.schemas.errors import NonDeterminism, Undecodable
 from penstock.schemas.records.activity import ActivityScheduled
+from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import RunClosed
 from penstock.schemas.records.run import (
@@ -230,12 +231,20 @@ def _gave_up(world: World, command: Any) -> bool:
     return awaited is not None and awaited.until_ms < max(closed_ms, default=0)
 
 
+_STOPS = {"cancel": CancelWorkflow, "terminate": TerminateWorkflow}
+
+
 def _children_were_stopped(world: World) -> None:
-    """A run that closed with pending children cancelled each of them, or terminated it if it was terminated."""
+    """A run that closed with pending children did with each what its `parent_close` says; by default it cancelled the
+    child, or terminated it if it was terminated itself."""
     for runs in world.auditor.runs.values():
         for run in filter(lambda run: run.is_closed, runs):
-            expected = TerminateWorkflow if run.status == "terminated" else CancelWorkflow
+            by_default = "terminate" if run.status == "terminated" else "cancel"
+            asked = {event.sequence: event.parent_close or by_default for event in run.of(ChildScheduled)}
             for sequence in run.children:
+                expected = _STOPS.get(asked[sequence])
+                if expected is None:
+                    continue
                 child = world.auditor.children[run.workflow_id, run.run_id, sequence]
                 if (expected, child.workflow_id, child.message_id) not in world.auditor.stops:
                     raise Violation("T (transaction)", f"{run} closed without a {expected.__name__} to its {child}")

@@ -12,6 +12,7 @@ from datetime import timedelta
 import msgspec
 
 from penstock.engine.authoring.chain import continue_as_new
+from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.authoring.external import get_run
@@ -29,6 +30,7 @@ from penstock.workers.activity.decorator import activity
 
 LATE_QUEUE = "sim-late"
 QUEUES = ("default", "sim-other")
+LEFT_MS = 20_000
 
 tick = Signal("sim_tick", int)
 go = Signal("sim_go", str)
@@ -243,6 +245,16 @@ async def guardian(name: str) -> str:
     return await sleeper(600_000).options(id=f"{name}.sleeper")
 
 
+@workflow(name="sim_shepherd")
+async def shepherd(name: str, values: list[int], at_close: str) -> list[int]:
+    """A child that is signalled by its handle, and one that is left when the run ends."""
+    kid = await start_child(collector(len(values)), id=f"{name}.kid")
+    await start_child(sleeper(LEFT_MS), id=f"{name}.left", parent_close=at_close or None)  # type: ignore[arg-type]
+    for value in values:
+        kid.signal(tick, value)
+    return await kid.result()
+
+
 @workflow(name="sim_homeless")
 async def homeless(steps: int) -> int:
     """Activities on a queue whose topic comes late."""
@@ -443,7 +455,7 @@ DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
-        parent, failing, sleeper, guardian, homeless, oracle, bulky, heavy, named,
+        parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, heavy, named,
         headers, headed, busy, relay, steps, patron, registered_workflows()["sim_account"], ledger,
         stubborn,
     )
