@@ -104,13 +104,15 @@ class Encoder:
             records += self.reply(reply_to, reply)
         for completion in found.completions:
             records.append(Record(self.topics.completions, self.shard, key, encode(completion)))
-        records.extend(map(self._given_up, found.given_up))
+        records.extend(self._given_up(workflow_id, row) for row in found.given_up)
         return None
 
-    def _given_up(self, row: KeptRow) -> Record:
+    def _given_up(self, workflow_id: str, row: KeptRow) -> Record:
         """The dead letter of a command that came before its run and was kept."""
         record = StoredRecord(self.topics.commands, row.partition, row.offset, row.key or None, row.value)
-        message = f"In {KEPT_MS // 1000} s no run of its id was started; start it, then replay this letter."
+        message = (
+            f"No run with the id {workflow_id} was started in {KEPT_MS // 1000} s; start it, then replay this letter."
+        )
         topic = self.topics.dead_letters
         partitions = self.partitions(topic) or 1
         return dead_letter(record, "not_found", message, row.until_ms, topic=topic, partitions=partitions)

@@ -64,6 +64,7 @@ def test_a_command_is_kept_for_ten_seconds() -> None:
     stage.advance(0.2)
     (letter,) = stage.take("dead-letters")
     assert (letter.reason, letter.value) == ("not_found", encode(signal))
+    assert "the id late " in letter.message
     assert (letter.partition, letter.offset) == (partition_of("late", SHARDS), 0)
     assert _rows(stage, KEPT, DUE, MESSAGE) == []
     _write(stage, _start("late"))
