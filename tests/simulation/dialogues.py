@@ -86,7 +86,7 @@ def _repeated(random: Random, workflow_id: str, update: str, value: int) -> list
             at_once if random.random() < 0.1 else started(workflow_id),
         )
     ]
-    if random.random() < 0.3:
+    if random.random() < 0.5:
         moves.append(Move(lambda client: client.ask_again(sent[0], wait_for="completed")))
     return moves
 

@@ -289,7 +289,7 @@ def account(facts: Facts, wanted: int) -> Want:
 
 def ledger(facts: Facts, runs: int) -> Want:
     if runs > 0:
-        return Want([_add(runs, 0)], next_run=("sim_ledger", runs - 1))
+        return Want([_add(runs, 0)], [500], next_run=("sim_ledger", runs - 1))
     paid = [_add(value, 2) for _, value in facts.updates if value % 2]
     entered = [value for _, value in facts.updates if value % 5]
     return Want([_add(0, 0), *paid], results=[entered], read=1, is_unordered=True)

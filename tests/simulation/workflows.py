@@ -425,6 +425,7 @@ async def ledger(runs: int) -> list[int]:
     """Updates that wait until the last run of a chain registers its handler, and are taken until a signal comes."""
     await add(runs, 0)
     if runs > 0:
+        await sleep(0.5)
         continue_as_new(ledger(runs - 1))
     entries: list[int] = []
 
