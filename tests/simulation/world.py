@@ -471,8 +471,9 @@ class World:
 
     def _time_out_orphans(self) -> None:
         """Abort transactions of processes that are gone, as the coordinator does: clones leave another's id behind."""
+        own = [process for process in self.processes if process.state != DOWN or not process.is_clone]
         for transaction in list(self.broker.open.values()):
-            if not any(process.has_begun(transaction) for process in self.processes):
+            if not any(process.has_begun(transaction) for process in own):
                 self.broker.time_out(transaction.id)
                 self.story.tell("broker", f"aborts the open transaction of {transaction.id}")
 
