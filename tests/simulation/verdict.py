@@ -17,7 +17,7 @@ from penstock.schemas.errors import NonDeterminism, Undecodable
 from penstock.schemas.records.activity import ActivityScheduled
 from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.query import QueryWorkflow
-from penstock.schemas.records.replies import RunClosed
+from penstock.schemas.records.replies import Rejected, RunClosed
 from penstock.schemas.records.run import (
     AwaitResult,
     CancelRequested,
@@ -214,8 +214,10 @@ def _all_were_answered(world: World) -> None:
 
 
 def _answers_are_the_end(world: World, command: Any, answers: list[Any]) -> None:
-    """Callers that await a result are answered with the end of the last run of its chain."""
+    """Callers that await a result are answered with the end of the last run of its chain, or that it has expired."""
     for answer in answers:
+        if isinstance(answer, Rejected) and answer.reason == "not_found" and world.weather.days:
+            continue
         runs = [run for run in world.auditor.runs[command.workflow_id] if run.is_closed and not run.is_followed]
         ends = [(run.chain_id, run.status, getattr(run.events[-1], "result", b"")) for run in runs]
         if not isinstance(answer, RunClosed) or (answer.run_id, answer.status, answer.result) not in ends:
