@@ -112,6 +112,10 @@ class Execution(Protocol):
         Raises UnknownHandler, BadInput, and whatever the handler raises; the execution may be changed then."""
         ...
 
+    def check_signal(self, signal: str, input: bytes) -> None:
+        """Raise BadInput if it has a handler for this signal that does not take the value (JSON). Makes no request."""
+        ...
+
     def check_update(self, update: str, input: bytes) -> bool:
         """Whether it has a handler for this update now. Makes no request.
 

@@ -104,6 +104,12 @@ class Handlers:
         check_size(data, what=f"the answer of the query {name}")
         return data
 
+    def check_signal(self, name: str, value: bytes) -> None:
+        """Raise BadInput if the signal has a handler that does not take the value."""
+        handler = self.signals.get(name)
+        if handler is not None:
+            handler.arguments.decode(value)
+
     def check(self, name: str, value: bytes) -> bool:
         """Whether an update has a handler now; its validator ran then.
 

@@ -168,6 +168,10 @@ class Program:
         """The answer of a query's handler. Raises as Execution.answer says."""
         return self._read(lambda: self.handlers.answer(query, input))
 
+    def check_signal(self, signal: str, input: bytes) -> None:
+        """As Execution.check_signal says."""
+        self._read(lambda: self.handlers.check_signal(signal, input))
+
     def check_update(self, update: str, input: bytes) -> bool:
         """Whether an update has a handler, after its validator. Raises as Execution.check_update says."""
         return self._read(lambda: self.handlers.check(update, input)) and not continues(self._main)

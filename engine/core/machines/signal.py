@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from penstock.engine.core.activation import activated
+from penstock.engine.core.activation import PROBLEMS, activated
 from penstock.engine.core.answers import accepted, open_row, rejected
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.messages import SIGNAL, content_of, remember
+from penstock.engine.core.rows import RunRow
+from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
+from penstock.schemas.errors import BadInput
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
 
@@ -23,12 +26,25 @@ def problem_of(run: RunView, name: str, value: bytes) -> str:
     return f"Signal {name} cannot take this value: {problem}" if problem else ""
 
 
+def _problem_of_handler(run: RunView, row: RunRow, command: SignalWorkflow) -> str:
+    """Why the run's own handler does not take the value, which another declaration may take; empty if it does."""
+    if row.status == BLOCKED:
+        return ""
+    try:
+        run.execution().check_signal(command.signal, command.input)
+    except PROBLEMS:  # the activation meets it again, and blocks the run
+        return ""
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
 def decide(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
     """What a signal causes."""
     row = open_row(run, command.run_id, keep=True)
     if isinstance(row, Decision):
         return row
-    problem = problem_of(run, command.signal, command.input)
+    problem = problem_of(run, command.signal, command.input) or _problem_of_handler(run, row, command)
     if problem:
         return rejected(Rejection("bad_input", problem, row.run_id))
     received = SignalReceived(signal=command.signal, input=command.input, message_id=command.message_id)

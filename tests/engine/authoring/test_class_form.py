@@ -220,3 +220,33 @@ def test_a_signal_to_a_class_is_checked_by_its_method() -> None:
     assert refused.reason == "bad_input"
     assert stage.events() == ["WorkflowStarted"]
     stage.nodes[0].close()
+
+
+@workflow(name="class-other-say")
+class OtherSay:
+    """Takes a signal of the same name with a value of another type."""
+
+    def __init__(self) -> None:
+        self.said: list[int] = []
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        """End after two numbers."""
+        await wait_condition(lambda: len(self.said) >= 2)
+        return self.said
+
+    @workflow.signal
+    def say(self, number: int) -> None:
+        """Keep a number."""
+        self.said.append(number)
+
+
+def test_a_value_for_another_class_s_signal_of_that_name_is_refused() -> None:
+    """Two classes may have a signal of one name: a value that only the other one's takes is refused, and the run goes
+    on."""
+    stage = Stage(Orders, OtherSay)
+    stage.start(OtherSay)
+    for value, reason in ((b'"a word"', "bad_input"), (b"7", None), (b"null", "bad_input"), (b"8", None)):
+        command = SignalWorkflow(workflow_id="run-1", signal="say", input=value, message_id=stage.message_id())
+        assert getattr(stage.replied(command), "reason", None) == reason
+    assert stage.described()["result"] == [7, 8]
