@@ -129,9 +129,8 @@ class Query(Generic[R]):
 
     def answer(self, handler: Callable[[], R]) -> Answering:
         """Answer from now on with what `handler()` returns; `async with` ends it. `handler` may only read."""
-        queries = current(f"{self.name}.answer()").handlers.queries
-        queries[self.name] = Handler(handler, OneValue(None), self.returns.encode)
-        return Answering(lambda: queries.pop(self.name, None))
+        handlers = current(f"{self.name}.answer()").handlers
+        return Answering(handlers.register_query(self.name, Handler(handler, OneValue(None), self.returns.encode)))
 
     def __repr__(self) -> str:
         return f"Query({self.name!r})"
@@ -173,8 +172,8 @@ class Update(Generic[T, R]):
         """
         handlers = current(f"{self.name}.answer()").handlers
         encoding = OneValue(self.argument.decode if self.argument is not None else None)
-        handlers.register_update(self.name, Handler(handler, encoding, self.returns.encode, validator))
-        return Answering(lambda: handlers.updates.pop(self.name, None))
+        registered = Handler(handler, encoding, self.returns.encode, validator)
+        return Answering(handlers.register_update(self.name, registered))
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """The argument as JSON. Raises BadInput."""

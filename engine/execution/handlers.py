@@ -204,13 +204,18 @@ class Handlers:
 
     # Registration by code.
 
-    def register_update(self, name: str, handler: Handler) -> None:
-        """Answer an update from now on, those that are held first."""
-        self.updates[name] = handler
+    def register_query(self, name: str, handler: Handler) -> Callable[[], None]:
+        """Answer a query from now on, until the function that is returned is called."""
+        return _registered(self.queries, name, handler)
+
+    def register_update(self, name: str, handler: Handler) -> Callable[[], None]:
+        """Answer an update from now on, those that are held first, until the function that is returned is called."""
+        end = _registered(self.updates, name, handler)
         for held in self._held.pop(name, ()):
             begun = self._taken(held, handler)
             if begun is not None:
                 self._create_task(f"update {name}", begun)
+        return end
 
     def _taken(self, held: UpdateHeld, handler: Handler | None) -> Coroutine[Any, Any, None] | None:
         """Take a held update, or reject it; returns what its handler does."""
@@ -266,6 +271,22 @@ class Handlers:
                 self._loop.owner.request(UpdateFailed(message_id=message_id, failure=failure_of(error)))
         else:
             self._loop.owner.request(UpdateCompleted(message_id=message_id, result=result))
+
+
+def _registered(known: dict[str, Handler], name: str, handler: Handler) -> Callable[[], None]:
+    """Put a handler in the place of the one of its name, if there is one; returns what gives the place back."""
+    before = known.get(name)
+    known[name] = handler
+
+    def end() -> None:
+        if known.get(name) is not handler:
+            return  # a later one has its place
+        if before is None:
+            del known[name]
+        else:
+            known[name] = before
+
+    return end
 
 
 def _discard(awaitable: Any) -> None:

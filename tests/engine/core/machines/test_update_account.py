@@ -5,6 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from penstock.engine.authoring.handlers import Query, Update
+from penstock.engine.authoring.waiting import sleep
+from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.records.replies import Accepted, Rejected, UpdateClosed
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
@@ -228,6 +231,30 @@ def test_a_registration_ends() -> None:
     stage.advance(10)
     closed = [reply for reply in stage.take("replies") if isinstance(reply, UpdateClosed)]
     assert [reply.failure.kind for reply in closed] == ["completed"]
+
+
+@workflow(name="account-nested")
+async def nested() -> None:
+    """Answer otherwise for a while."""
+    name = Update("account-name", returns=str)
+    stage = Query("account-stage", str)
+    async with name.answer(lambda: "outer"), stage.answer(lambda: "outside"):
+        await sleep(10)
+        async with name.answer(lambda: "inner"), stage.answer(lambda: "inside"):
+            await sleep(10)
+        await sleep(10)
+
+
+def test_the_end_of_a_registration_gives_the_name_back() -> None:
+    """After a block within the block of another handler of that name, the outer one answers again."""
+    stage = Stage(nested)
+    stage.start(nested)
+    answers = []
+    for at in range(3):
+        answers += [send(stage, "account-name", id=f"u{at}")[0].result, stage.query("account-stage").result]
+        stage.restart()
+        stage.advance(10)
+    assert answers == [b'"outer"', b'"outside"', b'"inner"', b'"inside"', b'"outer"', b'"outside"']
 
 
 def test_handlers_run_first_in_first_out_before_the_code_goes_on() -> None:
