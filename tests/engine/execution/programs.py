@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from penstock.engine.authoring.chain import continue_as_new
+from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
 from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.handlers import Query, Update
@@ -17,7 +18,7 @@ from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import workflow
 from penstock.patterns.saga import Saga
-from penstock.schemas.errors import ActivityFailedError, NotInWorkflow
+from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, NotInWorkflow
 from penstock.workers.activity.decorator import activity
 
 Step = list[Any]
@@ -29,6 +30,7 @@ FAILS_FROM = 90
 
 word = Signal("programs-word", int)
 noted = Query("programs-noted", list[str])
+small_word = Signal("programs-small-word", int)
 token_update = Update("programs-token", int, int)
 
 
@@ -42,6 +44,19 @@ def retried(n: int) -> int: ...
 
 @activity(name="programs-undo", retries=1, backoff=["1s"])
 def undo(n: int) -> None: ...
+
+
+@workflow(name="programs-small", blocks_on=())
+async def small(n: int) -> int:
+    """A child: wait for a word for some seconds, and clean up for one."""
+    try:
+        n += await small_word.wait(timeout=n % 6 + 1)
+    except TimeoutError:
+        if n >= FAILS_FROM:
+            raise ValueError("too large") from None
+    finally:
+        await sleep(1)
+    return n
 
 
 @workflow(name="programs-programmed", blocks_on=())
@@ -71,7 +86,7 @@ class Programmed:
         for name, *given in steps:
             try:
                 await getattr(self, f"_{name}")(*given)
-            except (ActivityFailedError, NotInWorkflow) as error:
+            except (ActivityFailedError, ChildWorkflowFailed, NotInWorkflow) as error:
                 self.note(f"{name}: {type(error).__name__}")
 
     # Steps.
@@ -181,6 +196,20 @@ class Programmed:
         async with token_update.answer(handler, validator=_not_negative):
             await self.block(steps)
 
+    async def _child(self, n: int) -> None:
+        self.note(f"child gave {await small(n)}")
+
+    async def _start_child(self, n: int, close: Any, steps: Block, then: str) -> None:
+        handle = await start_child(small(n), parent_close=close)
+        self.note("child started")
+        await self.block(steps)
+        if then == "signal":
+            handle.signal(small_word, 7)
+        elif then == "cancel":
+            handle.cancel("enough")
+        if then != "leave":
+            self.note(f"child gave {await handle.result()}")
+
     async def _raise(self) -> None:
         raise ValueError("on purpose")
 
@@ -260,6 +289,9 @@ LEAVES: st.SearchStrategy[Step] = st.one_of(
 ).map(list)
 
 
+CHILDREN: st.SearchStrategy[Step] = st.tuples(st.just("child"), NUMBERS).map(list)
+
+
 def _nested(inner: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
     block = st.lists(inner, max_size=3)
     several = st.lists(block, min_size=1, max_size=3)
@@ -275,7 +307,19 @@ def _nested(inner: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
     return found.map(list)
 
 
+def _nested_with_children(inner: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
+    closes = st.sampled_from(["terminate", "cancel", "abandon"])
+    thens = st.sampled_from(["signal", "cancel", "await", "leave"])
+    started = st.tuples(st.just("start_child"), NUMBERS, closes, st.lists(inner, max_size=2), thens).map(list)
+    return st.one_of(_nested(inner), started)
+
+
 PROGRAMS = st.lists(st.recursive(LEAVES, _nested, max_leaves=8), min_size=1, max_size=5)
+FAMILIES = st.lists(
+    st.recursive(st.one_of(LEAVES, CHILDREN), _nested_with_children, max_leaves=8), min_size=1, max_size=5
+)
+"""Programs that start children as well: their commands to each other are read in an order that each log may choose, so
+that they are compared in memory alone."""
 
 ACTIONS = st.one_of(
     st.tuples(st.just("signal"), st.sampled_from(["bump", "later", word.name]), NUMBERS),

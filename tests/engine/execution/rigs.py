@@ -26,7 +26,7 @@ from penstock.topics.catalogue import Topics, specs
 from penstock.topics.commit import TransactionalCommits
 from penstock.topics.log import Log, Record, StoredRecord
 from tests.contract.log_tools import WAIT_S
-from tests.engine.execution.programs import FAILS_FROM, Programmed
+from tests.engine.execution.programs import FAILS_FROM, Programmed, small
 from tests.engine.stage import START_MS, Stage
 
 ID = "run-1"
@@ -111,7 +111,7 @@ class InMemory:
     reads leave none behind."""
 
     def __init__(self, *, restarts: bool = False) -> None:
-        self.stage = Evicting(Programmed, strict_inputs=True) if restarts else Stage(Programmed)
+        self.stage = Evicting(Programmed, small, strict_inputs=True) if restarts else Stage(Programmed, small)
 
     @property
     def now_ms(self) -> int:

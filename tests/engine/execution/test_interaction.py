@@ -29,7 +29,7 @@ from penstock.topics.embedded import EmbeddedLog
 from penstock.topics.kafka import KafkaLog
 from penstock.topics.log import Log
 from tests.contract.log_tools import unique
-from tests.engine.execution.programs import PROGRAMS, SCRIPTS, Programmed
+from tests.engine.execution.programs import FAMILIES, PROGRAMS, SCRIPTS, Programmed
 from tests.engine.execution.rigs import ID, InMemory, OnLog, Rig, advance, attempts
 
 EXAMPLES = int(os.environ.get("PENSTOCK_PROGRAMS", "60"))
@@ -147,14 +147,14 @@ def _reply(reply: Any) -> Any:
 
 
 def replay(rig: InMemory) -> None:
-    """Repeat the history of every run of the chain with the same code. Raises NonDeterminism."""
-    histories: dict[str, list[DecisionRecorded]] = {}
+    """Repeat the history of every run, and of its children, with the same code. Raises NonDeterminism."""
+    histories: dict[tuple[str, str], list[DecisionRecorded]] = {}
     for record in rig.decisions():
         if record.first_sequence:
-            histories.setdefault(record.run_id, []).append(record)
-    for run_id, records in histories.items():
-        definition: Any = registered_workflows()["programs-programmed"]
-        rebuild(definition, ID, run_id, records, strict_inputs=True).execution.close()
+            histories.setdefault((record.workflow_id, record.run_id), []).append(record)
+    for (workflow_id, run_id), records in histories.items():
+        definition: Any = registered_workflows()[decode(records[0].events[0]).workflow_type]
+        rebuild(definition, workflow_id, run_id, records, strict_inputs=True).execution.close()
 
 
 def played(rig: Rig, program: Any, script: Any, *, batches: bool = True) -> Played:
@@ -179,7 +179,7 @@ def compared(examples: int) -> Any:
 
 @seed(SEED)
 @compared(EXAMPLES)
-@given(program=PROGRAMS, script=SCRIPTS)
+@given(program=FAMILIES, script=SCRIPTS)
 def test_live_is_replayed_is_restored(program: Any, script: Any) -> None:
     """Decisions, replies and answers of a run that stays in memory are those of one that is rebuilt from its history
     after every decision, and its history replays."""
@@ -229,7 +229,7 @@ def test_every_primitive_is_drawn() -> None:
 
     @seed(SEED)
     @compared(300)
-    @given(program=PROGRAMS, script=SCRIPTS)
+    @given(program=FAMILIES, script=SCRIPTS)
     def collect(program: Any, script: Any) -> None:
         drawn.update(_names(program), (name for name, *_ in script))
 
