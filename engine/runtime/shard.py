@@ -93,7 +93,6 @@ class Shard:
         self._floor_ms_max, self._owner = floor_ms_max, owner
         self._imposed = positions
         self.mark = Mark()
-        self._sources = {self.topics.commands: COMMANDS, self.topics.results: RESULTS}
         self._overlay = Overlay(store)
         self.runs = RunCache(self._overlay, hosted, budget or MemoryBudget(limits.run_cache_bytes))
         self._step = Step(self.runs, encoder)
@@ -276,47 +275,64 @@ class Shard:
 
     def _take(self, layer: Layer, record: StoredRecord) -> None:
         input = read(record, self.topics, self.number, self.shards, outgrown=self.runs.hosted.is_outgrown)
-        if type(input) is Rejection:
+        kind = type(input)
+        if kind is Rejection:
             self._answers.dead_letter(layer, record, input)
-            return
-        if type(input) is Forward:
+        elif kind is Forward:
             layer.add(self._encoder.command(input.command))
-            return
-        source = self._sources[record.topic]
-        trigger = Trigger(
-            topic=source,
-            partition=record.partition,
-            offset=record.offset,
-            message_id=input.message_id if source == COMMANDS else "",
-        )
-        if type(input) in READS and is_late(input, record.timestamp_ms, self._read_to_ms):
-            return
+        else:
+            self._step.appended_ms = record.timestamp_ms
+            if record.topic == self.topics.results:
+                self._take_result(layer, record, input)
+            elif kind not in READS:
+                self._take_command(layer, record, input)
+            elif not is_late(input, record.timestamp_ms, self._read_to_ms):
+                self._take_read(layer, record, input)
+            if self._step.due_ms != NEVER_MS:
+                self._note_due()
+
+    def _take_result(self, layer: Layer, record: StoredRecord, input: Any) -> None:
+        trigger = Trigger(topic=RESULTS, partition=record.partition, offset=record.offset)
+        decision = self._decide(layer, record, input, trigger)
+        if decision.ignored:
+            strayed = stray(input, self.number, self.shards)
+            if strayed is not None:
+                self._answers.dead_letter(layer, record, strayed)
+        self._answer(layer, record, input, decision)
+
+    def _take_read(self, layer: Layer, record: StoredRecord, input: Any) -> None:
         if type(input) in ROW_READS:
             self._answers.read(layer, record, input, self._row_reads.found(input, layer.room))
-            return
-        self._step.appended_ms = record.timestamp_ms
+        else:
+            trigger = _trigger_of(record, input)
+            self._answer(layer, record, input, self._decide(layer, record, input, trigger))
+
+    def _take_command(self, layer: Layer, record: StoredRecord, input: Any) -> None:
         if type(input) in KEPT_KINDS and input.reply_to == NO_REPLY and self.runs.get(input.workflow_id).row is None:
             input = _kept(input, record)
+        trigger = _trigger_of(record, input)
+        decision = self._decide(layer, record, input, trigger)
+        if type(input) is StartWorkflow and input.update and decision.rejection is None:
+            input = update_of(input)
+            decision = self._decide(layer, record, input, trigger)
+        if type(input) is KeepCommand or input.workflow_id in self.runs.kept:
+            self.runs.kept.refresh(input.workflow_id)
+        self._answer(layer, record, input, decision)
+
+    def _decide(self, layer: Layer, record: StoredRecord, input: Any, trigger: Trigger) -> Decision:
+        """Decide the input of a record; what cannot be decided becomes a dead letter."""
         if self._refused or self._deadly:
             decision = self._process(layer, input, trigger, (record.topic, record.offset))
         else:
             decision = self._step.process(layer, input, trigger)
-        if type(input) is StartWorkflow and input.update and decision is not None and decision.rejection is None:
-            input = update_of(input)
-            decision = self._process(layer, input, trigger, (record.topic, record.offset))
-        if type(input) is KeepCommand or input.workflow_id in self.runs.kept:
-            self.runs.kept.refresh(input.workflow_id)
         if decision is None:
             self._answers.dead_letter(layer, record, ENGINE_ERROR)
             decision = Decision(run_id="", rejection=msgspec.structs.replace(ENGINE_ERROR, keep=False))
-        if decision.ignored and source == RESULTS:
-            strayed = stray(input, self.number, self.shards)
-            if strayed is not None:
-                self._answers.dead_letter(layer, record, strayed)
+        return decision
+
+    def _answer(self, layer: Layer, record: StoredRecord, input: Any, decision: Decision) -> None:
         if decision.reply is not None or decision.rejection is not None:
             self._answers.answer(layer, record, input, decision)
-        if self._step.due_ms != NEVER_MS:
-            self._note_due()
 
     def _process(self, layer: Layer, input: Any, trigger: Trigger, key: bytes | tuple[str, int]) -> Decision | None:
         """Decide an input that may be refused or deadly. `key`: as in `_refused` and `_deadly`."""
@@ -388,6 +404,10 @@ class Shard:
         write_shard(layer.writes, row)
         self.runs.renew_sizes(layer.touched)
         layer.changelog = to_records(layer.writes, self.topics.state_changelog, self.number)
+
+
+def _trigger_of(record: StoredRecord, command: Any) -> Trigger:
+    return Trigger(topic=COMMANDS, partition=record.partition, offset=record.offset, message_id=command.message_id)
 
 
 def _kept(command: Any, record: StoredRecord) -> KeepCommand:

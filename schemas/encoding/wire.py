@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
+from itertools import count, groupby
 from typing import Any
 
 import msgspec
@@ -31,6 +31,11 @@ _CACHED_RECORDS = frozenset({"RetryPolicy"})  # frozen, and constant for each ac
 _UNCACHED_LONGS = frozenset({"decision", "offset"})  # fields whose values rarely repeat: caching them would cost more
 _CACHED_TEXTS = frozenset({"activity", "queue", "topic", "worker", "workflow_type"})  # fields with few different values
 _TEXTS_CACHED_MAX = 1_024
+_SELDOM_ZERO = frozenset(
+    {"appended_ms", "build", "flags", "input", "message_id", "python", "seed", "timeout_ms", "worker", "workflow_type"}
+)  # fields that have a default and are given one value or another in most records
+_ZEROS_MIN = 3
+"""Number of neighbouring fields whose defaults are written as zeros from which all of them are compared at once."""
 _FOURTEEN_BITS = (1 << 14) - 1
 _SHIFTS = tuple(range(7, 64, 7))  # for a number's second to tenth byte
 
@@ -110,12 +115,17 @@ class _Source:
 
     def _written_record(self, schema: Schema, value: str, name: str) -> list[str]:
         fields = self._record(schema)["fields"]
-        values = [f"({name} := {value}).{fields[0]['name']}", *(f"{name}.{field['name']}" for field in fields[1:])]
-        return [
-            part
-            for field, expression in zip(fields, values, strict=True)
-            for part in self._written_field(field, expression)
-        ]
+        parts: list[str] = []
+        for run in _runs(fields):
+            values = [f"{name}.{field['name']}" for field in run]
+            if not parts:
+                values[0] = f"({name} := {value}).{run[0]['name']}"
+            written = [part for pair in zip(run, values, strict=True) for part in self._written_field(*pair)]
+            if len(run) > 1:
+                are_zero = f"not ({' or '.join(values)})"
+                written = [f"({bytes(len(run))!r} if {are_zero} else join(({', '.join(written)},)))"]
+            parts += written
+        return parts
 
     def _written_field(self, field: Schema, expression: str) -> list[str]:
         if field["name"] in _UNCACHED_LONGS and field["type"] == "long":
@@ -158,9 +168,9 @@ class _Source:
         name = self._name()
         match kind:
             case "string":
-                return [*self._read_span(name), f"{name} = data[position:end].decode(); position = end"], name
+                return self._read_span(name, ".decode()"), name
             case "bytes":
-                return [*self._read_span(name), f"{name} = data[position:end]; position = end"], name
+                return self._read_span(name, ""), name
             case "long":
                 return [*_read_long(name), f"{name} = ({name} >> 1) ^ -({name} & 1)"], name
             case "boolean":
@@ -174,18 +184,34 @@ class _Source:
             case _:
                 return self._read_record(schema)
 
-    def _read_span(self, name: str) -> Iterator[str]:
-        yield from _read_long(name)
-        yield f"if {name} & 1: negative()"
-        yield f"end = position + ({name} >> 1)"
+    def _read_span(self, name: str, decoded: str) -> list[str]:
+        """Lengths of one byte, that of most texts, are looked up in a table, which has 0 for all others."""
+        return [
+            f"{name} = spans[data[position]]",
+            f"if {name}: end = position + {name}; {name} = data[position + 1 : end]{decoded}",
+            "else:",
+            *_indented(_read_long(name)),
+            f"    if {name} & 1: negative()",
+            f"    end = position + ({name} >> 1); {name} = data[position:end]{decoded}",
+            "position = end",
+        ]
 
     def _read_record(self, schema: Schema) -> tuple[list[str], str]:
         record = self._record(schema)
         lines, arguments = [], []
-        for field in record["fields"]:
-            statements, expression = self.read(field["type"])
+        for run in _runs(record["fields"]):
+            read = [self.read(field["type"]) for field in run]
+            statements = [line for found, _ in read for line in found]
+            if len(run) > 1:
+                pairs = zip(run, read, strict=True)
+                defaults = "; ".join(f"{expression} = {_default(field)}" for field, (_, expression) in pairs)
+                statements = [
+                    f"if data.startswith({bytes(len(run))!r}, position): position += {len(run)}; {defaults}",
+                    "else:",
+                    *_indented(statements),
+                ]
             lines += statements
-            arguments.append(f"{field['name']}={expression}")
+            arguments += [f"{field['name']}={expression}" for field, (_, expression) in zip(run, read, strict=True)]
         return lines, f"{record['name']}({', '.join(arguments)})"
 
     def _read_array(self, schema: Schema, name: str) -> tuple[list[str], str]:
@@ -230,6 +256,28 @@ class _Source:
 
     def _name(self) -> str:
         return f"v{next(self._numbers)}"
+
+
+def _runs(fields: list[Schema]) -> Iterator[list[Schema]]:
+    """The fields in their order: those alone that have to be looked at, and runs of such as are most often zeros."""
+    for is_zero, group in groupby(fields, _is_often_zero):
+        run = list(group)
+        if is_zero and len(run) >= _ZEROS_MIN:
+            yield run
+        else:
+            yield from ([field] for field in run)
+
+
+def _is_often_zero(field: Schema) -> bool:
+    """Whether the field's default is written as one byte 0, and read as a value that needs no class."""
+    kind = field["type"]
+    kind = kind["type"] if isinstance(kind, dict) else kind
+    is_plain = isinstance(kind, list) or kind in {"string", "bytes", "long", "boolean", "map"}
+    return is_plain and not field.get("default", True) and field["name"] not in _SELDOM_ZERO
+
+
+def _default(field: Schema) -> str:
+    return "b''" if field["type"] == "bytes" else repr(field["default"])
 
 
 def _present(union: list[Schema]) -> Schema:
@@ -305,6 +353,9 @@ def _varint(rest: int) -> bytes:
     return encoded + _ENDS[rest]
 
 
+_SPANS = [1 + (byte >> 1) if byte < 128 and not byte & 1 else 0 for byte in range(256)]
+"""Bytes of a text with its length, by the first byte."""
+
 _LONGS = _Longs()
 _TEXTS = _Texts()
 _MIDDLES = [bytes((pair & 127 | 128, pair >> 7 | 128)) for pair in range(_FOURTEEN_BITS + 1)]
@@ -363,6 +414,7 @@ _NAMES: dict[str, Any] = {
     "texts": _TEXTS,
     "misfit": _misfit,
     "negative": _negative,
+    "spans": _SPANS,
     "pack_double": struct.Struct("<d").pack,
     "unpack_double": struct.Struct("<d").unpack_from,
 }
