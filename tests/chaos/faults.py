@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from penstock.engine.authoring.definition import WorkflowCall
 from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked, WorkflowFailed
+from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked, WorkflowCompleted, WorkflowFailed
 from penstock.topics.admin import apply, declare_namespace, plan
 from penstock.topics.catalogue import Topics, specs
 from penstock.topics.connect import connect
@@ -203,9 +203,10 @@ def _refuse(chaos: Chaos) -> None:
     threading.Timer(8.0, lambda: allow_writes(chaos.broker.bootstrap, topic)).start()
 
 
-def _refused_sent(chaos: Chaos) -> str:
-    found = chaos.tasks("refused")
-    return "" if found == 3 else f"{found} of 3 tasks of the refused topic were sent"
+def _refused_done(chaos: Chaos) -> str:
+    runs = [chaos.events(f"refused-{number}") for number in range(3)]
+    done = sum(isinstance(event, WorkflowCompleted) for events in runs for event in events)
+    return "" if done == 3 else f"{done} of 3 runs that need the refused topic completed"
 
 
 def _restart_broker(chaos: Chaos) -> None:
@@ -228,7 +229,7 @@ def _resumed(chaos: Chaos) -> str:
 FAULTS = (
     Fault("none", lambda chaos: None, 2),
     Fault("a poisoned fan-out", _poison, 15, _poison_sent),
-    Fault("a topic that the broker refuses", _refuse, 15, _refused_sent),
+    Fault("a topic that the broker refuses", _refuse, 15, _refused_done),
     Fault(
         "a run that spins",
         lambda chaos: chaos.start(flows.spin(), "spin"),
