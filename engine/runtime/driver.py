@@ -23,6 +23,7 @@ from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.runtime.backlog import Backlog
 from penstock.engine.runtime.blocked import TRIED_MAX
 from penstock.engine.runtime.commit import Commits
+from penstock.engine.runtime.contact import Contact
 from penstock.engine.runtime.encode import REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.flight import Gathered, InFlight
 from penstock.engine.runtime.held import Held
@@ -148,6 +149,7 @@ class Driver:
         self.topic_cache.load()
         group = f"{topics.prefix}.{topics.namespace}.processors"
         self._member = log.join(group, [topics.commands, topics.results], self)
+        self.contact = Contact(log, group, self._member)
 
     # The turn.
 
@@ -245,6 +247,7 @@ class Driver:
             if gathered and self._in_flight is not None:  # wait for its end; inputs arrive meanwhile
                 futures.wait((self._in_flight.future,), wait_s)
                 wait_s = 0.0
+        self.contact.polled()
         # One at least: without polls, the group would take this member for dead.
         return self._member.poll(max(1, self._pace.inputs - gathered - len(self._backlog)), wait_s)
 

@@ -106,8 +106,9 @@ class Processor:
     def stores(self) -> Mapping[int, StoreReader]:
         """The stores of the shards it owns now: committed rows, readable from any thread.
 
-        They hold everything that a reply received so far reported."""
-        if self._driver is None:
+        They hold everything that a reply received so far reported. None while the group may have given the shards to
+        another processor."""
+        if self._driver is None or not self._driver.contact.holds():
             return {}
         self._driver.wait_settled(READ_PATIENCE_S)
         return self._driver.stores()

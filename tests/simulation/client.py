@@ -155,6 +155,8 @@ class SimMember:
 
     It notices changes of the group in `poll`, not always in the first one."""
 
+    session_timeout_s = 3_600.0  # of the real clock: nothing reads a simulated store over HTTP
+
     def __init__(
         self, broker: Broker, faults: Faults, group: Group, listener: Listener, new_id: Callable[[], str]
     ) -> None:
