@@ -37,7 +37,7 @@ class Account(BaseModel):
 
 
 @activity(retries=10, backoff=2.0)
-async def charge(customer: str, amount: float) -> str:
+async def charge_period(customer: str, amount: float) -> str:
     """Charge the customer's card, and return a receipt. The key makes a repeated call harmless."""
     return f"{customer}-{amount:.2f}-{activity_info().idempotency_key[-8:]}"
 
@@ -64,7 +64,7 @@ class Subscription:
 
     async def _charge(self) -> None:
         price = self.terms.price
-        receipt = await charge(self.terms.customer, price)
+        receipt = await charge_period(self.terms.customer, price)
         self.account = Account(periods=self.account.periods + 1, paid=self.account.paid + price, last_receipt=receipt)
 
     @workflow.query

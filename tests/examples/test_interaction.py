@@ -142,7 +142,7 @@ def test_years_of_a_subscription() -> None:
         statement = await run.query(Subscription.statement)
         assert statement.periods == YEARS * PERIODS_OF_A_YEAR + 1
         assert statement.paid == PERIODS_OF_A_YEAR * sum(10 + year for year in range(YEARS)) + 10
-        assert activities(await run.history()) == ["charge"]
+        assert activities(await run.history()) == ["charge_period"]
         await run.signal(Subscription.end)
         assert await run.result(timeout=WAIT_S) == statement
 
