@@ -182,7 +182,7 @@ def test_a_member_takes_its_place_again_without_a_rebalance(broker: Broker) -> N
     """A member that was out of contact for longer than a session holds its partitions again in the same generation.
 
     Otherwise the group would wait for the end of the session of the member that it was before."""
-    impatient = KafkaLog(broker.bootstrap, {"session.timeout.ms": "2000"})
+    impatient = KafkaLog(broker.bootstrap, {"session.timeout.ms": "6000"})
     seat = _Reader(impatient, unique("group"), [make_topic(impatient)])
     seat.until_granted(1)
     name, generation = seat.member.name, _generation(seat)
