@@ -15,7 +15,10 @@ _INTRODUCTION = """\
 
 What the [simulator](../../tests/simulation/__init__.py) notices. A mutant is the engine without one safeguard, or with
 one small change. The simulator runs random programs under random faults, one history a seed, until a seed breaks a
-guarantee; the tables say how many seeds that took. `python -m tests.simulation.mutants` hunts again."""
+guarantee; the tables say how many seeds that took. `python -m tests.simulation.mutants` hunts again.
+
+Without a mutant, {held:,} of {simulated:,} seeds held; they committed {transactions:,} transactions (`make sim`).
+{note}"""
 
 _NAMED = """\
 ## Safeguards that are switched off
@@ -68,10 +71,17 @@ class Generated(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """All kept results. `places`: mutants to choose from, `seeds`: of a hunt."""
+    """All kept results. `places`: mutants to choose from, `seeds`: of a hunt.
+
+    `simulated`, `held`, `transactions`: of the last long simulation without a mutant, seeds and what they committed;
+    `note`: about those that did not hold."""
 
     places: int
     seeds: int
+    simulated: int
+    held: int
+    transactions: int
+    note: str
     named: Sequence[Named]
     generated: Sequence[Generated]
 
@@ -84,7 +94,10 @@ def results() -> Results:
 def page() -> Iterator[str]:
     """The lines of the page."""
     kept = results()
-    yield from (_INTRODUCTION, "", _NAMED, "", "| safeguard | seeds | first violation |", "|---|---|---|")
+    introduction = _INTRODUCTION.format(
+        held=kept.held, simulated=kept.simulated, transactions=kept.transactions, note=kept.note
+    ).rstrip()
+    yield from (introduction, "", _NAMED, "", "| safeguard | seeds | first violation |", "|---|---|---|")
     for named in sorted(kept.named, key=lambda one: not one.blind):
         yield _row(named.name, str(named.seeds), _code(named.words))
     found = sum(one.is_found for one in kept.generated)
