@@ -24,6 +24,7 @@ from penstock.client.client import Client
 from penstock.hosting.supervisor import EXIT_USAGE
 from penstock.schemas.errors import PenstockError
 from penstock.topics.members import Timing
+from penstock.topics.partitioner import partition_of
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
@@ -257,6 +258,7 @@ async def _roll(old: Build, new: Build) -> None:
         new_worker, new_processor = await new.start("worker"), await new.start("processor")
         load.types += ["two-builds-new", "two-builds-open"]
         await until("a run to wait", lambda: client.list(status="waiting"))
+        await until("open runs on each shard", lambda: _has_open_runs_everywhere(load))
         await stop(old_processor)
         await until("no run to wait", lambda: none(client.list(status="waiting")))
         # Back: runs of the new types begin no more, and those that are open have nothing to do.
@@ -310,6 +312,12 @@ async def _wakes_and_leaves(old: Build, frozen: subprocess.Popen[bytes]) -> None
 
 async def none(found: Awaitable[list[Any]]) -> bool:
     return not await found
+
+
+async def _has_open_runs_everywhere(load: Load) -> bool:
+    """Whether each shard has runs that wait for a signal: whichever shard the older build keeps, some wait there."""
+    ids = [id for id, type_ in load.started.items() if type_ == "two-builds-open"]
+    return {partition_of(id, SHARDS) for id in ids} == set(range(SHARDS))
 
 
 async def _signal(client: Client, load: Load) -> None:
