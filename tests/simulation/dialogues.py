@@ -216,8 +216,9 @@ def _limited(random: Random, name: str) -> Scenario:
     nap_ms = random.choice((10, 20_000, 300_000))
     code, given = ("sim_account", 9) if kind == "account" else ("sim_sleeper", nap_ms)
     moves = [Move(lambda client: client.start(code, name, given, **options))]
-    if kind == "account":
-        moves += chain.from_iterable(_repeated(random, name, "sim_buy", value) for value in _values(random, 3))
+    # A sleeper has no handler: it holds updates to its end.
+    update = "sim_buy" if kind == "account" else "sim_put"
+    moves += chain.from_iterable(_repeated(random, name, update, value) for value in _values(random, 3))
 
     def verdict(auditor: Auditor) -> str:
         runs = auditor.runs.get(name, [])
