@@ -479,7 +479,7 @@ class World:
 
     def _heal_round(self) -> bool:
         """One turn of every process, the workers and the clients; returns whether anything happened."""
-        busy = False
+        busy, before = False, self.auditor.transactions  # a step that decides a suspect alone returns False
         for process in self.processes:
             self._expel(process.ghosts, f"the session of {process.name}'s former member ends")
             if process.state == DOWN:
@@ -496,7 +496,7 @@ class World:
         busy |= self._retry_suspects()
         self.now_ms += 1
         self.auditor.look()
-        return busy or any(process.state == DOWN for process in self.processes)
+        return busy or self.auditor.transactions > before or any(process.state == DOWN for process in self.processes)
 
     def _retry_suspects(self) -> bool:
         """As an operator, retry runs that were BLOCKED because processors died over them, or because they ran on; the
