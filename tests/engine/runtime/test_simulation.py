@@ -19,7 +19,7 @@ from tests.simulation.world import Failed, simulate
 
 ROOT = Path(__file__).resolve().parents[3]
 SEEDS, CHUNK = 200, 20
-MUTATION_SEEDS_MAX = 100
+MUTATION_SEEDS_MAX = 250
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
