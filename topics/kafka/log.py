@@ -99,6 +99,7 @@ class KafkaLog:
             listener,
             self._bootstrap,
             float(self._options.get("session.timeout.ms", settings.SESSION_TIMEOUT_MS)) / 1_000,
+            float(self._options.get("max.poll.interval.ms", settings.POLL_INTERVAL_MS)) / 1_000,
         )
 
     def members(self, group: str) -> frozenset[str]:

@@ -41,8 +41,11 @@ class KafkaMember:
         listener: Listener,
         bootstrap: str,
         session_timeout_s: float,
+        poll_interval_s: float,
     ) -> None:
         self._bootstrap = bootstrap
+        self._poll_interval_s, self._polled_s = poll_interval_s, time.monotonic()
+        self._was_silent = False  # for longer than the group waits for a poll
         self._session_timeout_s = session_timeout_s
         self._listener = listener
         self._watch = Watch(bootstrap)
@@ -86,6 +89,8 @@ class KafkaMember:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        polled_s, self._polled_s = self._polled_s, time.monotonic()
+        self._was_silent = self._was_silent or self._polled_s - polled_s > self._poll_interval_s
         if not self._bounded.is_free(timeout_s):
             return []
         if self._overdue or self._troubles.is_due():
@@ -252,6 +257,7 @@ class KafkaMember:
         if consumer is not self._consumer:
             return  # it was replaced
         self._release(lost=True)  # still held only if librdkafka rejoined without revoking them
+        self._was_silent = False
         self._assign()
         self._metadata = self._consumer.consumer_group_metadata()
         granted = [(entry.topic, entry.partition) for entry in partitions]
@@ -266,10 +272,12 @@ class KafkaMember:
                 self._in_listener = False
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[KafkaPartition]) -> None:
-        # A call of assign() clears librdkafka's mark for lost partitions, but the missing member id still shows them.
+        # A call of assign() clears librdkafka's mark for lost partitions, but the missing member id still shows them. A
+        # static member that did not poll in time keeps its id.
         try:
             if self._held and consumer is self._consumer:
-                self._release(lost=not _is_membership(consumer.consumer_group_metadata()))
+                is_member = not self._was_silent and _is_membership(consumer.consumer_group_metadata())
+                self._release(lost=not is_member)
         finally:
             consumer.unassign()
 

@@ -12,6 +12,7 @@ from penstock.topics.kafka.faults import LibrdkafkaLog, Watch
 
 # Bounds how long the open transaction of a dead processor blocks the readers of its topics (the last stable offset).
 TRANSACTION_TIMEOUT_MS = 10_000
+POLL_INTERVAL_MS = 300_000
 SESSION_TIMEOUT_MS = 8_000
 Settings = dict[str, Any]
 
@@ -102,7 +103,7 @@ def member(bootstrap: str, options: Mapping[str, str], watch: Watch, group: str,
         "session.timeout.ms": SESSION_TIMEOUT_MS,
         # The answer to a heartbeat announces a rebalance, so this bounds how long a rebalance takes to begin.
         "heartbeat.interval.ms": 300,
-        "max.poll.interval.ms": 300_000,
+        "max.poll.interval.ms": POLL_INTERVAL_MS,
         **options,
         **_FETCH_FIXED,
         "group.id": group,

@@ -34,7 +34,7 @@ class Frozen:
         return [f"{self.name} {key}" for key in self.seen]
 
     @workflow.signal
-    def note(self, word: str) -> None:
+    def jot(self, word: str) -> None:
         """Count a word."""
         self.seen[word] = self.seen.get(word, 0) + 1
 
@@ -74,7 +74,7 @@ def test_a_frozen_dataclass_is_a_workflow() -> None:
     assert stage.history()[0]["input"] == {"name": "ann", "times": 2}
     for word in ("b", "a"):
         stage.restart()
-        stage.signal("note", word)
+        stage.signal("jot", word)
     assert stage.described()["result"] == ["ann b", "ann a"]
 
 
