@@ -37,9 +37,8 @@ check: $(VENV)/.ready-dev ## style, types, commit subjects, imports, packaging a
 test-fast: $(VENV)/.ready-dev ## the tests of the inner loop: no broker, nothing slow (one to two minutes)
 	$(PY) -m pytest -q -n $(TESTS_TOGETHER) -m "not broker and not slow"
 
-test: java $(VENV)/.ready-dev ## run every test, those on a real Kafka broker and the faults of chaos-quick included (needs Java 17 and Maven)
+test: java $(VENV)/.ready-dev ## run every test, including those on a real Kafka broker (needs Java 17 and Maven)
 	$(PY) -m pytest -q -n $(TESTS_TOGETHER)
-	$(PY) -m tests.chaos
 
 chaos-quick: java $(VENV)/.ready-dev ## strike processors, workers and a broker with faults beside a neighbour workload
 	@$(PY) -m tests.chaos
