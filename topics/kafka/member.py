@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from penstock.schemas.errors import Fenced, LogError, LogUnavailable
@@ -169,9 +169,11 @@ class KafkaMember:
                 f"a commit took longer than {COMMIT_TIMEOUT_S:g} s: check that the Kafka broker answers"
             ) from None
         except KafkaException as error:
+            self._require_alive(faults.error_of(error))
             raise self._plain(error, "offsets were not committed") from error
         for entry in done:
             if entry.error is not None:
+                self._require_alive(entry.error)
                 raise faults.plain_failure(entry.error, self._bootstrap, "offsets were not committed")
         self._watch.note_answer()
 
@@ -307,6 +309,12 @@ class KafkaMember:
         if missing:
             topic, number = missing[0]
             raise Fenced(f"{topic}[{number}] is not granted to this member")
+
+    def _require_alive(self, error: KafkaError) -> None:
+        """Raise Fenced if the consumer has ended: a commit would fail for ever, and the next poll replaces it."""
+        if error.fatal() or error.code() in {faults.FATAL, KafkaError.FENCED_INSTANCE_ID}:
+            self._watch.fatal = error
+            raise Fenced(f"this member has lost its partitions: its consumer has ended ({error.str()})")
 
     def _plain(self, raised: KafkaException, problem: str) -> LogError:
         return faults.plain_failure(faults.error_of(raised), self._bootstrap, problem)
