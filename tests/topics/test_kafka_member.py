@@ -165,6 +165,24 @@ def test_a_member_that_closed_is_not_in_its_group(kafka: KafkaLog) -> None:
     assert kafka.members(group) == frozenset()
 
 
+def test_a_commit_after_a_fatal_error_is_fenced(kafka: KafkaLog, kafka_bootstrap: str) -> None:
+    """A member that commits before it polls, as a worker does, is told that it has lost its partitions, and goes on."""
+    topic, group = make_topic(kafka), unique("group")
+    publish(kafka, topic, [b"before"])
+    seat = _Eager(kafka, group, [topic])
+    seat.until_received(1)
+    _take_the_place_of(seat, group, topic, kafka_bootstrap)
+    seat.member._watch.fatal = None
+    with pytest.raises(Fenced):
+        for _ in range(200):
+            seat.member.commit({(topic, 0): CommittedOffset(1)})
+            time.sleep(0.05)
+    publish(kafka, topic, [b"after"])
+    seat.until_received(2)
+    assert values(seat.received) == [b"before", b"after"]
+    seat.member.close()
+
+
 def test_a_member_goes_on_after_a_fatal_error(kafka: KafkaLog, kafka_bootstrap: str) -> None:
     """A member whose consumer was fenced for good goes on by another one; its partitions were released as lost."""
     topic, group = make_topic(kafka), unique("group")
