@@ -312,7 +312,7 @@ class KafkaMember:
 
     def _require_alive(self, error: KafkaError) -> None:
         """Raise Fenced if the consumer has ended: a commit would fail for ever, and the next poll replaces it."""
-        if error.fatal() or error.code() in {faults.FATAL, KafkaError.FENCED_INSTANCE_ID}:
+        if reading.ends_consumer(error):
             self._watch.fatal = error
             raise Fenced(f"this member has lost its partitions: its consumer has ended ({error.str()})")
 

@@ -134,7 +134,12 @@ def first_failure(others: Sequence[Message], bootstrap: str) -> LogError | None:
 def is_fatal(message: Message) -> bool:
     """Whether the message says that its consumer can do no more."""
     error = message.error()
-    return error is not None and (error.fatal() or error.code() in {faults.FATAL, KafkaError.FENCED_INSTANCE_ID})
+    return error is not None and ends_consumer(error)
+
+
+def ends_consumer(error: KafkaError) -> bool:
+    """Whether a consumer with this error does nothing more: another one has to take its place."""
+    return bool(error.fatal() or error.code() in {faults.FATAL, KafkaError.FENCED_INSTANCE_ID})
 
 
 def kafka_partitions(positions: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
