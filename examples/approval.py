@@ -1,4 +1,4 @@
-"""Approval of an expense with escalation: an update that decides, a query that tells where it stands, a timer.
+"""Approval of an expense with escalation, by an update for the decision, a query for the status, and a timer.
 
 penstock dev examples/approval.py
 
@@ -32,7 +32,7 @@ Decision = Literal["approved", "rejected"]
 
 
 class Verdict(BaseModel):
-    """The outcome, and who decided it; nobody if all approvers let their time pass."""
+    """The outcome. `by`: the approver who decided, empty if the time of all has passed."""
 
     outcome: Literal["approved", "rejected", "expired"]
     by: str = ""
@@ -61,7 +61,7 @@ class Approving:
 
     @workflow.run
     async def run(self) -> Verdict:
-        """Ask each approver; the first decision counts, also one of somebody whose time has passed."""
+        """Ask each approver in turn. The first decision counts, also after the time of its approver."""
         for approver in self.expense.approvers:
             self.asked.append(approver)
             await ask(approver, self.expense)
