@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from penstock.schemas.encoding.codec import decode, decode_command
@@ -12,19 +11,16 @@ from penstock.topics.log import StoredRecord
 
 def decoded(record: StoredRecord) -> Any:
     """The value of `record`. Raises Undecodable, naming topic, partition and offset."""
-    return _read(record, decode)
+    try:
+        return decode(record.value or b"")
+    except Undecodable as error:
+        raise placed(error, record) from error
 
 
 def decoded_command(record: StoredRecord) -> Any:
     """As `decoded`, for the topic `commands`, where JSON is accepted too. Raises Undecodable."""
-    return _read(record, decode_command)
-
-
-def _read(record: StoredRecord, read: Callable[[bytes], Any]) -> Any:
     try:
-        if not record.value:
-            raise Undecodable("The record is empty.")
-        return read(record.value)
+        return decode_command(record.value or b"")
     except Undecodable as error:
         raise placed(error, record) from error
 

@@ -55,7 +55,9 @@ def keep_history(run: WorkingRun, first_sequence: int, data: bytes) -> None:
     """Write a history row: `data` is the encoded DecisionRecorded whose first event has that number.
 
     A run that continued as new keeps none."""
-    if run.header.status == CONTINUED:
+    row = run.row
+    assert row is not None, "only a run has a history"
+    if row.status == CONTINUED:
         return
     run.writes[run.key(HISTORY, first_sequence)] = data
 

@@ -37,9 +37,9 @@ class Hosted:
     """What the processor's modules define. `build`: the application's build, recorded in runs that start.
 
     `elsewhere`: types that other live processors of the namespace host, with their versions. `level`: feature level of
-    the namespace; records and fields of a higher one are not written. `notes`: what to add to a run's description; for
-    any thread. `strict_inputs`: replay treats every changed
-    input as an error (tests, replay tools)."""
+    the namespace; records and fields of a higher one are not written. `is_outgrown`: records of the namespace may be
+    of a higher level than this program knows. `notes`: what to add to a run's description; for any thread.
+    `strict_inputs`: replay treats every changed input as an error (tests, replay tools)."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Hosted:
         self.signals = signals if signals is not None else {}
         self.build, self.strict_inputs = build, strict_inputs
         self.elsewhere: Mapping[str, int] = {}
-        self.level = LEVEL
+        self.level, self.is_outgrown = LEVEL, False
         self.notes: Notes = no_notes
         self._news = False
 
@@ -67,7 +67,7 @@ class Hosted:
         """Take over what other live processors host (types with versions), and the namespace's feature level.
 
         For any thread: both are replaced as a whole."""
-        self.level = level
+        self.level, self.is_outgrown = level, level > LEVEL
         if elsewhere != self.elsewhere:
             self.elsewhere = elsewhere
             self._news = True
@@ -78,11 +78,6 @@ class Hosted:
             return False
         self._news = False  # before its caller looks at `elsewhere`
         return True
-
-    @property
-    def is_outgrown(self) -> bool:
-        """Whether records of the namespace may be of a higher feature level than this program knows."""
-        return self.level > LEVEL
 
     def workflow(self, workflow_type: str) -> Definition | None:
         """The workflow type, None if it is not hosted."""

@@ -102,7 +102,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     `first_run_id`: of its chain, if it is not the first itself; `chain_length`: number of runs before it.
     `run_timeout_ms`, `execution_until_ms`, `retry`, `retries`: as in WorkflowStarted. `deadline_ms`: when it is over
     its time (epoch), 0 for never.
-    `details`, `search`: what its code says of it, and its search attributes (JSON).
+    `details`, `search`: what its code says of it, and its search attributes (JSON). `has_memo`: its memo has a row.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -143,6 +143,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     retries: int = 0
     details: bytes = b""
     search: bytes = b""
+    has_memo: bool = False
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):

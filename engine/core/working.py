@@ -140,6 +140,8 @@ class WorkingRun:
 
     def memo(self) -> bytes:
         """The run's memo (JSON); empty for none."""
+        if self.row is None or not self.row.has_memo:
+            return b""
         return self.get(memo_key(self.workflow_id, self.run_id)) or b""
 
     def message(self, message_id: str) -> MessageRow | None:

@@ -73,7 +73,9 @@ class Handlers:
     """Handlers by kind and name, and the tasks in which they run.
 
     `is_complete`: no handler will be registered later, as in a class. `methods`: queries and updates that are methods
-    of a class."""
+    of a class. `due`: names and coroutines of handlers that are to begin."""
+
+    __slots__ = ("_held", "_loop", "due", "is_complete", "methods", "queries", "signals", "tasks", "updates")
 
     def __init__(self, loop: HandlerLoop) -> None:
         self._loop = loop
@@ -83,7 +85,7 @@ class Handlers:
         self.is_complete = False
         self.methods: frozenset[str] = frozenset()
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._due: list[tuple[str, Coroutine[Any, Any, None]]] = []
+        self.due: list[tuple[str, Coroutine[Any, Any, None]]] = []
         self._held: dict[str, deque[UpdateHeld]] = {}
 
     @property
@@ -158,7 +160,7 @@ class Handlers:
         handler = self.signals.get(name)
         if handler is None:
             return False
-        self._due.append((f"signal {name}", self._receive(handler, value)))
+        self.due.append((f"signal {name}", self._receive(handler, value)))
         return True
 
     def begin_update(self, message_id: str, name: str, value: bytes) -> None:
@@ -170,7 +172,7 @@ class Handlers:
             arguments = handler.arguments.decode(value)
         except Exception as error:
             raise NonDeterminism(f"the code cannot take the recorded input of the update {name}: {error}") from error
-        self._due.append((f"update {name}", self._perform(message_id, name, handler, arguments)))
+        self.due.append((f"update {name}", self._perform(message_id, name, handler, arguments)))
 
     def hold(self, held: UpdateHeld, *, takes: bool) -> None:
         """Keep an update until its handler is registered, or until the next run if this one `takes` no more.
@@ -180,7 +182,7 @@ class Handlers:
         if not takes or (handler is None and not self.is_complete):
             self._held.setdefault(held.update, deque()).append(held)
         elif (begun := self._taken(held, handler)) is not None:
-            self._due.append((f"update {held.update}", begun))
+            self.due.append((f"update {held.update}", begun))
 
     def held_events(self) -> list[UpdateHeld]:
         """Updates that are kept, by name and then in their order."""
@@ -188,14 +190,9 @@ class Handlers:
 
     def begin_due(self) -> None:
         """Create the tasks of handlers that are due, in the order of their inputs."""
-        due, self._due = self._due, []
+        due, self.due = self.due, []
         for name, coroutine in due:
             self._create_task(name, coroutine)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether handlers are due that have not begun."""
-        return bool(self._due)
 
     def cancel(self, reason: str) -> None:
         """Cancel the handlers that run. `reason`: text of their CancelledError."""

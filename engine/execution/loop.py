@@ -185,7 +185,8 @@ class RequestFuture(asyncio.Future[bytes]):
         if self.stopping:
             super().cancel()
         elif not self.done():
-            self.begun("")
+            if self.started is not None:
+                self.begun("")
             self.set_result(value)
 
     def reject(self, error: Exception) -> None:
@@ -225,7 +226,7 @@ class _Task(asyncio.Task[Any]):
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):
-    """Loop of one run, `owner`, which receives its requests."""
+    """Loop of one run, `owner`, which receives its requests. `ready`: callbacks that wait to run."""
 
     def __init__(self, owner: LoopOwner) -> None:
         self.owner = owner
@@ -233,7 +234,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.tasks: dict[int, _Task] = {}  # that have not finished, by serial: asyncio itself keeps none alive
         self.unretrieved: list[tuple[str, BaseException]] = []  # names of tasks and their errors, for the owner to log
         self._failed: list[weakref.ref[_Task]] = []
-        self._ready: deque[_Handle | _TimerHandle] = deque()
+        self.ready: deque[_Handle | _TimerHandle] = deque()
         # From the seed: the same on every machine, but different for each run. asyncio keeps all tasks of the process
         # in one set, in which equal hashes would cost the square of the number of runs.
         self._serial = zlib.crc32(owner.seed.encode()) << 24
@@ -254,7 +255,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Run callbacks until none is left or `stops` was set, STEPS_MAX at most.
 
         To be called between `enter` and `leave`."""
-        ready = self._ready
+        ready = self.ready
         self.stops = False
         steps = 0
         handle: _Handle | _TimerHandle | None = None
@@ -275,20 +276,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def put_first(self, queue: Callable[[], object]) -> None:
         """Let the callbacks that `queue` adds run before those that are waiting."""
-        waiting = tuple(self._ready)
-        self._ready.clear()
+        waiting = tuple(self.ready)
+        self.ready.clear()
         queue()
-        self._ready.extend(waiting)
-
-    @property
-    def is_suspended(self) -> bool:
-        """Whether callbacks are left that `drain` did not run."""
-        return bool(self._ready)
+        self.ready.extend(waiting)
 
     @property
     def waiting(self) -> int:
         """Number of callbacks that wait to run."""
-        return len(self._ready)
+        return len(self.ready)
 
     def close_tasks(self) -> None:
         """Close tasks that still run, the youngest first; what their `finally` blocks await is not performed."""
@@ -298,7 +294,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 _close(task.get_coro())
                 _detach(task)
         self.tasks.clear()
-        self._ready.clear()
+        self.ready.clear()
 
     def disown(self) -> None:
         """Forget the owner, after `close_tasks`: in a circle, both would stay until a full garbage collection, which is
@@ -307,7 +303,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def fire(self, handle: _TimerHandle) -> None:
         """Queue the callback of a timer that is due."""
-        self._ready.append(handle)
+        self.ready.append(handle)
 
     # asyncio's loop interface.
 
@@ -318,7 +314,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> _Handle:
         handle = _Handle(callback, args, context if context is not None else contextvars.copy_context())
-        self._ready.append(handle)
+        self.ready.append(handle)
         return handle
 
     def call_later(

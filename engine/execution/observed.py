@@ -29,7 +29,7 @@ class ObservedProgram(Program):
         """As Program, under observation."""
         if not self._observes:
             return super().activate(inputs, now_ms)
-        if not self.loop.is_suspended:
+        if not self.loop.ready:
             self._first_event = self.first_event
         is_last, before = not self.replaying, sys.gettrace()
         sys.settrace(self._trace)

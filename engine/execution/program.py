@@ -7,7 +7,6 @@ is repeated, its requests are compared with the recorded ones instead of being r
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -75,6 +74,16 @@ _RAISED = b"!"  # begins no JSON: the recorded value of a side effect that raise
 class Program:
     """Execution of one run's coroutine. Used by one thread at a time."""
 
+    # fmt: off
+    __slots__ = (  # instances with more than 30 attributes and without slots are slower in Python 3.11
+        "_bug_undone", "_callback_error", "_cancel_reason", "_code", "_delivered_bytes", "_dropped_call", "_ended",
+        "_in_side_effect", "_main", "_matcher", "_measured_bytes", "_over", "_overran", "_patches", "_pending",
+        "_random", "_request_bytes", "_requests", "_sequence", "closing", "conditions", "definition", "first_event",
+        "handlers", "history_length", "loop", "notes", "reading", "refused_in_read", "run_id", "seed", "signals",
+        "started", "started_ms", "timers", "workflow_id",
+    )
+    # fmt: on
+
     def __init__(self, definition: Code, workflow_id: str, run_id: str, seed: str) -> None:
         self.definition, self.workflow_id, self.run_id, self.seed = definition, workflow_id, run_id, seed
         self.started: WorkflowStarted | None = None
@@ -107,6 +116,7 @@ class Program:
         self._request_bytes = 0
         self._over: frozenset[int] = frozenset()  # requests that the inputs of this activation end
         self._measured_bytes = self._delivered_bytes = 0
+        self._random: random.Random | None = None
 
     # Execution (engine/core/execution.py).
 
@@ -126,7 +136,7 @@ class Program:
             self._deliver(inputs)
             if self._overran is not None:
                 self._stop_at(self._overran)
-            if not self.loop.is_suspended:
+            if not self.loop.ready:
                 self._end_if_done()
             if self.loop.unretrieved:
                 self._log_unretrieved()
@@ -156,7 +166,9 @@ class Program:
 
     def listening(self) -> Listening | None:
         """Signals and conditions the code waits for, and what it answers; None for none."""
-        if not (self.signals.waiters or self.signals.values or self.conditions.waiting or self.handlers.has_tokens):
+        signals, handlers = self.signals, self.handlers
+        answers = (handlers.queries or handlers.updates) and handlers.has_tokens
+        if not (signals.waiters or signals.values or self.conditions.waiting or answers):
             return None
         return listening(self.signals, self.conditions, self.handlers)
 
@@ -227,7 +239,7 @@ class Program:
                 if delivery is not None:
                     self.history_length += 1
                     delivery(self, event)
-            if self.handlers.is_due:
+            if self.handlers.due:
                 self.loop.put_first(self.handlers.begin_due)
             self._run_until_idle()
         finally:
@@ -236,15 +248,14 @@ class Program:
 
     def _run_until_idle(self) -> None:
         """Run the code until it waits, or has made as many requests as one decision takes."""
-        loop = self.loop
-        loop.drain()
+        self.loop.drain()
         rounds = 0
         while self.conditions.waiting and self._may_go_on and self.conditions.resolve(self._go_on):
             rounds += 1
             if rounds > ROUNDS_MAX:
                 self.callback_failed(EndlessWorkflow(_CIRCULAR))
                 return
-        if loop.is_suspended and self._overran is None:
+        if self.loop.ready and self._overran is None:
             self.request(ActivationSuspended(sequence=self._sequence))
 
     def _go_on(self) -> bool:
@@ -254,7 +265,7 @@ class Program:
 
     @property
     def _may_go_on(self) -> bool:
-        return not self.loop.is_suspended and self._overran is None
+        return not self.loop.ready and self._overran is None
 
     # Delivery of events (Receiver in engine/core/execution.py).
 
@@ -425,10 +436,11 @@ class Program:
 
     # State that the code may ask for, and its mistakes.
 
-    @functools.cached_property
+    @property
     def random(self) -> random.Random:
         """The run's random numbers. Created at first use, since seeding is slow."""
-        return random.Random(self.seed)  # noqa: S311 - it must be repeatable
+        self._random = self._random or random.Random(self.seed)  # noqa: S311 - it must be repeatable
+        return self._random
 
     @property
     def replaying(self) -> bool:

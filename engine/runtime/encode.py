@@ -90,7 +90,8 @@ class Encoder:
 
         Returns the event for the run instead, if a task's queue has no topic, or a topic is refused."""
         key = workflow_id.encode()
-        records.extend(map(self.command, found.commands))
+        if found.commands:
+            records.extend(map(self.command, found.commands))
         for task in found.tasks:
             topic = self.task_topic(task.queue)
             if self.partitions(topic) is None:
@@ -104,7 +105,8 @@ class Encoder:
             records += self.reply(reply_to, reply)
         for completion in found.completions:
             records.append(Record(self.topics.completions, self.shard, key, encode(completion)))
-        records.extend(self._given_up(workflow_id, row) for row in found.given_up)
+        for row in found.given_up:
+            records.append(self._given_up(workflow_id, row))
         return None
 
     def _given_up(self, workflow_id: str, row: KeptRow) -> Record:
@@ -168,7 +170,10 @@ class Encoder:
 
 def size_of(records: Sequence[Record], writes: Mapping[bytes, bytes | None]) -> int:
     """Bytes of the records and rows together."""
-    return sum([len(record.value or b"") for record in records]) + sum(map(len, filter(None, writes.values())))
+    size = sum(map(len, filter(None, writes.values())))
+    for record in records:
+        size += len(record.value or b"")
+    return size
 
 
 def _refused(topic: str) -> str:

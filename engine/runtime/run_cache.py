@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -56,7 +56,8 @@ class CachedRun(WorkingRun):
         """The run's execution, rebuilt if it is not in memory. `observed`: see Definition.rebuild.
 
         Raises NonDeterminism, CodeError, UnknownWorkflowType, CodeWithheld."""
-        self._require_permitted()
+        if self._cache.withheld:
+            self._require_permitted()
         if self._execution is None:
             definition = self.hosted.workflow(self.header.workflow_type)
             if definition is None:
@@ -102,7 +103,7 @@ class CachedRun(WorkingRun):
         return self._execution
 
     def _require_permitted(self) -> None:
-        if self._cache.withheld and self._cache.withheld == self.workflow_id:
+        if self._cache.withheld == self.workflow_id:
             self.forget()
             raise CodeWithheld
 
@@ -141,16 +142,17 @@ class CachedRun(WorkingRun):
 class MemoryBudget:
     """Memory for runs, shared by the shards of a process: the run that was used least recently is evicted first.
 
-    `used_bytes`: an estimate (footprint.py), renewed at the end of each layer for the runs that it decided."""
+    `used_bytes`: an estimate (footprint.py), renewed at the end of each layer for the runs that it decided.
+    `use_again`: counts a run, which is counted already, as the one used last."""
 
     def __init__(self, bytes_max: int = RUN_CACHE_BYTES) -> None:
         self.bytes_max, self.used_bytes = bytes_max, 0
         self._order: OrderedDict[CachedRun, None] = OrderedDict()
+        self.use_again: Callable[[CachedRun], None] = self._order.move_to_end
 
     def use(self, run: CachedRun) -> None:
         """Count a run as the one used last."""
         self._order[run] = None
-        self._order.move_to_end(run)
 
     def note_size(self, run: CachedRun, size: int) -> None:
         """Set the bytes that a run takes; others are evicted if all take too many together."""
@@ -197,7 +199,7 @@ class RunCache:
             self.budget.use(run)
             self.budget.note_size(run, ROWS_BYTES)
         else:
-            self.budget.use(run)
+            self.budget.use_again(run)
         return run
 
     def renew_sizes(self, workflow_ids: Iterable[str]) -> None:

@@ -40,6 +40,7 @@ def search_of(search: bytes, events: Iterable[Any]) -> bytes:
 def put_memo(run: WorkingRun, memo: bytes) -> None:
     """Store the memo of a run that starts. For evolve functions."""
     if memo:
+        run.header.has_memo = True
         run.writes[memo_key(run.workflow_id, run.run_id)] = memo
 
 

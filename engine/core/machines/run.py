@@ -223,7 +223,8 @@ def _started(
 
 def _problem_beside_input(run: RunView, command: StartWorkflow) -> str:
     """Why a start is refused whatever its input: headers, memo, search attributes, signal; empty if it is not."""
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in command.headers.items())
+    headers = command.headers
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items()) if headers else 0
     if size > HEADERS_BYTES_MAX:
         return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
     problem = note.problem_of(command)
