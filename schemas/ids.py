@@ -14,16 +14,31 @@ MessageId = NewType("MessageId", str)
 
 WORKFLOW_ID_BYTES_MAX = 255
 
+SCHEDULE_PREFIX = "schedule:"
+"""Beginning of the ids of schedules, which no run can have."""
+
 
 def check_workflow_id(text: str) -> WorkflowId:
     """Validate a workflow id.
 
-    Raises BadName if it is not a str, is empty, contains NUL or is longer than 255 bytes of UTF-8."""
+    Raises BadName if it is not a str, is empty, contains NUL, is longer than 255 bytes of UTF-8 or is a schedule's."""
     _check_text("workflow id", text)
+    if text.startswith(SCHEDULE_PREFIX):
+        raise BadName(reserved_id(text))
+    return check_record_id(text)
+
+
+def check_record_id(text: str) -> WorkflowId:
+    """Validate the id that a command is addressed to: a workflow id or a schedule's. Raises BadName."""
     if not text:
         raise BadName("The workflow id is empty; give 1 to 255 bytes.")
     _check_characters("workflow id", text)
     return WorkflowId(text)
+
+
+def reserved_id(text: str) -> str:
+    """The refusal of a workflow id that begins as those of schedules do."""
+    return f"The workflow id {text[:40]!r} begins with `{SCHEDULE_PREFIX}`, as only schedules do; choose another one."
 
 
 def check_message_id(text: str) -> MessageId:

@@ -20,9 +20,9 @@ from penstock.schemas.errors import BadName, Undecodable
 from penstock.schemas.ids import (
     check_message_id,
     check_query_name,
+    check_record_id,
     check_signal_name,
     check_update_name,
-    check_workflow_id,
 )
 from penstock.schemas.records.kinds import NO_REPLY, Command
 from penstock.schemas.records.query import QueryWorkflow
@@ -139,7 +139,7 @@ def check(command: Command) -> None:
     name = type(command).__name__
     try:
         if not isinstance(command, ListWorkflows):
-            check_workflow_id(command.workflow_id)
+            check_record_id(command.workflow_id)
         check_message_id(command.message_id)
         match command:
             case SignalWorkflow(signal=given):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.schemas.errors import BadName
-from penstock.schemas.ids import check_message_id, check_workflow_id
+from penstock.schemas.ids import check_message_id, check_record_id, check_workflow_id
 from tests.schemas.samples import SEEDED
 
 
@@ -31,6 +31,13 @@ def test_bad_workflow_ids(text, sentence):
     """Any other text is refused with a message that says what is wrong."""
     with pytest.raises(BadName, match=sentence):
         check_workflow_id(text)
+
+
+def test_ids_of_schedules_are_reserved():
+    """No run can have the id of a schedule; a command can be addressed to one."""
+    with pytest.raises(BadName, match="begins with `schedule:`, as only schedules do"):
+        check_workflow_id("schedule:nightly")
+    assert check_record_id("schedule:nightly") == "schedule:nightly"
 
 
 def test_a_message_id_may_be_empty():
