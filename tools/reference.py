@@ -25,6 +25,7 @@ import penstock
 from penstock.schemas.encoding.record_types import COMMANDS, EVENTS, RECORDS
 from penstock.schemas.failure import Cause, Failure
 from penstock.schemas.values.retry import RetryPolicy
+from penstock.schemas.values.schedule_spec import ScheduleSpec
 from tools import features, import_graph, import_picture, mutants, reliability
 from tools.public_names import ALIASES, CONSTANTS, DECORATORS, GIVEN, INSIDE, PYTHON
 
@@ -139,7 +140,7 @@ SECTIONS: dict[str, str | tuple[type[msgspec.Struct], ...]] = {
     "Replies: the topic `replies`": "replies",
     "Dead letters: the topic `dead-letters`": "dead_letters",
     "Registry: the topic `registry`": "registry",
-    "Inside other records": (Failure, Cause, RetryPolicy),
+    "Inside other records": (Failure, Cause, RetryPolicy, ScheduleSpec),
 }
 """Title to records, or to the module of schemas/records that has them."""
 

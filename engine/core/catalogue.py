@@ -16,6 +16,7 @@ from penstock.engine.core.machines import (
     note,
     query,
     run,
+    schedule,
     signal,
     suspension,
     timer,
@@ -23,6 +24,7 @@ from penstock.engine.core.machines import (
 )
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
+from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
 
 MACHINES: tuple[Machine, ...] = (
     run.MACHINE,
@@ -39,12 +41,13 @@ MACHINES: tuple[Machine, ...] = (
     delay.MACHINE,
     chain.MACHINE,
     kept.MACHINE,
+    schedule.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}
 """How each input is decided."""
 
-ROW_READS = frozenset({DescribeWorkflow, ReadHistory, ListWorkflows})
+ROW_READS = frozenset({DescribeWorkflow, ReadHistory, ListWorkflows, DescribeSchedule, ListSchedules})
 """Commands that read rows and need no decision: the shard answers them (runtime/row_reads.py)."""
 
 READS = frozenset({QueryWorkflow, *ROW_READS})

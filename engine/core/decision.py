@@ -78,6 +78,14 @@ class GiveUpCommand(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int
 
 
+class FireSchedule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A tick of a schedule is due. `workflow_id`: the schedule's id; `run_id`: empty; `sequence`: always 0."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int = 0
+
+
 class Rejection(msgspec.Struct, frozen=True, gc=False):
     """Why an input was refused. `keep`: it goes to `dead-letters` if it asked for no reply."""
 

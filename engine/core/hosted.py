@@ -87,6 +87,11 @@ class Hosted:
         """Names of all workflow types that this or another live processor hosts, sorted."""
         return sorted(self.workflows.keys() | self.elsewhere.keys())
 
+    def unknown(self, workflow_type: str) -> str:
+        """The refusal of a start whose type no live processor hosts."""
+        hosted = ", ".join(self.workflow_types()) or "none"
+        return f"No processor of this namespace hosts a workflow called {workflow_type!r}; hosted: {hosted}."
+
     def missing(self, workflow_type: str) -> tuple[str, str]:
         """Reason and message for a run whose type is not hosted here."""
         if workflow_type in self.elsewhere:

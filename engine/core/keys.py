@@ -20,6 +20,8 @@ together in the order of their sequences.
 | `J` | start that joined the run | workflow id, run id, message id |
 | `Z` | closed run | how long it is kept, day, workflow id, run id |
 | `K` | command that came before its run | workflow id, offset of its record |
+| `P` | schedule | its id |
+| `p` | open run of a schedule | the schedule's id, NUL, NUL, run id |
 """
 
 from __future__ import annotations
@@ -36,8 +38,10 @@ SHARD_KEY = b"S"
 RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
 ACTIVITY, TIMER, CHILD, AWAITER, UPDATE, MEMO = b"A", b"t", b"C", b"W", b"U", b"N"
 DUE, MESSAGE, JOINED, CLOSED, KEPT = b"T", b"M", b"J", b"Z", b"K"
+SCHEDULE, SCHEDULED = b"P", b"p"
 
 TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE, KEPT_DUE = "t", "r", "a", "s", "d", "k"
+SCHEDULE_DUE = "p"
 
 
 class DueKey(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +49,7 @@ class DueKey(msgspec.Struct, frozen=True, gc=False):
 
     `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity, `a` for a suspended activation,
     `s` for a delayed start, `d` for the end of a run's time, `k` for a command that came before its run (`sequence` is
-    the offset of its record)."""
+    the offset of its record), `p` for a schedule."""
 
     due_ms: int
     kind: str
@@ -131,6 +135,16 @@ def kept_prefix(workflow_id: str) -> bytes:
 def kept_key(workflow_id: str, offset: int) -> bytes:
     """Key of a command that came before its run, by the offset of its record."""
     return kept_prefix(workflow_id) + offset.to_bytes(8, "big")
+
+
+def schedule_key(schedule_id: str) -> bytes:
+    """Key of a schedule."""
+    return SCHEDULE + schedule_id.encode()
+
+
+def scheduled_key(schedule_id: str, run_id: str) -> bytes:
+    """Key of an open run of a schedule."""
+    return run_prefix(SCHEDULED, schedule_id, "") + run_id.encode()
 
 
 def parse_kept_key(key: bytes) -> str:

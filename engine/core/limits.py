@@ -60,6 +60,18 @@ meanwhile."""
 PART_BYTES_MAX = 512 * 1024
 """Bytes of an answer in one record."""
 
+SCHEDULE_STARTS_MAX, SCHEDULE_TICKS_MAX = 100, 1_000
+"""Runs that one decision of a schedule starts, and ticks that it decides; the next decision goes on."""
+
+SCHEDULE_WAITING_MAX = 1_000
+"""Runs of one schedule that wait for others; ticks beyond are skipped."""
+
+SCHEDULE_MISSED_MAX = 1_000
+"""Ticks that were missed and are counted at once."""
+
+SCHEDULE_RECENT_MAX, SCHEDULE_UPCOMING = 10, 5
+"""Runs of a schedule that it remembers, and ticks ahead that its description names."""
+
 REQUESTS_MAX = 5_000
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""

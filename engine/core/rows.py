@@ -11,6 +11,7 @@ from penstock.engine.core.limits import AWAITERS_FEW
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.values.retry import RetryPolicy
+from penstock.schemas.values.schedule_spec import ScheduleSpec
 
 
 class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
@@ -146,6 +147,79 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     has_memo: bool = False
 
 
+class ScheduleAction(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """What a schedule starts; fields as in CreateSchedule."""
+
+    workflow_type: str
+    input: bytes
+    headers: dict[str, str] = {}
+    memo: bytes = b""
+    search: bytes = b""
+    run_timeout_ms: int = 0
+    execution_timeout_ms: int = 0
+    retry: RetryPolicy | None = None
+
+
+class WaitingRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Run of a schedule that waits for others to close; fields as in ScheduledRunWaits."""
+
+    tick_ms: int
+    workflow_id: str
+    run_id: str
+    overlap: str
+    by_hand: bool = False
+
+
+class RecentRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """One of the last runs of a schedule. `status`: `running`, or as in ReportScheduled."""
+
+    tick_ms: int
+    workflow_id: str
+    run_id: str
+    started_ms: int
+    by_hand: bool = False
+    status: str = "running"
+    closed_ms: int = 0
+    message: str = ""
+
+
+class ScheduledRunRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Open run of a schedule. `stopping`: `cancel` or `terminate` if it was asked to end, else empty."""
+
+    tick_ms: int
+    workflow_id: str
+    run_id: str
+    started_ms: int
+    stopping: str = ""
+
+
+class ScheduleRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Schedule; its key holds its id. Changed by `evolve` alone.
+
+    `last_ms`: the last tick that was decided, 0 for none; `next_ms`: the next one, 0 for none; `due_ms`: of its entry
+    in the due index, 0 without one. `remaining`: ticks to take, -1 for all. `running`: number of open runs; `waiting`:
+    those that wait for them, in order; `recent`: the last runs, in the order of their starts. `started`, `skipped`,
+    `missed`: numbers of runs, and of ticks as in ScheduleAdvanced."""
+
+    spec: ScheduleSpec
+    action: ScheduleAction
+    created_ms: int
+    updated_ms: int
+    by_code: bool = False
+    paused: bool = False
+    note: str = ""
+    last_ms: int = 0
+    next_ms: int = 0
+    due_ms: int = 0
+    remaining: int = -1
+    running: int = 0
+    waiting: tuple[WaitingRow, ...] = ()
+    recent: tuple[RecentRow, ...] = ()
+    started: int = 0
+    skipped: int = 0
+    missed: int = 0
+
+
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Announcement of the input that is decided next, after an owner's unclean end (engine/runtime/suspicion.py).
 
@@ -184,4 +258,6 @@ unpack_child = msgspec.msgpack.Decoder(ChildRow).decode
 unpack_kept = msgspec.msgpack.Decoder(KeptRow).decode
 unpack_update = msgspec.msgpack.Decoder(UpdateRow).decode
 unpack_message = msgspec.msgpack.Decoder(MessageRow).decode
+unpack_schedule = msgspec.msgpack.Decoder(ScheduleRow).decode
+unpack_scheduled_run = msgspec.msgpack.Decoder(ScheduledRunRow).decode
 unpack_shard = msgspec.msgpack.Decoder(ShardRow).decode

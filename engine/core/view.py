@@ -7,7 +7,17 @@ from typing import Protocol
 
 from penstock.engine.core.execution import Definition, Execution
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.rows import ActivityRow, ChildRow, KeptRow, MessageRow, RunRow, TimerRow, UpdateRow
+from penstock.engine.core.rows import (
+    ActivityRow,
+    ChildRow,
+    KeptRow,
+    MessageRow,
+    RunRow,
+    ScheduledRunRow,
+    ScheduleRow,
+    TimerRow,
+    UpdateRow,
+)
 from penstock.schemas.records.kinds import Event
 
 
@@ -62,6 +72,14 @@ class RunView(Protocol):
         ...
 
     def kept(self, offset: int) -> KeptRow | None: ...
+    def schedule(self) -> ScheduleRow | None:
+        """The schedule with this id."""
+        ...
+
+    def scheduled_runs(self) -> list[ScheduledRunRow]:
+        """The open runs of this schedule."""
+        ...
+
     def all_kept(self) -> list[KeptRow]:
         """The commands that came before the id's run, in their order."""
         ...

@@ -9,6 +9,7 @@ from penstock.engine.core.keys import (
     ACTIVITY,
     CHILD,
     NEVER_MS,
+    SCHEDULED,
     TIMER,
     due_key,
     kept_key,
@@ -16,6 +17,8 @@ from penstock.engine.core.keys import (
     message_key,
     run_key,
     run_prefix,
+    schedule_key,
+    scheduled_key,
     update_key,
 )
 from penstock.engine.core.limits import NEAR_MAX
@@ -26,6 +29,8 @@ from penstock.engine.core.rows import (
     KeptRow,
     MessageRow,
     RunRow,
+    ScheduledRunRow,
+    ScheduleRow,
     TimerRow,
     UpdateRow,
     pack,
@@ -33,6 +38,8 @@ from penstock.engine.core.rows import (
     unpack_child,
     unpack_kept,
     unpack_message,
+    unpack_schedule,
+    unpack_scheduled_run,
     unpack_timer,
     unpack_update,
 )
@@ -153,6 +160,20 @@ class WorkingRun:
         """The command of that offset, if it came before the id's run and is still kept."""
         data = self.get(kept_key(self.workflow_id, offset))
         return unpack_kept(data) if data is not None else None
+
+    def schedule(self) -> ScheduleRow | None:
+        """The schedule with this id."""
+        data = self.get(schedule_key(self.workflow_id))
+        return unpack_schedule(data) if data is not None else None
+
+    def scheduled_runs(self) -> list[ScheduledRunRow]:
+        """The open runs of this schedule."""
+        return [unpack_scheduled_run(value) for _, value in self.rows(SCHEDULED)]
+
+    def scheduled_run(self, run_id: str) -> ScheduledRunRow | None:
+        """An open run of this schedule."""
+        data = self.get(scheduled_key(self.workflow_id, run_id))
+        return unpack_scheduled_run(data) if data is not None else None
 
     def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""

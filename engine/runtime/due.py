@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from penstock.engine.core.decision import (
     BeginRun,
+    FireSchedule,
     FireTimer,
     GiveUpCommand,
     ResumeActivation,
@@ -18,6 +19,7 @@ from penstock.engine.core.keys import (
     KEPT_DUE,
     NEVER_MS,
     RETRY_DUE,
+    SCHEDULE_DUE,
     START_DUE,
     TIMER_DUE,
     due_bound,
@@ -32,7 +34,7 @@ DUE_MAX = 1_000
 POSTPONED_MS = 60_000
 """Delay of a timer whose decision failed."""
 
-DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun | TimeOutRun | GiveUpCommand
+DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun | TimeOutRun | GiveUpCommand | FireSchedule
 
 _INPUTS: Mapping[str, type[DueInput]] = {
     TIMER_DUE: FireTimer,
@@ -41,6 +43,7 @@ _INPUTS: Mapping[str, type[DueInput]] = {
     START_DUE: BeginRun,
     DEADLINE_DUE: TimeOutRun,
     KEPT_DUE: GiveUpCommand,
+    SCHEDULE_DUE: FireSchedule,
 }
 
 

@@ -12,10 +12,14 @@ from penstock.engine.core.decision import Rejection
 from penstock.schemas.errors import Undecodable, UnknownSchema
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.reading import ListWorkflows
+from penstock.schemas.records.schedule import ListSchedules
 from penstock.topics.catalogue import Topics
 from penstock.topics.decoding import decoded, decoded_command
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
+
+_OF_SHARDS = frozenset({ListWorkflows, ListSchedules})
+"""Reads of the shard to whose partition they were appended."""
 
 COMMANDS = ROW_READS | {kind for kind in INPUTS if issubclass(kind, Command)}
 RESULTS = frozenset(kind for kind in INPUTS if kind.__module__.endswith(".records.tasks"))
@@ -46,7 +50,7 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgr
     message_id = command.message_id
     if not message_id or not message_id.isprintable():
         command = msgspec.structs.replace(command, message_id=_message_id(record, message_id))
-    if partition_of(command.workflow_id, shards) == shard or type(command) is ListWorkflows:
+    if partition_of(command.workflow_id, shards) == shard or type(command) in _OF_SHARDS:
         return command
     if command.origin:
         return Rejection(

@@ -15,10 +15,14 @@ import structlog
 from penstock.engine.core.decision import Rejection
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.limits import READ_BYTES_MAX
-from penstock.engine.runtime import reads
+from penstock.engine.runtime import reads, schedule_reads
 from penstock.engine.runtime.overlay import Overlay
 from penstock.engine.runtime.pace import Room
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
+from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
+from penstock.schemas.values.schedule import schedule_name
+
+RowRead = DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules
 
 logger = structlog.get_logger(__name__)
 
@@ -35,7 +39,7 @@ class RowReads:
     def __init__(self, overlay: Overlay, hosted: Hosted) -> None:
         self._overlay, self._hosted = overlay, hosted
 
-    def found(self, command: DescribeWorkflow | ReadHistory | ListWorkflows, room: Room) -> bytes | Rejection:
+    def found(self, command: RowRead, room: Room) -> bytes | Rejection:
         """The answer as JSON, or why there is none. Takes room of the turn for the rows that are read."""
         try:
             found = self._found(command, room)
@@ -51,7 +55,7 @@ class RowReads:
             return _FAILED
         return found if isinstance(found, Rejection) else msgspec.json.encode(found)
 
-    def _found(self, command: DescribeWorkflow | ReadHistory | ListWorkflows, room: Room) -> dict[str, Any] | Rejection:
+    def _found(self, command: RowRead, room: Room) -> dict[str, Any] | Rejection:
         match command:
             case DescribeWorkflow():
                 return self._describe(command.workflow_id, room)
@@ -59,6 +63,10 @@ class RowReads:
                 return self._history(command, room)
             case ListWorkflows():
                 return self._list(command, room)
+            case DescribeSchedule():
+                return self._describe_schedule(command.workflow_id, room)
+            case ListSchedules():
+                return self._list_schedules(command, room)
 
     def _describe(self, workflow_id: str, room: Room) -> dict[str, Any] | Rejection:
         rows = _RunRows(self._overlay, workflow_id, READ_BYTES_MAX)
@@ -87,6 +95,19 @@ class RowReads:
             limit=command.limit,
             after_id=command.after,
         )
+        room.use(count, 0)
+        return page
+
+    def _describe_schedule(self, schedule_id: str, room: Room) -> dict[str, Any] | Rejection:
+        rows = _RunRows(self._overlay, schedule_id, READ_BYTES_MAX)
+        found = schedule_reads.describe_schedule(rows, schedule_id)
+        room.use(rows.count, 0)
+        return found or Rejection("not_found", f"There is no schedule {schedule_name(schedule_id)}.", keep=False)
+
+    def _list_schedules(self, command: ListSchedules, room: Room) -> dict[str, Any] | Rejection:
+        if not 1 <= command.limit <= reads.LIMIT_MAX:
+            return Rejection("bad_input", f"limit must be a number from 1 to {reads.LIMIT_MAX}.", keep=False)
+        page, count = schedule_reads.schedules_page(self._overlay, limit=command.limit, after_name=command.after)
         room.use(count, 0)
         return page
 

@@ -71,9 +71,22 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "SearchSet": ("attributes",),
     "ExternalSignalSent": ("workflow_id", "signal", "input"),
     "ExternalCancelRequested": ("workflow_id", "reason"),
+    "ScheduleCreated": ("workflow_type", "input"),
+    "ScheduleUpdated": ("workflow_type", "input"),
+    "SchedulePaused": ("note",),
+    "ScheduleResumed": ("note",),
+    "ScheduleTriggered": ("overlap",),
+    "ScheduleBackfilled": ("overlap",),
+    "ScheduleAdvanced": ("skipped", "missed"),
+    "ScheduledRunStarted": ("run_workflow_id",),
+    "ScheduledRunWaits": ("run_workflow_id",),
+    "ScheduledRunDropped": ("run_id",),
+    "ScheduledRunStopped": ("run_id", "how"),
+    "ScheduledRunClosed": ("run_id", "status", "message"),
+    "ScheduleDeleted": (),
 }
 _PAYLOADS = {"input", "result", "value", "attributes"}
-_MESSAGES = {"reason", "message"}
+_MESSAGES = {"reason", "message", "note"}
 
 
 def print_json(value: object) -> None:

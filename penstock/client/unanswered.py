@@ -28,6 +28,15 @@ _COMMAND_WORDS = {
     "DescribeWorkflow": "the description of",
     "ReadHistory": "the history of",
     "ListWorkflows": "the list of runs",
+    "CreateSchedule": "the creation of",
+    "UpdateSchedule": "the change of",
+    "PauseSchedule": "the pause of",
+    "ResumeSchedule": "the resumption of",
+    "TriggerSchedule": "the trigger of",
+    "BackfillSchedule": "the backfill of",
+    "DeleteSchedule": "the deletion of",
+    "DescribeSchedule": "the description of",
+    "ListSchedules": "the list of schedules",
 }
 
 

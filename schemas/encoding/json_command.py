@@ -28,8 +28,10 @@ from penstock.schemas.records.kinds import NO_REPLY, Command
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reading import ListWorkflows
 from penstock.schemas.records.run import OnExisting, StartWorkflow
+from penstock.schemas.records.schedule import ListSchedules
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
+from penstock.schemas.values.schedule_spec import OVERLAPS, ScheduleSpec
 
 ON_EXISTING: tuple[str, ...] = typing.get_args(OnExisting)
 WAIT_FOR: tuple[str, ...] = typing.get_args(WaitFor)
@@ -62,6 +64,10 @@ _ALLOWED = {
     "headers": "an object whose values are texts",
     "retry": "a retry policy or null",
     "memo": "a JSON object",
+    "spec": "an object with cron, calendar or every_ms, and the other fields of ScheduleSpec",
+    "overlap": " or ".join(OVERLAPS),
+    "from_ms": "milliseconds since 1970",
+    "until_ms": "milliseconds since 1970",
     "search": "a JSON object",
 }
 _ALLOWED_OF_TYPE = {str: "a text", int: "a whole number", bool: "true or false"}
@@ -129,6 +135,11 @@ def _value(name: str, key: str, rule: JsonKey, raw: msgspec.Raw) -> Any:
         value = msgspec.json.decode(raw, type=rule.type)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(f"{name}: `{key}` must be {rule.allowed}, not {_short(_text(raw))}.") from error
+    if isinstance(value, ScheduleSpec):
+        unknown = sorted(_object.decode(raw).keys() - set(value.__struct_fields__))
+        if unknown:
+            allowed = ", ".join(value.__struct_fields__)
+            raise Undecodable(f"{name}: `{key}` has no key `{_short(unknown[0])}`; allowed are {allowed}.")
     if rule.required and value == "":
         raise Undecodable(f"{name}: `{key}` is empty; it must be {rule.allowed}.")
     return value
@@ -138,7 +149,7 @@ def check(command: Command) -> None:
     """Check values that a command of either encoding may get wrong. Raises Undecodable."""
     name = type(command).__name__
     try:
-        if not isinstance(command, ListWorkflows):
+        if not isinstance(command, ListWorkflows | ListSchedules):
             check_record_id(command.workflow_id)
         check_message_id(command.message_id)
         match command:

@@ -67,7 +67,7 @@ class UpdateClosed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class ReadAnswered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A part of the answer to DescribeWorkflow, ReadHistory or ListWorkflows, which is JSON in UTF-8.
+    """A part of the answer to a read of rows (DescribeWorkflow, ReadHistory, …), which is JSON in UTF-8.
 
     The answer is the `data` of records 1 to `parts` joined; they are committed together, in the order of `part`."""
 

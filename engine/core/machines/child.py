@@ -11,6 +11,7 @@ from penstock.engine.core.answers import closing_failure, ignored
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.keys import CHILD
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, derived_id
+from penstock.engine.core.machines import schedule
 from penstock.engine.core.rows import ChildRow, pack, unpack_child
 from penstock.engine.core.statuses import CLOSED, TERMINATED
 from penstock.engine.core.statuses import COMPLETED as RUN_COMPLETED
@@ -30,6 +31,7 @@ from penstock.schemas.records.child import (
 )
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, WorkflowStarted
+from penstock.schemas.records.schedule import ReportScheduled
 from penstock.schemas.values.failure import bounded
 
 ABSENT, PENDING, STARTED, STOPPING = "absent", "pending", "started", "stopping"
@@ -223,6 +225,10 @@ def report_to_parent(found: Effects, run: WorkingRun) -> None:
     row = run.header
     if not row.parent_workflow_id:
         return
+    if schedule.is_scheduled(row.parent_workflow_id):
+        failure = closing_failure(row)
+        found.commands.append(schedule.report_of(row, run.workflow_id, failure.message if failure is not None else ""))
+        return
     found.commands.append(
         ResolveChild(
             workflow_id=row.parent_workflow_id,
@@ -238,8 +244,10 @@ def report_to_parent(found: Effects, run: WorkingRun) -> None:
     )
 
 
-def rejected_start(command: StartWorkflow, rejection: Rejection) -> ResolveChild:
+def rejected_start(command: StartWorkflow, rejection: Rejection) -> ResolveChild | ReportScheduled:
     """Report to the parent that its child did not start."""
+    if schedule.is_scheduled(command.parent_workflow_id):
+        return schedule.rejected_run(command, rejection)
     return ResolveChild(
         workflow_id=command.parent_workflow_id,
         run_id=command.parent_run_id,

@@ -14,6 +14,7 @@ from penstock.schemas.errors import BadInput
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.replies import QueryAnswered
+from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
 from penstock.schemas.values.failure import failure_of
 
 TRANSITIONS: Table = {}
@@ -51,7 +52,9 @@ def _query(run: RunView, command: QueryWorkflow, now_ms: int) -> Decision:
 
 
 def is_late(
-    command: QueryWorkflow | DescribeWorkflow | ReadHistory | ListWorkflows, appended_ms: int, read_to_ms: int
+    command: QueryWorkflow | DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules,
+    appended_ms: int,
+    read_to_ms: int,
 ) -> bool:
     """Whether the caller of a read gave up before the newest record read so far was appended (both epoch).
 

@@ -50,6 +50,7 @@ from penstock.engine.core.working import WorkingRun
 from penstock.schemas.class_names import class_name
 from penstock.schemas.errors import BadInput
 from penstock.schemas.failure import Failure
+from penstock.schemas.ids import SCHEDULE_PREFIX, reserved_id
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.replies import Accepted, Reply
@@ -105,9 +106,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     if definition is None and command.workflow_type in run.hosted.elsewhere:
         return _held(run, command, now_ms)
     if definition is None:
-        hosted = ", ".join(run.hosted.workflow_types()) or "none"
-        message = f"No processor of this namespace hosts a workflow called {command.workflow_type!r}; hosted: {hosted}."
-        return rejected(Rejection(UNKNOWN_TYPE, message))
+        return rejected(Rejection(UNKNOWN_TYPE, run.hosted.unknown(command.workflow_type)))
     problem = _problem_beside_input(run, command)
     try:
         definition.check_input(command.input)
@@ -223,6 +222,8 @@ def _started(
 
 def _problem_beside_input(run: RunView, command: StartWorkflow) -> str:
     """Why a start is refused whatever its input: headers, memo, search attributes, signal; empty if it is not."""
+    if run.workflow_id.startswith(SCHEDULE_PREFIX):
+        return reserved_id(run.workflow_id)
     headers = command.headers
     size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items()) if headers else 0
     if size > HEADERS_BYTES_MAX:

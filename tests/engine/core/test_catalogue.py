@@ -9,6 +9,7 @@ import pytest
 from penstock.engine.core.catalogue import DELIVERED, EVENTS, INPUTS, MACHINES, REQUESTS, ROW_READS
 from penstock.engine.core.decision import (
     BeginRun,
+    FireSchedule,
     FireTimer,
     GiveUpCommand,
     KeepCommand,
@@ -24,7 +25,7 @@ from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
 def test_every_command_belongs_to_one_machine() -> None:
     """Each command that is no read of rows, each result and each due timer is decided by exactly one machine."""
     owners = Counter(kind for machine in MACHINES for kind in machine.inputs)
-    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun, TimeOutRun, GiveUpCommand}
+    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun, TimeOutRun, GiveUpCommand, FireSchedule}
     inputs = {*record_types.COMMANDS.values(), TaskCompleted, TaskFailed, KeepCommand, *due} - ROW_READS
     assert set(owners) == inputs
     assert set(owners.values()) == {1}

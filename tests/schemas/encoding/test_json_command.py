@@ -13,8 +13,10 @@ from penstock.schemas.encoding.codec import decode_command, encode
 from penstock.schemas.errors import Undecodable
 from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.schedule import CreateSchedule
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.retry import RetryPolicy
+from penstock.schemas.values.schedule_spec import ScheduleSpec
 from tests.schemas.samples import SEEDED
 
 START = {"type": "fulfil", "id": "order-7"}
@@ -53,6 +55,20 @@ def test_the_documented_lines(line, command):
                 message_id="m",
                 reply_to=2,
                 on_existing="reject",
+            ),
+        ),
+        (
+            {
+                "command": "CreateSchedule",
+                "id": "schedule:nightly",
+                "type": "report",
+                "spec": {"cron": ["0 2 * * *"], "timezone": "Europe/Prague", "overlap": "buffer_one"},
+            },
+            CreateSchedule(
+                workflow_id="schedule:nightly",
+                workflow_type="report",
+                input=b"null",
+                spec=ScheduleSpec(cron=("0 2 * * *",), timezone="Europe/Prague", overlap="buffer_one"),
             ),
         ),
         (
@@ -154,7 +170,8 @@ def test_any_json_is_an_input(value):
             (
                 "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, DescribeWorkflow, "
                 "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, RetryWorkflow, AwaitResult, "
-                "SignalWorkflow, UpdateWorkflow."
+                "CreateSchedule, UpdateSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule, BackfillSchedule, "
+                "DeleteSchedule, DescribeSchedule, ListSchedules, SignalWorkflow, UpdateWorkflow."
             ),
         ),
         ({"command": "ListWorkflows", "id": "w"}, "ListWorkflows has no key `id`"),
@@ -163,6 +180,16 @@ def test_any_json_is_an_input(value):
         ({"command": "SignalWorkflow", "id": "w"}, "SignalWorkflow needs the key `signal`: the signal's name"),
         ({"command": "SignalWorkflow", "id": "w", "signal": ""}, "SignalWorkflow: `signal` is empty"),
         ({"command": "CancelWorkflow", "id": "w", "input": 1}, "CancelWorkflow has no key `input`"),
+        ({"command": "CreateSchedule", "id": "schedule:s", "type": "t"}, "CreateSchedule needs the key `spec`"),
+        (
+            {"command": "CreateSchedule", "id": "schedule:s", "type": "t", "spec": {"tz": "UTC"}},
+            "CreateSchedule: `spec` has no key `tz`; allowed are cron, calendar, every_ms, timezone",
+        ),
+        (
+            {"command": "CreateSchedule", "id": "schedule:s", "type": "t", "spec": {"cron": "* * * * *"}},
+            "`spec` must be an object with cron, calendar or every_ms",
+        ),
+        ({"command": "PauseSchedule", "id": ""}, "PauseSchedule: `id` is empty"),
         ({**START, "parent_run_id": "r"}, "StartWorkflow has no key `parent_run_id`"),
         ({**START, "headers": {"a": 1}}, "`headers` must be an object whose values are texts"),
     ],
