@@ -110,6 +110,11 @@ class Worker:
         )
         logger.info("worker started", queues=list(self.queues), activities=sorted(self._definitions))
 
+    @property
+    def running(self) -> int:
+        """Number of attempts that run now; without sync ones that go on after their timeout. For any thread."""
+        return self._runtime.running if self._runtime is not None else 0
+
     def request_stop(self) -> None:
         """Make `run` drain and return. Called from signal handlers and any thread."""
         self._stop_requested.set()
@@ -180,6 +185,11 @@ class _Runtime:
         self._drained = False
         self._loop_thread = self._thread("loop", self._run_loop)
         self._polling = [self._thread(f"poll-{consumer.queue}", consumer.run) for consumer in consumers]
+
+    @property
+    def running(self) -> int:
+        """Number of attempts that run now."""
+        return self._executor.running
 
     def drain(self, timeout_s: float) -> None:
         """Stop the intake, activities, results, commits and membership, event loop, in that order. Idempotent."""

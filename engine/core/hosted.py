@@ -13,6 +13,7 @@ from penstock.engine.core.limits import (
     SIGNALS_DECLARED_MAX,
     SIGNALS_NAMED_MAX,
 )
+from penstock.engine.core.statuses import RUNNING
 from penstock.schemas.values.levels import LEVEL
 
 UNKNOWN_TYPE, UNHOSTED_TYPE = "unknown_type", "unhosted_type"
@@ -39,7 +40,9 @@ class Hosted:
     `elsewhere`: types that other live processors of the namespace host, with their versions. `level`: feature level of
     the namespace; records and fields of a higher one are not written. `is_outgrown`: records of the namespace may be
     of a higher level than this program knows. `notes`: what to add to a run's description; for any thread.
-    `strict_inputs`: replay treats every changed input as an error (tests, replay tools)."""
+    `strict_inputs`: replay treats every changed input as an error (tests, replay tools). `awaited_ms`: how long callers
+    are taken to await results, whatever they say, where the clock moves faster than theirs; 0: as they say.
+    `kept_status`: runs with another one leave the memory after each decision."""
 
     def __init__(
         self,
@@ -53,7 +56,11 @@ class Hosted:
         self.signals = signals if signals is not None else {}
         self.build, self.strict_inputs = build, strict_inputs
         self.elsewhere: Mapping[str, int] = {}
-        self.level, self.is_outgrown = LEVEL, False
+    the namespace; records and fields of a higher one are not written. `is_outgrown`: records of the namespace may be
+    of a higher level than this program knows. `notes`: what to add to a run's description; for any thread.
+    `strict_inputs`: replay treats every changed input as an error (tests, replay tools). `awaited_ms`: how long callers
+    are taken to await results, whatever they say, where the clock moves faster than theirs; 0: as they say.
+    `kept_status`: runs with another one leave the memory after each decision."""
         self.notes: Notes = no_notes
         self._news = False
 

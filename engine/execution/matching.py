@@ -128,8 +128,8 @@ class Matcher:
         if first is None:
             return ""
         return (
-            f"the input of {described(first.request)} was {_short(first.recorded)} in the history and is now "
-            f"{_short(first.asked)}"
+            f"the input of {described(first.request)} was {payload_text(first.recorded)} in the history and is now "
+            f"{payload_text(first.asked)}"
         )
 
 
@@ -189,6 +189,7 @@ def _rewritten(rewrite: Rewrite | None, data: bytes) -> bytes:
         return data
 
 
-def _short(data: bytes, characters_max: int = 200) -> str:
+def payload_text(data: bytes, characters_max: int = 200) -> str:
+    """A payload as text, as much of it as fits."""
     text = data.decode(errors="replace")
     return text if len(text) <= characters_max else f"{text[:characters_max]}…"

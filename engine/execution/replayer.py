@@ -29,7 +29,7 @@ def rebuild(
     observed: bool = False,
 ) -> Rebuilt:
     """Repeat `records`, the run's history in order, with today's code. Raises NonDeterminism, CodeError."""
-    replay: _Replay | None = None
+    replay: Replay | None = None
     make = ObservedProgram if observed else Program
     try:
         for now_ms, events in decisions(records):
@@ -38,7 +38,7 @@ def rebuild(
                 assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
                 program = make(definition, workflow_id, run_id, started.seed)
                 program.started_ms = now_ms  # its code may have received the start later, when it was unblocked
-                replay = _Replay(program, started.python, strict_inputs=strict_inputs)
+                replay = Replay(program, started.python, strict_inputs=strict_inputs)
             replay.repeat(now_ms, events)
     except BaseException as error:
         if replay is not None:
@@ -50,7 +50,7 @@ def rebuild(
     return Rebuilt(replay.program, replay.unread, replay.differences[:DIFFERENCES_MAX])
 
 
-class _Replay:
+class Replay:
     """Progress of a replay. A BLOCKED run's inputs stay unread until it is unblocked, as they did the first time."""
 
     def __init__(self, program: Program, python: str, *, strict_inputs: bool) -> None:

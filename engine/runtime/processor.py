@@ -95,6 +95,7 @@ class Processor:
     def stop(self, timeout_s: float = 30.0) -> None:
         """Settle the turn in flight, release the shards, leave the group. Returns after `timeout_s` at the latest."""
         self._stopping.set()
+        self._log.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 

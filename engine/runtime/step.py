@@ -67,7 +67,7 @@ class Step:
     set by the caller."""
 
     def __init__(self, runs: RunCache, encoder: Encoder) -> None:
-        self._runs, self._encoder = runs, encoder
+        self._runs, self._encoder, self._hosted = runs, encoder, runs.hosted
         self.decided = 0
         self.due_ms = NEVER_MS
         self.appended_ms = 0
@@ -217,7 +217,7 @@ class Step:
         layer.touched.setdefault(run.workflow_id, {})
         layer.decisions += 1
         status = run.row.status if run.row is not None else ABSENT
-        if status == RUNNING:
+        if status == self._hosted.kept_status:
             return
         if status == BLOCKED:
             run.forget()

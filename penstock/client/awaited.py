@@ -32,6 +32,11 @@ class AwaitedResults:
         self._client_id, self._publish = client_id, publish
         self._standing: dict[str, _Standing] = {}
 
+    @property
+    def has_callers(self) -> bool:
+        """Whether a call waits for a reply that has not come."""
+        return any(standing.callers and not standing.reply.done() for standing in self._standing.values())
+
     def deliver(self, reply: Reply) -> bool:
         """Hand a reply to those who wait for it, now or at their next call; whether it was expected."""
         standing = self._standing.get(reply.message_id)

@@ -29,7 +29,7 @@ from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, Re
 from penstock.schemas.records.replies import ReadAnswered, Reply
 from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
 from penstock.topics.catalogue import Topics
-from penstock.topics.log import Log, Publisher, Record
+from penstock.topics.log import Log, Publisher, Record, TopicPartition
 from penstock.topics.partitioner import partition_of
 
 BATCH_RECORDS_MAX = 1_000
@@ -54,7 +54,10 @@ class Hints(NamedTuple):
 
 
 class Exchange:
-    """Publishes commands and matches replies, for one client on one event loop."""
+    """Publishes commands and matches replies, for one client on one event loop.
+
+    `exchanged`: a number that each step of a call and each batch of replies changes. `on_call`: called by each call
+    before it does anything."""
 
     def __init__(self, log: Log, topics: Topics, loop: asyncio.AbstractEventLoop, hints: Hints) -> None:
         self._log, self._topics, self._loop, self._hints = log, topics, loop, hints
@@ -64,6 +67,9 @@ class Exchange:
         self._parts = Parts()
         self._outgoing: queue.Queue[_Outgoing | None] = queue.Queue()
         self._room = asyncio.Semaphore(UNSENT_MAX)
+        self._sending = 0
+        self.exchanged = 0
+        self.on_call: Callable[[], None] = lambda: None
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._inbox: Inbox | None = None
@@ -91,6 +97,7 @@ class Exchange:
         """Publish what is queued, within a time limit, and stop both threads. Blocks."""
         self._closing.set()
         self._outgoing.put(None)
+        self._log.wake()
         for thread in self._threads:
             thread.join(PUBLISH_TIMEOUT_S + READ_TIMEOUT_S)
 
@@ -126,6 +133,8 @@ class Exchange:
         """Wait for the reply to AwaitResult, which this client sends once for all its calls that wait for the run.
 
         Raises NotAnswered after `timeout_s`, LogError."""
+        self.exchanged += 1
+        self.on_call()
         reply = await self._awaited.wait(workflow_id, run_id, self.reply_to, timeout_s)
         if reply is None:
             raise self._not_answered(timeout_s)
@@ -137,10 +146,37 @@ class Exchange:
         key = command.workflow_id.encode()
         shard = partition_of(key, self.shards) if shard is None else shard
         record = Record(topic=self._topics.commands, partition=shard, key=key, value=encode(command))
-        async with self._room:
-            sent: asyncio.Future[None] = self._loop.create_future()
-            self._outgoing.put(_Outgoing(record, sent))
-            await sent
+        self.exchanged += 1
+        self._sending += 1
+        self.on_call()
+        try:
+            async with self._room:
+                sent: asyncio.Future[None] = self._loop.create_future()
+                self._outgoing.put(_Outgoing(record, sent))
+                await sent
+        finally:
+            self.exchanged += 1
+            self._sending -= 1
+
+    @property
+    def log(self) -> Log:
+        """The log that commands are published on."""
+        return self._log
+
+    @property
+    def has_open_calls(self) -> bool:
+        """Whether calls publish a command or wait for its reply."""
+        return bool(self._sending) or self.is_waiting
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether calls wait for replies, and all their commands are in the log."""
+        return not self._sending and (self._awaited.has_callers or any(map(_undone, self._waiting.values())))
+
+    def delivered(self) -> tuple[TopicPartition, int]:
+        """The partition of replies that is read, and the offset up to which replies were handed to the event loop."""
+        assert self._inbox is not None, "the exchange is open"
+        return (self._topics.replies, self.reply_to), self._inbox.position
 
     def _warn_unanswered(self, command: Command, timeout_s: float | None) -> None:
         self.unanswered.command(command, len(self._waiting) - 1, timeout_s)
@@ -201,6 +237,7 @@ class Exchange:
     # The event loop's thread
 
     def _deliver(self, replies: list[Reply]) -> None:
+        self.exchanged += 1
         for arrived in replies:
             reply: Reply | None = arrived
             if isinstance(arrived, ReadAnswered) and arrived.parts > 1:
@@ -218,6 +255,10 @@ class Exchange:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop was closed meanwhile: no caller is left
             logger.debug("the event loop is closed")
+
+
+def _undone(futures: list[asyncio.Future[Reply]]) -> bool:
+    return any(not future.done() for future in futures)
 
 
 class _NotAcknowledged(LogError):

@@ -44,14 +44,22 @@ class HttpReads:
     def __init__(self, log: Log, topics: Topics, shards: int) -> None:
         self._log, self._topics, self._shards = log, topics, shards
         self._addresses: dict[int, str] = {}
-        # trust_env: a proxy of the environment does not apply to loopback and cluster addresses.
-        # verify: addresses are plain http; an empty TLS context saves 0.2 s of reading certificates.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._http = httpx.AsyncClient(trust_env=False, verify=context)
+        self._opened: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        if self._opened is not None:
+            await self._opened.aclose()
+
+    @property
+    def _http(self) -> httpx.AsyncClient:
+        """Made at the first request: it loads modules for a tenth of a second, which most clients do not need."""
+        if self._opened is None:
+            # trust_env: a proxy of the environment does not apply to loopback and cluster addresses.
+            # verify: addresses are plain http; an empty TLS context saves 0.2 s of reading certificates.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._opened = httpx.AsyncClient(trust_env=False, verify=context)
+        return self._opened
 
     async def describe(self, workflow_id: str, *, quick: bool = False) -> dict[str, Any]:
         """Return the state of the id's current run. Raises WorkflowNotFound, NotAnswered."""

@@ -40,6 +40,11 @@ class Inbox:
         self._reader: Reader | None = self._open()
 
     @property
+    def position(self) -> int:
+        """The offset behind the last reply that was handed on."""
+        return self._position or 0
+
+    @property
     def trouble(self) -> str:
         """Why replies could not be read lately; empty if they could."""
         return self._error if time.monotonic() - self._failed_s < RECENT_S else ""
@@ -70,10 +75,10 @@ class Inbox:
 
     def _take(self, records: Sequence[StoredRecord]) -> None:
         if records:
-            self._position = records[-1].offset + 1
             replies = [reply for record in records if (reply := _reply(record)) is not None]
             if replies:
                 self._deliver(replies)
+            self._position = records[-1].offset + 1
 
     def _note(self, error: Exception) -> None:
         """Remember an error for callers, and log it once a minute."""

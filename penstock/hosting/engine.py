@@ -51,6 +51,7 @@ class Engine(AsyncLifecycle):
 
     _driver = DriverSettings()
     _strict_inputs = False
+    _serves_http = True
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class Engine(AsyncLifecycle):
             clock_ms=self._clock_ms,
             driver=driver,
             strict_inputs=self._strict_inputs,
+            serves_http=self._serves_http,
             membership=self._membership,
         )
         workers = [worker_part(namespace, activities, concurrency=self._concurrency)] if activities else []

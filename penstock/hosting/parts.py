@@ -71,14 +71,20 @@ class Part:
 
 
 class ProcessorPart(Part):
-    """A processor and its read server at `address`; `stores` returns the stores of its shards."""
+    """A processor and its read server at `address`; `stores` returns the stores of its shards.
 
-    def __init__(self, processor: Processor, server: ReadServer) -> None:
-        self.stores, self.address = processor.stores, server.address
+    Without a server, `address` is empty and reads are answered over the log alone. `hosted`: what it hosts."""
+
+    def __init__(self, processor: Processor, server: ReadServer | None, hosted: Hosted) -> None:
+        self.stores, self.address = processor.stores, server.address if server is not None else ""
+        self.hosted = hosted
         self._processor, self._server = processor, server
         super().__init__("processor", self._serve, lambda: processor.stop(0))
 
     def _serve(self) -> None:
+        if self._server is None:
+            self._processor.run()
+            return
         self._server.start()
         try:
             self._processor.run()
@@ -94,9 +100,10 @@ def processor_part(
     clock_ms: Callable[[], int] = wall_clock_ms,
     driver: DriverSettings = DriverSettings(),
     strict_inputs: bool = False,
+    serves_http: bool = True,
     membership: Membership | None = None,
 ) -> ProcessorPart:
-    """Make a processor that serves committed reads over HTTP. Raises StoreError.
+    """Make a processor that serves committed reads, over HTTP too if `serves_http`. Raises StoreError.
 
     `strict_inputs`: a run whose code asks for another input on replay is BLOCKED. `membership`: of this process, None
     if no other can reach the log."""
@@ -106,23 +113,25 @@ def processor_part(
     if membership is not None:
         keep_informed(hosted, membership)
         hosted.notes = lambda run: unhosted(run, membership.neighbours, workflows)
-    server = ReadServer(
-        lambda: processor.stores(),  # noqa: PLW0108 - the processor is made below
-        namespace.shards,
-        notes=hosted.notes,
-        handlers=hosted.handlers_of,
-    )
+    server = None
+    if serves_http:
+        server = ReadServer(
+            lambda: processor.stores(),  # noqa: PLW0108 - the processor is made below
+            namespace.shards,
+            notes=hosted.notes,
+            handlers=hosted.handlers_of,
+        )
     processor = Processor(
         namespace.log,
         namespace.topics,
         namespace.shards,
         hosted,
         data=settings.state_path,
-        address=server.address,
+        address=server.address if server is not None else "",
         settings=msgspec.structs.replace(driver, limits=limits, activation_deadline_s=settings.activation_deadline),
         clock_ms=clock_ms,
     )
-    return ProcessorPart(processor, server)
+    return ProcessorPart(processor, server, hosted)
 
 
 def _make_directory(path: Path | None) -> None:
@@ -141,12 +150,24 @@ def _make_directory(path: Path | None) -> None:
         )
 
 
+class WorkerPart(Part):
+    """A worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        super().__init__("worker", worker.run, worker.request_stop)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether attempts run."""
+        return self._worker.running > 0
+
+
 def worker_part(
     namespace: Namespace, activities: Activities, *, queues: Sequence[str] | None = None, concurrency: int = 100
-) -> Part:
+) -> WorkerPart:
     """Make a worker for these activities."""
-    worker = Worker(namespace.log, namespace.topics, activities, queues=queues, concurrency=concurrency)
-    return Part("worker", worker.run, worker.request_stop)
+    return WorkerPart(Worker(namespace.log, namespace.topics, activities, queues=queues, concurrency=concurrency))
 
 
 def start_parts(parts: Sequence[Part]) -> None:

@@ -1,86 +1,103 @@
-"""TestEngine: a whole stack in memory whose time can be skipped.
+"""TestEngine: a whole stack in memory whose time moves by itself.
 
     async with TestEngine(orders) as engine:
+        engine.mock(orders.charge, "paid")
         run = await engine.client.start(orders.fulfil(order), id="order-1")
-        await engine.skip("48h")
-        assert await run.result(timeout="5s") == …
+        assert await run.result() == …
 
-Nothing is written to disk and only a loopback port is opened. Workflow code that uses the real clock or random numbers
-is refused more strictly than in production (`datetime.now()` too).
+Nothing is written to disk. Workflow code that uses the real clock or random numbers is refused more strictly than in
+production (`datetime.now()` too).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Iterable
-from operator import attrgetter
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 import structlog
 
 from penstock.config import load
-from penstock.engine.core.keys import DueKey
+from penstock.engine.core.keys import DAY_MS, DueKey
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings
-from penstock.engine.runtime.reads import Attempt, pending_work
 from penstock.hosting.engine import Engine, Hosted, as_list
-from penstock.schemas.errors import NotAnswered, UserError, WorkflowBlockedError
+from penstock.hosting.parts import WorkerPart
+from penstock.schemas.errors import NotAnswered, PenstockError, UserError
 from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.testing.auto_skip import AutoSkip
 from penstock.testing.blocked import BlockedRuns
 from penstock.testing.clock import SkippingClock
 from penstock.testing.patience import Patience
+from penstock.testing.pending import PendingWork, look
 
 STANDSTILL_S = 30.0
 PROGRESS_EVERY_S = 10.0
 POLL_S = 0.002
+DECIDED_POLL_S, DECIDED_S = 0.0005, 0.02
 BLOCKED_POLL_S = 0.05
+AWAITED_MS = 36_500 * DAY_MS
 
 logger = structlog.get_logger(__name__)
 
 
-class PendingWork(NamedTuple):
-    """Pending work of all shards.
-
-    `at_rest`: nothing can be decided before time passes; `inputs`: how many were decided so far; `due`: the earliest
-    timer or retry; `attempts`: those that the workers have.
-    """
-
-    at_rest: bool
-    inputs: int
-    due: DueKey | None = None
-    attempts: frozenset[Attempt] = frozenset()
-
-
 class TestEngine(Engine):
-    """An Engine on a log in memory, for tests. `hosted` as for Engine: modules, workflows, activities, or one list."""
+    """An Engine on a log in memory, for tests. `hosted` as for Engine: modules, workflows, activities, or one list.
+
+    `auto_skip`: while the test waits for the engine (`Run.result`, an update's result, …), time moves by itself to the
+    next timer, timeout or retry, whenever nothing else can happen: no activity runs, no input is undecided, and no
+    command or reply is on its way. Otherwise, and without it, time passes as everywhere, and by `skip`."""
 
     __test__ = False  # pytest would collect a class of this name
-    _driver = DriverSettings(idle_s=0.005)  # skipped time is noticed soon
+    _driver = DriverSettings(idle_s=0.005, commit_poll_s=0.0005)  # its commits take less than a millisecond
+    _serves_http = False  # a server takes a tenth of a second to come up the first time, and to go
     _strict_inputs = True  # an input that replay makes differently blocks its run
 
-    def __init__(self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100) -> None:
+    def __init__(self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100, auto_skip: bool = True) -> None:
         self._clock = SkippingClock()
         all_hosted = [item for given in hosted for item in as_list(given)]
         # A run that closed years of skipped time ago can still be read.
-        settings = load({"log": "embedded::memory:", "closed_kept": "365000d"}, os.environ)
+        settings = load({"log": "embedded::memory:", "closed_kept": "365000d", "reads": "log"}, os.environ)
         super().__init__(all_hosted, concurrency=concurrency, settings=settings, clock_ms=self._clock)
+        self._auto_skips = auto_skip
+        self._auto: AutoSkip | None = None
+        self._moving: asyncio.Task[None] | None = None
 
     async def _open(self) -> None:
         guards.install(strict=True)
         await super()._open()
+        if self._processor is not None:
+            self._processor.hosted.awaited_ms = AWAITED_MS
         self.client.raise_on(self._hindrance)
+        log = self._log
+        if self._auto_skips and log is not None:
+            self._auto = AutoSkip(self._clock, self.client.exchange, self._decided_work, self._is_working, log.wake)
+            self._moving = asyncio.create_task(self._auto.run())
 
-    async def _hindrance(self, workflow_id: str, run_id: str) -> WorkflowBlockedError:
+    async def _close(self) -> None:
+        moving, self._moving = self._moving, None
+        if moving is not None:
+            moving.cancel()
+            with contextlib.suppress(asyncio.CancelledError, PenstockError):  # what ended it ended a part too
+                await moving
+        await super()._close()
+
+    async def _hindrance(self, workflow_id: str, run_id: str) -> PenstockError:
         """Wait until the run, or a child that it awaits, is BLOCKED: nothing frees it while a test awaits its end."""
         while True:
             error = await asyncio.to_thread(self._blocked, workflow_id, run_id)
             if error is not None:
                 return error
+            if self._auto is not None and self._auto.is_exhausted:
+                return UserError(
+                    f"time moved by 100 years while {workflow_id} was awaited, and it did not close: let the test "
+                    "end it, or use TestEngine(…, auto_skip=False) and `skip`."
+                )
             await asyncio.sleep(BLOCKED_POLL_S)
 
-    def _blocked(self, workflow_id: str, run_id: str) -> WorkflowBlockedError | None:
+    def _blocked(self, workflow_id: str, run_id: str) -> PenstockError | None:
         if self._processor is None or self._namespace is None or self._log is None:
             return None  # the engine is closing
         return BlockedRuns(self._log, self._namespace, self._processor.stores()).error(workflow_id, run_id)
@@ -95,54 +112,68 @@ class TestEngine(Engine):
         Raises BadDuration; NotAnswered when workflows make no progress for 30 s of real time although they have work
         left; the error that ended the processor or the worker early.
         """
-        with self._clock.standing():
+        with self._clock.standing(), self._auto_suspended():
             end_ms = self._clock() + duration_ms(duration)
             patience, log_at_s = Patience(), time.monotonic() + PROGRESS_EVERY_S
             while (due := await self._next_due(patience)) is not None and due.due_ms <= end_ms:
                 if time.monotonic() > log_at_s:
                     log_at_s = time.monotonic() + PROGRESS_EVERY_S
                     _log_progress(due, end_ms)
-                self._clock.move_to(due.due_ms)
-            self._clock.move_to(end_ms)
+                self._move_to(due.due_ms)
+            self._move_to(end_ms)
+
+    @contextlib.contextmanager
+    def _auto_suspended(self) -> Iterator[None]:
+        """Let time not move by itself within the block."""
+        auto = self._auto
+        if auto is None:
+            yield
+            return
+        auto.suspended += 1
+        try:
+            yield
+        finally:
+            auto.suspended -= 1
+
+    def _move_to(self, epoch_ms: int) -> None:
+        self._clock.move_to(epoch_ms)
+        if self._log is not None:
+            self._log.wake()
 
     async def _next_due(self, patience: Patience) -> DueKey | None:
         """Wait until nothing can be decided before time passes; returns what comes due next."""
         inputs, progress_s = -1, time.monotonic()
         while True:
-            pending = await asyncio.to_thread(self._pending_work)
+            pending = await asyncio.to_thread(self._decided_work)
             if pending.at_rest and patience.is_over(pending.attempts):
                 return pending.due
             if pending.inputs != inputs or pending.attempts:
                 inputs, progress_s = pending.inputs, time.monotonic()
             elif time.monotonic() > progress_s + STANDSTILL_S:
                 raise NotAnswered(f"the workflows made no progress for {STANDSTILL_S:g} s although work is left to do.")
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_S if pending.attempts else 0)
+
+    def _decided_work(self) -> PendingWork:
+        """The pending work of all shards, read again for a moment while there is something to decide."""
+        until_s = time.monotonic() + DECIDED_S
+        while True:
+            pending = self._pending_work()
+            if pending.at_rest or time.monotonic() > until_s:
+                return pending
+            time.sleep(DECIDED_POLL_S)
 
     def _pending_work(self) -> PendingWork:
-        """Read the pending work of all shards.
-
-        The inputs of each shard are counted before its rows are read and compared with the log afterwards, so that
-        whatever is decided in between shows as work to do.
-        """
-        processor, namespace, log = self._processor, self._namespace, self._log
-        if processor is None or namespace is None or log is None:
+        processor, namespace = self._processor, self._namespace
+        if processor is None or namespace is None or self._log is None:
             raise UserError("this engine is not running: use it inside `async with TestEngine(…) as engine:`.")
         for part in self._parts:
             if part.error is not None:
                 raise part.error
-        now_ms = self._clock()
-        shards = {number: pending_work(store) for number, store in processor.stores().items()}
-        inputs = sum(sum(shard.offsets.values()) for shard in shards.values())
-        due = min(
-            (shard.due for shard in shards.values() if shard.due is not None), key=attrgetter("due_ms"), default=None
-        )
-        input_topics = (namespace.topics.commands, namespace.topics.results)
-        ends = log.ends([(topic, number) for number in shards for topic in input_topics])
-        unread = any(shards[number].offsets.get(topic, first) < end for (topic, number), (first, end) in ends.items())
-        if len(shards) < namespace.shards or unread or (due is not None and due.due_ms <= now_ms):
-            return PendingWork(at_rest=False, inputs=inputs)
-        attempts = frozenset[Attempt]().union(*(shard.attempts for shard in shards.values()))
-        return PendingWork(at_rest=True, inputs=inputs, due=due, attempts=attempts)
+        return look(namespace, processor.stores(), self._clock())
+
+    def _is_working(self) -> bool:
+        """Whether activities run."""
+        return any(part.is_working for part in self._parts if isinstance(part, WorkerPart))
 
 
 def _log_progress(due: DueKey, end_ms: int) -> None:

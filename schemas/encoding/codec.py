@@ -105,7 +105,10 @@ class _Writers(dict[type[msgspec.Struct], Writer]):
         assert schema is not None, (
             f"{record.__name__} is of level {_level(current)}, but level {self.level} is written: compare levels first"
         )
-        writer = compile_writer(schema, MAGIC + fingerprint_of(schema))
+        header = MAGIC + fingerprint_of(schema)
+        writer = compile_writer(schema, header)
+        if schema is current:
+            _written[header] = current
         self[record] = writer = writer if schema is current else _earlier_writer(writer, record, schema)
         return writer
 
@@ -149,11 +152,15 @@ def _level(schema: Schema) -> int:
 
 
 _readers: dict[bytes, Reader] = {}
+_written: dict[bytes, Schema] = {}  # of this process: the fingerprints of all schemas take 60 ms
 
 
 def _reader_of(data: bytes) -> Reader:
     """Create the reader for these bytes. Raises Undecodable if their schema is unknown."""
     header = data[:HEADER_BYTES]
+    if header in _written:
+        reader = _readers[header] = compile_reader(_written[header], RECORDS)
+        return reader
     path = _paths().get(header)
     if path is None:
         raise _unknown_error(data)(_unknown(data))

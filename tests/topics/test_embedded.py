@@ -409,3 +409,19 @@ def test_a_listener_that_fails_keeps_no_partition_from_others(log: EmbeddedLog) 
         earlier.member.close()
     later.until_granted(2)
     later.member.close()
+
+
+@pytest.mark.parametrize("waits", ["reader", "member"])
+def test_wake_ends_waits(waits):
+    """A read, and a poll, that wait for records return when another thread wakes the log."""
+    log = EmbeddedLog()
+    log.create([TopicSpec("t", 1, {})])
+    reader, seat = log.reader({("t", 0): 0}), seated(log, "t")
+    seat.member.start({("t", 0): 0})
+    timer = threading.Timer(0.1, log.wake)
+    timer.start()
+    began_s = time.monotonic()
+    assert (reader.read(10, 30.0) if waits == "reader" else seat.poll(10, 30.0)) == []
+    assert time.monotonic() - began_s < 20
+    timer.join()
+    log.close()

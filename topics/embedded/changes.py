@@ -13,10 +13,11 @@ class Changes:
     """Counter of commits: incremented at once by this process, and within 1 to 20 ms after commits of other processes.
 
     A waiter reads `count` before it reads the log, then waits until the count differs, so that no commit is missed.
+    `wakes` counts the calls of `wake`, after which waiters return without a commit.
     `watcher` is a connection of its own for seeing other processes' commits; None for a log in memory."""
 
     def __init__(self, watcher: sqlite3.Connection | None) -> None:
-        self.count = 0
+        self.count = self.wakes = 0
         self._watcher = watcher
         self._version = -1
         self._changed_s = time.monotonic()
@@ -26,6 +27,12 @@ class Changes:
         """Report a commit of this process."""
         with self._condition:
             self._other_process_committed()  # so that this commit is not attributed to another process later
+            self._increment()
+
+    def wake(self) -> None:
+        """Let all who wait return."""
+        with self._condition:
+            self.wakes += 1
             self._increment()
 
     def wait(self, seen: int, timeout_s: float) -> None:

@@ -44,6 +44,7 @@ class EmbeddedMember:
         Raises OffsetOutOfRange, LogUnavailable."""
         deadline = time.monotonic() + timeout_s
         changes = self._database.changes
+        wakes = changes.wakes
         while True:
             seen = changes.count
             with self._database.read() as connection:
@@ -56,7 +57,7 @@ class EmbeddedMember:
                     return []  # granted partitions must be started before there can be records to wait for
                 continue
             remaining_s = deadline - time.monotonic()
-            if records or remaining_s <= 0:
+            if records or remaining_s <= 0 or changes.wakes != wakes:
                 return records
             changes.wait(seen, remaining_s)
 

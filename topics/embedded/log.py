@@ -133,6 +133,10 @@ class EmbeddedLog:
         self._upkeep.begin()
         return EmbeddedTransactor(self._database, self._catalogue, transactional_id)
 
+    def wake(self) -> None:
+        """Let polls and reads that wait for records return now."""
+        self._database.changes.wake()
+
     def close(self) -> None:
         """Flush all publishers, leave all groups, close the file."""
         if self._closed:
@@ -173,12 +177,13 @@ class EmbeddedReader:
             raise LogUnavailable("this reader was closed: create another")
         deadline = time.monotonic() + timeout_s
         changes = self._database.changes
+        wakes = changes.wakes
         while True:
             seen = changes.count
             with self._database.read() as connection:
                 records = self._positions.take(connection, records_max)
             remaining_s = deadline - time.monotonic()
-            if records or remaining_s <= 0:
+            if records or remaining_s <= 0 or changes.wakes != wakes:
                 return records
             changes.wait(seen, remaining_s)
 

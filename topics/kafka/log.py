@@ -116,6 +116,9 @@ class KafkaLog:
             self._bootstrap,
         )
 
+    def wake(self) -> None:
+        """Has no effect: what waits for Kafka returns within its own time limit."""
+
     def close(self) -> None:
         """Close the admin client. Other clients are closed by their owners."""
         self._opened = None

@@ -137,6 +137,7 @@ class QueueConsumer:
         """Commit, leave the group and end the thread."""
         self._draining.set()
         self._finishing.set()
+        self._log.wake()
 
     # The polling thread.
 

@@ -164,9 +164,10 @@ def _awaits(command: StartWorkflow) -> bool:
     return command.await_result and command.reply_to != NO_REPLY and not command.update
 
 
-def _until_ms(timeout_ms: int, now_ms: int) -> int:
+def _until_ms(run: RunView, timeout_ms: int, now_ms: int) -> int:
     """Until when a caller awaits a result (epoch)."""
-    return now_ms + (min(timeout_ms, AWAITED_MS_MAX) if timeout_ms > 0 else AWAITED_MS)
+    asked_ms = min(timeout_ms, AWAITED_MS_MAX) if timeout_ms > 0 else AWAITED_MS
+    return now_ms + (run.hosted.awaited_ms or asked_ms)
 
 
 def _replaced(row: RunRow | None, command: StartWorkflow) -> tuple[RunEvents, ...]:
@@ -213,7 +214,7 @@ def _started(
         closed_kept_ms=closed_kept_ms,
         begins_ms=begins_ms,
         reply_to=command.reply_to if awaits else NO_REPLY,
-        awaited_until_ms=_until_ms(command.await_ms, now_ms) if awaits else 0,
+        awaited_until_ms=_until_ms(run, command.await_ms, now_ms) if awaits else 0,
         execution_until_ms=(begins_ms or now_ms) + min(bound_ms, DELAY_MS_MAX) if bound_ms > 0 else 0,
         memo=command.memo,
         search=command.search,
@@ -264,7 +265,7 @@ def _existing(run: RunView, row: RunRow, command: StartWorkflow, now_ms: int) ->
     elif row.status in CLOSED:
         reply = run_closed(run.workflow_id, row, command.message_id)
     else:
-        until_ms = _until_ms(command.await_ms, now_ms)
+        until_ms = _until_ms(run, command.await_ms, now_ms)
         joined.append(ResultAwaited(message_id=command.message_id, reply_to=command.reply_to, until_ms=until_ms))
     if joined:
         return Decision(run_id=row.run_id, events=joined, unnumbered=True, reply=reply)
@@ -380,7 +381,7 @@ def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:
         return row_or_refusal
     if command.reply_to == NO_REPLY:
         return ignored(row_or_refusal.run_id, "no reply was asked for")
-    until_ms = _until_ms(command.timeout_ms, now_ms)
+    until_ms = _until_ms(run, command.timeout_ms, now_ms)
     awaited = ResultAwaited(message_id=command.message_id, reply_to=command.reply_to, until_ms=until_ms)
     return Decision(run_id=row_or_refusal.run_id, events=[awaited], unnumbered=True)
 
