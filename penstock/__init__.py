@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
         ActivitiesHang,
+        ActivityError,
         ActivityFailedError,
         BadDuration,
         BadInput,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         ChildWorkflowFailed,
         CommandRejected,
         EndlessWorkflow,
+        FatalError,
         Fenced,
         LogError,
         LogUnavailable,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         QueryFailedError,
         RecordRefused,
         RecordTooLarge,
+        RetryableError,
         SettingsError,
         StateMismatch,
         StillRunning,
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     from penstock.schemas.errors import WorkflowFailedError as WorkflowFailed
     from penstock.schemas.errors import WorkflowTerminatedError as WorkflowTerminated
     from penstock.workers.activity.decorator import activity
+    from penstock.workers.activity.heartbeats import heartbeat, heartbeat_details
     from penstock.workers.activity.info import activity_info
 
 __version__ = "0.1.0"
@@ -98,6 +102,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CODE_ERRORS",
     "ActivitiesHang",
+    "ActivityError",
     "ActivityFailed",
     "ActivityFailedError",
     "BadDuration",
@@ -110,6 +115,7 @@ __all__ = [
     "CommandRejected",
     "EndlessWorkflow",
     "Engine",
+    "FatalError",
     "Fenced",
     "Info",
     "LogError",
@@ -130,6 +136,7 @@ __all__ = [
     "QueryFailedError",
     "RecordRefused",
     "RecordTooLarge",
+    "RetryableError",
     "Run",
     "Saga",
     "SettingsError",
@@ -174,6 +181,8 @@ __all__ = [
     "continue_as_new",
     "details",
     "get_run",
+    "heartbeat",
+    "heartbeat_details",
     "info",
     "logger",
     "now",
@@ -207,6 +216,7 @@ _MODULES = {
     "penstock.engine.execution.bugs": ("CODE_ERRORS",),
     "penstock.schemas.errors": (
         "ActivitiesHang",
+        "ActivityError",
         "ActivityFailedError",
         "BadDuration",
         "BadInput",
@@ -215,6 +225,7 @@ _MODULES = {
         "ChildWorkflowFailed",
         "CommandRejected",
         "EndlessWorkflow",
+        "FatalError",
         "Fenced",
         "LogError",
         "LogUnavailable",
@@ -232,6 +243,7 @@ _MODULES = {
         "QueryFailedError",
         "RecordRefused",
         "RecordTooLarge",
+        "RetryableError",
         "SettingsError",
         "StateMismatch",
         "StillRunning",
@@ -264,6 +276,7 @@ _MODULES = {
     "penstock.client.sync": ("SyncClient",),
     "penstock.client.update": ("UpdateHandle",),
     "penstock.workers.activity.decorator": ("activity",),
+    "penstock.workers.activity.heartbeats": ("heartbeat", "heartbeat_details"),
     "penstock.workers.activity.info": ("activity_info",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

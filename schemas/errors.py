@@ -23,6 +23,9 @@ PenstockError
 │   ├── QueryFailedError · UpdateFailedError   (by query() and update()) the handler raised an exception
 │   ├── ActivityFailedError        an activity failed permanently: .type .message .attempts .is_(T)
 │   └── ChildWorkflowFailed        a child workflow did not complete
+├── ActivityError                  raised by an activity's code about its attempt
+│   ├── RetryableError             the attempt failed; may say when the next one begins
+│   └── FatalError                 the activity failed; no other attempt is made
 ├── LogError                       error of the log (Kafka or embedded)
 │   ├── LogUnavailable             the log cannot be reached
 │   ├── OffsetOutOfRange · TopicMismatch
@@ -47,6 +50,7 @@ PenstockError
 from __future__ import annotations
 
 import builtins
+from datetime import datetime, timedelta
 
 from penstock.schemas.class_names import is_named
 from penstock.schemas.failure import Cause, Failure
@@ -227,6 +231,25 @@ class ActivityFailedError(_FromFailure):
 
 class ChildWorkflowFailed(_FromFailure):
     """A child workflow failed, was cancelled or terminated, or could not be started."""
+
+
+class ActivityError(PenstockError):
+    """Base of errors by which the code of an activity says what follows its attempt."""
+
+
+class RetryableError(ActivityError):
+    """The attempt failed, and is retried as the activity's options say.
+
+    `retry_after`: when the next attempt begins, as a duration or an aware datetime; by default after the activity's
+    delay. `raise RetryableError("the service is busy", retry_after="30s")`."""
+
+    def __init__(self, message: str = "", *, retry_after: timedelta | datetime | str | float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class FatalError(ActivityError):
+    """The activity failed: no other attempt is made."""
 
 
 class LogError(PenstockError):

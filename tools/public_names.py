@@ -51,6 +51,8 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "penstock.workers.activity.decorator.ActivityCall",
             "activity_info",
             "penstock.workers.activity.info.ActivityInfo",
+            "heartbeat",
+            "heartbeat_details",
         ),
     ),
     (
@@ -95,6 +97,7 @@ ALIASES = (
     "penstock.workers.activity.decorator.Backoff",
     "penstock.workers.activity.checks.Errors",
     "penstock.workers.activity.checks.Priority",
+    "penstock.workers.activity.bounds.Cancel",
     "penstock.schemas.records.run.OnExisting",
     "penstock.client.checks.Wait",
     "penstock.schemas.values.attributes.SearchValue",

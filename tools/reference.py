@@ -24,6 +24,7 @@ import msgspec
 import penstock
 from penstock.schemas.encoding.record_types import COMMANDS, EVENTS, RECORDS
 from penstock.schemas.failure import Cause, Failure
+from penstock.schemas.values.bounds import ActivityBounds
 from penstock.schemas.values.retry import RetryPolicy
 from penstock.schemas.values.schedule_spec import ScheduleSpec
 from tools import features, import_graph, import_picture, mutants, reliability
@@ -140,7 +141,7 @@ SECTIONS: dict[str, str | tuple[type[msgspec.Struct], ...]] = {
     "Replies: the topic `replies`": "replies",
     "Dead letters: the topic `dead-letters`": "dead_letters",
     "Registry: the topic `registry`": "registry",
-    "Inside other records": (Failure, Cause, RetryPolicy, ScheduleSpec),
+    "Inside other records": (Failure, Cause, RetryPolicy, ActivityBounds, ScheduleSpec),
 }
 """Title to records, or to the module of schemas/records that has them."""
 

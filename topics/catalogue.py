@@ -89,11 +89,11 @@ COMMANDS = Kind(
 )
 RESULTS = Kind(
     name="results",
-    purpose="Outcomes of activity attempts.",
+    purpose="Outcomes of activity attempts, and what running ones report.",
     writers="workers",
     key="workflow id",
     kept="until processed, then for the audit window; trimmed by the processors, not by time",
-    records=("TaskCompleted", "TaskFailed"),
+    records=("TaskCompleted", "TaskFailed", "TaskStarted", "TaskHeartbeat"),
     per_shard=1,
 )
 EVENTS = Kind(

@@ -82,4 +82,5 @@ def _failed(result: TaskCompleted | TaskFailed, failure: Failure) -> TaskFailed:
         sequence=result.sequence,
         attempt=result.attempt,
         failure=failure,
+        retry_after_ms=result.retry_after_ms if isinstance(result, TaskFailed) else 0,
     )

@@ -28,6 +28,14 @@ class RetryActivity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int
 
 
+class TimeOutActivity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An activity, or its attempt, is over its time."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int
+
+
 class ResumeActivation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A suspended activation goes on. `sequence`: always 0."""
 

@@ -56,11 +56,9 @@ class Hosted:
         self.signals = signals if signals is not None else {}
         self.build, self.strict_inputs = build, strict_inputs
         self.elsewhere: Mapping[str, int] = {}
-    the namespace; records and fields of a higher one are not written. `is_outgrown`: records of the namespace may be
-    of a higher level than this program knows. `notes`: what to add to a run's description; for any thread.
-    `strict_inputs`: replay treats every changed input as an error (tests, replay tools). `awaited_ms`: how long callers
-    are taken to await results, whatever they say, where the clock moves faster than theirs; 0: as they say.
-    `kept_status`: runs with another one leave the memory after each decision."""
+        self.level, self.is_outgrown = LEVEL, False
+        self.awaited_ms = 0
+        self.kept_status = RUNNING
         self.notes: Notes = no_notes
         self._news = False
 

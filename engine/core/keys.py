@@ -42,6 +42,7 @@ SCHEDULE, SCHEDULED = b"P", b"p"
 
 TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE, KEPT_DUE = "t", "r", "a", "s", "d", "k"
 SCHEDULE_DUE = "p"
+TIMEOUT_DUE = "w"
 
 
 class DueKey(msgspec.Struct, frozen=True, gc=False):
@@ -49,7 +50,7 @@ class DueKey(msgspec.Struct, frozen=True, gc=False):
 
     `kind`: `t` for a timer of workflow code, `r` for the next attempt of an activity, `a` for a suspended activation,
     `s` for a delayed start, `d` for the end of a run's time, `k` for a command that came before its run (`sequence` is
-    the offset of its record), `p` for a schedule."""
+    the offset of its record), `p` for a schedule, `w` for the end of an activity's time or of its attempt's."""
 
     due_ms: int
     kind: str

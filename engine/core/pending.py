@@ -16,5 +16,6 @@ def pending_activities(row: RunRow, activity_rows: Iterable[bytes]) -> list[Acti
 
 
 def fits_header(row: ActivityRow) -> bool:
-    """Whether the activity may be stored in its run's header: a failure brings a traceback along."""
-    return row.failure is None and len(row.input) <= NEAR_INPUT_BYTES_MAX and not row.headers
+    """Whether the activity may be stored in its run's header: a failure brings a traceback along, and what reports
+    heartbeats is written often."""
+    return row.failure is None and row.watch is None and len(row.input) <= NEAR_INPUT_BYTES_MAX and not row.headers

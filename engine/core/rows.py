@@ -10,14 +10,32 @@ import msgspec
 from penstock.engine.core.limits import AWAITERS_FEW
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.decisions import Listening
+from penstock.schemas.values.bounds import ActivityBounds
 from penstock.schemas.values.retry import RetryPolicy
 from penstock.schemas.values.schedule_spec import ScheduleSpec
+
+
+class Watch(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """What is known of an activity whose attempts report more than their end. Times are epoch, 0 for none.
+
+    `queued_ms`: when the present attempt was put in its queue; `started_ms`: when its start was reported, by `worker`;
+    `beat_ms`: when its last heartbeat came. `details` (JSON): of the last heartbeat of all attempts. `outside`: it is
+    completed from outside. `due_ms`: the activity's entry of the due index."""
+
+    bounds: ActivityBounds = ActivityBounds()
+    queued_ms: int = 0
+    started_ms: int = 0
+    beat_ms: int = 0
+    worker: str = ""
+    details: bytes = b""
+    outside: bool = False
+    due_ms: int = 0
 
 
 class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """Pending activity. `retry_ms`: start of the next attempt (epoch), 0 while an attempt is with the workers.
 
-    `stopping`: no attempt follows the present one, whose end the code awaits."""
+    `stopping`: no attempt follows the present one, whose end the code awaits. `watch`: None for most activities."""
 
     sequence: int
     attempt: int
@@ -31,6 +49,7 @@ class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     failure: Failure | None = None
     headers: dict[str, str] = {}
     stopping: bool = False
+    watch: Watch | None = None
 
 
 class TimerRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

@@ -189,12 +189,6 @@ class WorkingRun:
 
     # Writing.
 
-    def add_activity(self, row: ActivityRow) -> None:
-        """Store an activity that is pending from now on."""
-        assert self.row is not None, "an activity belongs to a run"
-        self.row.pending_activities += 1
-        self.put_activity(row)
-
     def put_activity(self, row: ActivityRow) -> None:
         """Store a pending activity: a few small ones in the header, which every decision writes anyway; all others in
         rows of their own, so that thousands of them stay linear."""

@@ -14,6 +14,12 @@ from penstock.engine.execution.loop import WorkflowLoop
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.signal import SignalReceived
 
+ROUNDS_MAX = 100_000
+CIRCULAR = (
+    f"Conditions of the workflow became true {ROUNDS_MAX:,} times without its waiting for an activity, a signal or a "
+    "timer; await one of them between two wait_condition()."
+)
+
 _is_done = operator.methodcaller("done")
 
 

@@ -31,7 +31,7 @@ from penstock.engine.execution.footprint import (
     measure,
 )
 from penstock.engine.execution.handlers import Handlers
-from penstock.engine.execution.inbox import Conditions, Signals, listening
+from penstock.engine.execution.inbox import CIRCULAR, ROUNDS_MAX, Conditions, Signals, listening
 from penstock.engine.execution.loop import RequestFuture, WorkflowLoop
 from penstock.engine.execution.matching import Matcher, Rewrite
 from penstock.engine.execution.notes import Notes
@@ -60,11 +60,6 @@ from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 
 T = TypeVar("T")
 
-ROUNDS_MAX = 100_000
-_CIRCULAR = (
-    f"Conditions of the workflow became true {ROUNDS_MAX:,} times without its waiting for an activity, a signal or a "
-    "timer; await one of them between two wait_condition()."
-)
 UNDO_LEFT = "penstock: a saga met a bug and undid nothing"
 """Marker of a choice that replay must repeat, as code may catch the error that the saga raised again."""
 
@@ -253,7 +248,7 @@ class Program:
         while self.conditions.waiting and self._may_go_on and self.conditions.resolve(self._go_on):
             rounds += 1
             if rounds > ROUNDS_MAX:
-                self.callback_failed(EndlessWorkflow(_CIRCULAR))
+                self.callback_failed(EndlessWorkflow(CIRCULAR))
                 return
         if self.loop.ready and self._overran is None:
             self.request(ActivationSuspended(sequence=self._sequence))
@@ -348,6 +343,8 @@ class Program:
         future = self._pending[sequence] = self.loop.request_future(sequence, kind)
         if kind == CHILD:
             future.workflow_id = request.workflow_id  # to cancel the child
+        elif request.bounds is not None and request.bounds.waits:
+            future.ends_first = True
         return future
 
     def request_cancelled(self, sequence: int, kind: str) -> None:

@@ -28,6 +28,7 @@ def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> t
             queue=asked.queue,
             timeout_ms=asked.timeout_ms,
             retry=asked.retry,
+            bounds=asked.bounds,
         )
         return scheduled, ACTIVITY
     child_id = asked.workflow_id or default_child_id(workflow_id, seed, sequence)

@@ -11,6 +11,7 @@ from penstock.engine.core.decision import (
     GiveUpCommand,
     ResumeActivation,
     RetryActivity,
+    TimeOutActivity,
     TimeOutRun,
 )
 from penstock.engine.core.keys import (
@@ -21,6 +22,7 @@ from penstock.engine.core.keys import (
     RETRY_DUE,
     SCHEDULE_DUE,
     START_DUE,
+    TIMEOUT_DUE,
     TIMER_DUE,
     due_bound,
     due_ms_of,
@@ -34,11 +36,21 @@ DUE_MAX = 1_000
 POSTPONED_MS = 60_000
 """Delay of a timer whose decision failed."""
 
-DueInput = FireTimer | RetryActivity | ResumeActivation | BeginRun | TimeOutRun | GiveUpCommand | FireSchedule
+DueInput = (
+    FireTimer
+    | RetryActivity
+    | TimeOutActivity
+    | ResumeActivation
+    | BeginRun
+    | TimeOutRun
+    | GiveUpCommand
+    | FireSchedule
+)
 
 _INPUTS: Mapping[str, type[DueInput]] = {
     TIMER_DUE: FireTimer,
     RETRY_DUE: RetryActivity,
+    TIMEOUT_DUE: TimeOutActivity,
     ACTIVATION_DUE: ResumeActivation,
     START_DUE: BeginRun,
     DEADLINE_DUE: TimeOutRun,

@@ -29,6 +29,7 @@ from penstock.engine.core.pending import pending_activities
 from penstock.engine.core.rows import (
     ActivityRow,
     RunRow,
+    Watch,
     unpack_child,
     unpack_run,
     unpack_shard,
@@ -256,9 +257,18 @@ def _open_updates(store: StoreReader, workflow_id: str, row: RunRow) -> list[dic
 
 def _activity(row: ActivityRow) -> dict[str, Any]:
     described: dict[str, Any] = plain(row)
-    del described["retry"]
-    described["retries_max"] = row.retry.retries_max
-    return described
+    watch = row.watch or Watch()
+    del described["retry"], described["watch"]
+    return {
+        **described,
+        "retries_max": row.retry.retries_max,
+        "begun_ms": watch.started_ms or None,
+        "worker": watch.worker or None,
+        "heartbeat": json_value(watch.details),
+        "heartbeat_ms": watch.beat_ms or None,
+        "outside": watch.outside,
+        "times_out_ms": watch.due_ms or None,
+    }
 
 
 def _events(decision: bytes) -> list[dict[str, Any]]:

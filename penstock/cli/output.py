@@ -49,6 +49,8 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "ActivityCompleted": ("result", "attempt"),
     "ActivityFailed": ("failure",),
     "ActivityCancelled": (),
+    "ActivityStarted": ("attempt", "worker"),
+    "ActivityHeartbeat": ("attempt", "details"),
     "ActivityStopRequested": (),
     "TimerStarted": ("due_ms",),
     "TimerFired": (),

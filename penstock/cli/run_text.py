@@ -170,7 +170,8 @@ def _activity_key(activity: Json) -> object:
     retry_s = _retry_ms(activity) // 1_000
     stopping = activity.get("stopping", False)
     named = (activity["activity"], activity["attempt"], activity["queue"], activity.get("retries_max"))
-    return (*named, retry_s, failure, stopping)
+    alone = activity["sequence"] if activity.get("begun_ms") else 0  # what it reports is its own
+    return (*named, alone, retry_s, failure, stopping)
 
 
 def _activities(group: Sequence[Json], now_ms: int) -> str:
@@ -187,9 +188,22 @@ def _activities(group: Sequence[Json], now_ms: int) -> str:
     else:
         scheduled_ms = min(activity["scheduled_ms"] for activity in group)
         text += f", {'first ' if many else ''}scheduled {span(now_ms - scheduled_ms)} ago"
+        text += "" if many else _reported(first, now_ms)
     if first.get("stopping"):
         text += ", given up and not tried again, until this attempt has ended"
     return f"{text}; attempt {failed} failed: {failure_line(first['failure'])}" if first.get("failure") else text
+
+
+def _reported(activity: Json, now_ms: int) -> str:
+    """Format what the running attempt reported: `, begun 3 s ago by worker-1, last heartbeat 1 s ago: {"page":3}`."""
+    text = ""
+    if begun_ms := activity.get("begun_ms"):
+        text += f", begun {span(now_ms - begun_ms)} ago by {one_line(activity.get('worker') or 'a worker')}"
+    if beat_ms := activity.get("heartbeat_ms"):
+        text += f", last heartbeat {span(now_ms - beat_ms)} ago"
+    if activity.get("heartbeat") is not None:
+        text += f": {compact(activity['heartbeat'])}"
+    return text
 
 
 def _of_attempts(activity: Json) -> str:

@@ -18,6 +18,7 @@ import structlog
 
 from penstock.client.exchange import Exchange
 from penstock.engine.core.keys import DAY_MS
+from penstock.engine.runtime.reads import Attempt
 from penstock.testing.clock import SkippingClock
 from penstock.testing.pending import PendingWork
 
@@ -55,6 +56,7 @@ class AutoSkip:
         self._standing = contextlib.ExitStack()
         self._stands = False
         self._working_s = self._idle_s = 0.0
+        self._attempts: frozenset[Attempt] = frozenset()
         self._began_ms = clock()
         self._called = asyncio.Event()
         exchange.on_call = self._note_call
@@ -125,10 +127,10 @@ class AutoSkip:
 
     def _attempts_go_on(self, pending: PendingWork) -> bool:
         """Whether activities run, or may be about to."""
-        now_s = time.monotonic()
-        if self._is_working() or not pending.attempts:
-            self._idle_s = now_s
-            return self._is_working()
+        now_s, works = time.monotonic(), self._is_working()
+        if works or not pending.attempts or pending.attempts != self._attempts:  # a worker has to take new ones first
+            self._attempts, self._idle_s = pending.attempts, now_s
+            return works or bool(pending.attempts)
         return now_s < self._idle_s + OUTSIDE_S
 
     def _stand(self, *, on: bool) -> None:

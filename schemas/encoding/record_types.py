@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.schemas import failure, records
 from penstock.schemas.records.kinds import Command, Event
-from penstock.schemas.values import retry, schedule_spec
+from penstock.schemas.values import bounds, retry, schedule_spec
 
 
 def _records(*modules: ModuleType) -> Iterator[tuple[str, type[msgspec.Struct]]]:
@@ -28,7 +28,7 @@ def _records(*modules: ModuleType) -> Iterator[tuple[str, type[msgspec.Struct]]]
 
 _MODULES = [import_module(f"{records.__name__}.{found.name}") for found in pkgutil.iter_modules(records.__path__)]
 
-RECORDS: Mapping[str, type[msgspec.Struct]] = dict(_records(*_MODULES, failure, retry, schedule_spec))
+RECORDS: Mapping[str, type[msgspec.Struct]] = dict(_records(*_MODULES, bounds, failure, retry, schedule_spec))
 
 COMMANDS: Mapping[str, type[Command]] = {name: kind for name, kind in RECORDS.items() if issubclass(kind, Command)}
 

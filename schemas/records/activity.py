@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.values.bounds import ActivityBounds
 from penstock.schemas.values.retry import RetryPolicy
 
 
 class ActivityScheduled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code called an activity. A request.
 
-    `timeout_ms`: start-to-close of each attempt, 0 for none. `headers` are added to those of the run."""
+    `timeout_ms`: start-to-close of each attempt, 0 for none. `headers` are added to those of the run. `bounds`: options
+    that few activities have, null for none."""
 
     sequence: int
     activity: str
@@ -19,15 +21,36 @@ class ActivityScheduled(Event, frozen=True, gc=False, kw_only=True):
     timeout_ms: int = 0
     retry: RetryPolicy = RetryPolicy()
     headers: dict[str, str] = {}
+    bounds: ActivityBounds | None = None
+
+
+class ActivityStarted(Event, frozen=True, gc=False, kw_only=True):
+    """A worker began an attempt, or left it to be completed from outside. Recorded for activities that report it."""
+
+    sequence: int
+    attempt: int
+    worker: str = ""
+    outside: bool = False
+
+
+class ActivityHeartbeat(Event, frozen=True, gc=False, kw_only=True):
+    """A running attempt reported that it goes on. `details` (JSON): how far it has come, empty for nothing new."""
+
+    sequence: int
+    attempt: int
+    details: bytes = b""
 
 
 class ActivityAttemptFailed(Event, frozen=True, gc=False, kw_only=True):
-    """An attempt failed; the next one starts at `retry_ms` (epoch)."""
+    """An attempt failed; the next one starts at `retry_ms` (epoch).
+
+    `details` (JSON): of its last heartbeat, empty for nothing new."""
 
     sequence: int
     attempt: int
     failure: Failure
     retry_ms: int
+    details: bytes = b""
 
 
 class ActivityRetried(Event, frozen=True, gc=False, kw_only=True):

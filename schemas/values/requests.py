@@ -6,17 +6,19 @@ from typing import final
 
 import msgspec
 
+from penstock.schemas.values.bounds import ActivityBounds
 from penstock.schemas.values.retry import RetryPolicy
 
 
 @final
 class ActivityRequest(msgspec.Struct, frozen=True, gc=False):
-    """An activity with its options. `timeout_ms`: start-to-close, 0 for none."""
+    """An activity with its options. `timeout_ms`: start-to-close, 0 for none. `bounds`: None without such options."""
 
     activity: str
     queue: str
     timeout_ms: int
     retry: RetryPolicy
+    bounds: ActivityBounds | None = None
 
 
 @final

@@ -135,6 +135,10 @@ class Stage:
         """Append an attempt's failure and decide it."""
         self._result(task, task.failed(failure))
 
+    def report(self, task: ActivityTask, report: Any) -> None:
+        """Append what a running attempt says of itself and decide it."""
+        self._result(task, report)
+
     def advance(self, seconds: float) -> None:
         """Advance the time, firing each timer at its due time."""
         end_ms = self.now_ms + round(seconds * 1000)

@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
+from penstock.schemas.values.bounds import ActivityBounds
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.functions import check_function, code_of
@@ -17,6 +18,7 @@ from penstock.schemas.values.payload import Adapter, Signature
 from penstock.schemas.values.requests import ActivityRequest
 from penstock.schemas.values.retry import RetryPolicy
 from penstock.schemas.values.retry_options import DEFAULT, UNSET, Unset, changed_policy, retry_policy, timeout_ms_of
+from penstock.workers.activity.bounds import Cancel, activity_bounds
 from penstock.workers.activity.checks import (
     Errors,
     Priority,
@@ -56,6 +58,11 @@ def activity(
     non_retryable: Errors = (),
     queue: str = "default",
     priority: Priority = "normal",
+    schedule_to_start: Duration | None = None,
+    schedule_to_close: Duration | None = None,
+    heartbeat: Duration | None = None,
+    jitter: float = 0.0,
+    cancel: Cancel = "abandon",
 ) -> _Decorator: ...
 def activity(
     fn: Callable[..., Any] | None = None,
@@ -68,6 +75,11 @@ def activity(
     non_retryable: Errors = (),
     queue: str = "default",
     priority: Priority = "normal",
+    schedule_to_start: Duration | None = None,
+    schedule_to_close: Duration | None = None,
+    heartbeat: Duration | None = None,
+    jitter: float = 0.0,
+    cancel: Cancel = "abandon",
 ) -> Any:
     """Make a function an activity; calling the activity returns an `ActivityCall` to await.
 
@@ -76,6 +88,13 @@ def activity(
     `backoff`: the factor between delays (the first is 1 s, the longest 120 s), or a list of delays, the last of which
     is repeated. `non_retryable`: exception classes, subclasses included, that end the activity without another
     attempt; checked on the worker. `queue`: the task queue whose workers run it. `priority`: `high`, `normal` or `low`.
+
+    `schedule_to_start`: how long an attempt may wait in its queue; the activity fails then. `schedule_to_close`: how
+    long the activity may take with all its attempts. `heartbeat`: the longest time between two calls of `heartbeat()`
+    by a running attempt; one that is silent for longer has failed, and is retried elsewhere. These are timed by the
+    processors, and unlimited by default. `jitter`: fraction (0 to 1) by which each delay before a retry is longer or
+    shorter. `cancel`: code that gives the activity up goes on at once (`abandon`), or waits until the running attempt
+    has ended (`wait`).
 
     A function under another decorator has the parameters of the function below, if that decorator uses
     `functools.wraps`. A wrapper with `**kwargs` receives by name what it does not take by position itself.
@@ -92,6 +111,15 @@ def activity(
             non_retryable=check_errors(non_retryable),
             queue=queue,
             priority=priority,
+            bounds=activity_bounds(
+                None,
+                schedule_to_start=schedule_to_start,
+                schedule_to_close=schedule_to_close,
+                heartbeat=heartbeat,
+                jitter=jitter,
+                cancel=cancel,
+                timeouts_final=_timeouts_final(non_retryable),
+            ),
         )
         _registry.add(definition)
         return definition
@@ -115,6 +143,7 @@ class ActivityDefinition(Generic[P, R]):
         non_retryable: tuple[type[BaseException], ...] = (),
         queue: str = "default",
         priority: Priority = "normal",
+        bounds: ActivityBounds | None = None,
     ) -> None:
         check_function(fn, "activity")
         self.fn = fn
@@ -126,7 +155,7 @@ class ActivityDefinition(Generic[P, R]):
         self.priority = check_priority(priority)
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature.of(fn)
-        self.request = ActivityRequest(self.name, self.queue, timeout_ms, retry)
+        self.request = ActivityRequest(self.name, self.queue, timeout_ms, retry, bounds)
         code = code_of(fn)
         self.place = f"{fn.__module__}.{fn.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
         functools.update_wrapper(self, fn)
@@ -169,8 +198,13 @@ class ActivityCall(Call[R]):
         retries: int | Unset | None = UNSET,
         backoff: Backoff | Unset = UNSET,
         queue: str | Unset = UNSET,
+        schedule_to_start: Duration | Unset | None = UNSET,
+        schedule_to_close: Duration | Unset | None = UNSET,
+        heartbeat: Duration | Unset | None = UNSET,
+        jitter: float | Unset = UNSET,
+        cancel: Cancel | Unset = UNSET,
     ) -> ActivityCall[R]:
-        """Return a copy of the call with changed options; `timeout=None` and `retries=None` mean unlimited.
+        """Return a copy of the call with changed options, as for `@activity`; None means unlimited.
 
         Raises BadName, BadInput, BadDuration."""
         given = self.request
@@ -180,6 +214,15 @@ class ActivityCall(Call[R]):
                 given.queue if isinstance(queue, msgspec.UnsetType) else check_queue(queue),
                 given.timeout_ms if isinstance(timeout, msgspec.UnsetType) else timeout_ms_of(timeout),
                 changed_policy(given.retry, retries, backoff),
+                activity_bounds(
+                    given.bounds,
+                    schedule_to_start=schedule_to_start,
+                    schedule_to_close=schedule_to_close,
+                    heartbeat=heartbeat,
+                    jitter=jitter,
+                    cancel=cancel,
+                    timeouts_final=_timeouts_final(self.definition.non_retryable),
+                ),
             )
         )
 
@@ -198,6 +241,10 @@ class ActivityCall(Call[R]):
         else:
             result = await asyncio.to_thread(self.definition.fn, *args, **kwargs)
         return result
+
+
+def _timeouts_final(non_retryable: Errors) -> bool:
+    return isinstance(TimeoutError(), check_errors(non_retryable))
 
 
 _registry: Registry[AnyActivity] = Registry()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,7 +17,7 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     `attempt` counts from 1. `idempotency_key` (`workflow id/seed/sequence`) is the same for every attempt of the
     activity; pass it to the service you call, so that repeated attempts take effect once. `deadline` (aware, UTC) is
-    when the attempt times out, None without a timeout. `headers`: those of the run.
+    when the attempt, or the activity, times out, None without a timeout. `headers`: those of the run.
     """
 
     workflow_id: str
@@ -29,13 +30,25 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
 
 
+class Running(Protocol):
+    """An attempt that runs, as its code sees it."""
+
+    @property
+    def task(self) -> ActivityTask: ...
+    @property
+    def started_s(self) -> float:
+        """When it began (epoch, seconds)."""
+        ...
+
+    def beat(self, details: Any) -> None:
+        """Report that it goes on. Raises as `heartbeat` does."""
+        ...
+
+
 def activity_info() -> ActivityInfo:
     """Return information about the running activity. Raises NotInActivity outside of one."""
-    running = _running.get()
-    if running is None:
-        raise NotInActivity("activity_info() was called outside of an activity run by a worker: call it inside one.")
-    task, started_s = running
-    deadline = datetime.fromtimestamp(started_s + task.timeout_ms / 1_000, UTC) if task.timeout_ms else None
+    attempt = running("activity_info()")
+    task = attempt.task
     return ActivityInfo(
         workflow_id=task.workflow_id,
         run_id=task.run_id,
@@ -43,15 +56,29 @@ def activity_info() -> ActivityInfo:
         attempt=task.attempt,
         queue=task.queue,
         idempotency_key=task.idempotency_key,
-        deadline=deadline,
+        deadline=_deadline(task, attempt.started_s),
         headers=dict(task.headers),
     )
 
 
-def enter(task: ActivityTask, started_s: float) -> None:
-    """Set the current context to `task`, started at `started_s` (epoch, seconds)."""
-    _running.set((task, started_s))
+def _deadline(task: ActivityTask, started_s: float) -> datetime | None:
+    ends = [started_s + task.timeout_ms / 1_000] if task.timeout_ms else []
+    ends += [task.close_by_ms / 1_000] if task.close_by_ms else []
+    return datetime.fromtimestamp(min(ends), UTC) if ends else None
+
+
+def running(what: str) -> Running:
+    """Return the attempt whose code calls `what`. Raises NotInActivity."""
+    attempt = _running.get()
+    if attempt is None:
+        raise NotInActivity(f"{what} was called outside of an activity run by a worker: call it inside one.")
+    return attempt
+
+
+def enter(attempt: Running) -> None:
+    """Set the current context to this attempt."""
+    _running.set(attempt)
 
 
 # ActivityInfo is built on demand, since most activities do not use it.
-_running: ContextVar[tuple[ActivityTask, float] | None] = ContextVar("penstock_activity", default=None)
+_running: ContextVar[Running | None] = ContextVar("penstock_activity", default=None)

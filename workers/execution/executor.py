@@ -20,7 +20,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed
+from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed
 from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.attempt import Attempt, Environment
@@ -30,7 +30,7 @@ from penstock.workers.execution.threads import Threads
 
 
 class Executor:
-    """Runs tasks."""
+    """Runs tasks. `send` receives what running attempts say of themselves, in any thread; the runner sets it."""
 
     def __init__(
         self,
@@ -46,7 +46,15 @@ class Executor:
         self.worker = worker
         self._attempts: set[Attempt] = set()
         self._results = Results(worker, logger, result_bytes_max)
-        self._environment = Environment(threads, Deadlines(), self._results, contextvars.copy_context(), self._attempts)
+        self.send: Callable[[ActivityTask, Report], None] = lambda task, report: None
+        self._environment = Environment(
+            threads,
+            Deadlines(),
+            self._results,
+            contextvars.copy_context(),
+            self._attempts,
+            self._send,
+        )
 
     @property
     def running(self) -> int:
@@ -64,6 +72,9 @@ class Executor:
             report(not_startable.result)
             return ended()
         return Attempt(self._environment, task, definition, report, ended).run(arguments)
+
+    def _send(self, task: ActivityTask, report: Report) -> None:
+        self.send(task, report)
 
     def abandon(self) -> None:
         """Cancel the running attempts without reporting them; their tasks will be delivered again."""

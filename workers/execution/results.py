@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from penstock.schemas.errors import BadInput, PayloadTooLarge
+from penstock.schemas.errors import BadDuration, BadInput, FatalError, PayloadTooLarge, RetryableError
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed
+from penstock.schemas.values.durations import due_ms
 from penstock.schemas.values.payload import check_size
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.failures import failure_of, message_of
@@ -52,8 +54,16 @@ class Results:
 
     def raised(self, task: ActivityTask, definition: AnyActivity, error: BaseException) -> TaskFailed:
         """Encode the exception that an activity raised."""
-        non_retryable = isinstance(error, definition.non_retryable)
-        return self._failed(task, failure_of(error, attempt=task.attempt, non_retryable=non_retryable))
+        non_retryable = isinstance(error, (FatalError, *definition.non_retryable))
+        after_ms = 0
+        if isinstance(error, RetryableError) and error.retry_after is not None:
+            try:
+                now_ms = int(time.time() * 1_000)
+                after_ms = max(1, due_ms(error.retry_after, now_ms) - now_ms)
+            except BadDuration as bad:
+                bad.__cause__, error = error, bad
+        failure = failure_of(error, attempt=task.attempt, non_retryable=non_retryable)
+        return self._failed(task, failure, retry_after_ms=after_ms)
 
     def timed_out(self, task: ActivityTask, definition: AnyActivity) -> TaskFailed:
         """Failure of an attempt that exceeded its timeout; non-retryable if the activity lists TimeoutError."""
@@ -66,12 +76,17 @@ class Results:
         )
         return self._failed(task, failure)
 
+    def left(self, task: ActivityTask) -> TaskFailed:
+        """Failure of an attempt that a worker leaves because it stops."""
+        message = f"The worker stopped before attempt {task.attempt} of activity {task.activity} had ended."
+        return self._failed(task, Failure(type="WorkerStopped", message=message, attempts=task.attempt))
+
     def not_bound(self, task: ActivityTask, error: Exception) -> TaskFailed:
         """Failure of an input that does not fit; retryable only where a type hint could not be resolved."""
         non_retryable = isinstance(error, BadInput)
         return self._failed(task, failure_of(error, attempt=task.attempt, non_retryable=non_retryable))
 
-    def _failed(self, task: ActivityTask, failure: Failure) -> TaskFailed:
+    def _failed(self, task: ActivityTask, failure: Failure, *, retry_after_ms: int = 0) -> TaskFailed:
         self._log(
             self._logger.warning,
             "activity failed",
@@ -80,7 +95,7 @@ class Results:
             message=failure.message,
             non_retryable=failure.non_retryable,
         )
-        return task.failed(failure, worker=self._worker)
+        return task.failed(failure, worker=self._worker, retry_after_ms=retry_after_ms)
 
     def _log(self, write: Callable[..., Any], event: str, task: ActivityTask, **fields: Any) -> None:
         with contextlib.suppress(Exception):  # a log line that cannot be written must not cost a result

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import PayloadTooLarge
-from penstock.schemas.records.tasks import ActivityTask, Result
+from penstock.schemas.records.tasks import ActivityTask, Report, Result
 from penstock.topics.log import Record
 from penstock.workers.execution.executor import Executor
 from penstock.workers.execution.failures import failure_of
@@ -30,12 +30,17 @@ class PendingTask(Protocol):
         """Whether another worker owns the task by now."""
         ...
 
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it may run beside others, since no worker died of it."""
+        ...
+
     def start(self) -> bool:
         """Mark the task as started. Returns False if it was released, and must not run here."""
         ...
 
     def acknowledged(self) -> None:
-        """Record that the log has acknowledged the task's result. Called from any thread."""
+        """Record that the log has acknowledged what makes the task done. Called from any thread; once is enough."""
         ...
 
 
@@ -44,6 +49,7 @@ class Runner:
 
     def __init__(self, executor: Executor, outbox: Outbox, results_topic: str, concurrency: int) -> None:
         self._executor = executor
+        executor.send = self._send_report
         self._outbox = outbox
         self._results_topic = results_topic
         self._concurrency = concurrency
@@ -102,6 +108,8 @@ class Runner:
         self._filling = True
         try:
             while self._executor.running < self._concurrency and (pending := self._next()) is not None:
+                if pending.task.bounds is not None:
+                    self._report_start(pending)
                 self._executor.start(pending.task, partial(self._publish, pending), self._fill)
         finally:
             self._filling = False
@@ -124,10 +132,29 @@ class Runner:
                     return pending
         return None
 
+    def _report_start(self, pending: PendingTask) -> None:
+        """Say that the attempt begins, where the shard wants to know.
+
+        A task with a heartbeat is done once that is acknowledged: if the worker dies, the silence ends the attempt, and
+        another worker must not run the same one."""
+        task = pending.task
+        if task.bounds is None or not task.bounds.reports_start:
+            return
+        is_done = task.bounds.heartbeat_ms and pending.is_ordinary
+        record = self._record(task, task.started(self._executor.worker))
+        self._outbox.send(record, pending.acknowledged if is_done else _nothing)
+
+    def _send_report(self, task: ActivityTask, report: Report) -> None:
+        """Send what a running attempt says of itself. Called from any thread."""
+        self._outbox.send(self._record(task, report), _nothing)
+
+    def _record(self, task: ActivityTask, value: Result | Report) -> Record:
+        """A record for the shard of the task's run."""
+        return Record(self._results_topic, task.shard, task.workflow_id.encode(), encode(value))
+
     def _publish(self, pending: PendingTask, result: Result) -> None:
         """Send the result to the shard of the task's run."""
-        task = pending.task
-        record = Record(self._results_topic, task.shard, task.workflow_id.encode(), encode(result))
+        record = self._record(pending.task, result)
         too_large = partial(self._publish_too_large, pending, len(record.value or b""))
         send = self._outbox.send_batched if self._busy else self._outbox.send
         send(record, pending.acknowledged, too_large)
@@ -141,6 +168,10 @@ class Runner:
         )
         failure = failure_of(error, attempt=task.attempt, non_retryable=True)
         self._publish(pending, task.failed(failure, self._executor.worker))
+
+
+def _nothing() -> None:
+    """What follows the acknowledgement of a record after which nothing is done."""
 
 
 class _Lane:

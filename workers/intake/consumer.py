@@ -441,6 +441,8 @@ class QueueConsumer:
         """Finish the tasks whose results were acknowledged since the last call."""
         while self._acknowledged:
             held = self._acknowledged.popleft()
+            if held.done:  # at its start; this is its result
+                continue
             held.done = True
             partition = held.partition
             if self._partitions.get(partition.topic_partition) is partition:

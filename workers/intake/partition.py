@@ -154,6 +154,11 @@ class HeldTask:
         return self.partition.released
 
     @property
+    def is_ordinary(self) -> bool:
+        """Whether it may run beside others, since no worker died of it."""
+        return self.suspicion is None
+
+    @property
     def startable(self) -> bool:
         """Whether the task has not started and may still start here."""
         return not (self.started or self.partition.released)

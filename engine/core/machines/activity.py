@@ -1,4 +1,4 @@
-"""Activities of a run: scheduled, retried, and ended by a worker's result or by the code that gives up waiting."""
+"""Activities of a run: scheduled, retried, and ended by a worker's result, their time, or the code that gives up."""
 
 from __future__ import annotations
 
@@ -6,25 +6,37 @@ import msgspec
 
 from penstock.engine.core.activation import activated
 from penstock.engine.core.answers import ignored
-from penstock.engine.core.decision import Decision, RetryActivity
+from penstock.engine.core.decision import Decision, RetryActivity, TimeOutActivity
 from penstock.engine.core.keys import RETRY_DUE
+from penstock.engine.core.limits import DETAILS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.retry import retry_delay_ms
-from penstock.engine.core.rows import ActivityRow
+from penstock.engine.core.machines import attempt
+from penstock.engine.core.rows import ActivityRow, RunRow
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import ActivityFailedError
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import (
     ActivityAttemptFailed,
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    ActivityHeartbeat,
     ActivityRetried,
     ActivityScheduled,
+    ActivityStarted,
     ActivityStopRequested,
 )
-from penstock.schemas.records.tasks import ActivityTask, Result, TaskCompleted, TaskFailed
+from penstock.schemas.records.tasks import (
+    ActivityTask,
+    Report,
+    Result,
+    TaskCompleted,
+    TaskFailed,
+    TaskHeartbeat,
+    TaskStarted,
+)
 from penstock.schemas.values.failure import bounded
 
 ABSENT, WITH_WORKERS, WAITING, STOPPING = "absent", "with_workers", "waiting", "stopping"
@@ -36,12 +48,16 @@ TRANSITIONS: Table = {
     (WITH_WORKERS, ActivityAttemptFailed): WAITING,
     (WITH_WORKERS, ActivityFailed): FAILED,
     (WITH_WORKERS, ActivityCancelled): CANCELLED,
+    (WITH_WORKERS, ActivityStarted): WITH_WORKERS,
+    (WITH_WORKERS, ActivityHeartbeat): WITH_WORKERS,
     (WAITING, ActivityRetried): WITH_WORKERS,
     (WAITING, ActivityCancelled): CANCELLED,
     (WITH_WORKERS, ActivityStopRequested): STOPPING,
     (WAITING, ActivityStopRequested): STOPPING,
     (STOPPING, ActivityCompleted): COMPLETED,
     (STOPPING, ActivityFailed): FAILED,
+    (STOPPING, ActivityStarted): STOPPING,
+    (STOPPING, ActivityHeartbeat): STOPPING,
 }
 
 
@@ -73,22 +89,71 @@ def _failed(run: RunView, result: TaskFailed, now_ms: int) -> Decision:
         return ignored(result.run_id, late)
     pending = run.activity(result.sequence)
     assert pending is not None, "a result is late if its activity is not pending"
-    failure = bounded(result.failure)
-    delay_ms = None if pending.stopping else retry_delay_ms(pending.retry, failure, result.attempt)
-    if delay_ms is not None:
-        waiting = ActivityAttemptFailed(
-            sequence=result.sequence,
-            attempt=result.attempt,
-            failure=failure,
-            retry_ms=now_ms + max(delay_ms, 1),
-        )
-        return Decision(run_id=row.run_id, events=[waiting])
-    failure = msgspec.structs.replace(failure, attempts=result.attempt)
-    failed = ActivityFailed(sequence=result.sequence, attempt=result.attempt, failure=failure)
+    details = result.details if len(result.details) <= DETAILS_BYTES_MAX else b""
+    after_ms = attempt.retry_after_ms(result)
+    return _attempt_failed(run, row, pending, bounded(result.failure), now_ms, details=details, retry_after_ms=after_ms)
+
+
+def _attempt_failed(
+    run: RunView,
+    row: RunRow,
+    pending: ActivityRow,
+    failure: Failure,
+    now_ms: int,
+    *,
+    details: bytes = b"",
+    retry_after_ms: int = 0,
+) -> Decision:
+    """What the failure of the present attempt causes: another attempt, or the activity's end."""
+    retry_ms = attempt.next_attempt_ms(pending, failure, row.seed, now_ms, retry_after_ms)
+    if not retry_ms:
+        return _activity_failed(run, row, pending, failure, now_ms)
+    waiting = ActivityAttemptFailed(
+        sequence=pending.sequence, attempt=pending.attempt, failure=failure, retry_ms=retry_ms, details=details
+    )
+    return Decision(run_id=row.run_id, events=[waiting])
+
+
+def _activity_failed(run: RunView, row: RunRow, pending: ActivityRow, failure: Failure, now_ms: int) -> Decision:
+    failure = msgspec.structs.replace(failure, attempts=pending.attempt)
+    failed = ActivityFailed(sequence=pending.sequence, attempt=pending.attempt, failure=failure)
     return Decision(run_id=row.run_id, events=activated(run, row, [failed], now_ms))
 
 
-def _lateness(run: RunView, result: Result) -> str:
+def _started(run: RunView, report: TaskStarted, now_ms: int) -> Decision:
+    late = _lateness(run, report)
+    if late:
+        return ignored(report.run_id, late)
+    started = ActivityStarted(
+        sequence=report.sequence, attempt=report.attempt, worker=report.worker, outside=report.outside
+    )
+    return Decision(run_id=report.run_id, events=[started], unnumbered=True)
+
+
+def _heartbeat(run: RunView, report: TaskHeartbeat, now_ms: int) -> Decision:
+    late = _lateness(run, report)
+    if late:
+        return ignored(report.run_id, late)
+    if len(report.details) > DETAILS_BYTES_MAX:
+        return ignored(report.run_id, f"its details take more than {DETAILS_BYTES_MAX:,} bytes")
+    beat = ActivityHeartbeat(sequence=report.sequence, attempt=report.attempt, details=report.details)
+    return Decision(run_id=report.run_id, events=[beat], unnumbered=True)
+
+
+def _time_out(run: RunView, due: TimeOutActivity, now_ms: int) -> Decision:
+    row = run.row
+    pending = run.activity(due.sequence) if row is not None and row.run_id == due.run_id else None
+    if row is None or row.status in CLOSED or pending is None:
+        return ignored(due.run_id, "its activity has ended")
+    deadline = attempt.deadline_of(pending)
+    assert deadline.at_ms <= now_ms, "the entry of the due index moves with the activity's deadline"
+    failure = attempt.timed_out(pending, deadline.option)
+    if attempt.ends_activity(deadline.option):
+        return _activity_failed(run, row, pending, failure, now_ms)
+    return _attempt_failed(run, row, pending, failure, now_ms)
+
+
+def _lateness(run: RunView, result: Result | Report) -> str:
     """Why a result has no effect, empty if it has one: it counts once for (run, activity, attempt)."""
     row = run.row
     if row is None or row.run_id != result.run_id or row.status in CLOSED:
@@ -108,9 +173,7 @@ def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
         return ignored(due.run_id, "its activity has ended")
     if pending.stopping:
         assert pending.failure is not None, "an attempt that is due was preceded by one that failed"
-        failure = msgspec.structs.replace(pending.failure, attempts=pending.attempt)
-        failed = ActivityFailed(sequence=due.sequence, attempt=pending.attempt, failure=failure)
-        return Decision(run_id=row.run_id, events=activated(run, row, [failed], now_ms))
+        return _activity_failed(run, row, pending, pending.failure, now_ms)
     return Decision(run_id=row.run_id, events=[ActivityRetried(sequence=due.sequence, attempt=pending.attempt + 1)])
 
 
@@ -119,7 +182,9 @@ def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
 
 def _on_scheduled(run: WorkingRun, event: ActivityScheduled, cause: Cause) -> None:
     advance(TRANSITIONS, ABSENT, event, run.workflow_id)
-    run.add_activity(
+    run.header.pending_activities += 1
+    attempt.put(
+        run,
         ActivityRow(
             sequence=event.sequence,
             attempt=1,
@@ -130,27 +195,37 @@ def _on_scheduled(run: WorkingRun, event: ActivityScheduled, cause: Cause) -> No
             retry=event.retry,
             scheduled_ms=cause.now_ms,
             headers=event.headers,
-        )
+            watch=attempt.watched(event.bounds, cause.now_ms),
+        ),
     )
 
 
 def _on_attempt_failed(run: WorkingRun, event: ActivityAttemptFailed, cause: Cause) -> None:
     pending = _pending(run, event)
-    run.put_activity(msgspec.structs.replace(pending, retry_ms=event.retry_ms, failure=event.failure))
+    attempt.put(run, attempt.waiting(pending, event.retry_ms, event.failure, event.details))
     run.put_due(event.retry_ms, RETRY_DUE, event.sequence)
 
 
 def _on_retried(run: WorkingRun, event: ActivityRetried, cause: Cause) -> None:
     pending = _pending(run, event)
-    run.put_activity(msgspec.structs.replace(pending, retry_ms=0, attempt=event.attempt))
+    attempt.put(run, attempt.queued(pending, event.attempt, cause.now_ms))
     run.drop_due(pending.retry_ms, RETRY_DUE, event.sequence)
+
+
+def _on_attempt_started(run: WorkingRun, event: ActivityStarted, cause: Cause) -> None:
+    pending = _pending(run, event)
+    attempt.put(run, attempt.begun(pending, cause.now_ms, event.worker, outside=event.outside))
+
+
+def _on_heartbeat(run: WorkingRun, event: ActivityHeartbeat, cause: Cause) -> None:
+    attempt.put(run, attempt.beaten(_pending(run, event), cause.now_ms, event.details))
 
 
 def _on_stop_requested(run: WorkingRun, event: ActivityStopRequested, cause: Cause) -> None:
     """No attempt follows. One that waits for its time is replaced by the activity's end, in the next transaction."""
     pending = _pending(run, event)
     retry_ms = cause.now_ms + 1 if pending.retry_ms else 0
-    run.put_activity(msgspec.structs.replace(pending, stopping=True, retry_ms=retry_ms))
+    attempt.put(run, msgspec.structs.replace(pending, stopping=True, retry_ms=retry_ms))
     if retry_ms:
         run.drop_due(pending.retry_ms, RETRY_DUE, event.sequence)
         run.put_due(retry_ms, RETRY_DUE, event.sequence)
@@ -167,7 +242,9 @@ def _pending(
     | ActivityCompleted
     | ActivityFailed
     | ActivityCancelled
-    | ActivityStopRequested,
+    | ActivityStopRequested
+    | ActivityStarted
+    | ActivityHeartbeat,
 ) -> ActivityRow:
     pending = run.activity(event.sequence)
     advance(TRANSITIONS, state_of(pending), event, run.workflow_id)
@@ -178,6 +255,7 @@ def _pending(
 def drop(run: WorkingRun, pending: ActivityRow) -> None:
     """Remove a pending activity and its next attempt."""
     run.drop_activity(pending.sequence)
+    attempt.drop_due(run, pending)
     if pending.retry_ms:
         run.drop_due(pending.retry_ms, RETRY_DUE, pending.sequence)
 
@@ -195,14 +273,16 @@ def _send_again(found: Effects, run: WorkingRun, event: ActivityRetried, shard: 
     found.tasks.append(_task(run, pending, event.attempt, shard))
 
 
-def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, attempt: int, shard: int) -> ActivityTask:
+def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, number: int, shard: int) -> ActivityTask:
     row, headers = run.row, activity.headers
     assert row is not None, "an activity belongs to a run"
+    watched = _watched(run, activity)
+    watch = watched.watch if watched is not None else None
     return ActivityTask(
         workflow_id=run.workflow_id,
         run_id=run.run_id,
         sequence=activity.sequence,
-        attempt=attempt,
+        attempt=number,
         activity=activity.activity,
         input=activity.input,
         queue=activity.queue,
@@ -211,8 +291,18 @@ def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, attempt: i
         workflow_type=row.workflow_type,
         seed=row.seed,
         headers={**row.headers, **headers} if headers else row.headers,
-        suspect=attempt > 1 and _ended_its_worker(activity),
+        suspect=number > 1 and _ended_its_worker(activity),
+        bounds=watch.bounds if watch is not None else None,
+        details=watch.details if watch is not None else b"",
+        close_by_ms=attempt.close_by_ms(watched) if watched is not None else 0,
     )
+
+
+def _watched(run: WorkingRun, activity: ActivityScheduled | ActivityRow) -> ActivityRow | None:
+    """The row of an activity that reports more than its end. Of other activities none is read."""
+    if isinstance(activity, ActivityRow):
+        return activity if activity.watch is not None else None
+    return run.activity(activity.sequence) if activity.bounds is not None else None
 
 
 def _ended_its_worker(activity: ActivityScheduled | ActivityRow) -> bool:
@@ -227,6 +317,9 @@ MACHINE = Machine(
         TaskCompleted: InputRule(_completed),
         TaskFailed: InputRule(_failed),
         RetryActivity: InputRule(_retry),
+        TaskStarted: InputRule(_started),
+        TaskHeartbeat: InputRule(_heartbeat),
+        TimeOutActivity: InputRule(_time_out),
     },
     events={
         ActivityScheduled: EventRule(
@@ -238,6 +331,8 @@ MACHINE = Machine(
         ),
         ActivityAttemptFailed: EventRule(evolve=_on_attempt_failed),
         ActivityRetried: EventRule(evolve=_on_retried, effects=_send_again),
+        ActivityStarted: EventRule(evolve=_on_attempt_started),
+        ActivityHeartbeat: EventRule(evolve=_on_heartbeat),
         ActivityCompleted: EventRule(
             evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)
         ),

@@ -48,6 +48,16 @@ def book_place(name: str) -> str:
 def unbook_place(name: str) -> None: ...
 
 
+@activity(heartbeat="10s", schedule_to_close="60s", backoff=["1s", "10s", "1h"], cancel="wait")
+def scan() -> int:
+    return 1
+
+
+@workflow
+async def scanned() -> int:
+    return await scan()
+
+
 @workflow
 async def five(n: int) -> int:
     for step in range(5):

@@ -15,18 +15,29 @@ from penstock.engine.core.decision import (
     KeepCommand,
     ResumeActivation,
     RetryActivity,
+    TimeOutActivity,
     TimeOutRun,
 )
 from penstock.engine.core.machine import no_rows
 from penstock.schemas.encoding import record_types
-from penstock.schemas.records.tasks import TaskCompleted, TaskFailed
+from penstock.schemas.records.tasks import TaskCompleted, TaskFailed, TaskHeartbeat, TaskStarted
 
 
 def test_every_command_belongs_to_one_machine() -> None:
     """Each command that is no read of rows, each result and each due timer is decided by exactly one machine."""
     owners = Counter(kind for machine in MACHINES for kind in machine.inputs)
-    due = {FireTimer, ResumeActivation, RetryActivity, BeginRun, TimeOutRun, GiveUpCommand, FireSchedule}
-    inputs = {*record_types.COMMANDS.values(), TaskCompleted, TaskFailed, KeepCommand, *due} - ROW_READS
+    due = {
+        FireTimer,
+        ResumeActivation,
+        RetryActivity,
+        TimeOutActivity,
+        BeginRun,
+        TimeOutRun,
+        GiveUpCommand,
+        FireSchedule,
+    }
+    results = {TaskCompleted, TaskFailed, TaskStarted, TaskHeartbeat}
+    inputs = {*record_types.COMMANDS.values(), *results, KeepCommand, *due} - ROW_READS
     assert set(owners) == inputs
     assert set(owners.values()) == {1}
     assert set(INPUTS) == inputs

@@ -117,6 +117,23 @@ async def gives_up_a_child() -> None:
         await saga.do(flows.approved().options(id="kid"), undo=flows.unbook_place("kid"))
 
 
+def _reported_and_timed() -> None:
+    for ends in ("in time", "late", "given up"):
+        stage = Stage(flows.scanned)
+        stage.start(flows.scanned)
+        (task,) = stage.take("tasks")
+        stage.report(task, task.started("w"))
+        stage.report(task, task.heartbeat(b"1"))
+        if ends == "late":
+            stage.fail(task, SOFT)
+            stage.advance(100)
+        if ends == "given up":
+            stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+            stage.report(task, task.started("w"))
+            stage.report(task, task.heartbeat(b"1"))
+        stage.complete(task, 1)
+
+
 def _child_failed() -> None:
     stage = Stage(flows.parent, flows.five)
     stage.start(flows.parent, "kid")
@@ -235,6 +252,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _cancelled_with_its_child,
     _cancelled_while_an_attempt_waits,
     _given_up_and_awaited,
+    _reported_and_timed,
     _child_failed,
     _children_with_handles,
     _terminated,

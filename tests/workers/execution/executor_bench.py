@@ -8,13 +8,15 @@ from typing import Any
 
 import structlog
 
-from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed
+from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.executor import Executor
 from penstock.workers.execution.threads import Threads
 
 
-def task_of(definition: AnyActivity, *args: Any, timeout_ms: int = 0, attempt: int = 1) -> ActivityTask:
+def task_of(
+    definition: AnyActivity, *args: Any, timeout_ms: int = 0, attempt: int = 1, details: bytes = b""
+) -> ActivityTask:
     return ActivityTask(
         workflow_id="order-1",
         run_id="run-1",
@@ -26,6 +28,8 @@ def task_of(definition: AnyActivity, *args: Any, timeout_ms: int = 0, attempt: i
         shard=0,
         timeout_ms=timeout_ms,
         seed="seed-1",
+        bounds=definition.request.bounds,
+        details=details,
     )
 
 
@@ -37,6 +41,7 @@ class Bench:
         self.threads = Threads(threads, "test")
         self.result_bytes_max = result_bytes_max
         self.results: list[Result] = []
+        self.reports: list[Report] = []
         self.ended = 0
         self.executor: Executor
 
@@ -53,6 +58,7 @@ class Bench:
             worker="w-1",
             result_bytes_max=self.result_bytes_max,
         )
+        self.executor.send = lambda task, report: self.reports.append(report)
         for task in tasks:
             self.executor.start(task, self.results.append, self._ended)
         if meanwhile is not None:
