@@ -21,24 +21,24 @@ PROBLEMS = (NonDeterminism, UnknownWorkflowType, CodeWithheld, ActivationOverran
 
 _RUNS_ON = (
     "; move long work into an activity, or let the loop await something, restart the processors, then run "
-    "`penstock retry`."
+    "`penstock unblock`."
 )
 
 _KILLS_PROCESSOR = (
     "processors ended, one after the other, while they decided an input of this run: its code, or a library in C that "
     "it calls, ends the process, or was ended for running on; mend it, restart the processors, then run "
-    "`penstock retry`."
+    "`penstock unblock`."
 )
 
 
 _OTHER_PYTHON = (
     "; process such runs with the Python under which they began until they have closed, or, if the code was changed as "
-    "well, restore it or guard the change with patched(); then restart the processor or run `penstock retry`."
+    "well, restore it or guard the change with patched(); then restart the processor or run `penstock unblock`."
 )
 
 _CODE_ERROR = (
     "a bug in the workflow's code, whose requests since its last wait were dropped; mend the code, then restart the "
-    "processors or run `penstock retry`: "
+    "processors or run `penstock unblock`: "
 )
 
 
@@ -83,5 +83,5 @@ def blocked_by(error: BaseException) -> WorkflowBlocked:
     return WorkflowBlocked(
         reason="non_determinism",
         message=f"the code no longer does what the history says: {error}; restore the old code or guard the change "
-        "with patched(), then restart the processor or run `penstock retry`.",
+        "with patched(), then restart the processor or run `penstock unblock`.",
     )

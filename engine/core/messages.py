@@ -16,7 +16,14 @@ from penstock.engine.core.machine import Cause
 from penstock.engine.core.rows import MessageRow, pack, unpack_message
 from penstock.engine.core.working import WorkingRun
 
-START, SIGNAL, CANCEL, TERMINATE, RETRY, UPDATE = "start", "signal", "cancellation", "termination", "retry", "update"
+START, SIGNAL, CANCEL, TERMINATE, UNBLOCK, UPDATE = (
+    "start",
+    "signal",
+    "cancellation",
+    "termination",
+    "unblocking",
+    "update",
+)
 """What a message was."""
 
 

@@ -17,7 +17,7 @@ from penstock.engine.core.view import RowScanner
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
 from penstock.schemas.records.activity import ActivityScheduled
-from penstock.schemas.records.run import RetryWorkflow, WorkflowBlocked
+from penstock.schemas.records.run import UnblockWorkflow, WorkflowBlocked
 
 logger = structlog.get_logger(__name__)
 
@@ -50,19 +50,19 @@ class BlockedRuns:
         )
         self.waiting = deque(dict.fromkeys((*self.waiting, *found)))
 
-    def take(self, now_ms: int, count: int = TRIED_MAX) -> Iterator[RetryWorkflow]:
+    def take(self, now_ms: int, count: int = TRIED_MAX) -> Iterator[UnblockWorkflow]:
         """Commands for the next few that would go on; one that would be BLOCKED again is left without a record, unless
         it now waits for another processor, or does no more."""
         for _ in range(min(count, len(self.waiting))):
             workflow_id = self.waiting.popleft()
             run = self._runs.get(workflow_id)
             if run.row is not None and run.row.status == BLOCKED and self._would_go_on(run, now_ms):
-                yield RetryWorkflow(workflow_id=workflow_id)
+                yield UnblockWorkflow(workflow_id=workflow_id)
 
     def _would_go_on(self, run: CachedRun, now_ms: int) -> bool:
         """Dry run; the execution is discarded afterwards."""
         try:
-            events = decide(run, RetryWorkflow(workflow_id=run.workflow_id), now_ms).events
+            events = decide(run, UnblockWorkflow(workflow_id=run.workflow_id), now_ms).events
         except (Exception, SystemExit):  # user code may raise either, as in step.py
             logger.exception("retrying a blocked run failed", workflow_id=run.workflow_id)
             return False

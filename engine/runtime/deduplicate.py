@@ -9,10 +9,10 @@ from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.messages import (
     CANCEL,
-    RETRY,
     SIGNAL,
     START,
     TERMINATE,
+    UNBLOCK,
     UPDATE,
     content_of,
     id_taken,
@@ -22,12 +22,12 @@ from penstock.engine.core.messages import (
 from penstock.engine.core.rows import MessageRow, RunRow
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RowReader
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 
 DEDUPLICATED = frozenset(kind for kind, rule in INPUTS.items() if rule.deduplicates)
 
-_KINDS: dict[type, str] = {CancelWorkflow: CANCEL, TerminateWorkflow: TERMINATE, RetryWorkflow: RETRY}
+_KINDS: dict[type, str] = {CancelWorkflow: CANCEL, TerminateWorkflow: TERMINATE, UnblockWorkflow: UNBLOCK}
 
 
 def repetition(rows: RowReader, row: RunRow | None, command: Any) -> Decision | None:

@@ -187,7 +187,7 @@ def _too_large(topic: str, size: int) -> WorkflowBlocked:
     return WorkflowBlocked(
         reason="too_large",
         message=f"A record for {topic} would take {size:,} bytes, the limit is {RECORD_BYTES_MAX:,}; hand over a "
-        "reference to large data instead, and run `penstock retry` when the code is mended.",
+        "reference to large data instead, and run `penstock unblock` when the code is mended.",
     )
 
 

@@ -53,7 +53,7 @@ COMMANDS, RESULTS = "commands", "results"
 _NEVER_COMMITS = Rejection(
     "engine_error", "It kept its transaction from committing; the processor's log has the reason."
 )
-_REFUSED = "The log refused a record of this decision; mend the code, then run `penstock retry`. The log said: "
+_REFUSED = "The log refused a record of this decision; mend the code, then run `penstock unblock`. The log said: "
 
 
 CLOSED_KEPT_MS = 7 * DAY_MS

@@ -1,8 +1,9 @@
-"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `retry`."""
+"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`."""
 
 from __future__ import annotations
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 NOTICE_AFTER_S = 30.0
 
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Reason, recorded in the history.")
+
+
+def login_name() -> str:
+    """Name under which the user of the command line is logged in; empty if it is unknown."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
+
+
+by_option = click.option(
+    "--by", default=login_name, metavar="NAME", help="Who asks for it, recorded in the history: by default your login."
+)
 
 
 @verb("result")
@@ -120,13 +134,15 @@ def terminate(invocation: Invocation, id_: str, reason: str, run_id: str) -> Non
     click.echo(f"{escaped(id_)} was terminated", err=True)
 
 
-@verb("retry")
+@verb("unblock")
 @id_argument
+@reason_option
+@by_option
 @run_id_option
-def retry(invocation: Invocation, id_: str, run_id: str) -> None:
-    """Retry a BLOCKED run after its code or its topics were corrected."""
-    _with_run(invocation, id_, run_id, lambda run: run.retry())
-    click.echo(f"{escaped(id_)} is being retried", err=True)
+def unblock(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -> None:
+    """Let a BLOCKED run go on after its code or its topics were corrected."""
+    _with_run(invocation, id_, run_id, lambda run: run.unblock(reason, by=by))
+    click.echo(f"{escaped(id_)} is unblocked, and goes on if it can", err=True)
 
 
 def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:

@@ -33,7 +33,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "WorkflowCancelled": ("reason",),
     "WorkflowTerminated": ("reason",),
     "WorkflowBlocked": ("reason", "message"),
-    "WorkflowUnblocked": ("by",),
+    "WorkflowUnblocked": ("by", "reason"),
     "CancelRequested": ("reason",),
     "WorkflowContinued": ("workflow_type", "input"),
     "StartDelayEnded": (),

@@ -81,7 +81,7 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
         yield "waits", one_line(run.get("blocked_message") or "")
     elif run.get("blocked_reason"):
         yield "blocked", f"{run['blocked_reason']}: {one_line(_message_and_traceback(run)[0])}"
-        yield "remedy", f"penstock retry {run['workflow_id']}  (processors also retry it when they start)"
+        yield "remedy", f"penstock unblock {run['workflow_id']}  (processors also try it when they start)"
     for note in run.get("unhosted") or ():
         yield "missing", note
 

@@ -307,9 +307,9 @@ class Client(AsyncLifecycle):
         """As `Run.terminate`, of the id's current run."""
         await self.get(id).terminate(reason)
 
-    async def retry(self, id: str) -> None:
-        """As `Run.retry`, of the id's current run."""
-        await self.get(id).retry()
+    async def unblock(self, id: str, reason: str = "", *, by: str = "") -> None:
+        """As `Run.unblock`, of the id's current run."""
+        await self.get(id).unblock(reason, by=by)
 
     async def describe(self, id: str) -> Json:
         """As `Run.describe`, of the id's current run."""

@@ -21,7 +21,7 @@ from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 from penstock.schemas.values.durations import Duration
@@ -303,12 +303,15 @@ class Run(Generic[R]):
         check_reason(reason)
         await self._connection.send(TerminateWorkflow(reason=reason, **self._target()))
 
-    async def retry(self) -> None:
-        """Retry a BLOCKED run.
+    async def unblock(self, reason: str = "", *, by: str = "") -> None:
+        """Let a BLOCKED run go on, once its code or its topics were corrected. `by`: who asks for it; the history keeps
+        both.
 
-        Raises CommandRejected (the run is not BLOCKED), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        Raises CommandRejected (the run is not BLOCKED), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered, and
+        PayloadTooLarge for a reason over 2,000 characters.
         """
-        await self._connection.send(RetryWorkflow(**self._target()))
+        check_reason(reason)
+        await self._connection.send(UnblockWorkflow(reason=reason, by=by, **self._target()))
 
     async def describe(self) -> Json:
         """Return the run's type, status, times, result or failure, what it waits for and answers to, and what describes

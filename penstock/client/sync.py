@@ -305,9 +305,9 @@ class SyncClient:
         """As `Client.terminate`."""
         self.wait(self._client.terminate(id, reason))
 
-    def retry(self, id: str) -> None:
-        """As `Client.retry`."""
-        self.wait(self._client.retry(id))
+    def unblock(self, id: str, reason: str = "", *, by: str = "") -> None:
+        """As `Client.unblock`."""
+        self.wait(self._client.unblock(id, reason, by=by))
 
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""
@@ -401,9 +401,9 @@ class SyncRun(Generic[R]):
         """As `Run.terminate`."""
         self._client.wait(self._run.terminate(reason))
 
-    def retry(self) -> None:
-        """As `Run.retry`."""
-        self._client.wait(self._run.retry())
+    def unblock(self, reason: str = "", *, by: str = "") -> None:
+        """As `Run.unblock`."""
+        self._client.wait(self._run.unblock(reason, by=by))
 
     def describe(self) -> Json:
         """As `Run.describe`."""

@@ -22,7 +22,7 @@ _COMMAND_WORDS = {
     "SignalWorkflow": "the signal to",
     "CancelWorkflow": "the cancellation of",
     "TerminateWorkflow": "the termination of",
-    "RetryWorkflow": "the retry of",
+    "UnblockWorkflow": "the unblocking of",
     "QueryWorkflow": "the query of",
     "UpdateWorkflow": "the update of",
     "DescribeWorkflow": "the description of",

@@ -68,10 +68,14 @@ class TerminateWorkflow(Command, frozen=True, gc=False, kw_only=True):
     run_id: str = ""
 
 
-class RetryWorkflow(Command, frozen=True, gc=False, kw_only=True):
-    """Retry a BLOCKED run after its code or its topics were corrected. Empty `run_id`: the current run."""
+class UnblockWorkflow(Command, frozen=True, gc=False, kw_only=True):
+    """Let a BLOCKED run go on after its code or its topics were corrected. Empty `run_id`: the current run.
+
+    `by`, `reason`: who asks for it, and why."""
 
     run_id: str = ""
+    by: str = ""
+    reason: str = ""
 
 
 class AwaitResult(Command, frozen=True, gc=False, kw_only=True):
@@ -165,7 +169,7 @@ class WorkflowTerminated(Event, frozen=True, gc=False, kw_only=True):
 
 
 class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
-    """The run is BLOCKED until an operator retries it, its code is corrected or a missing topic is created; inputs are
+    """The run is BLOCKED until an operator unblocks it, its code is corrected or a missing topic is created; inputs are
     recorded meanwhile.
 
     `reason`: `non_determinism` | `code_error` | `missing_topic` | `too_large` | `engine_error` | `unknown_type` |
@@ -177,9 +181,11 @@ class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
 
 
 class WorkflowUnblocked(Event, frozen=True, gc=False, kw_only=True):
-    """The run continues; inputs recorded while it was BLOCKED reach its code now. `by`: operator or processor."""
+    """The run continues; inputs recorded while it was BLOCKED reach its code now. `by`: operator or processor;
+    `reason`: the operator's."""
 
     by: str = ""
+    reason: str = ""
 
 
 class CancelRequested(Event, frozen=True, gc=False, kw_only=True):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.retry import RetryPolicy
 from tests.engine.core import flows
@@ -97,7 +97,7 @@ class Folded:
         self.stage.tell(TerminateWorkflow(workflow_id=id, message_id=message and f"end-{message}"))
 
     def _retry(self, id: str, message: str) -> None:
-        self.stage.tell(RetryWorkflow(workflow_id=id, message_id=message and f"retry-{message}"))
+        self.stage.tell(UnblockWorkflow(workflow_id=id, message_id=message and f"retry-{message}"))
 
     def _await(self, id: str) -> None:
         self.stage.tell(AwaitResult(workflow_id=id, reply_to=0))

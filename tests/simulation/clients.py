@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.schemas.encoding.codec import decode_command, encode
 from penstock.schemas.records.query import QueryWorkflow
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
 from penstock.schemas.records.update import UpdateWorkflow
@@ -27,7 +27,7 @@ _JSON_FIELDS = {
     SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
-    RetryWorkflow: ("workflow_id", "message_id", "reply_to"),
+    UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
     QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),
     UpdateWorkflow: ("workflow_id", "update", "input", "message_id", "reply_to", "wait_for", "timeout_ms"),

@@ -13,7 +13,13 @@ import msgspec
 
 from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
 from penstock.schemas.records.child import ChildScheduled
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, TerminateWorkflow, WorkflowBlocked
+from penstock.schemas.records.run import (
+    AwaitResult,
+    CancelWorkflow,
+    TerminateWorkflow,
+    UnblockWorkflow,
+    WorkflowBlocked,
+)
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired
 from tests.simulation.auditor import Auditor
@@ -237,7 +243,7 @@ def _bulky(random: Random, name: str) -> Scenario:
 
     moves = [Move(lambda client: client.start("sim_bulky", name, size))]
     if random.random() < 0.5:
-        moves.append(Move(lambda client: client.ask(RetryWorkflow(workflow_id=name)), blocked))
+        moves.append(Move(lambda client: client.ask(UnblockWorkflow(workflow_id=name)), blocked))
         moves.append(Move(lambda client: client.ask(TerminateWorkflow(workflow_id=name, reason="too big")), blocked))
     status = "terminated" if len(moves) > 1 else "blocked"
     return Scenario(name, moves, judged(name, lambda run: "", status), may_stay="too_large")

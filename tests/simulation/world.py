@@ -21,7 +21,7 @@ from penstock.engine.execution import program
 from penstock.engine.runtime import pace
 from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
-from penstock.schemas.records.run import RetryWorkflow
+from penstock.schemas.records.run import UnblockWorkflow
 from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
 from tests.simulation import verdict
@@ -505,7 +505,7 @@ class World:
             run = runs[-1]
             if run.blocked_reason in (KILLS_PROCESSOR, RUNS_ON) and self._retried.get(run.run_id) != len(run.events):
                 self._retried[run.run_id] = len(run.events)
-                self.client.ask(RetryWorkflow(workflow_id=workflow_id), hopeless=True)
+                self.client.ask(UnblockWorkflow(workflow_id=workflow_id), hopeless=True)
                 return True
         return False
 

@@ -31,7 +31,7 @@ from penstock.engine.core.limits import (
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, delay, kept, note, signal, suspension, update
-from penstock.engine.core.messages import CANCEL, RETRY, START, TERMINATE, remember, remember_as, remember_cause
+from penstock.engine.core.messages import CANCEL, START, TERMINATE, UNBLOCK, remember, remember_as, remember_cause
 from penstock.engine.core.rows import MessageRow, RunRow, unpack_timer
 from penstock.engine.core.statuses import (
     ABSENT,
@@ -60,10 +60,10 @@ from penstock.schemas.records.run import (
     CancelWorkflow,
     InputIgnored,
     ResultAwaited,
-    RetryWorkflow,
     StartJoined,
     StartWorkflow,
     TerminateWorkflow,
+    UnblockWorkflow,
     WorkflowBlocked,
     WorkflowCancelled,
     WorkflowCompleted,
@@ -336,14 +336,15 @@ def _kept(reason: str) -> str:
     return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[: REASON_CHARS_MAX - 1]}…"
 
 
-def _retry(run: RunView, command: RetryWorkflow, now_ms: int) -> Decision:
+def _unblock(run: RunView, command: UnblockWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=False)
     if isinstance(row, Decision):
         return row
     if row.status != BLOCKED:
-        message = f"{run.workflow_id} is {row.status}; only a BLOCKED run can be retried."
+        message = f"{run.workflow_id} is {row.status}; only a BLOCKED run can be unblocked."
         return rejected(Rejection("not_blocked", message, row.run_id, keep=False))
-    unblocked = WorkflowUnblocked(by="an operator" if command.message_id else "the processor")
+    by = (_kept(command.by) or "an operator") if command.message_id else "the processor"
+    unblocked = WorkflowUnblocked(by=by, reason=_kept(command.reason))
     return accepted(run, command, [unblocked, *_unblocked(run, row, now_ms)])
 
 
@@ -491,7 +492,7 @@ def _on_unblocked(run: WorkingRun, event: WorkflowUnblocked, cause: Cause) -> No
     row.status = advance(TRANSITIONS, row.status, event, run.workflow_id)
     row.blocked_reason = row.blocked_message = ""
     run.writes[blocked_key(run.workflow_id)] = None
-    remember_cause(run, cause, RETRY)
+    remember_cause(run, cause, UNBLOCK)
 
 
 def _on_cancel_requested(run: WorkingRun, event: CancelRequested, cause: Cause) -> None:
@@ -569,7 +570,7 @@ MACHINE = Machine(
         StartWorkflow: InputRule(_start, deduplicates=True),
         CancelWorkflow: InputRule(_cancel, deduplicates=True),
         TerminateWorkflow: InputRule(_terminate, deduplicates=True),
-        RetryWorkflow: InputRule(_retry, deduplicates=True),
+        UnblockWorkflow: InputRule(_unblock, deduplicates=True),
         AwaitResult: InputRule(_await_result),
         TimeOutRun: InputRule(deadline.time_out),
     },

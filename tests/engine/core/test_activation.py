@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.schemas.records.run import RetryWorkflow
+from penstock.schemas.records.run import UnblockWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -25,6 +25,6 @@ def test_changed_code_blocks_its_run_and_the_old_code_unblocks_it(monkeypatch: p
     described = stage.described()
     assert described["blocked_reason"] == "non_determinism" and "shaky" in described["blocked_message"]
     monkeypatch.setattr(flows.five, "fn", good)
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="m"))
     stage.run(add=lambda a, b: a + b)
     assert stage.described()["result"] == 11

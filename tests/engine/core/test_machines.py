@@ -31,7 +31,7 @@ from penstock.engine.core.machines import (
 )
 from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
@@ -190,7 +190,7 @@ def _blocked_and_terminated_or_freed() -> None:
         stage.start(flows.far_away, 1)
         if freed:
             stage.queues.add("elsewhere")
-            stage.tell(RetryWorkflow(workflow_id="run-1", message_id="m"))
+            stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="m"))
         else:
             stage.tell(TerminateWorkflow(workflow_id="run-1", message_id="m"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, Rejected, RunClosed, UpdateClosed
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from tests.engine.core.counters import Counter, opened, word, words
@@ -38,7 +38,7 @@ OTHERS = {
     "an update with other arguments": (_update(), _update(value=b"6")),
     "a cancellation under a signal's id": (_signal(), CancelWorkflow(workflow_id="run-1", message_id="x")),
     "a termination under an update's id": (_update(), TerminateWorkflow(workflow_id="run-1", message_id="x")),
-    "a retry under a signal's id": (_signal(), RetryWorkflow(workflow_id="run-1", message_id="x")),
+    "an unblocking under a signal's id": (_signal(), UnblockWorkflow(workflow_id="run-1", message_id="x")),
     "a start under a signal's id": (
         _signal(),
         StartWorkflow(workflow_id="run-1", workflow_type="counters-counter", input=b"1", message_id="x"),

@@ -13,7 +13,7 @@ from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.errors import ActivityFailedError, WorkflowFailedError
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow
+from penstock.schemas.records.run import CancelWorkflow, UnblockWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -33,7 +33,7 @@ async def mended_claims(n: int) -> str:
 
 
 def retry(stage: Stage) -> None:
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="retry"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="retry"))
 
 
 def blocked(stage: Stage) -> str:

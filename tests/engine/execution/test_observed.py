@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.authoring.workflow import workflow
-from penstock.schemas.records.run import RetryWorkflow
+from penstock.schemas.records.run import UnblockWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -136,7 +136,7 @@ def test_a_retry_judges_as_the_input_did() -> None:
     stage.complete(task, 3)
     assert stage.described()["blocked_reason"] == "missing_topic"
     stage.queues.add("default")
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="retry"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="retry"))
     stage.run(unbook_place=lambda _: None)
     raised_at = stage.events().index("WorkflowUnblocked") + 1
     assert f"decision of event {raised_at} " in stage.described()["failure"]["message"]

@@ -19,7 +19,7 @@ from penstock.schemas.errors import (
     TopicRefused,
     TransactionAborted,
 )
-from penstock.schemas.records.run import RetryWorkflow
+from penstock.schemas.records.run import UnblockWorkflow
 from penstock.topics.catalogue import specs
 from penstock.topics.commit import Turn
 from penstock.topics.log import Record
@@ -258,7 +258,7 @@ def test_a_blocked_run_goes_on_after_a_retry(rig: Callable[..., Rig]) -> None:
     it.turns(30)
     assert it.status("r-1") == "blocked refused_record"
     it.commits.refusal = lambda turn: None
-    it.tell(RetryWorkflow(workflow_id="r-1", message_id="retry"))
+    it.tell(UnblockWorkflow(workflow_id="r-1", message_id="retry"))
     it.turns(6)
     assert [task.workflow_id for task in it.tasks()] == ["r-1"]
 

@@ -19,7 +19,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import ResolveChild
-from penstock.schemas.records.run import RetryWorkflow, StartWorkflow
+from penstock.schemas.records.run import StartWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
 from penstock.topics.catalogue import RECORD_BYTES_MAX
@@ -43,7 +43,7 @@ def test_a_restart_that_is_blocked_at_once_is_a_run_of_its_own() -> None:
     assert [event["event"] for event in stage.history(run_id=first)] == ["WorkflowStarted", "WorkflowCompleted"]
     assert stage.events() == ["WorkflowStarted", "WorkflowBlocked"]
     stage.queues.add("elsewhere")
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="again"))
     stage.run(far=lambda n: 7)
     assert stage.described()["result"] == 7
 
@@ -69,7 +69,7 @@ def test_a_result_that_the_log_refuses_is_replaced_by_a_failure(monkeypatch: pyt
     stage.settle()
     assert stage.events()[-1] == "ActivityFailed"
     monkeypatch.setitem(DECIDED_BY, "code", "old")
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="again"))
     assert stage.described()["failure"]["type"].endswith("ActivityFailedError")
 
 
@@ -85,7 +85,7 @@ def test_a_result_is_kept_if_its_run_was_blocked_for_another_reason(monkeypatch:
     stage.settle()
     assert stage.described()["blocked_reason"] == "non_determinism"
     monkeypatch.setitem(DECIDED_BY, "code", "old")
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="again"))
     assert stage.described()["result"] == 2
 
 
@@ -214,7 +214,7 @@ def test_an_engine_error_loses_no_input(monkeypatch: pytest.MonkeyPatch) -> None
     stage.complete(task, 1)
     assert stage.described()["blocked_reason"] == "engine_error"
     broken[0] = False
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="again"))
     stage.run(add=lambda a, b: a + b)
     assert stage.described()["result"] == 11
     assert stage.events().count("ActivityScheduled") == 5
@@ -241,7 +241,7 @@ def test_an_engine_error_loses_no_timer(monkeypatch: pytest.MonkeyPatch) -> None
     stage.advance(60)
     assert stage.described()["blocked_reason"] == "engine_error"
     broken[0] = False
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="again"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="again"))
     stage.advance(120)
     assert stage.described()["status"] == "completed"
     assert stage.events().count("TimerFired") == 1

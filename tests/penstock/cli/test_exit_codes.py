@@ -25,7 +25,7 @@ from tests.penstock.cli.helpers import one_message
         (("result", "missing"), 4, "missing"),
         (("signal", "missing", "go"), 4, "missing"),
         (("cancel", "missing"), 4, "missing"),
-        (("retry", "missing"), 4, "missing"),
+        (("unblock", "missing"), 4, "missing"),
         (("dead-letters", "show", "0/99"), 4, "0/99"),
         (("dead-letters", "show", "x"), 2, "PARTITION/OFFSET"),
     ],

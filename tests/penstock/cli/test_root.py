@@ -19,7 +19,7 @@ def test_help():
     help_text = CliRunner().invoke(penstock, ["--help"]).stdout
     for verb in (
         "dev", "processor", "worker", "start", "list", "show", "history", "result", "signal", "cancel", "terminate",
-        "retry", "topics", "dead-letters", "demo", "Exit codes", "not closed", "PENSTOCK_LOG",
+        "unblock", "topics", "dead-letters", "demo", "Exit codes", "not closed", "PENSTOCK_LOG",
     ):  # fmt: skip
         assert verb in help_text
 

@@ -155,7 +155,7 @@ def test_blocked(shown):
         "order-1  fulfil version 2  BLOCKED",
         "  cancel   requested; its code receives it when it continues",
         "  blocked  missing_topic: There is no topic x: make it.",
-        "  remedy   penstock retry order-1  (processors also retry it when they start)",
+        "  remedy   penstock unblock order-1  (processors also try it when they start)",
         "  pending  activity charge, attempt 1 on default, scheduled 5 s ago",
     ]
 

@@ -14,7 +14,7 @@ from penstock.schemas.errors import (
 )
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.replies import Accepted
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from tests.penstock.client.helpers import (
     Parcel,
@@ -36,20 +36,20 @@ def test_commands(log, processor):
         await run.signal("by-name", {"a": [1]})
         await run.cancel("enough")
         await run.terminate("now")
-        await client.retry("x")
+        await client.unblock("x")
         return run.run_id
 
     with processor(agreeable) as fake:
         run_id = with_client(log, use)
-    _, signal, by_name, cancel, terminate, retry = (command for _, command in fake.commands)
+    _, signal, by_name, cancel, terminate, unblock = (command for _, command in fake.commands)
     assert isinstance(signal, SignalWorkflow)
     assert (signal.signal, signal.input, signal.run_id) == ("client-trial-approval", b'{"weight":3.5}', run_id)
     assert (by_name.signal, by_name.input) == ("by-name", b'{"a":[1]}')
     assert isinstance(cancel, CancelWorkflow)
     assert (cancel.reason, cancel.run_id) == ("enough", run_id)
     assert isinstance(terminate, TerminateWorkflow)
-    assert isinstance(retry, RetryWorkflow)
-    assert retry.run_id == ""
+    assert isinstance(unblock, UnblockWorkflow)
+    assert unblock.run_id == ""
     assert len({command.message_id for _, command in fake.commands}) == 6
 
 

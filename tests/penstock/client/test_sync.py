@@ -21,12 +21,12 @@ def test_the_same_methods(log, processor):
         run.signal(approval, Parcel(1))
         run.cancel("enough")
         client.terminate("x")
-        client.retry("x")
+        client.unblock("x")
         assert run.result(timeout=10) == Parcel(2.5)
         assert client.get("x", returns=Parcel).result() == Parcel(2.5)
         assert (run.id, run.existing) == ("x", False)
     assert [type(command).__name__ for _, command in fake.commands] == [
-        "StartWorkflow", "SignalWorkflow", "CancelWorkflow", "TerminateWorkflow", "RetryWorkflow",
+        "StartWorkflow", "SignalWorkflow", "CancelWorkflow", "TerminateWorkflow", "UnblockWorkflow",
         "AwaitResult", "AwaitResult",
     ]  # fmt: skip
 

@@ -205,7 +205,7 @@ def test_the_sync_client(log, lines):
         (["signal", "x", "go"], "the signal to x"),
         (["cancel", "x"], "the cancellation of x"),
         (["terminate", "x"], "the termination of x"),
-        (["retry", "x"], "the retry of x"),
+        (["unblock", "x"], "the unblocking of x"),
     ],
 )
 def test_unanswered_verbs(tmp_path, words, command):

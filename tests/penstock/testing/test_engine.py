@@ -326,8 +326,8 @@ def test_a_bug_is_raised_with_its_traceback(flow: Any) -> None:
     assert "test_engine.py" in message and "return str(sent.no_such_field)" in message
 
 
-def test_a_retried_run_is_awaited_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once its code is mended, a test retries a BLOCKED run and awaits its result."""
+def test_an_unblocked_run_is_awaited_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its code is mended, a test unblocks a BLOCKED run and awaits its result."""
 
     async def mended(name: str) -> str:
         return await parcel(name)
@@ -337,7 +337,7 @@ def test_a_retried_run_is_awaited_again(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(WorkflowBlockedError):
             await run.result(timeout="20s")
         monkeypatch.setattr(has_a_bug, "fn", mended)
-        await run.retry()
+        await run.unblock()
         return await run.result(timeout="20s")
 
     assert with_engine(use, has_a_bug, parcel) == "ann"

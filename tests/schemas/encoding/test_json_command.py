@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penstock.schemas.encoding.codec import decode_command, encode
 from penstock.schemas.errors import Undecodable
 from penstock.schemas.records.child import ResolveChild
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, StartWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.schedule import CreateSchedule
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.retry import RetryPolicy
@@ -83,7 +83,7 @@ def test_the_documented_lines(line, command):
             {"command": "TerminateWorkflow", "id": "w", "reason": "late"},
             TerminateWorkflow(workflow_id="w", reason="late"),
         ),
-        ({"command": "RetryWorkflow", "id": "w"}, RetryWorkflow(workflow_id="w")),
+        ({"command": "UnblockWorkflow", "id": "w"}, UnblockWorkflow(workflow_id="w")),
         ({"command": "AwaitResult", "id": "w", "reply_to": 0}, AwaitResult(workflow_id="w", reply_to=0)),
         (
             {**START, "headers": {"a": "1"}, "run_timeout_ms": 5, "retry": {"retries_max": 2}},
@@ -169,7 +169,7 @@ def test_any_json_is_an_input(value):
             {"command": "Start", **START},
             (
                 "The command `Start` is unknown; allowed are StartWorkflow, QueryWorkflow, DescribeWorkflow, "
-                "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, RetryWorkflow, AwaitResult, "
+                "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, UnblockWorkflow, AwaitResult, "
                 "CreateSchedule, UpdateSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule, BackfillSchedule, "
                 "DeleteSchedule, DescribeSchedule, ListSchedules, SignalWorkflow, UpdateWorkflow."
             ),

@@ -12,7 +12,7 @@ from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.records.replies import Rejected, UpdateClosed
-from penstock.schemas.records.run import RetryWorkflow
+from penstock.schemas.records.run import UnblockWorkflow
 from penstock.schemas.values.retry import RetryPolicy
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -106,7 +106,7 @@ def test_a_next_run_of_a_type_that_is_not_hosted_takes_what_went_along_when_it_i
     stage.advance(11)
     assert (stage.described()["status"], stage.described()["type"]) == ("blocked", "begin-takes")
     stage.restart(collects, Takes)
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="r"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="r"))
     assert stage.query("so_far").result == b'["signal 1","run"]'
     stage.nodes[0].close()
 

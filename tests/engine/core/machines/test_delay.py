@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.engine.core.keys import DUE, after
 from penstock.engine.core.limits import DELAY_MS_MAX
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from tests.engine.core import flows
 from tests.engine.core.counters import Counter, words
 from tests.engine.stage import START_MS, Stage
@@ -88,7 +88,7 @@ def test_a_blocked_run_begins_when_it_is_freed() -> None:
     assert stage.events()[-1] == "StartDelayEnded"
     Counter.no_such_attribute = 3  # type: ignore[attr-defined]
     try:
-        stage.tell(RetryWorkflow(workflow_id="run-1", message_id="r"))
+        stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="r"))
     finally:
         del Counter.no_such_attribute  # type: ignore[attr-defined]
     assert stage.query("log").result == b'["run saw 1"]'

@@ -10,7 +10,7 @@ from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.keys import AWAITER
 from penstock.engine.core.limits import AWAITERS_FEW
-from penstock.schemas.records.run import AwaitResult, CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -90,7 +90,7 @@ def test_a_blocked_run_takes_in_everything_once() -> None:
     assert stage.described()["status"] == "blocked"
     stage.queues.add("elsewhere")
     for number in range(2):
-        stage.tell(RetryWorkflow(workflow_id="run-1", message_id=f"retry-{number}", reply_to=0))
+        stage.tell(UnblockWorkflow(workflow_id="run-1", message_id=f"retry-{number}", reply_to=0))
     assert stage.events().count("CancelRequested") == 1
     assert stage.described()["status"] == "cancelled"
     assert [getattr(reply, "reason", "") for reply in stage.take("replies")] == ["", "already_closed"]

@@ -12,7 +12,7 @@ from penstock.engine.core.keys import UPDATE, after
 from penstock.engine.core.limits import UPDATES_MAX
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.replies import Accepted, UpdateClosed
-from penstock.schemas.records.run import CancelWorkflow, RetryWorkflow, TerminateWorkflow
+from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from tests.engine.core.counters import Counter, Impatient, opened, slow_words, words
 from tests.engine.stage import Stage
@@ -266,7 +266,7 @@ def test_a_bug_in_a_handler_blocks_the_run(delay_ms: int, monkeypatch: pytest.Mo
     described = stage.described()
     assert (described["status"], described["blocked_reason"]) == ("blocked", "code_error")
     monkeypatch.setattr(Counter, "no_such_attribute", 8, raising=False)
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="r"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="r"))
     assert [reply.result for reply in stage.take("replies") if isinstance(reply, UpdateClosed)] == [b"8"]
     stage.advance(120)
     stage.update("finish")
@@ -303,7 +303,7 @@ def test_inputs_of_a_blocked_run_reach_handlers_before_run_goes_on(monkeypatch: 
     for by in (10, 100):
         stage.signal("increase", by)
     monkeypatch.setattr(Counter, "no_such_attribute", 8, raising=False)
-    stage.tell(RetryWorkflow(workflow_id="run-1", message_id="r"))
+    stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="r"))
     assert stage.described()["result"] == 111
 
 
