@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from penstock.engine.core.execution import ActivationOverran, CodeError, CodeWithheld, OtherPython
+from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
 from penstock.engine.core.rows import RunRow
-from penstock.engine.core.statuses import BLOCKED
+from penstock.engine.core.statuses import RUNNING
 from penstock.engine.core.view import RunView
-from penstock.schemas.errors import NonDeterminism, UnknownWorkflowType
+from penstock.schemas.class_names import class_name
+from penstock.schemas.errors import BadInput, NonDeterminism, UnknownWorkflowType
+from penstock.schemas.failure import Failure
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import WorkflowBlocked
+from penstock.schemas.records.run import WorkflowBlocked, WorkflowFailed, WorkflowStarted
 
 KILLS_PROCESSOR = "kills_processor"
 """Reason of a run whose input ended processors, one after the other."""
@@ -43,8 +46,9 @@ _CODE_ERROR = (
 
 
 def activated(run: RunView, row: RunRow, inputs: list[Event], now_ms: int) -> list[Event]:
-    """The inputs, followed by the requests of the code that receives them. A BLOCKED run's code receives nothing."""
-    if row.status == BLOCKED:
+    """The inputs, followed by the requests of the code that receives them. The code of a BLOCKED or paused run receives
+    nothing."""
+    if row.status != RUNNING:
         return inputs
     try:
         return [*inputs, *run.execution().activate(inputs, now_ms)]
@@ -66,6 +70,31 @@ def instead_of_requests(run: RunView, problem: BaseException, inputs: list[Event
             problem = again
             run.forget()
     return [blocked_by(problem)]
+
+
+def released(run: RunView, row: RunRow, now_ms: int) -> list[Event]:
+    """What follows when the inputs that a BLOCKED or paused run recorded reach its code."""
+    try:
+        execution, inputs = run.execution(), run.unread_inputs()
+        if row.blocked_reason in {UNHOSTED_TYPE, UNKNOWN_TYPE} and (refused := _refused_start(run, row, inputs)):
+            return [refused]
+        # The inputs may include the start itself, whose input today's code may refuse.
+        return execution.activate(inputs, now_ms)
+    except PROBLEMS as problem:
+        return instead_of_requests(run, problem, None, now_ms)
+
+
+def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFailed | None:
+    """The end of a run that was started where its type is not hosted, with an input that its type cannot take."""
+    started, definition = inputs[0] if inputs else None, run.hosted.workflow(row.workflow_type)
+    if not isinstance(started, WorkflowStarted) or definition is None:
+        return None
+    try:
+        definition.check_input(started.input)
+    except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
+        message = f"{row.workflow_type} cannot take this input: {error}"
+        return WorkflowFailed(failure=Failure(type=class_name(BadInput), message=message, non_retryable=True))
+    return None
 
 
 def blocked_by(error: BaseException) -> WorkflowBlocked:

@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.hosted import UNHOSTED_TYPE
+from penstock.engine.core.limits import REASON_CHARS_MAX
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import BLOCKED, CANCELLED, CLOSED, TERMINATED, WAITING
 from penstock.engine.core.view import RunView
@@ -97,6 +98,11 @@ def closing_failure(row: RunRow) -> Failure | None:
     if row.status in {CANCELLED, TERMINATED}:
         return Failure(type="", message=row.reason or f"the run was {row.status}", kind=row.status)
     return row.failure
+
+
+def kept_text(text: str) -> str:
+    """As much of a foreign producer's reason or name as rows and replies of any kind take beside other data."""
+    return text if len(text) <= REASON_CHARS_MAX else f"{text[: REASON_CHARS_MAX - 1]}…"
 
 
 def ignored(run_id: str, why: str, **fields: Any) -> Decision:

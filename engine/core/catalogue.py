@@ -14,6 +14,7 @@ from penstock.engine.core.machines import (
     kept,
     marker,
     note,
+    pause,
     query,
     run,
     schedule,
@@ -42,6 +43,7 @@ MACHINES: tuple[Machine, ...] = (
     chain.MACHINE,
     kept.MACHINE,
     schedule.MACHINE,
+    pause.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

@@ -149,8 +149,8 @@ class InputDifference(msgspec.Struct, frozen=True):
 class Rebuilt(msgspec.Struct, frozen=True):
     """An execution at the end of its history.
 
-    `unread`: inputs recorded while the run was BLOCKED, not delivered yet. `differences`: requests whose inputs
-    the code now makes differently."""
+    `unread`: inputs recorded while the run was BLOCKED or paused, not delivered yet. `differences`: requests whose
+    inputs the code now makes differently."""
 
     execution: Execution
     unread: list[Event]

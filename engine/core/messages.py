@@ -16,14 +16,8 @@ from penstock.engine.core.machine import Cause
 from penstock.engine.core.rows import MessageRow, pack, unpack_message
 from penstock.engine.core.working import WorkingRun
 
-START, SIGNAL, CANCEL, TERMINATE, UNBLOCK, UPDATE = (
-    "start",
-    "signal",
-    "cancellation",
-    "termination",
-    "unblocking",
-    "update",
-)
+START, SIGNAL, UPDATE = "start", "signal", "update"
+CANCEL, TERMINATE, UNBLOCK, PAUSE, RESUME = "cancellation", "termination", "unblocking", "pause", "resuming"
 """What a message was."""
 
 

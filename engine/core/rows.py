@@ -115,6 +115,14 @@ class MessageRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     content: str = ""
 
 
+class PauseRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Pause of a run: since when (epoch), by whom and why."""
+
+    at_ms: int
+    by: str
+    reason: str
+
+
 class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     """Header of an id's current run; its key holds the workflow id. Changed by `evolve` alone.
 
@@ -123,6 +131,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     `run_timeout_ms`, `execution_until_ms`, `retry`, `retries`: as in WorkflowStarted. `deadline_ms`: when it is over
     its time (epoch), 0 for never.
     `details`, `search`: what its code says of it, and its search attributes (JSON). `has_memo`: its memo has a row.
+    `pause`: of a paused run.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -164,6 +173,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     details: bytes = b""
     search: bytes = b""
     has_memo: bool = False
+    pause: PauseRow | None = None
 
 
 class ScheduleAction(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 ABSENT = "absent"
-RUNNING, BLOCKED = "running", "blocked"
+RUNNING, BLOCKED, PAUSED = "running", "blocked", "paused"
 COMPLETED, FAILED, CANCELLED, TERMINATED = "completed", "failed", "cancelled", "terminated"
 
-OPEN = frozenset({RUNNING, BLOCKED})
+OPEN = frozenset({RUNNING, BLOCKED, PAUSED})
+HALTED = frozenset({BLOCKED, PAUSED})
+"""Statuses of an open run whose code receives nothing: what comes is recorded."""
+
 CONTINUED = "continued"
 """A run that continued as new: the id's next run took its place in the same transaction."""
 
@@ -14,5 +17,5 @@ CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED, CONTINUED})
 WAITING = "waiting"
 """How a BLOCKED run is shown whose type another live processor hosts: it needs no operator."""
 
-STATUSES = (RUNNING, WAITING, BLOCKED, COMPLETED, FAILED, CANCELLED, TERMINATED)
+STATUSES = (RUNNING, WAITING, BLOCKED, PAUSED, COMPLETED, FAILED, CANCELLED, TERMINATED)
 """Statuses as they are shown."""

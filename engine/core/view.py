@@ -103,7 +103,8 @@ class RunView(Protocol):
         ...
 
     def unread_inputs(self) -> list[Event]:
-        """Inputs recorded while the run was BLOCKED, which its code has not received. Known after `execution`."""
+        """Inputs recorded while the run was BLOCKED or paused, which its code has not received; known after
+        `execution`."""
         ...
 
     def new_execution(self, definition: Definition, run_id: str, seed: str) -> Execution:

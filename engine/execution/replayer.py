@@ -14,9 +14,14 @@ from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.run import WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
 
 DIFFERENCES_MAX = 20
+
+HALTING: tuple[type, ...] = (WorkflowBlocked, WorkflowPaused)
+RELEASING: tuple[type, ...] = (WorkflowUnblocked, WorkflowResumed)
+"""Events after which inputs stay unread, or reach the code. A run that goes on may be BLOCKED by the same decision."""
 
 
 def rebuild(
@@ -51,27 +56,27 @@ def rebuild(
 
 
 class Replay:
-    """Progress of a replay. A BLOCKED run's inputs stay unread until it is unblocked, as they did the first time."""
+    """Progress of a replay. Inputs of a BLOCKED or paused run stay unread until it goes on, as the first time."""
 
     def __init__(self, program: Program, python: str, *, strict_inputs: bool) -> None:
         self.program, self.python, self._strict_inputs = program, python, strict_inputs
         self.unread: list[Event] = []
         self.differences: list[InputDifference] = []
-        self._blocked = False
+        self._halted = False
 
     def repeat(self, now_ms: int, events: list[Event]) -> None:
         """Repeat one decision."""
         requests = [event for event in events if type(event) in REQUESTS]
         inputs = [event for event in events if type(event) in DELIVERED]
         kinds = {type(event) for event in events}
-        if WorkflowBlocked in kinds:
-            self._blocked = True
+        if not kinds.isdisjoint(HALTING):
+            self._halted = True
             self.unread.extend(inputs)
-        elif WorkflowUnblocked in kinds:
-            self._blocked = False
+        elif not kinds.isdisjoint(RELEASING):
+            self._halted = False
             inputs, self.unread = [*self.unread, *inputs], []
             self._activate(inputs, now_ms, requests)
-        elif self._blocked:
+        elif self._halted:
             self.unread.extend(inputs)
         elif requests or inputs:
             self._activate(inputs, now_ms, requests)

@@ -9,6 +9,8 @@ from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.messages import (
     CANCEL,
+    PAUSE,
+    RESUME,
     SIGNAL,
     START,
     TERMINATE,
@@ -22,12 +24,19 @@ from penstock.engine.core.messages import (
 from penstock.engine.core.rows import MessageRow, RunRow
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RowReader
+from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 
 DEDUPLICATED = frozenset(kind for kind, rule in INPUTS.items() if rule.deduplicates)
 
-_KINDS: dict[type, str] = {CancelWorkflow: CANCEL, TerminateWorkflow: TERMINATE, UnblockWorkflow: UNBLOCK}
+_KINDS: dict[type, str] = {
+    CancelWorkflow: CANCEL,
+    TerminateWorkflow: TERMINATE,
+    UnblockWorkflow: UNBLOCK,
+    PauseWorkflow: PAUSE,
+    ResumeWorkflow: RESUME,
+}
 
 
 def repetition(rows: RowReader, row: RunRow | None, command: Any) -> Decision | None:

@@ -21,7 +21,7 @@ from penstock.engine.core.evolve import begin, finish, keep_history
 from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.core.machine import Cause, Effects
-from penstock.engine.core.statuses import ABSENT, BLOCKED, CLOSED, RUNNING
+from penstock.engine.core.statuses import ABSENT, HALTED, PAUSED, RUNNING
 from penstock.engine.runtime.deduplicate import DEDUPLICATED, repetition
 from penstock.engine.runtime.encode import Encoder, size_of
 from penstock.engine.runtime.overlay import Layer
@@ -44,6 +44,9 @@ from penstock.topics.log import Record
 logger = structlog.get_logger(__name__)
 
 ATTEMPTS = 2
+
+READABLE = frozenset({RUNNING, PAUSED})
+"""Statuses of a run that is kept in memory after a query."""
 TIMER = Trigger()
 """Trigger of decisions that no record causes."""
 
@@ -97,7 +100,7 @@ class Step:
     def block(self, layer: Layer, workflow_id: str, problem: WorkflowBlocked) -> bool:
         """Block the id's run if it is running; returns whether it was."""
         run = self._runs.get(workflow_id)
-        if run.row is None or run.row.status in CLOSED or run.row.status == BLOCKED:
+        if run.row is None or run.row.status != RUNNING:
             return False
         decision = Decision(run_id=run.run_id, events=[problem])
         draft = self._draft(run, decision, TIMER, layer.now_ms)
@@ -131,7 +134,7 @@ class Step:
         if decision is None:
             decision = decide(run, input, now_ms)
         if decision.is_read:
-            if run.row is None or run.row.status != RUNNING or run.hosted.strict_inputs:
+            if run.row is None or run.row.status not in READABLE or run.hosted.strict_inputs:
                 self._runs.evict(run.workflow_id)  # a closed run; in tests, a read must leave no trace
             return decision
         if decision.ignored:
@@ -219,7 +222,7 @@ class Step:
         status = run.row.status if run.row is not None else ABSENT
         if status == self._hosted.kept_status:
             return
-        if status == BLOCKED:
+        if status in HALTED:
             run.forget()
         else:
             self._runs.evict(run.workflow_id)

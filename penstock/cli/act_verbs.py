@@ -1,4 +1,5 @@
-"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`."""
+"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`,
+`pause`, `resume`."""
 
 from __future__ import annotations
 
@@ -143,6 +144,29 @@ def unblock(invocation: Invocation, id_: str, reason: str, by: str, run_id: str)
     """Let a BLOCKED run go on after its code or its topics were corrected."""
     _with_run(invocation, id_, run_id, lambda run: run.unblock(reason, by=by))
     click.echo(f"{escaped(id_)} is unblocked, and goes on if it can", err=True)
+
+
+@verb("pause")
+@id_argument
+@reason_option
+@by_option
+@run_id_option
+def pause(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -> None:
+    """Halt the run of ID: what comes is recorded, and no activity begins, until it is resumed."""
+    _with_run(invocation, id_, run_id, lambda run: run.pause(reason, by=by))
+    id = escaped(id_)
+    click.echo(f"{id} is paused; `penstock resume {id}` lets it go on", err=True)
+
+
+@verb("resume")
+@id_argument
+@reason_option
+@by_option
+@run_id_option
+def resume(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -> None:
+    """Let the paused run of ID go on; its code receives what was recorded."""
+    _with_run(invocation, id_, run_id, lambda run: run.resume(reason, by=by))
+    click.echo(f"{escaped(id_)} goes on", err=True)
 
 
 def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:

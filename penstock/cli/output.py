@@ -34,6 +34,8 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "WorkflowTerminated": ("reason",),
     "WorkflowBlocked": ("reason", "message"),
     "WorkflowUnblocked": ("by", "reason"),
+    "WorkflowPaused": ("by", "reason"),
+    "WorkflowResumed": ("by", "reason"),
     "CancelRequested": ("reason",),
     "WorkflowContinued": ("workflow_type", "input"),
     "StartDelayEnded": (),

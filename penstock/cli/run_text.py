@@ -9,7 +9,7 @@ import click
 
 from penstock.cli.escape import escaped
 from penstock.cli.output import compact, failure_line, moment, one_line, when
-from penstock.engine.core.statuses import BLOCKED, WAITING
+from penstock.engine.core.statuses import BLOCKED, PAUSED, WAITING
 
 Json = Mapping[str, Any]
 
@@ -61,8 +61,8 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     if closed_ms:
         yield "closed", f"{moment(closed_ms)} (after {span(closed_ms - run['started_ms'])})"
     elif run.get("cancel_requested"):
-        blocked = run["status"] in {BLOCKED, WAITING}
-        yield "cancel", f"requested; its code {'receives it when it continues' if blocked else 'may be cleaning up'}"
+        halted = run["status"] in {BLOCKED, WAITING, PAUSED}
+        yield "cancel", f"requested; its code {'receives it when it continues' if halted else 'may be cleaning up'}"
     if not closed_ms and run.get("begins_ms"):
         yield "begins", _at(run["begins_ms"], now_ms)
     if not closed_ms and run.get("deadline_ms"):
@@ -77,13 +77,24 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
         yield "reason", one_line(run["reason"])
     if run.get("failure"):
         yield "failure", failure_line(run["failure"])
-    if run["status"] == WAITING:
+    if run["status"] == PAUSED:
+        yield from _paused(run, now_ms)
+    elif run["status"] == WAITING:
         yield "waits", one_line(run.get("blocked_message") or "")
     elif run.get("blocked_reason"):
         yield "blocked", f"{run['blocked_reason']}: {one_line(_message_and_traceback(run)[0])}"
         yield "remedy", f"penstock unblock {run['workflow_id']}  (processors also try it when they start)"
     for note in run.get("unhosted") or ():
         yield "missing", note
+
+
+def _paused(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
+    by = f" by {run['paused_by']}" if run.get("paused_by") else ""
+    reason = f": {one_line(run['pause_reason'])}" if run.get("pause_reason") else ""
+    yield "paused", f"{_at(run['paused_ms'], now_ms).replace(' overdue', ' ago')}{by}{reason}"
+    if run.get("blocked_reason"):
+        yield "before", f"BLOCKED ({run['blocked_reason']}): {one_line(_message_and_traceback(run)[0])}"
+    yield "remedy", f"penstock resume {run['workflow_id']}"
 
 
 def _descriptions(run: Json) -> Iterator[tuple[str, str]]:

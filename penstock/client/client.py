@@ -311,6 +311,14 @@ class Client(AsyncLifecycle):
         """As `Run.unblock`, of the id's current run."""
         await self.get(id).unblock(reason, by=by)
 
+    async def pause(self, id: str, reason: str = "", *, by: str = "") -> None:
+        """As `Run.pause`, of the id's current run."""
+        await self.get(id).pause(reason, by=by)
+
+    async def resume(self, id: str, reason: str = "", *, by: str = "") -> None:
+        """As `Run.resume`, of the id's current run."""
+        await self.get(id).resume(reason, by=by)
+
     async def describe(self, id: str) -> Json:
         """As `Run.describe`, of the id's current run."""
         return await self.get(id).describe()

@@ -19,6 +19,7 @@ from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod,
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name
+from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
@@ -312,6 +313,24 @@ class Run(Generic[R]):
         """
         check_reason(reason)
         await self._connection.send(UnblockWorkflow(reason=reason, by=by, **self._target()))
+
+    async def pause(self, reason: str = "", *, by: str = "") -> None:
+        """Halt the run until `resume`: its code receives nothing and no attempt of an activity begins; what comes is
+        recorded. Attempts that run go on. `by`: who asks for it; the history keeps both.
+
+        A run that is paused already stays so. Its timeouts go on. Raises WorkflowNotFound, WorkflowAlreadyClosed,
+        NotAnswered, and PayloadTooLarge for a reason over 2,000 characters.
+        """
+        check_reason(reason)
+        await self._connection.send(PauseWorkflow(reason=reason, by=by, **self._target()))
+
+    async def resume(self, reason: str = "", *, by: str = "") -> None:
+        """Let a paused run go on: its code receives what was recorded, in order.
+
+        Raises CommandRejected (the run is not paused), otherwise as `pause`.
+        """
+        check_reason(reason)
+        await self._connection.send(ResumeWorkflow(reason=reason, by=by, **self._target()))
 
     async def describe(self) -> Json:
         """Return the run's type, status, times, result or failure, what it waits for and answers to, and what describes

@@ -309,6 +309,14 @@ class SyncClient:
         """As `Client.unblock`."""
         self.wait(self._client.unblock(id, reason, by=by))
 
+    def pause(self, id: str, reason: str = "", *, by: str = "") -> None:
+        """As `Client.pause`."""
+        self.wait(self._client.pause(id, reason, by=by))
+
+    def resume(self, id: str, reason: str = "", *, by: str = "") -> None:
+        """As `Client.resume`."""
+        self.wait(self._client.resume(id, reason, by=by))
+
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""
         return self.wait(self._client.describe(id))
@@ -404,6 +412,14 @@ class SyncRun(Generic[R]):
     def unblock(self, reason: str = "", *, by: str = "") -> None:
         """As `Run.unblock`."""
         self._client.wait(self._run.unblock(reason, by=by))
+
+    def pause(self, reason: str = "", *, by: str = "") -> None:
+        """As `Run.pause`."""
+        self._client.wait(self._run.pause(reason, by=by))
+
+    def resume(self, reason: str = "", *, by: str = "") -> None:
+        """As `Run.resume`."""
+        self._client.wait(self._run.resume(reason, by=by))
 
     def describe(self) -> Json:
         """As `Run.describe`."""

@@ -23,6 +23,8 @@ _COMMAND_WORDS = {
     "CancelWorkflow": "the cancellation of",
     "TerminateWorkflow": "the termination of",
     "UnblockWorkflow": "the unblocking of",
+    "PauseWorkflow": "the pause of",
+    "ResumeWorkflow": "the resuming of",
     "QueryWorkflow": "the query of",
     "UpdateWorkflow": "the update of",
     "DescribeWorkflow": "the description of",

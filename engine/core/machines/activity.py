@@ -12,7 +12,7 @@ from penstock.engine.core.limits import DETAILS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import attempt
 from penstock.engine.core.rows import ActivityRow, RunRow
-from penstock.engine.core.statuses import CLOSED
+from penstock.engine.core.statuses import CLOSED, PAUSED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import ActivityFailedError
@@ -203,7 +203,8 @@ def _on_scheduled(run: WorkingRun, event: ActivityScheduled, cause: Cause) -> No
 def _on_attempt_failed(run: WorkingRun, event: ActivityAttemptFailed, cause: Cause) -> None:
     pending = _pending(run, event)
     attempt.put(run, attempt.waiting(pending, event.retry_ms, event.failure, event.details))
-    run.put_due(event.retry_ms, RETRY_DUE, event.sequence)
+    if run.header.status != PAUSED:
+        run.put_due(event.retry_ms, RETRY_DUE, event.sequence)
 
 
 def _on_retried(run: WorkingRun, event: ActivityRetried, cause: Cause) -> None:
@@ -258,6 +259,20 @@ def drop(run: WorkingRun, pending: ActivityRow) -> None:
     attempt.drop_due(run, pending)
     if pending.retry_ms:
         run.drop_due(pending.retry_ms, RETRY_DUE, pending.sequence)
+
+
+def hold_attempts(run: WorkingRun) -> None:
+    """Let no attempt begin from now on: the run is paused. For evolve functions."""
+    for pending in run.activities():
+        if pending.retry_ms:
+            run.drop_due(pending.retry_ms, RETRY_DUE, pending.sequence)
+
+
+def release_attempts(run: WorkingRun) -> None:
+    """Let attempts begin again, those at once whose time has come. For evolve functions."""
+    for pending in run.activities():
+        if pending.retry_ms:
+            run.put_due(pending.retry_ms, RETRY_DUE, pending.sequence)
 
 
 # Effects.

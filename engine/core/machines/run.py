@@ -7,19 +7,20 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.activation import PROBLEMS, activated, blocked_by, instead_of_requests
+from penstock.engine.core.activation import PROBLEMS, activated, blocked_by, released
 from penstock.engine.core.answers import (
     accepted,
     accepted_reply,
     closing_failure,
     ignored,
+    kept_text,
     open_row,
     rejected,
     run_closed,
     shown_status,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents, TimeOutRun
-from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
+from penstock.engine.core.hosted import UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
 from penstock.engine.core.limits import (
     AWAITED_MS,
@@ -27,7 +28,6 @@ from penstock.engine.core.limits import (
     AWAITERS_FEW,
     DELAY_MS_MAX,
     HEADERS_BYTES_MAX,
-    REASON_CHARS_MAX,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, delay, kept, note, signal, suspension, update
@@ -41,15 +41,13 @@ from penstock.engine.core.statuses import (
     COMPLETED,
     FAILED,
     OPEN,
+    PAUSED,
     RUNNING,
     TERMINATED,
     WAITING,
 )
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.class_names import class_name
-from penstock.schemas.errors import BadInput
-from penstock.schemas.failure import Failure
 from penstock.schemas.ids import SCHEDULE_PREFIX, reserved_id
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.kinds import NO_REPLY, Event
@@ -87,7 +85,10 @@ TRANSITIONS: Table = {
     (BLOCKED, WorkflowUnblocked): RUNNING,
     (BLOCKED, WorkflowTimedOut): FAILED,
     (BLOCKED, WorkflowTerminated): TERMINATED,
+    (PAUSED, WorkflowTimedOut): FAILED,
+    (PAUSED, WorkflowTerminated): TERMINATED,
 }
+"""How a run is paused and resumed: pause.py."""
 
 FLAGS = 0
 """Engine logic flags recorded in each run: a change of ordering gets a bit, so that older runs replay as they ran."""
@@ -321,56 +322,29 @@ def _cancel(run: RunView, command: CancelWorkflow, now_ms: int) -> Decision:
     if row.cancel_requested:
         reply = accepted_reply(run.workflow_id, row, command.message_id)
         return ignored(row.run_id, "cancelled before", reply=reply)
-    return accepted(run, command, activated(run, row, [CancelRequested(reason=_kept(command.reason))], now_ms))
+    return accepted(run, command, activated(run, row, [CancelRequested(reason=kept_text(command.reason))], now_ms))
 
 
 def _terminate(run: RunView, command: TerminateWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=False)
     if isinstance(row, Decision):
         return row
-    return accepted(run, command, [WorkflowTerminated(reason=_kept(command.reason))])
-
-
-def _kept(reason: str) -> str:
-    """As much of a foreign producer's reason as rows and replies of any kind take beside other data."""
-    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[: REASON_CHARS_MAX - 1]}…"
+    return accepted(run, command, [WorkflowTerminated(reason=kept_text(command.reason))])
 
 
 def _unblock(run: RunView, command: UnblockWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=False)
     if isinstance(row, Decision):
         return row
+    if row.status == PAUSED:
+        message = f"{run.workflow_id} is paused; `penstock resume` lets it go on, and tries it again if it was BLOCKED."
+        return rejected(Rejection("not_blocked", message, row.run_id, keep=False))
     if row.status != BLOCKED:
         message = f"{run.workflow_id} is {row.status}; only a BLOCKED run can be unblocked."
         return rejected(Rejection("not_blocked", message, row.run_id, keep=False))
-    by = (_kept(command.by) or "an operator") if command.message_id else "the processor"
-    unblocked = WorkflowUnblocked(by=by, reason=_kept(command.reason))
-    return accepted(run, command, [unblocked, *_unblocked(run, row, now_ms)])
-
-
-def _unblocked(run: RunView, row: RunRow, now_ms: int) -> list[Event]:
-    """What follows when the inputs that a BLOCKED run recorded reach its code."""
-    try:
-        execution, inputs = run.execution(), run.unread_inputs()
-        if row.blocked_reason in {UNHOSTED_TYPE, UNKNOWN_TYPE} and (refused := _refused_start(run, row, inputs)):
-            return [refused]
-        # The inputs may include the start itself, whose input today's code may refuse.
-        return execution.activate(inputs, now_ms)
-    except PROBLEMS as problem:
-        return instead_of_requests(run, problem, None, now_ms)
-
-
-def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFailed | None:
-    """The end of a run that was started where its type is not hosted, with an input that its type cannot take."""
-    started, definition = inputs[0] if inputs else None, run.hosted.workflow(row.workflow_type)
-    if not isinstance(started, WorkflowStarted) or definition is None:
-        return None
-    try:
-        definition.check_input(started.input)
-    except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
-        message = f"{row.workflow_type} cannot take this input: {error}"
-        return WorkflowFailed(failure=Failure(type=class_name(BadInput), message=message, non_retryable=True))
-    return None
+    by = (kept_text(command.by) or "an operator") if command.message_id else "the processor"
+    unblocked = WorkflowUnblocked(by=by, reason=kept_text(command.reason))
+    return accepted(run, command, [unblocked, *released(run, row, now_ms)])
 
 
 def _await_result(run: RunView, command: AwaitResult, now_ms: int) -> Decision:
@@ -441,6 +415,7 @@ def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
     row.failure = getattr(event, "failure", None)
     row.reason = getattr(event, "reason", "")
     row.blocked_reason = row.blocked_message = ""
+    row.pause = None
     # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
     kept_from_ms = max(cause.now_ms, cause.appended_ms)
     run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""

@@ -8,7 +8,7 @@ from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.messages import SIGNAL, content_of, remember
 from penstock.engine.core.rows import RunRow
-from penstock.engine.core.statuses import BLOCKED
+from penstock.engine.core.statuses import HALTED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import BadInput
@@ -28,7 +28,7 @@ def problem_of(run: RunView, name: str, value: bytes) -> str:
 
 def _problem_of_handler(run: RunView, row: RunRow, command: SignalWorkflow) -> str:
     """Why the run's own handler does not take the value, which another declaration may take; empty if it does."""
-    if row.status == BLOCKED:
+    if row.status in HALTED:
         return ""
     try:
         run.execution().check_signal(command.signal, command.input)

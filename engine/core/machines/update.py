@@ -20,7 +20,7 @@ from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_M
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.messages import content_of, id_taken, remember
 from penstock.engine.core.rows import RunRow, UpdateRow, pack, unpack_update
-from penstock.engine.core.statuses import BLOCKED, CLOSED
+from penstock.engine.core.statuses import BLOCKED, CLOSED, HALTED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import BadInput, UnknownWorkflowType
@@ -66,14 +66,14 @@ def _update(run: RunView, command: UpdateWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=True)
     if isinstance(row, Decision):
         return row
-    if row.status == BLOCKED and row.blocked_reason == UNHOSTED_TYPE:  # its code arrives with another owner
-        return Decision(run_id=row.run_id, events=[_held(command, now_ms)])
-    if row.status == BLOCKED:
+    if row.status == BLOCKED and row.blocked_reason != UNHOSTED_TYPE:
         message = f"{run.workflow_id} is BLOCKED ({row.blocked_reason}), so it takes no update: {row.blocked_message}"
         return rejected(Rejection("blocked", message[:REASON_CHARS_MAX], row.run_id))
     if row.pending_updates >= UPDATES_MAX:
         message = f"{run.workflow_id} has {row.pending_updates:,} updates that have not ended; send it again later."
         return rejected(Rejection("too_many", message, row.run_id))
+    if row.status in HALTED:  # paused, or its code arrives with another owner
+        return Decision(run_id=row.run_id, events=[_held(command, now_ms)])
     try:
         has_handler = run.execution().check_update(command.update, command.input)
     except PROBLEMS as problem:

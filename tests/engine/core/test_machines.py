@@ -23,6 +23,7 @@ from penstock.engine.core.machines import (
     external,
     marker,
     note,
+    pause,
     query,
     run,
     signal,
@@ -31,12 +32,13 @@ from penstock.engine.core.machines import (
 )
 from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
 
-MODULES = (run, activity, timer, child, signal, marker, note, external, query, update, delay, chain)
+MODULES = (run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause)
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
 
@@ -245,6 +247,17 @@ def _interaction() -> None:
     stage.query("get")
 
 
+def _paused() -> None:
+    for command in (ResumeWorkflow, TerminateWorkflow, None):
+        for flow, arguments in ((flows.approved, ()), (flows.far_away, (1,))):
+            stage = Stage(flow)
+            stage.start(flow, *arguments, run_timeout_ms=1_000)
+            stage.tell(PauseWorkflow(workflow_id="run-1", message_id="p"))
+            if command is not None:
+                stage.tell(command(workflow_id="run-1", message_id="m"))
+            stage.advance(1)
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -262,6 +275,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _another_run,
     _over_their_time,
     _interaction,
+    _paused,
 ]
 
 

@@ -59,3 +59,16 @@ def test_a_query_or_update_that_fails(run):
     one_message(run("update", "refuses", "nothing", code=1), "nothing", "amend")
     one_message(run("update", "refuses", "amend", "--input", "-1", code=1), "too little")
     one_message(run("query", "missing", "status", code=4), "missing")
+
+
+def test_pause_and_resume(run):
+    """pause halts a run, which list and show say with who asked for it and why; resume lets it go on."""
+    run("start", "cli-waits", "--id", "halted")
+    run("pause", "halted", "--reason", "look into it", "--by", "ann")
+    assert "halted" in run("list", "--status", "paused").stdout
+    shown = run("show", "halted").stdout
+    assert "by ann: look into it" in shown and "penstock resume halted" in shown
+    run("resume", "halted", "--by", "bob")
+    assert run("list", "--status", "paused").stdout == ""
+    history = run("history", "halted").stdout
+    assert "WorkflowPaused" in history and "WorkflowResumed  bob" in history
