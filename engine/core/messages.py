@@ -17,7 +17,14 @@ from penstock.engine.core.rows import MessageRow, pack, unpack_message
 from penstock.engine.core.working import WorkingRun
 
 START, SIGNAL, UPDATE = "start", "signal", "update"
-CANCEL, TERMINATE, UNBLOCK, PAUSE, RESUME = "cancellation", "termination", "unblocking", "pause", "resuming"
+CANCEL, TERMINATE, UNBLOCK, PAUSE, RESUME, SKIP = (
+    "cancellation",
+    "termination",
+    "unblocking",
+    "pause",
+    "resuming",
+    "skip",
+)
 """What a message was."""
 
 

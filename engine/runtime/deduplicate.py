@@ -12,6 +12,7 @@ from penstock.engine.core.messages import (
     PAUSE,
     RESUME,
     SIGNAL,
+    SKIP,
     START,
     TERMINATE,
     UNBLOCK,
@@ -24,6 +25,7 @@ from penstock.engine.core.messages import (
 from penstock.engine.core.rows import MessageRow, RunRow
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RowReader
+from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
@@ -36,6 +38,7 @@ _KINDS: dict[type, str] = {
     UnblockWorkflow: UNBLOCK,
     PauseWorkflow: PAUSE,
     ResumeWorkflow: RESUME,
+    SkipActivity: SKIP,
 }
 
 

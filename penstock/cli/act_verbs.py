@@ -1,5 +1,6 @@
 """Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`,
-`pause`, `resume`."""
+`pause`, `resume`,
+`skip`."""
 
 from __future__ import annotations
 
@@ -167,6 +168,22 @@ def resume(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) 
     """Let the paused run of ID go on; its code receives what was recorded."""
     _with_run(invocation, id_, run_id, lambda run: run.resume(reason, by=by))
     click.echo(f"{escaped(id_)} goes on", err=True)
+
+
+@verb("skip")
+@id_argument
+@click.argument("activity", metavar="ACTIVITY")
+@click.option("--result", "result_", metavar="JSON|@FILE|-", help="Result of the activity; null by default.")
+@reason_option
+@by_option
+@run_id_option
+def skip(
+    invocation: Invocation, id_: str, activity: str, result_: str | None, reason: str, by: str, run_id: str
+) -> None:
+    """Give an activity that the run of ID waits for a result by hand. ACTIVITY: its name, or its number."""
+    value, which = read_input(result_), int(activity) if activity.isdecimal() else activity
+    _with_run(invocation, id_, run_id, lambda run: run.skip_json(which, value, reason=reason, by=by))
+    click.echo(f"{escaped(activity)} of {escaped(id_)} has the result that you gave", err=True)
 
 
 def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:

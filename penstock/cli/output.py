@@ -50,6 +50,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "ActivityRetried": ("attempt",),
     "ActivityCompleted": ("result", "attempt"),
     "ActivityFailed": ("failure",),
+    "ActivitySkipped": ("result", "by", "reason"),
     "ActivityCancelled": (),
     "ActivityStarted": ("attempt", "worker"),
     "ActivityHeartbeat": ("attempt", "details"),

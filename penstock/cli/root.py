@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from penstock.cli.act_verbs import cancel, pause, query, result, resume, signal, terminate, unblock, update
+from penstock.cli.act_verbs import cancel, pause, query, result, resume, signal, skip, terminate, unblock, update
 from penstock.cli.command import GuardedGroup, with_global_options
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
@@ -51,6 +51,7 @@ for command in (
     unblock,
     pause,
     resume,
+    skip,
     topics,
     namespace,
     dead_letters,

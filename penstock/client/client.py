@@ -319,6 +319,10 @@ class Client(AsyncLifecycle):
         """As `Run.resume`, of the id's current run."""
         await self.get(id).resume(reason, by=by)
 
+    async def skip(self, id: str, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
+        """As `Run.skip`, of the id's current run."""
+        await self.get(id).skip(activity, value, reason=reason, by=by)
+
     async def describe(self, id: str) -> Json:
         """As `Run.describe`, of the id's current run."""
         return await self.get(id).describe()

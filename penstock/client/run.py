@@ -13,12 +13,14 @@ import msgspec
 from penstock.client.connection import ANSWER_TIMEOUT_S, Connection
 from penstock.client.deadline import deadline_after, seconds_left, seconds_or, within
 from penstock.client.outcome import result_of
+from penstock.client.pending import encoded_json, pending_number
 from penstock.client.reads import Json, JsonList
 from penstock.client.update import UpdateHandle, answered, encoded, named, reader
 from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod, Update, UpdateMethod, encoded_signal
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name
+from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
@@ -331,6 +333,26 @@ class Run(Generic[R]):
         """
         check_reason(reason)
         await self._connection.send(ResumeWorkflow(reason=reason, by=by, **self._target()))
+
+    async def skip(self, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
+        """Give an activity that the run waits for a result by hand: its code goes on as if an attempt had returned it.
+
+        `activity`: its number in the history, or its name if the run waits for one activity of that name. `value`: the
+        result, encoded as plain JSON; it should fit what the activity returns. An attempt that runs is not stopped, and
+        its result is ignored. `by`: who asks for it; the history keeps all of it.
+
+        Raises BadInput (the value has no JSON form, or the name is that of no pending activity or of several);
+        CommandRejected (no activity with that number is pending), WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        """
+        await self.skip_json(activity, encoded_json(value, "the result"), reason=reason, by=by)
+
+    async def skip_json(self, activity: str | int, value: bytes, *, reason: str = "", by: str = "") -> None:
+        """As `skip`, with the result as JSON bytes."""
+        check_reason(reason)
+        sequence = activity if isinstance(activity, int) else pending_number(await self.describe(), activity)
+        await self._connection.send(
+            SkipActivity(sequence=sequence, result=value, reason=reason, by=by, **self._target())
+        )
 
     async def describe(self) -> Json:
         """Return the run's type, status, times, result or failure, what it waits for and answers to, and what describes

@@ -317,6 +317,10 @@ class SyncClient:
         """As `Client.resume`."""
         self.wait(self._client.resume(id, reason, by=by))
 
+    def skip(self, id: str, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
+        """As `Client.skip`."""
+        self.wait(self._client.skip(id, activity, value, reason=reason, by=by))
+
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""
         return self.wait(self._client.describe(id))
@@ -420,6 +424,10 @@ class SyncRun(Generic[R]):
     def resume(self, reason: str = "", *, by: str = "") -> None:
         """As `Run.resume`."""
         self._client.wait(self._run.resume(reason, by=by))
+
+    def skip(self, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
+        """As `Run.skip`."""
+        self._client.wait(self._run.skip(activity, value, reason=reason, by=by))
 
     def describe(self) -> Json:
         """As `Run.describe`."""

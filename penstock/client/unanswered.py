@@ -25,6 +25,7 @@ _COMMAND_WORDS = {
     "UnblockWorkflow": "the unblocking of",
     "PauseWorkflow": "the pause of",
     "ResumeWorkflow": "the resuming of",
+    "SkipActivity": "the skip in",
     "QueryWorkflow": "the query of",
     "UpdateWorkflow": "the update of",
     "DescribeWorkflow": "the description of",

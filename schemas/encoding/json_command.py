@@ -56,6 +56,7 @@ _ALLOWED = {
     "reply_to": "the number of a partition of the topic of replies",
     "input": "any JSON value",
     "handed": "any JSON value",
+    "result": "any JSON value",
     "signal": "the signal's name, a non-empty text",
     "query": "the query's name, a non-empty text",
     "update": "the update's name, a non-empty text",

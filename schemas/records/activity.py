@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.values.bounds import ActivityBounds
 from penstock.schemas.values.retry import RetryPolicy
+
+
+class SkipActivity(Command, frozen=True, gc=False, kw_only=True):
+    """Give an activity that a run waits for a result by hand. Empty `run_id`: the current run.
+
+    `sequence`: number of the request. `result`: any JSON value (empty: null), as if an attempt had returned it. `by`,
+    `reason`: who asks for it, and why."""
+
+    sequence: int
+    result: bytes = b""
+    run_id: str = ""
+    by: str = ""
+    reason: str = ""
 
 
 class ActivityScheduled(Event, frozen=True, gc=False, kw_only=True):
@@ -75,6 +88,15 @@ class ActivityFailed(Event, frozen=True, gc=False, kw_only=True):
     sequence: int
     attempt: int
     failure: Failure
+
+
+class ActivitySkipped(Event, frozen=True, gc=False, kw_only=True):
+    """An operator gave the activity `result` (JSON); no attempt follows, and the result of one that runs is ignored."""
+
+    sequence: int
+    result: bytes
+    by: str = ""
+    reason: str = ""
 
 
 class ActivityStopRequested(Event, frozen=True, gc=False, kw_only=True):

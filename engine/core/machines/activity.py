@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from penstock.engine.core.activation import activated
-from penstock.engine.core.answers import ignored
-from penstock.engine.core.decision import Decision, RetryActivity, TimeOutActivity
+from penstock.engine.core.answers import accepted, ignored, kept_text, open_row, rejected
+from penstock.engine.core.decision import Decision, Rejection, RetryActivity, TimeOutActivity
 from penstock.engine.core.keys import RETRY_DUE
 from penstock.engine.core.limits import DETAILS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import attempt
+from penstock.engine.core.messages import SKIP, remember_cause
 from penstock.engine.core.rows import ActivityRow, RunRow
 from penstock.engine.core.statuses import CLOSED, PAUSED
 from penstock.engine.core.view import RunView
@@ -25,8 +26,10 @@ from penstock.schemas.records.activity import (
     ActivityHeartbeat,
     ActivityRetried,
     ActivityScheduled,
+    ActivitySkipped,
     ActivityStarted,
     ActivityStopRequested,
+    SkipActivity,
 )
 from penstock.schemas.records.tasks import (
     ActivityTask,
@@ -38,6 +41,7 @@ from penstock.schemas.records.tasks import (
     TaskStarted,
 )
 from penstock.schemas.values.failure import bounded
+from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 
 ABSENT, WITH_WORKERS, WAITING, STOPPING = "absent", "with_workers", "waiting", "stopping"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
@@ -58,6 +62,9 @@ TRANSITIONS: Table = {
     (STOPPING, ActivityFailed): FAILED,
     (STOPPING, ActivityStarted): STOPPING,
     (STOPPING, ActivityHeartbeat): STOPPING,
+    (WITH_WORKERS, ActivitySkipped): COMPLETED,
+    (WAITING, ActivitySkipped): COMPLETED,
+    (STOPPING, ActivitySkipped): COMPLETED,
 }
 
 
@@ -177,6 +184,38 @@ def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
     return Decision(run_id=row.run_id, events=[ActivityRetried(sequence=due.sequence, attempt=pending.attempt + 1)])
 
 
+def _skip(run: RunView, command: SkipActivity, now_ms: int) -> Decision:
+    row = open_row(run, command.run_id, keep=False)
+    if isinstance(row, Decision):
+        return row
+    problem = _problem_of_skip(run, command)
+    if problem:
+        return rejected(Rejection("bad_input", problem, row.run_id, keep=False))
+    skipped = ActivitySkipped(
+        sequence=command.sequence,
+        result=command.result or b"null",
+        by=kept_text(command.by),
+        reason=kept_text(command.reason),
+    )
+    return accepted(run, command, activated(run, row, [skipped], now_ms))
+
+
+def _problem_of_skip(run: RunView, command: SkipActivity) -> str:
+    """Why an activity cannot be given this result; empty if it can."""
+    if run.activity(command.sequence) is None:
+        return (
+            f"{run.workflow_id} waits for no activity with the number {command.sequence}; its description lists those "
+            "that it waits for."
+        )
+    if len(command.result) > PAYLOAD_BYTES_MAX:
+        return f"The result takes {len(command.result):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed."
+    try:
+        msgspec.json.decode(command.result or b"null")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"The result is not valid JSON: {error}."
+    return ""
+
+
 # Evolve.
 
 
@@ -236,6 +275,11 @@ def _on_ended(run: WorkingRun, event: ActivityCompleted | ActivityFailed | Activ
     drop(run, _pending(run, event))
 
 
+def _on_skipped(run: WorkingRun, event: ActivitySkipped, cause: Cause) -> None:
+    drop(run, _pending(run, event))
+    remember_cause(run, cause, SKIP)
+
+
 def _pending(
     run: WorkingRun,
     event: ActivityAttemptFailed
@@ -245,7 +289,8 @@ def _pending(
     | ActivityCancelled
     | ActivityStopRequested
     | ActivityStarted
-    | ActivityHeartbeat,
+    | ActivityHeartbeat
+    | ActivitySkipped,
 ) -> ActivityRow:
     pending = run.activity(event.sequence)
     advance(TRANSITIONS, state_of(pending), event, run.workflow_id)
@@ -335,6 +380,7 @@ MACHINE = Machine(
         TaskStarted: InputRule(_started),
         TaskHeartbeat: InputRule(_heartbeat),
         TimeOutActivity: InputRule(_time_out),
+        SkipActivity: InputRule(_skip, deduplicates=True),
     },
     events={
         ActivityScheduled: EventRule(
@@ -354,6 +400,9 @@ MACHINE = Machine(
         ActivityFailed: EventRule(
             evolve=_on_ended,
             deliver=lambda code, event: code.reject(event.sequence, ActivityFailedError(failure=event.failure)),
+        ),
+        ActivitySkipped: EventRule(
+            evolve=_on_skipped, deliver=lambda code, event: code.resolve(event.sequence, event.result)
         ),
         ActivityCancelled: EventRule(evolve=_on_ended, is_request=True),
         ActivityStopRequested: EventRule(evolve=_on_stop_requested, is_request=True),

@@ -32,6 +32,7 @@ from penstock.engine.core.machines import (
 )
 from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from tests.engine.core import counters, flows
@@ -258,6 +259,20 @@ def _paused() -> None:
             stage.advance(1)
 
 
+def _skipped() -> None:
+    for fails in (False, True):
+        stage = Stage(flows.retried)
+        stage.start(flows.retried, 1)
+        (task,) = stage.take("tasks")
+        if fails:
+            stage.fail(task, SOFT)
+        stage.tell(SkipActivity(workflow_id="run-1", sequence=1, message_id="s"))
+    stage = Stage(flows.travel)
+    stage.start(flows.travel, ["hotel"])
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(SkipActivity(workflow_id="run-1", sequence=1, message_id="s"))
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -276,6 +291,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _over_their_time,
     _interaction,
     _paused,
+    _skipped,
 ]
 
 

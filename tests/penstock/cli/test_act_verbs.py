@@ -72,3 +72,10 @@ def test_pause_and_resume(run):
     assert run("list", "--status", "paused").stdout == ""
     history = run("history", "halted").stdout
     assert "WorkflowPaused" in history and "WorkflowResumed  bob" in history
+
+
+def test_skip_names_what_is_pending(run):
+    """skip refuses an activity that the run does not wait for, and a result that is no JSON."""
+    run("start", "cli-waits", "--id", "skipped")
+    one_message(run("skip", "skipped", "charge", code=2), "waits for no activity 'charge'; it waits for none")
+    one_message(run("skip", "skipped", "3", "--result", "1", code=1), "waits for no activity with the number 3")

@@ -168,8 +168,8 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, PauseWorkflow, ResumeWorkflow, "
-                "QueryWorkflow, DescribeWorkflow, "
+                "The command `Start` is unknown; allowed are StartWorkflow, SkipActivity, PauseWorkflow, "
+                "ResumeWorkflow, QueryWorkflow, DescribeWorkflow, "
                 "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, UnblockWorkflow, AwaitResult, "
                 "CreateSchedule, UpdateSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule, BackfillSchedule, "
                 "DeleteSchedule, DescribeSchedule, ListSchedules, SignalWorkflow, UpdateWorkflow."
