@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from penstock.client.client import Client
     from penstock.client.run import Run
+    from penstock.client.schedules import ScheduleHandle
     from penstock.client.sync import SyncClient
     from penstock.client.update import UpdateHandle
     from penstock.engine.authoring.chain import continue_as_new
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
         RecordRefused,
         RecordTooLarge,
         RetryableError,
+        ScheduleAlreadyExists,
+        ScheduleNotFound,
         SettingsError,
         StateMismatch,
         StillRunning,
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from penstock.schemas.errors import WorkflowCancelledError as WorkflowCancelled
     from penstock.schemas.errors import WorkflowFailedError as WorkflowFailed
     from penstock.schemas.errors import WorkflowTerminatedError as WorkflowTerminated
+    from penstock.schemas.values.schedule import Calendar, Schedule
     from penstock.workers.activity.decorator import activity
     from penstock.workers.activity.heartbeats import heartbeat, heartbeat_details
     from penstock.workers.activity.info import activity_info
@@ -108,6 +112,7 @@ __all__ = [
     "BadDuration",
     "BadInput",
     "BadName",
+    "Calendar",
     "CallNotAwaited",
     "ChildRun",
     "ChildWorkflowFailed",
@@ -139,6 +144,10 @@ __all__ = [
     "RetryableError",
     "Run",
     "Saga",
+    "Schedule",
+    "ScheduleAlreadyExists",
+    "ScheduleHandle",
+    "ScheduleNotFound",
     "SettingsError",
     "Signal",
     "StateMismatch",
@@ -200,6 +209,7 @@ __all__ = [
 _MODULES = {
     "penstock.client.client": ("Client",),
     "penstock.client.run": ("Run",),
+    "penstock.client.schedules": ("ScheduleHandle",),
     "penstock.hosting.engine": ("Engine",),
     "penstock.patterns.saga": ("Saga",),
     "penstock.engine.authoring.chain": ("continue_as_new",),
@@ -244,6 +254,8 @@ _MODULES = {
         "RecordRefused",
         "RecordTooLarge",
         "RetryableError",
+        "ScheduleAlreadyExists",
+        "ScheduleNotFound",
         "SettingsError",
         "StateMismatch",
         "StillRunning",
@@ -273,6 +285,7 @@ _MODULES = {
         "WorkflowNotFound",
         "WorkflowTerminatedError",
     ),
+    "penstock.schemas.values.schedule": ("Calendar", "Schedule"),
     "penstock.client.sync": ("SyncClient",),
     "penstock.client.update": ("UpdateHandle",),
     "penstock.workers.activity.decorator": ("activity",),

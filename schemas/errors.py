@@ -15,6 +15,7 @@ PenstockError
 │   └── CommandRejected            a processor rejected a command
 │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
 │       ├── UnknownWorkflowType · UnknownQuery · UnknownUpdate
+│       ├── ScheduleAlreadyExists · ScheduleNotFound
 │       └── UpdateRejected         an update's validator rejected it; nothing is recorded
 ├── WorkflowError                  raised to workflow code and by result()
 │   ├── WorkflowFailedError        raised by workflow code to fail its run; by result() if a run failed
@@ -151,6 +152,14 @@ class UnknownQuery(CommandRejected):
 
 class UnknownUpdate(CommandRejected):
     """The run takes no update of this name."""
+
+
+class ScheduleAlreadyExists(CommandRejected):
+    """There is a schedule of this name."""
+
+
+class ScheduleNotFound(CommandRejected):
+    """There is no schedule of this name."""
 
 
 class UpdateRejected(CommandRejected):

@@ -68,6 +68,18 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "Schedules",
+        "Runs that start by themselves ([schedules](../guides/schedules.md)): `client.schedules`.",
+        (
+            "Schedule",
+            "Calendar",
+            "penstock.client.schedules.Schedules",
+            "ScheduleHandle",
+            "penstock.client.sync_schedules.SyncSchedules",
+            "penstock.client.sync_schedules.SyncScheduleHandle",
+        ),
+    ),
+    (
         "Engines",
         "Processor, worker and client inside your own process ([testing](../guides/testing.md)).",
         ("Engine", "penstock.testing.TestEngine"),
@@ -81,6 +93,10 @@ GIVEN = {
     "Run",
     "SyncRun",
     "UpdateHandle",
+    "Schedules",
+    "ScheduleHandle",
+    "SyncSchedules",
+    "SyncScheduleHandle",
 }  # made by the library, not by users
 # Public to our own modules only.
 INSIDE = {
@@ -90,6 +106,8 @@ INSIDE = {
     "ActivityCall.run_outside",
     "Client.reads",
     "Client.exchange",
+    "Schedules.declare",
+    "ScheduleHandle.send",
 }
 ALIASES = (
     "penstock.schemas.values.durations.Duration",
@@ -105,5 +123,6 @@ ALIASES = (
     "penstock.client.reads.Json",
     "penstock.client.reads.JsonList",
     "penstock.hosting.engine.Hosted",
+    "penstock.schemas.values.schedule.Overlap",
 )
 CONSTANTS = {"CODE_ERRORS": "Errors that stand for a bug in workflow code: the default of `@workflow(blocks_on=…)`."}

@@ -16,6 +16,8 @@ from penstock.engine.core.limits import HISTORY_LONG
 from penstock.engine.execution.loop import WorkflowLoop, ends_first
 from penstock.engine.execution.program import Program
 from penstock.schemas.errors import NotInWorkflow
+from penstock.schemas.ids import SCHEDULE_PREFIX
+from penstock.schemas.records.run import WorkflowStarted
 from penstock.schemas.values.attributes import decode_memo, read_search
 from penstock.schemas.values.payload import check_size
 
@@ -72,7 +74,8 @@ class Info(msgspec.Struct, frozen=True):
     is being repeated. `parent_workflow_id`: empty without a parent. `headers`: from the client or the parent.
     `history_length`: events that the code received or asked for so far. `chain_length`: number of runs of its chain
     before this one. `continue_as_new_suggested`: its history is so long that replay takes noticeable time. `memo`,
-    `search`: what its start gave it, with the changes of `set_search`."""
+    `search`: what its start gave it, with the changes of `set_search`. `scheduled_at`: the tick (aware, UTC) for which
+    a schedule started it, before jitter and delays; None if none did."""
 
     workflow_id: str
     run_id: str
@@ -87,6 +90,7 @@ class Info(msgspec.Struct, frozen=True):
     continue_as_new_suggested: bool
     memo: dict[str, Any]
     search: dict[str, Any]
+    scheduled_at: datetime | None = None
 
 
 def info() -> Info:
@@ -107,7 +111,14 @@ def info() -> Info:
         continue_as_new_suggested=program.history_length >= HISTORY_LONG,
         memo=decode_memo(started.memo) if started else {},
         search=read_search(program.notes.search),
+        scheduled_at=_tick_of(started) if started else None,
     )
+
+
+def _tick_of(started: WorkflowStarted) -> datetime | None:
+    if not started.parent_workflow_id.startswith(SCHEDULE_PREFIX):
+        return None
+    return datetime.fromtimestamp(started.parent_sequence / 1000, UTC)
 
 
 def side_effect(fn: Callable[[], T]) -> T:

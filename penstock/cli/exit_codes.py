@@ -16,6 +16,7 @@ from penstock.schemas.errors import (
     LogError,
     NotAnswered,
     PenstockError,
+    ScheduleNotFound,
     StillRunning,
     StopTimedOut,
     StoreError,
@@ -31,7 +32,7 @@ Exit codes:
   1    the run failed, was cancelled or terminated, or a command was refused (an id taken by another workflow type)
   2    invalid option, setting, input or module
   3    the log, its topics, the local state or a processor cannot be reached, or a stop was not orderly
-  4    no such workflow or dead letter
+  4    no such workflow, schedule or dead letter
   5    the run had not closed when --timeout ended
   70   a bug in Penstock
   130  interrupted
@@ -44,6 +45,7 @@ Settings: flags, then the environment (PENSTOCK_LOG, PENSTOCK_NAMESPACE, …), t
 # The first class that matches decides.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (WorkflowNotFound, NOT_FOUND),
+    (ScheduleNotFound, NOT_FOUND),
     (LetterNotFound, NOT_FOUND),
     (CommandRejected, FAILED),
     (StillRunning, STILL_RUNNING),

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +32,19 @@ def read_input(given: str | None) -> bytes:
         if not _BARE_TEXT.fullmatch(given):
             raise
         raise BadInput(f"{str(error).removesuffix('.')}; write a text as '\"{given}\"'.") from error
+
+
+def read_moment(given: str | None) -> datetime | None:
+    """Return a moment such as 2026-11-26T10:00:00Z, None for None. Raises BadInput."""
+    if given is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        moment = None
+    if moment is None or moment.utcoffset() is None:
+        raise BadInput(f"The moment {given[:40]!r} is not like 2026-11-26T10:00:00Z or 2026-11-26T11:00:00+01:00.")
+    return moment
 
 
 def is_lines(given: str | None) -> bool:

@@ -20,6 +20,7 @@ from penstock.client.exchange import Exchange
 from penstock.client.lifecycle import AsyncLifecycle
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
+from penstock.client.schedules import Schedules
 from penstock.client.starting import StartOptions, check_options, start_command
 from penstock.client.uuid7 import uuid7
 from penstock.config import Settings, load
@@ -342,6 +343,11 @@ class Client(AsyncLifecycle):
         check_list_filters(status, limit)
         filters = {"status": status, "type": type, "limit": str(limit), "after": after}
         return await self.reads.runs({name: value for name, value in filters.items() if value})
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the namespace."""
+        return Schedules(self._connection)
 
     # For Penstock's own modules
 

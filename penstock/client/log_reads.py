@@ -18,6 +18,7 @@ from penstock.client.uuid7 import uuid7
 from penstock.schemas.errors import BadInput, LogUnavailable, NotAnswered, PenstockError, WorkflowNotFound
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.replies import ReadAnswered, Rejected
+from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
 
 READ_TIMEOUT_S = 10.0
 """How long a read waits for an answer: long enough for a shard to change hands."""
@@ -60,6 +61,16 @@ class LogReads:
         runs = [run for of_shard in found for run in of_shard]
         return sorted(runs, key=lambda run: str(run["workflow_id"]).encode())[:limit]
 
+    async def schedule(self, command: DescribeSchedule) -> dict[str, Any]:
+        """Return the state of a schedule. Raises CommandRejected, NotAnswered, LogError."""
+        return await self._ask(command)
+
+    async def schedules(self, command: ListSchedules) -> list[dict[str, Any]]:
+        """Return schedules of all shards, sorted by name, at most `limit`. Raises BadInput, NotAnswered, LogError."""
+        found = await asyncio.gather(*(self._schedules_of(shard, command) for shard in range(self._exchange.shards)))
+        schedules = [schedule for of_shard in found for schedule in of_shard]
+        return sorted(schedules, key=lambda schedule: str(schedule["name"]).encode())[: command.limit]
+
     async def is_served(self, workflow_id: str) -> bool | None:
         """Return whether a processor answers for the id's shard at once; None if the log cannot be read."""
         try:
@@ -98,9 +109,20 @@ class LogReads:
             if not after or len(runs) >= asked.limit:
                 return runs
 
+    async def _schedules_of(self, shard: int, asked: ListSchedules) -> list[dict[str, Any]]:
+        schedules: list[dict[str, Any]] = []
+        after = asked.after
+        while True:
+            left = asked.limit - len(schedules)
+            page = await self._ask(msgspec.structs.replace(asked, after=after, limit=left), shard=shard)
+            schedules += page["schedules"]
+            after = page["next"]
+            if not after or len(schedules) >= asked.limit:
+                return schedules
+
     async def _ask(
         self,
-        command: DescribeWorkflow | ReadHistory | ListWorkflows,
+        command: DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules,
         *,
         shard: int | None = None,
         timeout_s: float | None = None,

@@ -13,6 +13,7 @@ from penstock.client.http_reads import ATTEMPTS_MAX, HttpReads
 from penstock.client.log_reads import LogReads
 from penstock.config import ReadWay
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered
+from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 from penstock.topics.partitioner import partition_of
@@ -69,6 +70,14 @@ class Reads:
             lambda quick: self._http.runs(filters, quick=quick),
             lambda: self._over_log.runs(filters),
         )
+
+    async def schedule(self, command: DescribeSchedule) -> Json:
+        """Return the state of a schedule, over the log. Raises CommandRejected, NotAnswered, LogError."""
+        return await self._over_log.schedule(command)
+
+    async def schedules(self, command: ListSchedules) -> JsonList:
+        """Return schedules of all shards, sorted by name, over the log. Raises BadInput, NotAnswered, LogError."""
+        return await self._over_log.schedules(command)
 
     async def is_served(self, workflow_id: str, *, here: bool, attempts: int = ATTEMPTS_MAX) -> bool | None:
         """Return whether a processor owns the id's shard; None if the log cannot be read.

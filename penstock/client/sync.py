@@ -15,6 +15,7 @@ from penstock.client.checks import Wait
 from penstock.client.client import IN_FLIGHT_MAX, Client, Started
 from penstock.client.reads import Json, JsonList
 from penstock.client.run import Run
+from penstock.client.sync_schedules import SyncSchedules
 from penstock.client.update import UpdateHandle
 from penstock.config import Settings
 from penstock.engine.authoring.class_form import Startable
@@ -334,6 +335,11 @@ class SyncClient:
     ) -> JsonList:
         """As `Client.list`."""
         return self.wait(self._client.list(status=status, type=type, limit=limit, after=after))
+
+    @property
+    def schedules(self) -> SyncSchedules:
+        """As `Client.schedules`."""
+        return SyncSchedules(self, self._client.schedules)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the asynchronous client and return its result."""
