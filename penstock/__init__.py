@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.patterns.saga import Saga
     from penstock.schemas.errors import (
         ActivitiesHang,
+        ActivityCancelledError,
         ActivityError,
         ActivityFailedError,
         BadDuration,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
         WorkflowNotFound,
         WorkflowTerminatedError,
     )
+    from penstock.schemas.errors import ActivityCancelledError as ActivityCancelled
     from penstock.schemas.errors import ActivityFailedError as ActivityFailed
     from penstock.schemas.errors import QueryFailedError as QueryFailed
     from penstock.schemas.errors import UpdateFailedError as UpdateFailed
@@ -106,6 +108,8 @@ __version__ = "0.1.0"
 __all__ = [
     "CODE_ERRORS",
     "ActivitiesHang",
+    "ActivityCancelled",
+    "ActivityCancelledError",
     "ActivityError",
     "ActivityFailed",
     "ActivityFailedError",
@@ -226,6 +230,7 @@ _MODULES = {
     "penstock.engine.execution.bugs": ("CODE_ERRORS",),
     "penstock.schemas.errors": (
         "ActivitiesHang",
+        "ActivityCancelledError",
         "ActivityError",
         "ActivityFailedError",
         "BadDuration",
@@ -295,7 +300,15 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 # Errors that share their name with an event carry the suffix Error; the short names work as well.
 _SHORT_NAMES = frozenset(
-    {"ActivityFailed", "QueryFailed", "UpdateFailed", "WorkflowCancelled", "WorkflowFailed", "WorkflowTerminated"}
+    {
+        "ActivityCancelled",
+        "ActivityFailed",
+        "QueryFailed",
+        "UpdateFailed",
+        "WorkflowCancelled",
+        "WorkflowFailed",
+        "WorkflowTerminated",
+    }
 )
 
 

@@ -26,7 +26,8 @@ PenstockError
 │   └── ChildWorkflowFailed        a child workflow did not complete
 ├── ActivityError                  raised by an activity's code about its attempt
 │   ├── RetryableError             the attempt failed; may say when the next one begins
-│   └── FatalError                 the activity failed; no other attempt is made
+│   ├── FatalError                 the activity failed; no other attempt is made
+│   └── ActivityCancelledError     raised in a sync activity whose end no run awaits any more
 ├── LogError                       error of the log (Kafka or embedded)
 │   ├── LogUnavailable             the log cannot be reached
 │   ├── OffsetOutOfRange · TopicMismatch
@@ -259,6 +260,11 @@ class RetryableError(ActivityError):
 
 class FatalError(ActivityError):
     """The activity failed: no other attempt is made."""
+
+
+class ActivityCancelledError(ActivityError):
+    """No run waits for the attempt any more: clean up and let it through. Raised by `heartbeat()` in a sync activity;
+    an async one receives `asyncio.CancelledError` instead."""
 
 
 class LogError(PenstockError):

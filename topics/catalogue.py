@@ -58,7 +58,8 @@ def specs(topics: Topics, shards: int, queues: Iterable[str] = (), replication: 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a topic. It has `per_shard` partitions for each shard, plus `fixed`.
 
-    A `retention_ms` of -1 keeps records for ever."""
+    A `retention_ms` of -1 keeps records for ever. `is_optional`: processes of a namespace that an earlier build made go
+    on without it."""
 
     name: str
     purpose: str
@@ -72,6 +73,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes: int = COMPACTED_SEGMENT_BYTES
     retention_ms: int = FOR_EVER_MS
     bytes_max: int = MESSAGE_BYTES_MAX
+    is_optional: bool = False
 
     def partitions(self, shards: int) -> int:
         """The number of partitions in a namespace with `shards` shards."""
@@ -157,6 +159,17 @@ REGISTRY = Kind(
     compacted=True,
     segment_bytes=REGISTRY_SEGMENT_BYTES,
 )
+CANCELLATIONS = Kind(
+    name="cancellations",
+    purpose="Attempts that no run waits for any more, for the workers that run them.",
+    writers="processors",
+    key="workflow id",
+    kept="1 hour",
+    records=("AttemptsCancelled",),
+    per_shard=1,
+    retention_ms=HOUR_MS,
+    is_optional=True,
+)
 TASKS = Kind(
     name="tasks.<queue>",
     purpose="One record for each attempt of an activity on that queue.",
@@ -168,7 +181,7 @@ TASKS = Kind(
 )
 
 TASKS_PREFIX = "tasks."
-KINDS = (COMMANDS, RESULTS, EVENTS, COMPLETIONS, REPLIES, STATE_CHANGELOG, DEAD_LETTERS, REGISTRY)
+KINDS = (COMMANDS, RESULTS, EVENTS, COMPLETIONS, REPLIES, STATE_CHANGELOG, DEAD_LETTERS, REGISTRY, CANCELLATIONS)
 
 
 class Topics:
@@ -185,6 +198,7 @@ class Topics:
         self.state_changelog = self.name(STATE_CHANGELOG.name)
         self.dead_letters = self.name(DEAD_LETTERS.name)
         self.registry = self.name(REGISTRY.name)
+        self.cancellations = self.name(CANCELLATIONS.name)
 
     def name(self, kind: str) -> str:
         """The full name of a topic. Raises BadName if it is longer than Kafka allows."""
@@ -201,6 +215,11 @@ class Topics:
         """The task queue of a topic, None if it is not a task topic of this namespace."""
         beginning = f"{self.prefix}.{self.namespace}.{TASKS_PREFIX}"
         return topic.removeprefix(beginning) if topic.startswith(beginning) else None
+
+
+def optional_topics(topics: Topics) -> list[str]:
+    """The names of the topics without which processes go on."""
+    return [topics.name(kind.name) for kind in KINDS if kind.is_optional]
 
 
 def creation_advice(topic: str = "") -> str:

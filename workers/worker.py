@@ -1,7 +1,8 @@
 """Worker: consumes tasks from its queues, runs their activities, and publishes the results.
 
-One thread per queue polls (intake/consumer.py), one thread runs the event loop (execution/runner.py, executor.py), and
-sync activities run in a thread pool. A polling thread passes each batch of tasks to the event loop in one call.
+One thread per queue polls (intake/consumer.py), one reads cancellations (intake/cancellations.py), one runs the event
+loop (execution/runner.py, executor.py), and sync activities run in a thread pool. A polling thread passes each batch of
+tasks to the event loop in one call.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from penstock.workers.execution.outbox import Outbox
 from penstock.workers.execution.runner import Runner
 from penstock.workers.execution.threads import Threads
 from penstock.workers.execution.watch import LoopWatch
+from penstock.workers.intake.cancellations import CancellationReader
 from penstock.workers.intake.consumer import ConsumerSettings, QueueConsumer
 from penstock.workers.intake.gate import Gate
 from penstock.workers.intake.partition import HeldTask
@@ -99,12 +101,21 @@ class Worker:
         runner = Runner(executor, outbox, self._topics.results, self._concurrency)
         settings = [self._consumer_settings(queue, found) for queue in self.queues]
         gate = Gate()
+        cancellations = CancellationReader(
+            self._log,
+            self._topics.cancellations,
+            logger,
+            lambda cancelled: _in_loop(loop, partial(runner.cancel, cancelled)),
+        )
+        at_cancellations = found.get(self._topics.cancellations)
+        cancellations.begin(at_cancellations.partitions if at_cancellations is not None else 0)
         self._runtime = _Runtime(
             loop=loop,
             runner=runner,
             executor=executor,
             publisher=publisher,
             consumers=[_consumer(self._log, one, outbox, logger, loop, runner, gate) for one in settings],
+            cancellations=cancellations,
             logger=logger,
             fail=self._fail,
         )
@@ -158,7 +169,7 @@ class Worker:
     def _check_topics(self) -> Mapping[str, TopicDescription]:
         """Return the topics that the worker needs. Raises UnknownTopic."""
         needed = [*map(self._topics.tasks, self.queues), self._topics.results, self._topics.dead_letters]
-        found = self._log.describe(needed)
+        found = self._log.describe([*needed, self._topics.cancellations])
         missing = [topic for topic in needed if topic not in found]
         if missing:
             raise UnknownTopic(f"There is no topic {' or '.join(missing)}: {creation_advice(missing[0])} first.")
@@ -176,14 +187,16 @@ class _Runtime:
         executor: Executor,
         publisher: Publisher,
         consumers: Sequence[QueueConsumer],
+        cancellations: CancellationReader,
         logger: FilteringBoundLogger,
         fail: Callable[[BaseException], None],
     ) -> None:
         self._loop, self._runner, self._executor = loop, runner, executor
-        self._publisher, self._consumers = publisher, consumers
+        self._publisher, self._consumers, self._cancellations = publisher, consumers, cancellations
         self._logger, self._fail = logger, fail
         self._drained = False
         self._loop_thread = self._thread("loop", self._run_loop)
+        self._reading = self._thread("cancellations", cancellations.run)
         self._polling = [self._thread(f"poll-{consumer.queue}", consumer.run) for consumer in consumers]
 
     @property
@@ -203,7 +216,8 @@ class _Runtime:
             self._publisher.flush(FLUSH_TIMEOUT_S)
         for consumer in self._consumers:
             consumer.finish()
-        for thread in self._polling:
+        self._cancellations.stop()
+        for thread in (*self._polling, self._reading):
             thread.join(JOIN_TIMEOUT_S)
         self._publisher.close()
         _in_loop(self._loop, self._loop.stop)

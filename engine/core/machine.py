@@ -15,7 +15,7 @@ from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.kinds import Command
-from penstock.schemas.records.tasks import ActivityTask
+from penstock.schemas.records.tasks import ActivityTask, AttemptsCancelled
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False):
@@ -28,13 +28,14 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
 
 class Effects(msgspec.Struct, gc=False):
     """What leaves a shard. `commands` go to the shards of their workflow ids, `replies` to the partition they name,
-    `given_up` to `dead-letters`."""
+    `given_up` to `dead-letters`, `cancelled` to `cancellations`."""
 
     tasks: list[ActivityTask] = []
     commands: list[Command] = []
     replies: list[tuple[int, Any]] = []
     completions: list[WorkflowClosed] = []
     given_up: list[KeptRow] = []
+    cancelled: tuple[AttemptsCancelled, ...] = ()
 
 
 Table = Mapping[tuple[str, type], str]

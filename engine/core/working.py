@@ -44,6 +44,7 @@ from penstock.engine.core.rows import (
     unpack_update,
 )
 from penstock.engine.core.view import RowReader
+from penstock.schemas.records.tasks import AttemptsCancelled
 
 _SEQUENCE = Struct(">q")
 
@@ -53,13 +54,15 @@ class WorkingRun:
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
     writes (epoch). `dropped_children`, `dropped_awaiters`, `dropped_updates`, `given_up`: what an event removed, for
-    its effects. `message_of`: id of the message that caused an encoded decision."""
+    its effects; `cancelled`: attempts that it cancels. `message_of`: id of the message that caused an encoded
+    decision."""
 
     __slots__ = (
         "_activities",
         "_prefixes",
         "_prefixes_run_id",
         "_reader",
+        "cancelled",
         "dropped_awaiters",
         "dropped_children",
         "dropped_updates",
@@ -85,6 +88,7 @@ class WorkingRun:
         self.dropped_awaiters: Sequence[tuple[str, int]] = ()
         self.dropped_updates: Sequence[UpdateRow] = ()
         self.given_up: Sequence[KeptRow] = ()
+        self.cancelled: tuple[AttemptsCancelled, ...] = ()
         self._activities: dict[int, ActivityRow] = {}
         self._prefixes: dict[bytes, bytes] = {}
         self._prefixes_run_id = ""

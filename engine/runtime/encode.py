@@ -14,6 +14,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.decisions import DecisionRecorded, Listening, Trigger
 from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.records.run import WorkflowBlocked
+from penstock.schemas.records.tasks import AttemptsCancelled
 from penstock.topics.catalogue import RECORD_BYTES_MAX, Topics, creation_advice
 from penstock.topics.dead_letters import dead_letter
 from penstock.topics.log import Record, StoredRecord
@@ -107,7 +108,18 @@ class Encoder:
             records.append(Record(self.topics.completions, self.shard, key, encode(completion)))
         for row in found.given_up:
             records.append(self._given_up(workflow_id, row))
+        if found.cancelled:
+            records += self._cancellations(found.cancelled)
         return None
+
+    def _cancellations(self, cancelled: Sequence[AttemptsCancelled]) -> list[Record]:
+        """Records for the workers of attempts that no run waits for; none if their topic does not take them.
+
+        Such an attempt runs to its end, as before the topic existed: no reason to keep a run waiting."""
+        topic = self.topics.cancellations
+        if self.partitions(topic) is None or topic in self._refused:
+            return []
+        return [Record(topic, self.shard, one.workflow_id.encode(), encode(one)) for one in cancelled]
 
     def _given_up(self, workflow_id: str, row: KeptRow) -> Record:
         """The dead letter of a command that came before its run and was kept."""

@@ -13,8 +13,15 @@ import structlog
 from penstock.config import Settings
 from penstock.schemas.errors import NotAdmitted, TopicMismatch, UnknownTopic
 from penstock.topics import admin
-from penstock.topics.catalogue import SHARDS_EMBEDDED, SHARDS_KAFKA, Topics, creation_advice, specs
-from penstock.topics.log import Log
+from penstock.topics.catalogue import (
+    SHARDS_EMBEDDED,
+    SHARDS_KAFKA,
+    Topics,
+    creation_advice,
+    optional_topics,
+    specs,
+)
+from penstock.topics.log import Log, TopicSpec
 from penstock.workers.activity.decorator import AnyActivity
 
 logger = structlog.get_logger(__name__)
@@ -47,10 +54,20 @@ def check_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[
             f"namespace {topics.namespace} has {shards} shards, but the setting shards is {settings.shards}: "
             "omit the setting, or use another namespace."
         )
-    problems = admin.verify(log, specs(topics, shards, queues, replication_of(settings)))
+    problems = admin.verify(log, _required(log, topics, shards, queues, settings))
     if problems:
         raise TopicMismatch("; ".join(problems))
     return shards
+
+
+def _required(log: Log, topics: Topics, shards: int, queues: Iterable[str], settings: Settings) -> list[TopicSpec]:
+    """The topics that must be as specified: optional ones if they exist. Logs those that do not."""
+    optional = log.describe(optional_topics(topics))
+    missing = [topic for topic in optional_topics(topics) if topic not in optional]
+    for topic in missing:
+        logger.warning("going on without a topic that is new", topic=topic, remedy=creation_advice(topic))
+    required = specs(topics, shards, queues, replication_of(settings))
+    return [spec for spec in required if spec.name not in missing]
 
 
 def check_worker_topics(log: Log, topics: Topics, settings: Settings, queues: Iterable[str]) -> None:
@@ -58,7 +75,7 @@ def check_worker_topics(log: Log, topics: Topics, settings: Settings, queues: It
 
     Raises UnknownTopic (the namespace has no topics), TopicMismatch (names what is wrong and the remedy), LogError."""
     queues = list(queues)
-    used = {topics.results, topics.dead_letters, *map(topics.tasks, queues)}
+    used = {topics.results, topics.dead_letters, topics.cancellations, *map(topics.tasks, queues)}
     required = specs(topics, _declared(log, topics), queues, replication_of(settings))
     existing = log.describe(sorted(used))
     problems = admin.verify(log, [spec for spec in required if spec.name in existing])

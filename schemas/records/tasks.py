@@ -1,4 +1,4 @@
-"""Records between shards and workers: the topics `tasks.<queue>` and `results`.
+"""Records between shards and workers: the topics `tasks.<queue>`, `results` and `cancellations`.
 
 The token of a task is (run_id, sequence, attempt): a result counts once, and only while that attempt is current.
 """
@@ -139,6 +139,18 @@ class TaskHeartbeat(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int
     attempt: int
     details: bytes = b""
+
+
+class AttemptsCancelled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """No run waits for these attempts any more: of activity `sequence` up to `attempt`, or of the whole run (both 0).
+
+    `awaited`: the run waits until the attempt has ended, and gets no other result than that."""
+
+    workflow_id: str
+    run_id: str
+    sequence: int = 0
+    attempt: int = 0
+    awaited: bool = False
 
 
 Result = TaskCompleted | TaskFailed

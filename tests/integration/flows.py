@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from pathlib import Path
 
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
+from penstock.schemas.errors import ActivityCancelledError
 from penstock.workers.activity.decorator import activity
+from penstock.workers.activity.heartbeats import heartbeat
+from penstock.workers.activity.info import activity_info
 
 SIDE_QUEUE = "side-track"
 
@@ -19,6 +25,27 @@ more = Signal("integration-more", int)
 async def plus(a: int, b: int) -> int:
     """Add two numbers; tests count its executions."""
     return a + b
+
+
+@activity(heartbeat="2s", backoff=["100ms"], retries=5, cancel="wait")
+def stand_by(folder: str) -> str:
+    """Say in files of the folder what happens to this attempt, and go on until one of them says to end."""
+    info, name = activity_info(), str(os.getpid())
+    Path(folder, f"begun-{info.attempt}-{name}").touch()
+    try:
+        while not Path(folder, f"end-{info.attempt}").exists():
+            heartbeat(info.attempt)
+            time.sleep(0.01)
+    except ActivityCancelledError:
+        Path(folder, f"cancelled-{info.attempt}-{name}").touch()
+        raise
+    return f"attempt {info.attempt}"
+
+
+@workflow(name="integration.standing")
+async def standing(folder: str) -> str:
+    """One activity that goes on until it is told to end."""
+    return await stand_by(folder)
 
 
 @workflow(name="integration.five")

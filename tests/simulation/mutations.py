@@ -15,6 +15,7 @@ from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.expiry import Expiry
 from penstock.engine.core.keys import NEVER_MS, TIMER, parse_closed_key, run_key
 from penstock.engine.core.machines import activity as activity_module
+from penstock.engine.core.machines import attempt as attempt_module
 from penstock.engine.core.machines import child as child_module
 from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import timer as timer_module
@@ -345,7 +346,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "inputs are trimmed as soon as they are decided": Mutation(
         Shard, "committed_positions", Shard.positions, _small_window
     ),
-    "deciding is left to chance": Mutation(activity_module, "retry_delay_ms", _jitter),
+    "deciding is left to chance": Mutation(attempt_module, "retry_delay_ms", _jitter),
     "messages are not remembered": Mutation(deduplicate_module, "run_of_message", lambda *arguments: None),
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),

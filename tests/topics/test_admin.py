@@ -77,7 +77,7 @@ def test_another_number_of_partitions_cannot_be_corrected(log: Log) -> None:
     apply(log, plan(log, specs(TOPICS, 2)))
     planned = plan(log, specs(TOPICS, 4, ["new"]))
     assert Mismatch(TOPICS.commands, 2, 4) in planned.mismatches
-    assert len(planned.mismatches) == 5
+    assert len(planned.mismatches) == 6
     with pytest.raises(TopicMismatch, match=rf"{TOPICS.commands} has 2 partitions and must have 4"):
         apply(log, planned)
     assert TOPICS.tasks("new") not in log.describe()

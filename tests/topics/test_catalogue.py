@@ -28,6 +28,7 @@ PROMISED = {
     "state-changelog": (4, "compact", None),
     "dead-letters": (1, "delete", str(28 * DAY_MS)),
     "registry": (1, "compact", None),
+    "cancellations": (4, "delete", "3600000"),
     "tasks.default": (16, "delete", "-1"),
     "tasks.payments": (16, "delete", "-1"),
 }
@@ -52,7 +53,14 @@ def test_partitions_follow_the_shards() -> None:
     """Co-partitioned topics have a partition a shard, task topics four; the others have a fixed number."""
     partitions = {spec.name: spec.partitions for spec in specs(Topics(), 1, ["q"])}
     names = Topics()
-    for name in (names.commands, names.results, names.events, names.completions, names.state_changelog):
+    for name in (
+        names.commands,
+        names.results,
+        names.events,
+        names.completions,
+        names.state_changelog,
+        names.cancellations,
+    ):
         assert partitions[name] == 1
     assert partitions[names.tasks("q")] == 4
     assert (partitions[names.replies], partitions[names.dead_letters], partitions[names.registry]) == (4, 1, 1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.schemas.encoding.codec import decode, encode
-from penstock.schemas.records.tasks import ActivityTask, Result, TaskCompleted
+from penstock.schemas.records.tasks import ActivityTask, AttemptsCancelled, Result, TaskCompleted
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import CommittedOffset, Log, Record, StoredRecord, TopicPartition, TopicSpec
 from penstock.workers.activity.decorator import AnyActivity
@@ -38,6 +38,7 @@ class Bench:
             [
                 TopicSpec(self.topics.results, SHARDS, {}),
                 TopicSpec(self.topics.dead_letters, 1, {}),
+                TopicSpec(self.topics.cancellations, SHARDS, {}),
                 *(TopicSpec(self.topics.tasks(queue), TASK_PARTITIONS, {}) for queue in queues),
             ]
         )
@@ -74,6 +75,13 @@ class Bench:
         for task in tasks:
             value = task if isinstance(task, bytes) else encode(task)
             self._publisher.send(Record(topic, partition, b"key", value))
+        self._publisher.flush(20)
+
+    def cancel(self, task: ActivityTask, **fields: Any) -> None:
+        """Say that no run waits for an attempt any more."""
+        given = {"sequence": task.sequence, "attempt": task.attempt, **fields}
+        cancelled = AttemptsCancelled(workflow_id=task.workflow_id, run_id=task.run_id, **given)
+        self._publisher.send(Record(self.topics.cancellations, task.shard, b"key", encode(cancelled)))
         self._publisher.flush(20)
 
     def read(self, topic: str, partitions: int = 1) -> list[StoredRecord]:

@@ -17,7 +17,8 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     `attempt` counts from 1. `idempotency_key` (`workflow id/seed/sequence`) is the same for every attempt of the
     activity; pass it to the service you call, so that repeated attempts take effect once. `deadline` (aware, UTC) is
-    when the attempt, or the activity, times out, None without a timeout. `headers`: those of the run.
+    when the attempt, or the activity, times out, None without a timeout. `headers`: those of the run. `cancelled`:
+    whether no run waits for the attempt any more, so that it may end.
     """
 
     workflow_id: str
@@ -28,6 +29,7 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
     deadline: datetime | None
     headers: dict[str, str]
+    cancelled: bool
 
 
 class Running(Protocol):
@@ -38,6 +40,11 @@ class Running(Protocol):
     @property
     def started_s(self) -> float:
         """When it began (epoch, seconds)."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether no run waits for it any more."""
         ...
 
     def beat(self, details: Any) -> None:
@@ -58,6 +65,7 @@ def activity_info() -> ActivityInfo:
         idempotency_key=task.idempotency_key,
         deadline=_deadline(task, attempt.started_s),
         headers=dict(task.headers),
+        cancelled=attempt.cancelled,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from structlog.contextvars import bind_contextvars
 
+from penstock.schemas.errors import ActivityCancelledError
 from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed
 from penstock.schemas.values.payload import adapter_for, check_size
 from penstock.workers.activity import info
@@ -46,7 +47,9 @@ class Environment(NamedTuple):
 
 
 class Attempt:
-    """One task while it runs. Used in the event loop's thread, but for `beat`. `started_s`: epoch.
+    """One task while it runs. Used in the event loop's thread, but for `beat`.
+
+    `started_s`: epoch. `cancelled`: no run waits for it any more.
 
     `report` receives the result once, unless the attempt is abandoned. `ended` is called when the function has
     returned, which may be after a timeout was reported; for a sync activity it is called when it has timed out, since
@@ -62,6 +65,7 @@ class Attempt:
         "_pulse",
         "_report",
         "_timed_out",
+        "cancelled",
         "started_s",
         "task",
     )
@@ -79,7 +83,7 @@ class Attempt:
         self._ended = ended
         self._future: asyncio.Future[Any] | None = None
         self._pulse: Pulse | None = None
-        self._timed_out = False
+        self._timed_out = self.cancelled = False
         self.started_s = 0.0
         self._loop = asyncio.get_running_loop()
 
@@ -95,7 +99,13 @@ class Attempt:
             environment.deadlines.add(task.timeout_ms, self._time_out)
 
     def beat(self, details: Any) -> None:
-        """Send a heartbeat, now or soon. Called in the activity's thread. Raises BadInput, PayloadTooLarge."""
+        """Send a heartbeat, now or soon. Called in the activity's thread.
+
+        Raises BadInput, PayloadTooLarge; ActivityCancelledError in a sync activity that was cancelled."""
+        if self.cancelled and not self._definition.is_async:
+            raise ActivityCancelledError(
+                f"No run waits for attempt {self.task.attempt} of activity {self.task.activity} any more."
+            )
         data = _DETAILS.encode(details)
         check_size(data, limit=DETAILS_BYTES_MAX, what=f"The details of a heartbeat of activity {self.task.activity}")
         with _FIRST:
@@ -105,6 +115,15 @@ class Attempt:
                 self._pulse = Pulse(heartbeat_ms, self._loop, lambda data: send(task, task.heartbeat(data)))
             pulse = self._pulse
         pulse.beat(data)
+
+    def cancel(self) -> None:
+        """Let the function end: no run waits for it. An async one is cancelled; a sync one asks, or sends heartbeats.
+
+        How it ends is reported: another worker may wait for that."""
+        if not self.cancelled:
+            self.cancelled = True
+            if self._definition.is_async and self._future is not None:
+                self._future.cancel()
 
     def abandon(self) -> None:
         """Report nothing, but for a task that was done at its start: no worker gets it again.
@@ -175,6 +194,8 @@ class Attempt:
 
     def _result(self, future: asyncio.Future[Any]) -> Result:
         results, task, definition = self._environment.results, self.task, self._definition
+        if self.cancelled and (future.cancelled() or isinstance(future.exception(), ActivityCancelledError)):
+            return results.cancelled(task)
         if future.cancelled():
             return results.raised(task, definition, asyncio.CancelledError("the activity cancelled itself"))
         error = future.exception()

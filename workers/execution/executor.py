@@ -24,6 +24,7 @@ from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFai
 from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.attempt import Attempt, Environment
+from penstock.workers.execution.cancelled import CancelledAttempts
 from penstock.workers.execution.deadlines import Deadlines
 from penstock.workers.execution.results import Results
 from penstock.workers.execution.threads import Threads
@@ -75,6 +76,16 @@ class Executor:
 
     def _send(self, task: ActivityTask, report: Report) -> None:
         self.send(task, report)
+
+    def cancel(self, cancelled: CancelledAttempts) -> None:
+        """Cancel the running attempts that are among these."""
+        for attempt in tuple(self._attempts):
+            if cancelled.find(attempt.task) is not None:
+                attempt.cancel()
+
+    def refused(self, task: ActivityTask) -> TaskFailed:
+        """The result of a task that is not run, since it was cancelled."""
+        return self._results.cancelled(task)
 
     def abandon(self) -> None:
         """Cancel the running attempts without reporting them; their tasks will be delivered again."""

@@ -10,7 +10,15 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from penstock.schemas.errors import BadDuration, BadInput, FatalError, PayloadTooLarge, RetryableError
+from penstock.schemas.class_names import class_name
+from penstock.schemas.errors import (
+    ActivityCancelledError,
+    BadDuration,
+    BadInput,
+    FatalError,
+    PayloadTooLarge,
+    RetryableError,
+)
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed
 from penstock.schemas.values.durations import due_ms
@@ -75,6 +83,16 @@ class Results:
             attempts=task.attempt,
         )
         return self._failed(task, failure)
+
+    def cancelled(self, task: ActivityTask) -> TaskFailed:
+        """Failure of an attempt that was cancelled, or whose task was not begun because of that."""
+        message = f"Attempt {task.attempt} of activity {task.activity} was cancelled: no run waits for it."
+        failure = Failure(
+            type=class_name(ActivityCancelledError), message=message, kind="cancelled", attempts=task.attempt
+        )
+        if self._debug:
+            self._log(self._logger.debug, "activity cancelled", task)
+        return task.failed(failure, worker=self._worker)
 
     def left(self, task: ActivityTask) -> TaskFailed:
         """Failure of an attempt that a worker leaves because it stops."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import PayloadTooLarge
-from penstock.schemas.records.tasks import ActivityTask, Report, Result
+from penstock.schemas.records.tasks import ActivityTask, AttemptsCancelled, Report, Result
 from penstock.topics.log import Record
+from penstock.workers.execution.cancelled import CancelledAttempts
 from penstock.workers.execution.executor import Executor
 from penstock.workers.execution.failures import failure_of
 from penstock.workers.execution.outbox import Outbox
@@ -39,6 +40,10 @@ class PendingTask(Protocol):
         """Mark the task as started. Returns False if it was released, and must not run here."""
         ...
 
+    def drop(self) -> bool:
+        """Mark the task as not to be run. Returns False if it was released or has started."""
+        ...
+
     def acknowledged(self) -> None:
         """Record that the log has acknowledged what makes the task done. Called from any thread; once is enough."""
         ...
@@ -58,6 +63,7 @@ class Runner:
         self._filling = False
         self._closed = False
         self._busy = False
+        self._cancelled = CancelledAttempts()
 
     def accept(self, queue: str, tasks: Sequence[PendingTask], *, first: bool = False) -> None:
         """Add tasks of `queue` whose activities the worker has, before those that wait if `first`, and start as many as
@@ -65,6 +71,8 @@ class Runner:
         if self._closed:
             return
         definitions = self._executor.definitions
+        if self._cancelled:
+            tasks = self._wanted(tasks)
         for pending in reversed(tasks) if first else tasks:
             waiting = self._lane(queue, is_async=definitions[pending.task.activity].is_async).waiting
             if first:
@@ -72,6 +80,29 @@ class Runner:
             else:
                 waiting.append(pending)
         self._fill()
+
+    def cancel(self, cancelled: Sequence[AttemptsCancelled]) -> None:
+        """Cancel running attempts whose end no run awaits any more, and drop the tasks of those that wait."""
+        self._cancelled.add(cancelled)
+        self._executor.cancel(self._cancelled)
+        for lane in self._lanes:
+            if lane.waiting:
+                lane.waiting = deque(self._wanted(lane.waiting))
+        self._update_busy()
+
+    def _wanted(self, tasks: Iterable[PendingTask]) -> list[PendingTask]:
+        """The tasks that were not cancelled. The others are done; a run that awaits their end gets one."""
+        wanted = []
+        for pending in tasks:
+            found = self._cancelled.find(pending.task)
+            if found is None:
+                wanted.append(pending)
+            elif pending.drop():
+                if found.awaited:
+                    self._publish(pending, self._executor.refused(pending.task))
+                else:
+                    pending.acknowledged()
+        return wanted
 
     def drop_released(self) -> None:
         """Remove the waiting tasks of released partitions."""

@@ -96,6 +96,14 @@ class Partition:
         self._defer(held)
         return False
 
+    def drop(self, held: HeldTask) -> bool:
+        """Mark the task as not to be run. Returns False if it was released or has started."""
+        with self._lock:
+            if self._released or held.started:
+                return False
+            held.started = True
+            return True
+
     def next_begun_below(self) -> int:
         """Return the end of what may begin after the next commit."""
         ahead = max(self.begun_end, self.progress.watermark) + self._slack
@@ -166,6 +174,10 @@ class HeldTask:
     def start(self) -> bool:
         """Mark the task as started. Returns False if it must not start, or not now."""
         return self.partition.start(self)
+
+    def drop(self) -> bool:
+        """Mark the task as not to be run. Returns False if it was released or has started."""
+        return self.partition.drop(self)
 
     def acknowledged(self) -> None:
         """Record that the log has acknowledged the task's result. Called from any thread."""

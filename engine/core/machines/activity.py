@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from penstock.engine.core.activation import activated
@@ -33,6 +35,7 @@ from penstock.schemas.records.activity import (
 )
 from penstock.schemas.records.tasks import (
     ActivityTask,
+    AttemptsCancelled,
     Report,
     Result,
     TaskCompleted,
@@ -241,6 +244,7 @@ def _on_scheduled(run: WorkingRun, event: ActivityScheduled, cause: Cause) -> No
 
 def _on_attempt_failed(run: WorkingRun, event: ActivityAttemptFailed, cause: Cause) -> None:
     pending = _pending(run, event)
+    attempt.cancel_if_timed_out(run, pending, cause.now_ms)
     attempt.put(run, attempt.waiting(pending, event.retry_ms, event.failure, event.details))
     if run.header.status != PAUSED:
         run.put_due(event.retry_ms, RETRY_DUE, event.sequence)
@@ -264,6 +268,7 @@ def _on_heartbeat(run: WorkingRun, event: ActivityHeartbeat, cause: Cause) -> No
 def _on_stop_requested(run: WorkingRun, event: ActivityStopRequested, cause: Cause) -> None:
     """No attempt follows. One that waits for its time is replaced by the activity's end, in the next transaction."""
     pending = _pending(run, event)
+    attempt.cancel(run, pending, awaited=True)
     retry_ms = cause.now_ms + 1 if pending.retry_ms else 0
     attempt.put(run, msgspec.structs.replace(pending, stopping=True, retry_ms=retry_ms))
     if retry_ms:
@@ -271,12 +276,26 @@ def _on_stop_requested(run: WorkingRun, event: ActivityStopRequested, cause: Cau
         run.put_due(retry_ms, RETRY_DUE, event.sequence)
 
 
-def _on_ended(run: WorkingRun, event: ActivityCompleted | ActivityFailed | ActivityCancelled, cause: Cause) -> None:
-    drop(run, _pending(run, event))
+def _on_completed(run: WorkingRun, event: ActivityCompleted, cause: Cause) -> None:
+    _drop(run, _pending(run, event))
+
+
+def _on_failed(run: WorkingRun, event: ActivityFailed, cause: Cause) -> None:
+    pending = _pending(run, event)
+    attempt.cancel_if_timed_out(run, pending, cause.now_ms)
+    _drop(run, pending)
+
+
+def _on_cancelled(run: WorkingRun, event: ActivityCancelled, cause: Cause) -> None:
+    pending = _pending(run, event)
+    attempt.cancel(run, pending)
+    _drop(run, pending)
 
 
 def _on_skipped(run: WorkingRun, event: ActivitySkipped, cause: Cause) -> None:
-    drop(run, _pending(run, event))
+    pending = _pending(run, event)
+    attempt.cancel(run, pending)
+    _drop(run, pending)
     remember_cause(run, cause, SKIP)
 
 
@@ -298,8 +317,16 @@ def _pending(
     return pending
 
 
-def drop(run: WorkingRun, pending: ActivityRow) -> None:
-    """Remove a pending activity and its next attempt."""
+def drop_all(run: WorkingRun) -> None:
+    """Remove all pending activities of a run that closes, and cancel their attempts."""
+    found = run.activities()
+    for pending in found:
+        _drop(run, pending)
+    if any(map(attempt.is_with_worker, found)):
+        run.cancelled = (AttemptsCancelled(workflow_id=run.workflow_id, run_id=run.run_id),)
+
+
+def _drop(run: WorkingRun, pending: ActivityRow) -> None:
     run.drop_activity(pending.sequence)
     attempt.drop_due(run, pending)
     if pending.retry_ms:
@@ -331,6 +358,13 @@ def _send_again(found: Effects, run: WorkingRun, event: ActivityRetried, shard: 
     pending = run.activity(event.sequence)
     assert pending is not None, "an activity that is tried again is pending"
     found.tasks.append(_task(run, pending, event.attempt, shard))
+
+
+def tell_workers(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
+    """Send what an event cancelled to the workers."""
+    if run.cancelled:
+        found.cancelled += run.cancelled
+        run.cancelled = ()
 
 
 def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, number: int, shard: int) -> ActivityTask:
@@ -390,21 +424,24 @@ MACHINE = Machine(
             subject=lambda event: event.activity,
             payload=lambda event: event.input,
         ),
-        ActivityAttemptFailed: EventRule(evolve=_on_attempt_failed),
+        ActivityAttemptFailed: EventRule(evolve=_on_attempt_failed, effects=tell_workers),
         ActivityRetried: EventRule(evolve=_on_retried, effects=_send_again),
         ActivityStarted: EventRule(evolve=_on_attempt_started),
         ActivityHeartbeat: EventRule(evolve=_on_heartbeat),
         ActivityCompleted: EventRule(
-            evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)
+            evolve=_on_completed, deliver=lambda code, event: code.resolve(event.sequence, event.result)
         ),
         ActivityFailed: EventRule(
-            evolve=_on_ended,
+            evolve=_on_failed,
+            effects=tell_workers,
             deliver=lambda code, event: code.reject(event.sequence, ActivityFailedError(failure=event.failure)),
         ),
         ActivitySkipped: EventRule(
-            evolve=_on_skipped, deliver=lambda code, event: code.resolve(event.sequence, event.result)
+            evolve=_on_skipped,
+            effects=tell_workers,
+            deliver=lambda code, event: code.resolve(event.sequence, event.result),
         ),
-        ActivityCancelled: EventRule(evolve=_on_ended, is_request=True),
-        ActivityStopRequested: EventRule(evolve=_on_stop_requested, is_request=True),
+        ActivityCancelled: EventRule(evolve=_on_cancelled, effects=tell_workers, is_request=True),
+        ActivityStopRequested: EventRule(evolve=_on_stop_requested, effects=tell_workers, is_request=True),
     },
 )

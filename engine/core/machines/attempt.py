@@ -19,7 +19,7 @@ from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import ActivityRow, Watch
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.failure import Cause, Failure
-from penstock.schemas.records.tasks import TaskFailed
+from penstock.schemas.records.tasks import AttemptsCancelled, TaskFailed
 from penstock.schemas.values.bounds import ActivityBounds
 
 TO_START, TO_CLOSE, HEARTBEAT, START_TO_CLOSE = "schedule_to_start", "schedule_to_close", "heartbeat", "timeout"
@@ -201,3 +201,27 @@ def queued(pending: ActivityRow, attempt: int, now_ms: int) -> ActivityRow:
     if watch is not None:
         watch = msgspec.structs.replace(watch, queued_ms=now_ms)
     return msgspec.structs.replace(pending, retry_ms=0, attempt=attempt, watch=watch)
+
+
+def is_with_worker(pending: ActivityRow) -> bool:
+    """Whether the activity's present attempt is in its queue or with a worker."""
+    return not pending.retry_ms and (pending.watch is None or not pending.watch.outside)
+
+
+def cancel(run: WorkingRun, pending: ActivityRow, *, awaited: bool = False) -> None:
+    """Cancel the activity's present attempt, if there is one. `awaited`: as in AttemptsCancelled."""
+    if is_with_worker(pending):
+        cancelled = AttemptsCancelled(
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            sequence=pending.sequence,
+            attempt=pending.attempt,
+            awaited=awaited,
+        )
+        run.cancelled = (*run.cancelled, cancelled)
+
+
+def cancel_if_timed_out(run: WorkingRun, pending: ActivityRow, now_ms: int) -> None:
+    """Cancel the activity's present attempt if the shard ends it: its worker does not know."""
+    if pending.watch is not None and 0 < pending.watch.due_ms <= now_ms:
+        cancel(run, pending)

@@ -15,7 +15,7 @@ from penstock.engine.core.decision import Decision, RunEvents
 from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
 from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, seed_of
-from penstock.engine.core.machines import child, note, update
+from penstock.engine.core.machines import activity, child, note, update
 from penstock.engine.core.machines.run import FLAGS, PYTHON, drop_pending
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import unpack_update
@@ -242,6 +242,7 @@ def _keep_message(run: WorkingRun, message_id: str) -> None:
 
 
 def _end(found: Effects, run: WorkingRun, event: WorkflowContinued, shard: int) -> None:
+    activity.tell_workers(found, run, event, shard)
     child.end_dropped(found, run)
     update.answer_dropped(found, run)
 

@@ -440,8 +440,7 @@ def drop_pending(run: WorkingRun, row: RunRow) -> None:
     delay.drop(run)
     deadline.drop(run)
     if row.pending_activities:
-        for pending in run.activities():
-            activity.drop(run, pending)
+        activity.drop_all(run)
     if row.pending_timers:
         for _, value in run.drop_rows(TIMER):
             timer = unpack_timer(value)
@@ -509,6 +508,7 @@ def _on_joined(run: WorkingRun, event: StartJoined, cause: Cause) -> None:
 
 def _close(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
     row = run.header
+    activity.tell_workers(found, run, event, shard)
     if _is_followed(row, event):  # the next run goes on in its place
         update.answer_dropped(found, run)
         child.end_dropped(found, run)

@@ -10,7 +10,8 @@ import pytest
 from penstock.config import Settings
 from penstock.hosting.namespace import check_topics, check_worker_topics, make_topics
 from penstock.schemas.errors import TopicMismatch, UnknownTopic
-from penstock.topics.catalogue import Topics
+from penstock.topics import admin
+from penstock.topics.catalogue import Topics, specs
 from penstock.topics.embedded import EmbeddedLog
 from penstock.topics.kafka import KafkaLog
 from penstock.topics.log import Log
@@ -79,3 +80,15 @@ def test_a_namespace_without_topics_is_refused(log: Log, check: Callable[..., An
     """Before `topics apply` no process starts, and the error says what to run."""
     with pytest.raises(UnknownTopic, match="has no topics yet: run `penstock topics apply`"):
         check(log, Topics(unique("settings")), SETTINGS, ["mail"])
+
+
+def test_a_topic_that_is_new_keeps_no_process_from_starting(log: Log) -> None:
+    """A namespace of an earlier build lacks an optional topic: processes start, and `verify` names it."""
+    topics = Topics(unique("older"))
+    made = [spec for spec in specs(topics, 2, ["mail"]) if spec.name != topics.cancellations]
+    admin.apply(log, admin.plan(log, made))
+    admin.declare_namespace(log, topics, 2)
+    assert check_topics(log, topics, SETTINGS, ["mail"]) == 2
+    check_worker_topics(log, topics, SETTINGS, ["mail"])
+    (problem,) = admin.verify(log, specs(topics, 2, ["mail"]))
+    assert problem == f"{topics.cancellations} does not exist: run `penstock topics apply`"
