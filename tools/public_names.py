@@ -82,7 +82,13 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Engines",
         "Processor, worker and client inside your own process ([testing](../guides/testing.md)).",
-        ("Engine", "penstock.testing.TestEngine"),
+        (
+            "Engine",
+            "penstock.testing.TestEngine",
+            "penstock.testing.ActivityEnvironment",
+            "penstock.testing.ActivityCalled",
+            "penstock.testing.SignalSent",
+        ),
     ),
 )
 DECORATORS = {"workflow", "activity"}

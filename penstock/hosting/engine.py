@@ -31,6 +31,8 @@ from penstock.workers.activity.decorator import ActivityDefinition, registered
 
 logger = structlog.get_logger(__name__)
 
+Workflows = dict[str, WorkflowDefinition[Any, Any]]
+Activities = dict[str, ActivityDefinition[..., Any]]
 D = TypeVar("D", WorkflowDefinition[..., Any], ActivityDefinition[..., Any])
 Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any] | type[Any]
 """A module (imported, or its name or file), a workflow (a function or a class) or an activity."""
@@ -85,7 +87,7 @@ class Engine(AsyncLifecycle):
     async def _open(self) -> None:
         if not (self.settings.in_memory or hash_seed_is_fixed()):
             logger.warning(HASH_SEED_WARNING)
-        workflows, activities = _hosted_definitions(self._hosted)
+        workflows, activities = self._definitions()
         topics = Topics(self.settings.namespace, self.settings.prefix)
         log = self._log = await asyncio.to_thread(connect, self.settings.log)
         shards = await asyncio.to_thread(make_topics, log, topics, self.settings, queues_of(activities))
@@ -111,6 +113,10 @@ class Engine(AsyncLifecycle):
         client = Client(log=log, settings=self.settings)
         await client.__aenter__()
         self._client = client
+
+    def _definitions(self) -> tuple[Workflows, Activities]:
+        """What this engine hosts. Raises ModuleNotLoaded, BadInput."""
+        return _hosted_definitions(self._hosted)
 
     async def _close(self) -> None:
         client, self._client = self._client, None
@@ -142,11 +148,9 @@ def as_list(hosted: Hosted | Iterable[Hosted]) -> list[Hosted]:
     return [hosted]
 
 
-def _hosted_definitions(
-    hosted: Sequence[Hosted],
-) -> tuple[dict[str, WorkflowDefinition[Any, Any]], dict[str, ActivityDefinition[..., Any]]]:
-    workflows: dict[str, WorkflowDefinition[Any, Any]] = {}
-    activities: dict[str, ActivityDefinition[..., Any]] = {}
+def _hosted_definitions(hosted: Sequence[Hosted]) -> tuple[Workflows, Activities]:
+    workflows: Workflows = {}
+    activities: Activities = {}
     for item in hosted:
         if isinstance(item, WorkflowDefinition):
             _add(workflows, item)

@@ -16,22 +16,30 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
 
 import structlog
 
 from penstock.config import load
 from penstock.engine.core.keys import DAY_MS, DueKey
+from penstock.engine.core.statuses import RUNNING
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings
-from penstock.hosting.engine import Engine, Hosted, as_list
+from penstock.hosting.engine import Activities, Engine, Hosted, Workflows, as_list
 from penstock.hosting.parts import WorkerPart
-from penstock.schemas.errors import NotAnswered, PenstockError, UserError
+from penstock.schemas.errors import BadInput, NotAnswered, PenstockError, UserError
 from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.testing import calls
 from penstock.testing.auto_skip import AutoSkip
 from penstock.testing.blocked import BlockedRuns
+from penstock.testing.calls import ActivityCalled, SignalSent
 from penstock.testing.clock import SkippingClock
+from penstock.testing.histories import History, histories, in_text, replay
+from penstock.testing.mocks import Mocked, mocked, stand_in
 from penstock.testing.patience import Patience
 from penstock.testing.pending import PendingWork, look
+from penstock.workers.activity.decorator import ActivityDefinition
 
 STANDSTILL_S = 30.0
 PROGRESS_EVERY_S = 10.0
@@ -48,14 +56,20 @@ class TestEngine(Engine):
 
     `auto_skip`: while the test waits for the engine (`Run.result`, an update's result, …), time moves by itself to the
     next timer, timeout or retry, whenever nothing else can happen: no activity runs, no input is undecided, and no
-    command or reply is on its way. Otherwise, and without it, time passes as everywhere, and by `skip`."""
+    command or reply is on its way. Otherwise, and without it, time passes as everywhere, and by `skip`.
+
+    `replay`: at the end of the block every history is replayed with the code at hand, and NonDeterminism, which shows
+    what differs, is raised for one that its code does not repeat. An error that leaves the block has the histories as a
+    note."""
 
     __test__ = False  # pytest would collect a class of this name
     _driver = DriverSettings(idle_s=0.005, commit_poll_s=0.0005)  # its commits take less than a millisecond
     _serves_http = False  # a server takes a tenth of a second to come up the first time, and to go
     _strict_inputs = True  # an input that replay makes differently blocks its run
 
-    def __init__(self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100, auto_skip: bool = True) -> None:
+    def __init__(
+        self, *hosted: Hosted | Iterable[Hosted], concurrency: int = 100, auto_skip: bool = True, replay: bool = True
+    ) -> None:
         self._clock = SkippingClock()
         all_hosted = [item for given in hosted for item in as_list(given)]
         # A run that closed years of skipped time ago can still be read.
@@ -63,6 +77,11 @@ class TestEngine(Engine):
         super().__init__(all_hosted, concurrency=concurrency, settings=settings, clock_ms=self._clock)
         self._auto_skips = auto_skip
         self._auto: AutoSkip | None = None
+        self._mocks: dict[str, Mocked] = {}
+        self._workflows: Workflows = {}
+        self._activities: Activities = {}
+        self._replays, self._interrupts = replay, False
+        self._histories: list[History] = []
         self._moving: asyncio.Task[None] | None = None
 
     async def _open(self) -> None:
@@ -70,6 +89,7 @@ class TestEngine(Engine):
         await super()._open()
         if self._processor is not None:
             self._processor.hosted.awaited_ms = AWAITED_MS
+            self._set_kept_status()
         self.client.raise_on(self._hindrance)
         log = self._log
         if self._auto_skips and log is not None:
@@ -82,7 +102,108 @@ class TestEngine(Engine):
             moving.cancel()
             with contextlib.suppress(asyncio.CancelledError, PenstockError):  # what ended it ended a part too
                 await moving
+        self._histories = self._read_histories()
         await super()._close()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if error is not None:
+            error.add_note(f"Histories of the runs:\n{self.history_text()}")
+        elif self._replays:
+            replay(self._histories, self._workflows.get)
+
+    def _definitions(self) -> tuple[Workflows, Activities]:
+        self._workflows, self._activities = super()._definitions()
+        for replacement in self._mocks.values():
+            self._host(replacement)
+        return self._workflows, self._activities
+
+    def _host(self, replacement: Mocked) -> None:
+        if isinstance(replacement, ActivityDefinition):
+            self._activities[replacement.name] = replacement
+        else:
+            self._workflows[replacement.name] = replacement
+
+    def mock(self, target: object, by: object) -> None:
+        """Let `by` take the place of an activity or of a child workflow, in this engine alone.
+
+        `by`: a function, which takes the arguments of the target; an exception, which is raised; any other value, which
+        is returned. A mock that is made inside the block counts for what is called afterwards.
+
+        Raises BadInput unless arguments and result are those of the target, or its annotations say otherwise; UserError
+        inside the block, for a target that the engine does not host."""
+        definition = mocked(target)
+        replacement = stand_in(definition, by)
+        self._mocks[definition.name] = replacement
+        if self._processor is not None:
+            hosted = self._activities if isinstance(replacement, ActivityDefinition) else self._workflows
+            if definition.name not in hosted:
+                raise UserError(
+                    f"this engine does not host {definition.name}: name it in TestEngine(…), or mock it earlier."
+                )
+            self._host(replacement)
+
+    def interrupt(self, when: str) -> None:
+        """With "every event", evict each run after each of its decisions, so that it is restored from its history
+        before the next one: code that depends on anything else becomes BLOCKED. With "never", stop that.
+
+        Raises BadInput."""
+        if when not in {"every event", "never"}:
+            raise BadInput(f'engine.interrupt takes "every event" or "never", not {when!r}.')
+        self._interrupts = when != "never"
+        self._set_kept_status()
+
+    def _set_kept_status(self) -> None:
+        if self._processor is not None:
+            self._processor.hosted.kept_status = "" if self._interrupts else RUNNING
+
+    # What happened.
+
+    @property
+    def activities(self) -> list[ActivityCalled]:
+        """The activities that runs called so far, run by run, in the order of their calls. Also after the block."""
+        signatures = {name: definition.signature for name, definition in self._activities.items()}
+        return calls.activities(self._read_histories(), signatures)
+
+    @property
+    def signals(self) -> list[SignalSent]:
+        """The signals that runs received so far, run by run. Also after the block."""
+        return calls.signals(self._read_histories())
+
+    def history_text(self) -> str:
+        """The histories of all runs as text, a line for each event. Also after the block."""
+        return in_text(self._read_histories())
+
+    def assert_called(self, target: object, *args: Any, times: int | None = None, **kwargs: Any) -> None:
+        """Raise AssertionError, which shows the histories, unless an activity was called, or a workflow was started.
+
+        `args`, `kwargs`: with these arguments; without any, with whatever arguments. `times`: so many times, by default
+        at least once."""
+        definition = mocked(target)
+        found = self._inputs(definition)
+        wanted = definition.name
+        if args or kwargs:
+            expected = definition.signature.bind(args, kwargs, definition.name)
+            found = [one for one in found if _written_again(definition, one) == expected]
+            wanted += f" with {expected.decode()}"
+        if len(found) != times if times is not None else not found:
+            expectation = "at least once" if times is None else f"{times} times"
+            raise AssertionError(f"{wanted} was called {len(found)} times, not {expectation}.\n{self.history_text()}")
+
+    def assert_not_called(self, target: object) -> None:
+        """Raise AssertionError, which shows the histories, if an activity was called, or a workflow was started."""
+        self.assert_called(target, times=0)
+
+    def _inputs(self, definition: Mocked) -> list[bytes]:
+        found = self._read_histories()
+        if isinstance(definition, ActivityDefinition):
+            return calls.activity_inputs(found, definition.name)
+        return calls.workflow_inputs(found, definition.name)
+
+    def _read_histories(self) -> list[History]:
+        return histories(self._processor.stores()) if self._parts and self._processor is not None else self._histories
 
     async def _hindrance(self, workflow_id: str, run_id: str) -> PenstockError:
         """Wait until the run, or a child that it awaits, is BLOCKED: nothing frees it while a test awaits its end."""
@@ -174,6 +295,14 @@ class TestEngine(Engine):
     def _is_working(self) -> bool:
         """Whether activities run."""
         return any(part.is_working for part in self._parts if isinstance(part, WorkerPart))
+
+
+def _written_again(definition: Mocked, data: bytes) -> bytes:
+    """A recorded input as today's annotations write it."""
+    try:
+        return definition.signature.rewritten(data)
+    except BadInput:  # of another version of the code
+        return data
 
 
 def _log_progress(due: DueKey, end_ms: int) -> None:

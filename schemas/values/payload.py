@@ -196,6 +196,13 @@ class Signature:
         return adapter_for(self._hints.get("return"))
 
     @property
+    def parameters(self) -> list[tuple[str, Any]]:
+        """Name and type of each parameter, in order; Any without an annotation. Raises BadInput."""
+        return [
+            (parameter.name, adapter.type) for parameter, adapter in zip(self._parameters, self._adapters, strict=True)
+        ]
+
+    @property
     def sketch(self) -> str:
         """Example of an input: JSON with `…` in place of contents (see sketch.py); empty if there are no parameters."""
         match self._parameters:
