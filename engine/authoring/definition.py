@@ -24,6 +24,7 @@ from penstock.schemas.values.functions import code_of
 from penstock.schemas.values.payload import Signature
 from penstock.schemas.values.requests import ChildRequest
 from penstock.schemas.values.retry_options import UNSET, Unset, gives_retry, run_bounds
+from penstock.schemas.values.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,13 +39,14 @@ class TypeOptions(NamedTuple):
     """Options of a workflow type. `name`: empty for that of the code.
 
     `blocks_on`: errors that stand for a bug; a run that they would fail becomes BLOCKED. `waits_for_handlers`: a run
-    closes only when handlers of signals and updates that began have ended."""
+    closes only when handlers of signals and updates that began have ended. `schedule`: processors apply it."""
 
     name: str = ""
     version: int = 1
     closed_kept_ms: int = 0
     blocks_on: Kinds = CODE_ERRORS
     waits_for_handlers: bool = True
+    schedule: Schedule | None = None
 
 
 class WorkflowCall(Call[R]):
@@ -110,7 +112,7 @@ class WorkflowDefinition(Generic[P, R]):
     def __init__(self, fn: Callable[P, Coroutine[Any, Any, R]], options: TypeOptions) -> None:
         self.fn, self.name, self.version = fn, options.name or fn.__name__, options.version
         self.closed_kept_ms, self.blocks_on = options.closed_kept_ms, options.blocks_on
-        self.waits_for_handlers = options.waits_for_handlers
+        self.waits_for_handlers, self.schedule = options.waits_for_handlers, options.schedule
         self.module = fn.__module__
         self.signature = Signature.of(fn)
         functools.update_wrapper(self, fn)
@@ -119,6 +121,10 @@ class WorkflowDefinition(Generic[P, R]):
     def place(self) -> tuple[str, str]:
         """Qualified name and file of the code: it may be imported both as a script and as a module of a package."""
         return self.fn.__qualname__, code_of(self.fn).co_filename
+
+    def call_without_input(self) -> WorkflowCall[Any]:
+        """The call without arguments. Raises BadInput if the workflow needs some."""
+        return WorkflowCall(self.name, self.signature.bind((), {}, self.name), self.signature)
 
     def begun(self, handlers: Handlers, arguments: tuple[Any, ...]) -> Callable[[], Coroutine[Any, Any, Any]]:  # noqa: ARG002 - Code
         """What gives the code of a new run (the Code protocol of execution/code.py)."""

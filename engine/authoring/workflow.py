@@ -13,6 +13,7 @@ from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.schemas.errors import BadInput, BadName, WorkflowError
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.functions import check_function
+from penstock.schemas.values.schedule import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +63,7 @@ class _Workflow:
         closed_kept: Duration | None = None,
         blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
         unfinished_handlers: Unfinished = "wait",
+        schedule: Schedule | None = None,
     ) -> _Decorator: ...
     def __call__(
         self,
@@ -73,6 +75,7 @@ class _Workflow:
         closed_kept: Duration | None = None,
         blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
         unfinished_handlers: Unfinished = "wait",
+        schedule: Schedule | None = None,
     ) -> Any:
         """Make an async function, or a class with an async method `run`, a durable workflow. Its name is that of the
         function or class by default.
@@ -90,8 +93,11 @@ class _Workflow:
         TypeError, ImportError, RecursionError (`CODE_ERRORS`) and their subclasses; `()` lets all exceptions fail the
         run.
 
+        `schedule`: processors that host the workflow create a schedule of its name when they start, or change the one
+        that is there, which starts it without arguments.
+
         Raises BadName for a function that is not async, a class without `run`, and for a name that other code has;
-        BadDuration; BadInput for `blocks_on` and `unfinished_handlers`.
+        BadDuration; BadInput for `blocks_on`, `unfinished_handlers` and `schedule`.
         """
         if unfinished_handlers not in {"wait", "abandon"}:
             raise BadInput(f"@workflow(unfinished_handlers=…) is `wait` or `abandon`, not {unfinished_handlers!r}.")
@@ -101,6 +107,7 @@ class _Workflow:
             0 if closed_kept is None else max(1, duration_ms(closed_kept)),
             _kinds(blocks_on),
             unfinished_handlers == "wait",
+            _schedule(schedule),
         )
         return _decorator(options) if code is None else _define(code, options)
 
@@ -139,6 +146,23 @@ class _Workflow:
 workflow = _Workflow()
 
 
+def _schedule(schedule: Any) -> Schedule | None:
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise BadInput(f"@workflow(schedule=…) takes a Schedule such as Schedule(cron='0 2 * * *'), not {schedule!r}.")
+    return schedule
+
+
+def _check_startable(parameters: Iterable[inspect.Parameter], name: str) -> None:
+    """Check that a workflow with a schedule can be started without arguments. Raises BadInput."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.kind not in variadic:
+            raise BadInput(
+                f"The schedule of {name} starts it without arguments, but {parameter.name!r} has no default: give it "
+                "one, or create the schedule with `client.schedules.create`."
+            )
+
+
 def _kinds(blocks_on: Any) -> Kinds:
     if not isinstance(blocks_on, Iterable) or isinstance(blocks_on, str):
         raise BadInput(f"@workflow(blocks_on=…) takes a tuple of exception classes, not {blocks_on!r}.")
@@ -160,6 +184,8 @@ def _decorator(options: TypeOptions) -> Callable[[Any], Any]:
 
 
 def _define(code: Any, options: TypeOptions) -> Any:
+    if options.schedule is not None and callable(code):
+        _check_startable(inspect.signature(code).parameters.values(), getattr(code, "__name__", repr(code)))
     if isinstance(code, type):
         register(define_class(code, options))
         return code

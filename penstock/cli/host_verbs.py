@@ -40,6 +40,7 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
 
     By default the log is embedded, in ./.penstock.
     """
+    from penstock.hosting.declared_schedules import schedule_parts
     from penstock.hosting.hash_seed import with_fixed_hash_seed
     from penstock.hosting.membership import announcement, joined
     from penstock.hosting.namespace import Namespace, make_topics, only_one_dev, queues_of
@@ -59,7 +60,8 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
             processor = processor_part(namespace, settings, workflows, membership=membership)
             workers = [worker_part(namespace, activities, concurrency=concurrency)] if activities else []
             _print_banner(invocation, workflows, activities, processor.address)
-            run_until_signalled([*workers, processor], also=lambda: membership.error is not None)
+            schedules = schedule_parts(log, settings, workflows)
+            run_until_signalled([*schedules, *workers, processor], also=lambda: membership.error is not None)
     click.echo("stopped", err=True)
 
 
@@ -82,6 +84,7 @@ def processor(
 ) -> int:
     """Run processors that host the workflows of these modules."""
     from penstock.engine.runtime.driver import DriverSettings
+    from penstock.hosting.declared_schedules import schedule_parts
     from penstock.hosting.hash_seed import with_fixed_hash_seed
     from penstock.hosting.membership import announcement, joined
     from penstock.hosting.namespace import Namespace, check_topics, queues_of
@@ -102,7 +105,8 @@ def processor(
                 _log_started(invocation, workflows, namespace.shards, part.address)
                 parent = _StdinEnded() if supervised else None
                 run_until_signalled(
-                    [part], also=lambda: membership.error is not None or (parent is not None and parent())
+                    [*schedule_parts(log, settings, workflows), part],
+                    also=lambda: membership.error is not None or (parent is not None and parent()),
                 )
             return 0
     once = [flag for flag, is_set in (("--reset-clock", reset_clock), ("--accept-loss", accept_loss)) if is_set]

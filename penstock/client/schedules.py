@@ -16,6 +16,7 @@ from penstock.client.reads import Json, JsonList
 from penstock.client.run import Run
 from penstock.client.starting import StartOptions, start_command
 from penstock.engine.authoring.class_form import Startable, claimed_call
+from penstock.engine.authoring.definition import WorkflowCall
 from penstock.schemas.errors import (
     BadInput,
     ScheduleAlreadyExists,
@@ -116,10 +117,10 @@ class Schedules:
         check_list_filters(None, limit)
         return await self._connection.reads.schedules(ListSchedules(limit=limit, after=after))
 
-    async def declare(self, name: str, call: Call[Any], schedule: Schedule) -> ScheduleHandle:
+    async def declare(self, name: str, call: WorkflowCall[Any], schedule: Schedule) -> ScheduleHandle:
         """Create or change the schedule that code declares by `@workflow(schedule=…)`. Raises as `create`."""
-        asked = claimed_call(call, "schedule")
-        start = _start_of(asked.request, asked.input, StartOptions())
+        call.claim()
+        start = _start_of(call.request, call.input, StartOptions())
         return await self._create(name, start, schedule, may_exist=True, by_code=True)
 
     async def _create(

@@ -17,6 +17,7 @@ from penstock.config import Settings, load
 from penstock.engine.authoring.class_form import definition_of
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
+from penstock.hosting.declared_schedules import schedule_parts
 from penstock.hosting.hash_seed import HASH_SEED_WARNING, hash_seed_is_fixed
 from penstock.hosting.membership import announcement, join
 from penstock.hosting.namespace import Namespace, make_topics, queues_of
@@ -54,6 +55,7 @@ class Engine(AsyncLifecycle):
     _driver = DriverSettings()
     _strict_inputs = False
     _serves_http = True
+    _applies_schedules = True
 
     def __init__(
         self,
@@ -108,7 +110,10 @@ class Engine(AsyncLifecycle):
         )
         workers = [worker_part(namespace, activities, concurrency=self._concurrency)] if activities else []
         self._processor = processor
-        self._parts = [*workers, processor]
+        schedules = []
+        if self._applies_schedules:
+            schedules = schedule_parts(log, self.settings, workflows, if_declared=True)
+        self._parts = [*schedules, *workers, processor]
         start_parts(self._parts)
         client = Client(log=log, settings=self.settings)
         await client.__aenter__()

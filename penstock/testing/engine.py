@@ -64,6 +64,7 @@ class TestEngine(Engine):
 
     __test__ = False  # pytest would collect a class of this name
     _driver = DriverSettings(idle_s=0.005, commit_poll_s=0.0005)  # its commits take less than a millisecond
+    _applies_schedules = False  # time that moves by itself would never end
     _serves_http = False  # a server takes a tenth of a second to come up the first time, and to go
     _strict_inputs = True  # an input that replay makes differently blocks its run
 
