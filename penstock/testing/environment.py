@@ -8,7 +8,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from penstock.schemas.errors import BadInput
+from penstock.schemas.errors import ActivityCancelledError, BadInput
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, adapter_for, check_size
@@ -29,8 +29,8 @@ class ActivityEnvironment:
 
     The fields are those of `activity_info()`; `seed` and `sequence` are parts of the idempotency key. `timeout` gives
     the deadline, by default that of the activity. `heartbeat_details`: those of an earlier attempt; `heartbeats`: the
-    details that the activity reported. Arguments and result go through JSON, as between a run and a worker:
-    what has no JSON form, or does not fit, raises BadInput.
+    details that the activity reported; `is_cancelled`: whether `cancel` was called. Arguments and result go through
+    JSON, as between a run and a worker: what has no JSON form, or does not fit, raises BadInput.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class ActivityEnvironment:
         self._timeout_ms = timeout_ms_of(timeout)
         self._details = _DETAILS.encode(heartbeat_details) if heartbeat_details is not None else b""
         self.heartbeats: list[Any] = []
+        self.is_cancelled = self._is_async = False
         self._running: asyncio.Task[Any] | None = None
 
     def run(self, activity: ActivityDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -65,6 +66,7 @@ class ActivityEnvironment:
     async def run_async(self, activity: ActivityDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """As `run`, on the running event loop; a sync activity in a thread. `cancel` cancels it."""
         task = self._task(activity, args, kwargs)
+        self._is_async, self.is_cancelled = activity.is_async, False
         awaited: Coroutine[Any, Any, R] = (
             self._awaited(activity, task) if activity.is_async else asyncio.to_thread(self._entered, activity, task)
         )
@@ -76,10 +78,15 @@ class ActivityEnvironment:
             self._running = None
 
     def cancel(self) -> None:
-        """Cancel the async activity that runs, as a worker does when it has run out of time."""
+        """Cancel the activity that runs, as a worker does when no run waits for it any more.
+
+        An async one receives `asyncio.CancelledError`, a sync one ActivityCancelledError from its next `heartbeat()`.
+        Raises BadInput if none runs."""
         if self._running is None:
             raise BadInput("no activity runs: call cancel() while `run_async` is awaited by another task.")
-        self._running.cancel()
+        self.is_cancelled = True
+        if self._is_async:
+            self._running.cancel()
 
     def _task(
         self, activity: ActivityDefinition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -104,14 +111,14 @@ class ActivityEnvironment:
         by_place, by_name = activity.signature.handed(activity.signature.decode(task.input))
 
         def call() -> Any:
-            info.enter(_Attempt(task, time.time(), self.heartbeats))
+            info.enter(_Attempt(task, time.time(), self, activity.is_async))
             return activity.fn(*by_place, **by_name)
 
         return _as_received(activity, contextvars.copy_context().run(call))
 
     async def _awaited(self, activity: ActivityDefinition[..., Any], task: ActivityTask) -> Any:
         by_place, by_name = activity.signature.handed(activity.signature.decode(task.input))
-        info.enter(_Attempt(task, time.time(), self.heartbeats))  # this task has a context of its own
+        info.enter(_Attempt(task, time.time(), self, activity.is_async))  # this task has a context of its own
         return _as_received(activity, await activity.fn(*by_place, **by_name))
 
 
@@ -120,13 +127,21 @@ class _Attempt(NamedTuple):
 
     task: ActivityTask
     started_s: float
-    heartbeats: list[Any]
+    environment: ActivityEnvironment
+    is_async: bool
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the test has cancelled it."""
+        return self.environment.is_cancelled
 
     def beat(self, details: Any) -> None:
-        """Keep the details, as a run would get them."""
+        """Keep the details, as a run would get them. Raises ActivityCancelledError in a sync one that was cancelled."""
+        if self.cancelled and not self.is_async:
+            raise ActivityCancelledError(f"The test cancelled activity {self.task.activity}.")
         data = _DETAILS.encode(details)
         check_size(data, limit=DETAILS_BYTES_MAX, what=f"The details of a heartbeat of activity {self.task.activity}")
-        self.heartbeats.append(_DETAILS.decode(data))
+        self.environment.heartbeats.append(_DETAILS.decode(data))
 
 
 _DETAILS: Adapter[Any] = adapter_for(None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from penstock import activity, activity_info, heartbeat, heartbeat_details
-from penstock.schemas.errors import BadInput, NotInActivity
+from penstock.schemas.errors import ActivityCancelledError, BadInput, NotInActivity
 from penstock.testing import ActivityEnvironment
 
 cleaned: list[str] = []
@@ -108,6 +109,33 @@ def test_cancellation() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(use())
     assert cleaned == ["up"]
+
+
+def test_cancellation_of_a_sync_activity() -> None:
+    """After cancel() the next heartbeat of a sync activity raises, and its info says so."""
+    seen: list[bool] = []
+
+    @activity(name="environment-beats-on")
+    def beats_on() -> None:
+        for _ in range(1_000):
+            try:
+                heartbeat()
+            except ActivityCancelledError:
+                seen.append(activity_info().cancelled)
+                raise
+            time.sleep(0.01)
+
+    async def use() -> None:
+        environment = ActivityEnvironment()
+        running = asyncio.create_task(environment.run_async(beats_on))
+        while not environment.heartbeats:
+            await asyncio.sleep(0.01)
+        environment.cancel()
+        await running
+
+    with pytest.raises(ActivityCancelledError, match="environment-beats-on"):
+        asyncio.run(use())
+    assert seen == [True]
 
 
 def test_heartbeats() -> None:
