@@ -39,7 +39,7 @@ from penstock.engine.core.rows import (
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records.decisions import Listening
+from penstock.schemas.records.decisions import DecisionRecorded, Listening
 from penstock.schemas.values.attributes import shown_search
 
 LIMIT_MAX = 10_000
@@ -72,7 +72,8 @@ def describe(store: StoreReader, workflow_id: str) -> dict[str, Any] | None:
 
 
 def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict[str, Any]]:
-    """The run's events, numbered from 1: `number`, `event`, `at_ms` and the event's own fields."""
+    """The run's events, numbered from 1: `number`, `event`, `at_ms`, `decision` (events of one
+    decision have its number) and the event's own fields."""
     data = store.get(run_key(workflow_id))
     row = unpack_run(data) if data is not None else None
     if row is None:
@@ -276,11 +277,9 @@ def _activity(row: ActivityRow) -> dict[str, Any]:
 
 def _events(decision: bytes) -> list[dict[str, Any]]:
     record = decode(decision)
-    return [
-        _event(number, record.now_ms, decode(event))
-        for number, event in enumerate(record.events, record.first_sequence)
-    ]
+    return [_event(number, record, decode(event)) for number, event in enumerate(record.events, record.first_sequence)]
 
 
-def _event(number: int, at_ms: int, event: Any) -> dict[str, Any]:
-    return {"number": number, "event": type(event).__name__, "at_ms": at_ms, **plain(event)}
+def _event(number: int, record: DecisionRecorded, event: Any) -> dict[str, Any]:
+    at = {"at_ms": record.now_ms, "decision": record.decision}
+    return {"number": number, "event": type(event).__name__, **at, **plain(event)}

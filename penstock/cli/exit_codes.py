@@ -29,7 +29,8 @@ FAILED, USAGE, UNREACHABLE, NOT_FOUND, STILL_RUNNING, BUG = 1, 2, 3, 4, 5, 70
 EPILOG = """\b
 Exit codes:
   0    done; also if `start` joined the id's run, even one with another input (a line on stderr says so)
-  1    the run failed, was cancelled or terminated, or a command was refused (an id taken by another workflow type)
+  1    the run failed, was cancelled or terminated, or a command was refused (an id taken by another workflow type);
+       `replay` found a run that differs
   2    invalid option, setting, input or module
   3    the log, its topics, the local state or a processor cannot be reached, or a stop was not orderly
   4    no such workflow, schedule or dead letter

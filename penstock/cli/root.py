@@ -14,6 +14,7 @@ from penstock.cli.exit_codes import EPILOG
 from penstock.cli.host_verbs import dev, processor, worker
 from penstock.cli.namespace import namespace
 from penstock.cli.read_verbs import history, list_runs, show
+from penstock.cli.replay_verb import replay
 from penstock.cli.schedule_verbs import schedule
 from penstock.cli.start_verb import start
 from penstock.cli.topics import topics
@@ -43,6 +44,7 @@ for command in (
     list_runs,
     show,
     history,
+    replay,
     result,
     signal,
     query,
