@@ -17,7 +17,7 @@ SOFT = Failure(type="app.Refused", message="no")
 
 
 @activity(retries=1, heartbeat="10s", timeout="60s")
-def scan(n: int) -> int:
+def page(n: int) -> int:
     return n
 
 
@@ -28,7 +28,7 @@ def plain(n: int) -> int:
 
 @workflow
 async def scans(options: dict[str, Any]) -> str:
-    call = (plain if options.pop("plain", False) else scan)(1)
+    call = (plain if options.pop("plain", False) else page)(1)
     try:
         return str(await (call.options(**options) if options else call))
     except ActivityFailedError as failed:
@@ -54,7 +54,7 @@ def test_an_attempt_without_heartbeats_fails_and_is_retried() -> None:
     stage.advance(9.999)
     assert stage.events()[-1] == "ActivityScheduled"
     stage.advance(0.001)
-    assert stage.history()[-1]["failure"]["message"] == "Activity scan sent no heartbeat within its heartbeat of 10 s."
+    assert stage.history()[-1]["failure"]["message"] == "Activity page sent no heartbeat within its heartbeat of 10 s."
     stage.advance(1)
     (again,) = stage.take("tasks")
     assert again.attempt == 2
@@ -134,7 +134,7 @@ def test_schedule_to_start_ends_the_activity() -> None:
     stage, _ = staged(schedule_to_start="5m")
     stage.advance(300)
     assert stage.described()["result"] == (
-        "TimeoutError after 1: No worker began activity scan within its schedule_to_start of 300 s."
+        "TimeoutError after 1: No worker began activity page within its schedule_to_start of 300 s."
     )
 
 
@@ -160,7 +160,7 @@ def test_schedule_to_close_ends_the_activity(begun: bool) -> None:
         stage.report(task, task.heartbeat(b""))
     stage.advance(10)
     assert stage.described()["result"] == (
-        "TimeoutError after 2: Activity scan, with all its attempts, did not end within its schedule_to_close of 90 s."
+        "TimeoutError after 2: Activity page, with all its attempts, did not end within its schedule_to_close of 90 s."
     )
     assert due(stage) == []
 
