@@ -26,6 +26,9 @@ ROUNDS = 50
 """Rounds of the event loop in which a test that has received a reply makes its next call."""
 
 IDLE_S = 0.005
+ATTEMPTS_POLL_S = 0.002
+"""Interval of looks while activities run, which need the processor's time themselves."""
+
 QUICK_S = 0.1
 """How long an activity may run while the clock stands."""
 
@@ -92,8 +95,11 @@ class AutoSkip:
             return
         pending = await asyncio.to_thread(self._look)
         self._stand(on=not self._is_slow())
-        if not pending.at_rest or self._attempts_go_on(pending) or not self._is_delivered():
+        if not pending.at_rest or not self._is_delivered():
             await asyncio.sleep(0)
+            return
+        if self._attempts_go_on(pending):
+            await asyncio.sleep(ATTEMPTS_POLL_S)
             return
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
