@@ -23,9 +23,6 @@ AWAITED_MS, AWAITED_MS_MAX = 3_600_000, 86_400_000
 DELAY_MS_MAX = 10 * 365 * 86_400_000
 """Delay of a start, or of an attempt whose failure says when it begins."""
 
-DETAILS_BYTES_MAX = 64 * 1024
-"""Details of a heartbeat: each one is written with its activity's row."""
-
 WORKER_GRACE_MS = 10_000
 """How long after an attempt's timeout its worker may report it, before the shard does."""
 

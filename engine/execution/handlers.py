@@ -91,7 +91,8 @@ class Handlers:
     @property
     def has_tokens(self) -> bool:
         """Whether the code answers queries or updates other than by methods of a class."""
-        return not self.methods >= (self.queries.keys() | self.updates.keys())
+        answered = self.queries or self.updates
+        return bool(answered) and not self.methods >= (self.queries.keys() | self.updates.keys())
 
     # Reads.
 

@@ -161,9 +161,7 @@ class Program:
 
     def listening(self) -> Listening | None:
         """Signals and conditions the code waits for, and what it answers; None for none."""
-        signals, handlers = self.signals, self.handlers
-        answers = (handlers.queries or handlers.updates) and handlers.has_tokens
-        if not (signals.waiters or signals.values or self.conditions.waiting or answers):
+        if not (self.signals.waiters or self.signals.values or self.conditions.waiting or self.handlers.has_tokens):
             return None
         return listening(self.signals, self.conditions, self.handlers)
 

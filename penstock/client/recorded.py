@@ -9,35 +9,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.client.run import CLOSING_EVENTS
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.encoding.json_event import event_of
 from penstock.schemas.errors import BadInput, Undecodable, UnknownTopic
-from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import (
-    WorkflowCancelled,
-    WorkflowCompleted,
-    WorkflowFailed,
-    WorkflowStarted,
-    WorkflowTerminated,
-    WorkflowTimedOut,
-)
+from penstock.schemas.records.run import WorkflowStarted
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log
 from penstock.topics.partitioner import partition_of
 
 READ_TIMEOUT_S = 60.0
+CLOSINGS = CLOSING_EVENTS | {"WorkflowContinued"}
 FILE_SUFFIXES = (".json", ".jsonl")
-
-_CLOSINGS = (
-    WorkflowCompleted,
-    WorkflowFailed,
-    WorkflowTimedOut,
-    WorkflowCancelled,
-    WorkflowTerminated,
-    WorkflowContinued,
-)
 
 
 class RecordedRun(NamedTuple):
@@ -89,8 +74,13 @@ def run_of_history(workflow_id: str, run_id: str, events: Sequence[Mapping[str, 
                 events=tuple(map(encode, decided)),
             )
         )
-    closing = type(last).__name__ if isinstance(last, _CLOSINGS) else ""
-    return RecordedRun(workflow_id, run_id, records, closing)
+    return RecordedRun(workflow_id, run_id, records, _closing(last))
+
+
+def _closing(last: Event | None) -> str:
+    """The name of an event that ends a run; empty for another one."""
+    name = type(last).__name__
+    return name if name in CLOSINGS else ""
 
 
 def runs_in_file(path: Path) -> list[RecordedRun]:
@@ -135,7 +125,7 @@ def _runs_of(log: Log, topic: str, partition: int, workflow_id: str) -> Iterator
             key = (record.workflow_id, record.run_id)
             run = open_runs.setdefault(key, RecordedRun(*key, []))
             run.records.append(record)
-            last = decode(record.events[-1])
-            if isinstance(last, _CLOSINGS):
-                yield open_runs.pop(key)._replace(closing=type(last).__name__)
+            closing = _closing(decode(record.events[-1]))
+            if closing:
+                yield open_runs.pop(key)._replace(closing=closing)
     yield from open_runs.values()

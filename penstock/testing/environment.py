@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from penstock.schemas.errors import ActivityCancelledError, BadInput
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.schemas.values.durations import Duration
-from penstock.schemas.values.payload import Adapter, adapter_for, check_size
+from penstock.schemas.values.payload import Adapter, adapter_for
 from penstock.schemas.values.retry_options import timeout_ms_of
 from penstock.workers.activity import info
 from penstock.workers.activity.decorator import ActivityDefinition
-from penstock.workers.execution.attempt import DETAILS_BYTES_MAX
+from penstock.workers.activity.heartbeats import encoded_details
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,8 +139,7 @@ class _Attempt(NamedTuple):
         """Keep the details, as a run would get them. Raises ActivityCancelledError in a sync one that was cancelled."""
         if self.cancelled and not self.is_async:
             raise ActivityCancelledError(f"The test cancelled activity {self.task.activity}.")
-        data = _DETAILS.encode(details)
-        check_size(data, limit=DETAILS_BYTES_MAX, what=f"The details of a heartbeat of activity {self.task.activity}")
+        data = encoded_details(details, self.task.activity)
         self.environment.heartbeats.append(_DETAILS.decode(data))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+HEARTBEAT_BYTES_MAX = 64 * 1024
+"""Details of a heartbeat (JSON): workers send, and shards take, no more."""
+
 
 class ActivityBounds(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Options of an activity that few have. Times in milliseconds, 0 for none.

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, overload
 
-from penstock.schemas.values.payload import adapter_for
+from penstock.schemas.values.bounds import HEARTBEAT_BYTES_MAX
+from penstock.schemas.values.payload import adapter_for, check_size
 from penstock.workers.activity.info import running
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+_DETAILS = adapter_for(None)
+
+
+def encoded_details(details: Any, activity: str) -> bytes:
+    """The details of a heartbeat as JSON. Raises BadInput, PayloadTooLarge."""
+    data = _DETAILS.encode(details)
+    check_size(data, limit=HEARTBEAT_BYTES_MAX, what=f"The details of a heartbeat of activity {activity}")
+    return data
 
 
 def heartbeat(details: Any = None) -> None:

@@ -15,9 +15,9 @@ from structlog.contextvars import bind_contextvars
 
 from penstock.schemas.errors import ActivityCancelledError
 from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed
-from penstock.schemas.values.payload import adapter_for, check_size
 from penstock.workers.activity import info
 from penstock.workers.activity.decorator import AnyActivity
+from penstock.workers.activity.heartbeats import encoded_details
 from penstock.workers.execution.deadlines import Deadlines
 from penstock.workers.execution.pulse import Pulse
 from penstock.workers.execution.results import Results
@@ -26,10 +26,6 @@ from penstock.workers.execution.threads import Threads
 CANCEL_GRACE_S = 5.0
 """How long an async activity may clean up after its timeout before the timeout is reported."""
 
-DETAILS_BYTES_MAX = 64 * 1024
-"""Details of a heartbeat; a shard takes no more (engine/core/limits.py)."""
-
-_DETAILS = adapter_for(None)
 _FIRST = threading.Lock()  # two threads of an attempt may send its first heartbeat
 
 
@@ -106,8 +102,7 @@ class Attempt:
             raise ActivityCancelledError(
                 f"No run waits for attempt {self.task.attempt} of activity {self.task.activity} any more."
             )
-        data = _DETAILS.encode(details)
-        check_size(data, limit=DETAILS_BYTES_MAX, what=f"The details of a heartbeat of activity {self.task.activity}")
+        data = encoded_details(details, self.task.activity)
         with _FIRST:
             if self._pulse is None:
                 task, send = self.task, self._environment.send

@@ -10,7 +10,6 @@ from penstock.engine.core.activation import activated
 from penstock.engine.core.answers import accepted, ignored, kept_text, open_row, rejected
 from penstock.engine.core.decision import Decision, Rejection, RetryActivity, TimeOutActivity
 from penstock.engine.core.keys import RETRY_DUE
-from penstock.engine.core.limits import DETAILS_BYTES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import attempt
 from penstock.engine.core.messages import SKIP, remember_cause
@@ -43,6 +42,7 @@ from penstock.schemas.records.tasks import (
     TaskHeartbeat,
     TaskStarted,
 )
+from penstock.schemas.values.bounds import HEARTBEAT_BYTES_MAX
 from penstock.schemas.values.failure import bounded
 from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 
@@ -99,7 +99,7 @@ def _failed(run: RunView, result: TaskFailed, now_ms: int) -> Decision:
         return ignored(result.run_id, late)
     pending = run.activity(result.sequence)
     assert pending is not None, "a result is late if its activity is not pending"
-    details = result.details if len(result.details) <= DETAILS_BYTES_MAX else b""
+    details = result.details if len(result.details) <= HEARTBEAT_BYTES_MAX else b""
     after_ms = attempt.retry_after_ms(result)
     return _attempt_failed(run, row, pending, bounded(result.failure), now_ms, details=details, retry_after_ms=after_ms)
 
@@ -144,8 +144,8 @@ def _heartbeat(run: RunView, report: TaskHeartbeat, now_ms: int) -> Decision:
     late = _lateness(run, report)
     if late:
         return ignored(report.run_id, late)
-    if len(report.details) > DETAILS_BYTES_MAX:
-        return ignored(report.run_id, f"its details take more than {DETAILS_BYTES_MAX:,} bytes")
+    if len(report.details) > HEARTBEAT_BYTES_MAX:
+        return ignored(report.run_id, f"its details take more than {HEARTBEAT_BYTES_MAX:,} bytes")
     beat = ActivityHeartbeat(sequence=report.sequence, attempt=report.attempt, details=report.details)
     return Decision(run_id=report.run_id, events=[beat], unnumbered=True)
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from penstock.engine.core.keys import memo_key
+from penstock.engine.core.limits import HEADERS_BYTES_MAX
 from penstock.engine.core.machine import Cause, EventRule, Machine, Table, advance
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.note import DetailsSet, SearchSet
 from penstock.schemas.records.run import StartWorkflow
+from penstock.schemas.records.schedule import CreateSchedule, UpdateSchedule
 from penstock.schemas.values.attributes import problem_of_memo, problem_of_search, search_after
 
 ABSENT, NOTED = "absent", "noted"
@@ -22,8 +24,13 @@ TRANSITIONS: Table = {
 }
 
 
-def problem_of(command: StartWorkflow) -> str:
-    """Why the memo or the search attributes of a start are refused, in a sentence; empty if they are not."""
+def problem_of(command: StartWorkflow | CreateSchedule | UpdateSchedule) -> str:
+    """Why the headers, the memo or the search attributes of a start are refused, in a sentence; empty if they are
+    not."""
+    headers = command.headers
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items()) if headers else 0
+    if size > HEADERS_BYTES_MAX:
+        return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
     if not (command.memo or command.search):
         return ""
     return problem_of_memo(command.memo) or problem_of_search(command.search)

@@ -27,7 +27,6 @@ from penstock.engine.core.limits import (
     AWAITED_MS_MAX,
     AWAITERS_FEW,
     DELAY_MS_MAX,
-    HEADERS_BYTES_MAX,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, delay, kept, note, signal, suspension, update
@@ -226,10 +225,6 @@ def _problem_beside_input(run: RunView, command: StartWorkflow) -> str:
     """Why a start is refused whatever its input: headers, memo, search attributes, signal; empty if it is not."""
     if run.workflow_id.startswith(SCHEDULE_PREFIX):
         return reserved_id(run.workflow_id)
-    headers = command.headers
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in headers.items()) if headers else 0
-    if size > HEADERS_BYTES_MAX:
-        return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
     problem = note.problem_of(command)
     return signal.problem_of(run, command.signal, command.handed) if command.signal and not problem else problem
 

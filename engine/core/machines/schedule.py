@@ -10,16 +10,14 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.answers import ignored
+from penstock.engine.core.answers import ignored, kept_text
 from penstock.engine.core.decision import Decision, FireSchedule, Rejection
 from penstock.engine.core.keys import DAY_MS as EXPIRY_DAY_MS
 from penstock.engine.core.keys import SCHEDULE_DUE, SCHEDULED, closed_key, joined_key, schedule_key, scheduled_key
-from penstock.engine.core.limits import (
-    SCHEDULE_RECENT_MAX,
-)
+from penstock.engine.core.limits import SCHEDULE_RECENT_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import schedule_commands
-from penstock.engine.core.machines.schedule_commands import CHANGE, action_of, new_row, plan_of, remaining_after, short
+from penstock.engine.core.machines.schedule_commands import CHANGE, action_of, new_row, plan_of, remaining_after
 from penstock.engine.core.messages import remember_as
 from penstock.engine.core.rows import (
     MessageRow,
@@ -106,7 +104,7 @@ def _report(run: RunView, command: ReportScheduled, now_ms: int) -> Decision:
         return ignored("", "its schedule no longer knows this run")
     plan = Plan(run.workflow_id, row, runs, now_ms)
     plan.close(command.run_id)
-    closed = ScheduledRunClosed(run_id=command.run_id, status=command.status, message=short(command.message))
+    closed = ScheduledRunClosed(run_id=command.run_id, status=command.status, message=kept_text(command.message))
     events: list[Event] = [closed]
     if row.spec.pause_on_failure and command.status == "failed" and not row.paused:
         plan.pause()
@@ -336,7 +334,7 @@ def report_of(row: RunRow, workflow_id: str, message: str) -> ReportScheduled:
         run_workflow_id=workflow_id,
         run_id=run_id,
         status=row.status,
-        message=short(message),
+        message=kept_text(message),
         message_id=f"{row.run_id}-scheduled",
     )
 
@@ -348,7 +346,7 @@ def rejected_run(command: StartWorkflow, rejection: Rejection) -> ReportSchedule
         run_workflow_id=command.workflow_id,
         run_id=command.message_id,
         status="rejected",
-        message=short(rejection.message),
+        message=kept_text(rejection.message),
         message_id=f"{command.message_id}-rejected",
     )
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.core.answers import ignored, rejected
+from penstock.engine.core.answers import ignored, kept_text, rejected
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.hosted import UNKNOWN_TYPE
-from penstock.engine.core.limits import HEADERS_BYTES_MAX, REASON_CHARS_MAX, SCHEDULE_WAITING_MAX
+from penstock.engine.core.limits import SCHEDULE_WAITING_MAX
+from penstock.engine.core.machines import note
 from penstock.engine.core.messages import id_taken
 from penstock.engine.core.rows import ScheduleAction, ScheduleRow
 from penstock.engine.core.schedule_plan import STARTED, Plan, by_hand_run_id, run_workflow_id
@@ -34,7 +35,6 @@ from penstock.schemas.records.schedule import (
     TriggerSchedule,
     UpdateSchedule,
 )
-from penstock.schemas.values.attributes import problem_of_memo, problem_of_search
 from penstock.schemas.values.schedule import check_overlap, check_spec, schedule_id, schedule_name
 from penstock.schemas.values.schedule_spec import ScheduleSpec
 from penstock.schemas.values.ticks import ticks
@@ -116,7 +116,7 @@ def pause(run: RunView, command: PauseSchedule, now_ms: int) -> Decision:
         return ignored("", "paused before", reply=_reply(command))
     plan = plan_of(run, row, now_ms)
     plan.pause()
-    return _accepted(command, [SchedulePaused(note=short(command.note)), *plan.decided()])
+    return _accepted(command, [SchedulePaused(note=kept_text(command.note)), *plan.decided()])
 
 
 def resume(run: RunView, command: ResumeSchedule, now_ms: int) -> Decision:
@@ -129,7 +129,7 @@ def resume(run: RunView, command: ResumeSchedule, now_ms: int) -> Decision:
     plan = plan_of(run, row, now_ms)
     plan.resume()
     plan.start_waiting()
-    return _accepted(command, [ScheduleResumed(note=short(command.note)), *plan.decided()])
+    return _accepted(command, [ScheduleResumed(note=kept_text(command.note)), *plan.decided()])
 
 
 def trigger(run: RunView, command: TriggerSchedule, now_ms: int) -> Decision:
@@ -235,7 +235,7 @@ def _problem_of(
             )
         schedule_id(schedule_name(run.workflow_id))
         check_spec(spec)
-        problem = _problem_of_action(command) if is_new else ""
+        problem = note.problem_of(command) if is_new else ""
     except (BadInput, BadName) as error:
         problem = str(error)
     if problem:
@@ -252,24 +252,12 @@ def _problem_of(
     return None
 
 
-def _problem_of_action(command: CreateSchedule | UpdateSchedule) -> str:
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in command.headers.items())
-    if size > HEADERS_BYTES_MAX:
-        return f"The headers take {size:,} bytes; at most {HEADERS_BYTES_MAX:,} are allowed."
-    return problem_of_memo(command.memo) or problem_of_search(command.search)
-
-
 # Parts that the machine shares.
 
 
 def plan_of(run: RunView, row: ScheduleRow, now_ms: int) -> Plan:
     """The plan of a decision at `now_ms` (epoch)."""
     return Plan(run.workflow_id, row, run.scheduled_runs() if row.running else [], now_ms)
-
-
-def short(text: str) -> str:
-    """As much of a text as rows keep."""
-    return text if len(text) <= REASON_CHARS_MAX else f"{text[: REASON_CHARS_MAX - 1]}…"
 
 
 def action_of(command: CreateSchedule | UpdateSchedule | ScheduleCreated | ScheduleUpdated) -> ScheduleAction:
