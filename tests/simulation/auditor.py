@@ -14,6 +14,7 @@ from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHA
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.schemas.encoding.codec import decode, decode_command
 from penstock.schemas.errors import Undecodable
+from penstock.schemas.ids import SCHEDULE_PREFIX
 from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
@@ -40,7 +41,7 @@ from tests.simulation.reads import Reads, is_query
 from tests.simulation.redecide import Batch, place_of
 from tests.simulation.retention import Retention
 from tests.simulation.story import Violation
-from tests.simulation.truth import CLOSING, UNNUMBERED, Run, is_followed
+from tests.simulation.truth import CLOSING, OF_SCHEDULES, UNNUMBERED, Run, is_followed
 
 Place = tuple[str, int, int]
 Decisions = Sequence[tuple[DecisionRecorded, list[Any]]]
@@ -66,6 +67,7 @@ class Auditor:
         self.completions: Counter[str] = Counter()
         self.replies: dict[str, list[Reply]] = {}
         self.awaited: dict[str, tuple[str, ResultAwaited]] = {}  # run id and event, by message id
+        self.schedules: dict[str, list[tuple[int, list[Any]]]] = {}  # time and events of each decision, by id
         self.dead_letters: list[DeadLetter] = []
         self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
@@ -139,6 +141,8 @@ class Auditor:
             if self._keys.setdefault(task.idempotency_key, activity) != activity:
                 raise Violation("P (propagation)", f"{task} has the key of {self._keys[task.idempotency_key]}")
         for command in commands:
+            if isinstance(command, StartWorkflow) and command.parent_workflow_id.startswith(SCHEDULE_PREFIX):
+                continue  # scheduled.py
             if isinstance(command, StartWorkflow) and command.parent_workflow_id:
                 started = self._started[command.parent_workflow_id, command.parent_run_id]
                 self._check_headers(command, command.headers, started)
@@ -362,6 +366,8 @@ class Auditor:
         if decision.first_sequence == 0:
             if not all(isinstance(event, UNNUMBERED) for event in events):
                 raise Violation("H (history)", f"{decision.workflow_id} has events without numbers: {events}")
+            if any(type(event) in OF_SCHEDULES for event in events):
+                self.schedules.setdefault(decision.workflow_id, []).append((decision.now_ms, events))
             self.awaited.update(
                 {event.message_id: (decision.run_id, event) for event in events if isinstance(event, ResultAwaited)}
             )

@@ -11,6 +11,14 @@ import msgspec
 from penstock.schemas.encoding.codec import decode_command, encode
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
+from penstock.schemas.records.schedule import (
+    CreateSchedule,
+    DeleteSchedule,
+    PauseSchedule,
+    ResumeSchedule,
+    TriggerSchedule,
+    UpdateSchedule,
+)
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
 from penstock.schemas.records.update import UpdateWorkflow
@@ -30,6 +38,12 @@ _JSON_FIELDS = {
     UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
     QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),
+    CreateSchedule: ("workflow_id", "workflow_type", "input", "spec", "message_id", "reply_to"),
+    UpdateSchedule: ("workflow_id", "spec", "message_id", "reply_to"),
+    PauseSchedule: ("workflow_id", "message_id", "reply_to"),
+    ResumeSchedule: ("workflow_id", "message_id", "reply_to"),
+    TriggerSchedule: ("workflow_id", "overlap", "message_id", "reply_to"),
+    DeleteSchedule: ("workflow_id", "message_id", "reply_to"),
     UpdateWorkflow: ("workflow_id", "update", "input", "message_id", "reply_to", "wait_for", "timeout_ms"),
 }
 
@@ -202,7 +216,7 @@ def _as_json(command: Any) -> bytes:
     for field in fields:
         value = getattr(command, field)
         found[_JSON_KEYS.get(field, field)] = json.loads(value or b"null") if field == "input" else value
-    return json.dumps(found).encode()
+    return msgspec.json.encode(found)
 
 
 def _place(record: StoredRecord) -> str:

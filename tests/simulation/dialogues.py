@@ -15,12 +15,13 @@ from tests.simulation import scenarios
 from tests.simulation.auditor import Auditor
 from tests.simulation.retention import KEPT_MS
 from tests.simulation.scenarios import Move, Scenario, at_once, closed, completed, judged, result, started
+from tests.simulation.scheduled import scheduled
 from tests.simulation.truth import Run
 
 
 def make(random: Random, number: int) -> Scenario:
     """A scenario of a random kind."""
-    kinds = scenarios.KINDS | KINDS
+    kinds = scenarios.KINDS | KINDS | {"scheduled": scheduled}
     kind = random.choice(list(kinds))
     return kinds[kind](random, f"{kind}-{number}")
 

@@ -16,6 +16,7 @@ from penstock.schemas.records.activity import (
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept, CommandTaken
 from penstock.schemas.records.run import StartDelayEnded, WorkflowStarted
+from penstock.schemas.records.schedule import ScheduleAdvanced, ScheduleDeleted
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
 from penstock.schemas.records.timer import TimerCancelled, TimerFired, TimerStarted
 from tests.simulation.story import Violation
@@ -24,7 +25,7 @@ from tests.simulation.truth import CLOSING
 MISSED_MAX = 30  # transactions of the shard, and one more for each timer that is due as well
 
 Pending = tuple[str, str, str, int]
-"""Kind (`t`, `r`, `a`, `s`, `d` or `k`, as in the due index), workflow id, run id, sequence."""
+"""Kind (`t`, `r`, `a`, `s`, `d`, `k` or `p`, as in the due index), workflow id, run id, sequence."""
 
 
 class Punctuality:
@@ -62,6 +63,10 @@ class Punctuality:
                 self.due["k", workflow_id, "", event.offset] = event.until_ms
             case CommandTaken() | CommandGivenUp():
                 self.due.pop(("k", workflow_id, "", event.offset), None)
+            case ScheduleAdvanced() if event.due_ms:
+                self.due["p", workflow_id, "", 0] = event.due_ms
+            case ScheduleAdvanced() | ScheduleDeleted():
+                self.due.pop(("p", workflow_id, "", 0), None)
             case StartDelayEnded():
                 self.due.pop(("s", workflow_id, run_id, 0), None)
             case ActivationSuspended():

@@ -19,6 +19,7 @@ from penstock.engine.core.keys import (
     KEPT_DUE,
     NEVER_MS,
     RETRY_DUE,
+    SCHEDULE_DUE,
     SHARD_KEY,
     START_DUE,
     TIMER_DUE,
@@ -37,6 +38,7 @@ from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowTimedOut, WorkflowUnblocked
+from penstock.schemas.records.schedule import ScheduleAdvanced
 from penstock.schemas.records.suspension import ActivationResumed
 from penstock.schemas.records.timer import TimerFired
 from penstock.topics.catalogue import Topics
@@ -173,6 +175,7 @@ _KINDS = {
     StartDelayEnded: START_DUE,
     CommandGivenUp: KEPT_DUE,
     WorkflowTimedOut: DEADLINE_DUE,
+    ScheduleAdvanced: SCHEDULE_DUE,
 }
 
 

@@ -9,7 +9,7 @@ from penstock.engine.core.rows import unpack_message
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.run import WorkflowStarted
 from tests.simulation.story import Violation
-from tests.simulation.truth import CLOSING
+from tests.simulation.truth import CLOSING, OF_SCHEDULES
 
 DAY_MS = 86_400_000
 KEPT_MS = DAY_MS
@@ -27,6 +27,9 @@ class Retention:
 
     def follow(self, decision: DecisionRecorded, events: Sequence[Any]) -> None:
         """Note which runs a decision starts and closes."""
+        if any(type(event) in OF_SCHEDULES for event in events) and decision.trigger.message_id:
+            day = max(decision.now_ms, decision.appended_ms) // DAY_MS  # commands to it are remembered by their day
+            self._closed[decision.workflow_id, f"day-{day}"] = day
         for event in events:
             if isinstance(event, WorkflowStarted):
                 self._current[decision.workflow_id] = decision.run_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock.schemas.records import schedule
 from penstock.schemas.records.activity import (
     ActivityAttemptFailed,
     ActivityCancelled,
@@ -17,6 +18,7 @@ from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildScheduled, ChildStarted, ChildStopRequested
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept
+from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import (
     InputIgnored,
     ResultAwaited,
@@ -43,7 +45,10 @@ CLOSING = {
     WorkflowTimedOut: "failed",
     WorkflowContinued: "continued",
 }
-UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp)
+OF_SCHEDULES = frozenset(
+    kind for kind in vars(schedule).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+)
+UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp, *OF_SCHEDULES)
 
 
 def is_followed(event: Any) -> bool:
