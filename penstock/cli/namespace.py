@@ -30,7 +30,7 @@ def show(invocation: Invocation, output: str) -> None:
     """Show the live processes with what they host, and the feature level."""
     from penstock.cli.output import print_json, print_table
 
-    with _observed(invocation) as membership:
+    with observed_members(invocation) as membership:
         members, level = membership.others(), membership.level
     if output == "json":
         print_json({"level": level, "members": [seen.announced for seen in members]})
@@ -53,7 +53,7 @@ def raise_level(invocation: Invocation, level: int | None) -> None:
 
     Refused while a live process does not know the level.
     """
-    with _observed(invocation) as membership:
+    with observed_members(invocation) as membership:
         wanted = _raised(membership, level)
         if wanted is not None:
             membership.raise_level(wanted, "operator")
@@ -90,7 +90,7 @@ def _row(seen: SeenMember) -> tuple[str, str, str, int, str, str]:
 
 
 @contextmanager
-def _observed(invocation: Invocation) -> Iterator[Membership]:
+def observed_members(invocation: Invocation) -> Iterator[Membership]:
     """The members as they are now, read as one that hosts nothing: the log's clock decides which have expired."""
     from penstock.hosting.membership import announcement, join
     from penstock.hosting.namespace import Namespace

@@ -58,8 +58,10 @@ def is_history(source: str) -> bool:
     return source.endswith(FILE_SUFFIXES)
 
 
-def load_definitions(invocation: Invocation, modules: list[str]) -> Definitions:
-    """Import modules; returns all workflow types that this process defines. Raises ModuleNotLoaded."""
+def load_definitions(invocation: Invocation, modules: list[str], *, guarded: bool = True) -> Definitions:
+    """Import modules; returns all workflow types that this process defines. Raises ModuleNotLoaded.
+
+    `guarded`: workflow code may not use the real clock, files or the network, as in a processor."""
     from penstock.engine.authoring.definition import registered_workflows
     from penstock.engine.execution import guards
     from penstock.loading import load_modules
@@ -74,7 +76,8 @@ def load_definitions(invocation: Invocation, modules: list[str]) -> Definitions:
     definitions = registered_workflows()
     if not definitions:
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no workflow; use the decorator @workflow.")
-    guards.install()
+    if guarded:
+        guards.install()
     return definitions
 
 

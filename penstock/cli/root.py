@@ -12,12 +12,14 @@ from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
 from penstock.cli.exit_codes import EPILOG
 from penstock.cli.host_verbs import dev, processor, worker
+from penstock.cli.inside_verbs import debug, stack
 from penstock.cli.namespace import namespace
 from penstock.cli.read_verbs import history, list_runs, show
 from penstock.cli.replay_verb import replay
 from penstock.cli.schedule_verbs import schedule
 from penstock.cli.start_verb import start
 from penstock.cli.topics import topics
+from penstock.cli.why_verb import why
 
 
 def _version() -> str:
@@ -44,6 +46,9 @@ for command in (
     list_runs,
     show,
     history,
+    why,
+    stack,
+    debug,
     replay,
     result,
     signal,

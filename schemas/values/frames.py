@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType, FrameType
 
+_ROOT = Path(__file__).resolve().parents[2]
+_PENSTOCK = tuple(f"{_ROOT / folder}/" for folder in ("engine", "penstock", "schemas", "topics", "workers"))
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
@@ -25,6 +28,11 @@ def outward(frame: FrameType | None) -> Iterator[FrameType]:
 def called_by(code: CodeType, innermost: FrameType | None) -> FrameType | None:
     """The innermost frame that runs `code`; None if there is none."""
     return next((frame for frame in outward(innermost) if frame.f_code is code), None)
+
+
+def is_own(file: str) -> bool:
+    """Whether a file is the user's own code: no library, and no part of Penstock."""
+    return not file.startswith((*_LIBRARIES, *_PENSTOCK))
 
 
 def place(innermost: FrameType | None, caller: FrameType | None) -> str:
