@@ -28,7 +28,17 @@ from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.hosting.engine import Activities, Engine, Hosted, Workflows, as_list
 from penstock.hosting.parts import WorkerPart
+from penstock.schemas.encoding.codec import prepare
 from penstock.schemas.errors import BadInput, NotAnswered, PenstockError, UserError
+from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
+from penstock.schemas.records.completions import WorkflowClosed
+from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.registry import NamespaceDeclared, ShardOwned
+from penstock.schemas.records.replies import Accepted, RunClosed
+from penstock.schemas.records.run import AwaitResult, StartWorkflow, WorkflowCompleted, WorkflowStarted
+from penstock.schemas.records.signal import SignalReceived, SignalWorkflow
+from penstock.schemas.records.tasks import ActivityTask, TaskCompleted
+from penstock.schemas.records.timer import TimerFired, TimerStarted
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.testing import calls
 from penstock.testing.auto_skip import AutoSkip
@@ -49,6 +59,30 @@ BLOCKED_POLL_S = 0.05
 AWAITED_MS = 36_500 * DAY_MS
 
 logger = structlog.get_logger(__name__)
+
+# What nearly every run writes, made at import: the first test of a process would take the time otherwise.
+prepare(
+    (
+        NamespaceDeclared,
+        ShardOwned,
+        StartWorkflow,
+        AwaitResult,
+        Accepted,
+        RunClosed,
+        DecisionRecorded,
+        WorkflowStarted,
+        WorkflowCompleted,
+        WorkflowClosed,
+        ActivityScheduled,
+        ActivityTask,
+        TaskCompleted,
+        ActivityCompleted,
+        TimerStarted,
+        TimerFired,
+        SignalWorkflow,
+        SignalReceived,
+    )
+)
 
 
 class TestEngine(Engine):
