@@ -159,7 +159,7 @@ class PendingWork(msgspec.Struct, frozen=True):
     """What a shard may do next.
 
     `offsets`: next input of each topic; `due`: the earliest timer or retry, None without any; `attempts`: those that
-    are with the workers."""
+    are with the workers, and not completed from outside."""
 
     offsets: dict[str, int]
     due: DueKey | None
@@ -178,7 +178,7 @@ def pending_work(store: StoreReader) -> PendingWork:
             attempts.update(
                 Attempt(workflow_id, row.run_id, pending.sequence, pending.attempt)
                 for pending in _activities(store, workflow_id, row)
-                if not pending.retry_ms
+                if not (pending.retry_ms or (pending.watch is not None and pending.watch.outside))
             )
     return PendingWork(offsets=offsets, due=due, attempts=frozenset(attempts))
 

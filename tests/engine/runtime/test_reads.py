@@ -6,6 +6,8 @@ from penstock.engine.authoring.handlers import Query, Update
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.runtime import reads
+from penstock.workers.activity.decorator import activity
 from tests.engine.stage import Stage
 
 stage_name = Query("reads-stage", str)
@@ -96,3 +98,25 @@ def test_the_place_in_a_chain() -> None:
     run_id = stage.start(tokens)
     run = stage.described()
     assert (run["first_run_id"], run["chain_length"], run["retries"]) == (run_id, 0, 0)
+
+
+@activity(name="reads-handed-on", retries=1, heartbeat="10s")
+def handed_on() -> int:
+    return 1
+
+
+@workflow(name="reads-hands-on")
+async def hands_on() -> int:
+    return await handed_on()
+
+
+def test_an_attempt_outside_is_with_no_worker() -> None:
+    """Pending work lists an attempt while a worker has it, and no more once it is completed from outside."""
+    stage = Stage(hands_on)
+    stage.start(hands_on)
+    (task,) = stage.take("tasks")
+    store = next(store for store in stage.stores if reads.describe(store, "run-1") is not None)
+    assert len(reads.pending_work(store).attempts) == 1
+    stage.report(task, task.started("w", outside=True))
+    assert reads.pending_work(store).attempts == frozenset()
+    assert reads.pending_work(store).due is not None
