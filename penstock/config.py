@@ -63,6 +63,14 @@ Application = Annotated[
 ]
 
 
+TokenKey = Annotated[
+    str,
+    msgspec.Meta(
+        description="secret by which tokens of attempts are signed; several, separated by commas: the first one signs"
+    ),
+]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. Each field is a flag, `PENSTOCK_<FIELD>` and a key of `[tool.penstock]`."""
 
@@ -78,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     closed_kept: ClosedKept = "7d"
     run_cache_mb: RunCacheMb = 256
     reads: Reads = "auto"
+    token_key: TokenKey = ""
     log_format: LogFormat = "console"
     log_level: LogLevel = "info"
 

@@ -2,7 +2,7 @@
 
 PenstockError
 ├── UserError                      mistake of the caller; the message says how to correct it
-│   ├── BadDuration · BadName · BadInput · PayloadTooLarge
+│   ├── BadDuration · BadName · BadInput · BadToken · PayloadTooLarge
 │   ├── CallNotAwaited             a call or wait was created but never awaited; names the line
 │   ├── NotInWorkflow              workflow API used outside of a workflow
 │   ├── NotInActivity              activity API used outside of an activity
@@ -15,6 +15,7 @@ PenstockError
 │   └── CommandRejected            a processor rejected a command
 │       ├── WorkflowAlreadyExists · WorkflowNotFound · WorkflowAlreadyClosed
 │       ├── UnknownWorkflowType · UnknownQuery · UnknownUpdate
+│       ├── ActivityNotPending      the attempt that a token names is over
 │       ├── ScheduleAlreadyExists · ScheduleNotFound
 │       └── UpdateRejected         an update's validator rejected it; nothing is recorded
 ├── WorkflowError                  raised to workflow code and by result()
@@ -27,6 +28,7 @@ PenstockError
 ├── ActivityError                  raised by an activity's code about its attempt
 │   ├── RetryableError             the attempt failed; may say when the next one begins
 │   ├── FatalError                 the activity failed; no other attempt is made
+│   ├── CompleteLater              the attempt goes on outside of its worker, and is completed by its token
 │   └── ActivityCancelledError     raised in a sync activity whose end no run awaits any more
 ├── LogError                       error of the log (Kafka or embedded)
 │   ├── LogUnavailable             the log cannot be reached
@@ -76,6 +78,10 @@ class BadName(UserError, ValueError):
 
 class BadInput(UserError, ValueError):
     """Value that does not fit the declared type."""
+
+
+class BadToken(UserError, ValueError):
+    """Text that is no token of an activity's attempt, or was signed with another key."""
 
 
 class PayloadTooLarge(UserError, ValueError):
@@ -161,6 +167,10 @@ class ScheduleAlreadyExists(CommandRejected):
 
 class ScheduleNotFound(CommandRejected):
     """There is no schedule of this name."""
+
+
+class ActivityNotPending(CommandRejected):
+    """The attempt that was to be completed from outside is over, or its activity has ended."""
 
 
 class UpdateRejected(CommandRejected):
@@ -260,6 +270,12 @@ class RetryableError(ActivityError):
 
 class FatalError(ActivityError):
     """The activity failed: no other attempt is made."""
+
+
+class CompleteLater(ActivityError):
+    """The function has ended, and its attempt goes on outside of the worker: `raise CompleteLater`.
+
+    The attempt's token (`activity_info().token`) completes it, fails it and sends its heartbeats."""
 
 
 class ActivityCancelledError(ActivityError):

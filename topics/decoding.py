@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from penstock.schemas.encoding.codec import decode, decode_command
+from penstock.schemas.encoding.json_report import parse_report
 from penstock.schemas.errors import Undecodable
 from penstock.topics.log import StoredRecord
 
@@ -21,6 +23,14 @@ def decoded_command(record: StoredRecord) -> Any:
     """As `decoded`, for the topic `commands`, where JSON is accepted too. Raises Undecodable."""
     try:
         return decode_command(record.value or b"")
+    except Undecodable as error:
+        raise placed(error, record) from error
+
+
+def decoded_report(record: StoredRecord, keys: Sequence[bytes]) -> Any:
+    """What a record of `results` in JSON says of an attempt, as a command. Raises Undecodable."""
+    try:
+        return parse_report(record.value or b"", keys)
     except Undecodable as error:
         raise placed(error, record) from error
 

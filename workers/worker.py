@@ -20,6 +20,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from penstock.schemas.errors import LogError, SettingsError, UnknownTopic
+from penstock.schemas.values.tokens import token_keys
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log, Publisher, TopicDescription
 from penstock.workers.activity.checks import check_queue
@@ -46,7 +47,8 @@ class Worker:
 
     `queues`: by default all that the definitions name. `concurrency`: how many attempts run at once. `threads`: how
     many of them may be sync. `drain_timeout_s`: how long `stop` waits for running attempts; the tasks of the others are
-    delivered again. Use `run` (blocking), or `start` and `stop`, once.
+    delivered again. `token_key` signs the tokens of attempts, by default the namespace's. Use `run` (blocking), or
+    `start` and `stop`, once.
 
     Raises SettingsError for invalid settings, BadName for a queue that cannot name a topic.
     """
@@ -62,6 +64,7 @@ class Worker:
         threads: int = THREADS_DEFAULT,
         name: str | None = None,
         drain_timeout_s: float = 30.0,
+        token_key: bytes = b"",
     ) -> None:
         if concurrency < 1 or threads < 1:
             raise SettingsError(
@@ -71,6 +74,7 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.queues = _queues(definitions, queues)
         self._concurrency, self._threads_max, self._drain_timeout_s = concurrency, threads, drain_timeout_s
+        self._token_key = token_key or token_keys("", topics.prefix, topics.namespace)[0]
         self._stop_requested = threading.Event()
         self._stopping = threading.Lock()
         self._runtime: _Runtime | None = None
@@ -97,6 +101,7 @@ class Worker:
             Threads(self._threads_max, f"penstock-activity-{self.name}", self._fail),
             logger,
             worker=self.name,
+            token_key=self._token_key,
         )
         runner = Runner(executor, outbox, self._topics.results, self._concurrency)
         settings = [self._consumer_settings(queue, found) for queue in self.queues]

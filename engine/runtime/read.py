@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.reading import ListWorkflows
 from penstock.schemas.records.schedule import ListSchedules
 from penstock.topics.catalogue import Topics
-from penstock.topics.decoding import decoded, decoded_command
+from penstock.topics.decoding import decoded, decoded_command, decoded_report
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
 
@@ -31,13 +32,23 @@ class Forward(msgspec.Struct, frozen=True, gc=False):
     command: Any
 
 
-def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgrown: bool = False) -> Any:
+def read(
+    record: StoredRecord,
+    topics: Topics,
+    shard: int,
+    shards: int,
+    *,
+    outgrown: bool = False,
+    token_keys: Sequence[bytes] = (),
+) -> Any:
     """The command or result in `record`, with a message id; a Forward; or the Rejection that says what is wrong.
 
     `outgrown`: newer programs write to these topics. Raises UnknownSchema then, for a record that one may have
-    written."""
+    written. `token_keys`: by which tokens of attempts are signed."""
     try:
         if record.topic == topics.results:
+            if (record.value or b"").lstrip()[:1] == b"{":
+                return _to_own_shard(decoded_report(record, token_keys), record, shard, shards)
             result = decoded(record)
             return result if type(result) in RESULTS else _misplaced(result, record)
         command: Any = decoded_command(record)
@@ -47,6 +58,11 @@ def read(record: StoredRecord, topics: Topics, shard: int, shards: int, *, outgr
         return Rejection("undecodable", str(error))
     if type(command) not in COMMANDS:
         return _misplaced(command, record)
+    return _to_own_shard(command, record, shard, shards)
+
+
+def _to_own_shard(command: Any, record: StoredRecord, shard: int, shards: int) -> Any:
+    """The command with a message id; a Forward, or a Rejection, if another shard is to decide it."""
     message_id = command.message_id
     if not message_id or not message_id.isprintable():
         command = msgspec.structs.replace(command, message_id=_message_id(record, message_id))

@@ -44,6 +44,7 @@ from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Trigger
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
+from penstock.schemas.values.tokens import token_keys
 from penstock.topics.decoding import placed
 from penstock.topics.log import StoredRecord
 
@@ -64,10 +65,12 @@ class ShardLimits(msgspec.Struct, frozen=True):
     """Bounds of one shard.
 
     `closed_kept_ms`: how long closed runs can be read and are recognised, unless their type says otherwise.
-    `run_cache_bytes`: memory for runs, of all shards of the process together."""
+    `run_cache_bytes`: memory for runs, of all shards of the process together. `token_keys`: by which tokens of
+    attempts are signed; by default the namespace's."""
 
     closed_kept_ms: int = CLOSED_KEPT_MS
     run_cache_bytes: int = RUN_CACHE_BYTES
+    token_keys: tuple[bytes, ...] = ()
 
 
 class Shard:
@@ -91,6 +94,7 @@ class Shard:
     ) -> None:
         self.number, self.shards, self.topics = encoder.shard, encoder.shards, encoder.topics
         self._floor_ms_max, self._owner = floor_ms_max, owner
+        self._token_keys = limits.token_keys or token_keys("", self.topics.prefix, self.topics.namespace)
         self._imposed = positions
         self.mark = Mark()
         self._overlay = Overlay(store)
@@ -274,7 +278,8 @@ class Shard:
         return self._open
 
     def _take(self, layer: Layer, record: StoredRecord) -> None:
-        input = read(record, self.topics, self.number, self.shards, outgrown=self.runs.hosted.is_outgrown)
+        outgrown = self.runs.hosted.is_outgrown
+        input = read(record, self.topics, self.number, self.shards, outgrown=outgrown, token_keys=self._token_keys)
         kind = type(input)
         if kind is Rejection:
             self._answers.dead_letter(layer, record, input)

@@ -98,7 +98,7 @@ class Threads:
     def __init__(self, settings: Settings, namespace: Namespace) -> None:
         processor = processor_part(namespace, settings, {workflow.flight.name: workflow.flight})
         activities = {name: one for name, one in registered().items() if one.fn.__module__ == MODULE}
-        self._parts: list[Part] = [worker_part(namespace, activities), processor]
+        self._parts: list[Part] = [worker_part(namespace, activities, settings), processor]
 
     def start(self) -> None:
         start_parts(self._parts)

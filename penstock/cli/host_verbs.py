@@ -58,7 +58,7 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
         namespace = Namespace(log, topics, shards)
         with joined(namespace, settings, announcement(settings, workflows, activities)) as membership:
             processor = processor_part(namespace, settings, workflows, membership=membership)
-            workers = [worker_part(namespace, activities, concurrency=concurrency)] if activities else []
+            workers = [worker_part(namespace, activities, settings, concurrency=concurrency)] if activities else []
             _print_banner(invocation, workflows, activities, processor.address)
             schedules = schedule_parts(log, settings, workflows)
             run_until_signalled([*schedules, *workers, processor], also=lambda: membership.error is not None)
@@ -136,7 +136,7 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
     with opened_log(settings, must_exist=False) as (log, topics):
         check_worker_topics(log, topics, settings, queues or queues_of(activities))
         namespace = Namespace(log, topics, 0)  # a worker has no use for the number of shards
-        part = worker_part(namespace, activities, queues=queues or None, concurrency=concurrency)
+        part = worker_part(namespace, activities, settings, queues=queues or None, concurrency=concurrency)
         announced = announcement(settings, activities=activities, queues=queues)
         with joined(namespace, settings, announced) as membership:
             run_until_signalled([part], also=lambda: membership.error is not None)

@@ -14,6 +14,7 @@ from penstock.cli.exit_codes import EPILOG
 from penstock.cli.host_verbs import dev, processor, worker
 from penstock.cli.inside_verbs import debug, stack
 from penstock.cli.namespace import namespace
+from penstock.cli.outside_verbs import complete, fail
 from penstock.cli.read_verbs import history, list_runs, show
 from penstock.cli.replay_verb import replay
 from penstock.cli.schedule_verbs import schedule
@@ -60,6 +61,8 @@ for command in (
     pause,
     resume,
     skip,
+    complete,
+    fail,
     topics,
     namespace,
     schedule,

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 
+from penstock.client import outside
 from penstock.client.checks import Wait, check_list_filters, check_named_start, check_wait
 from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
 from penstock.client.lifecycle import AsyncLifecycle
+from penstock.client.pending import encoded_json
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
 from penstock.client.schedules import Schedules
@@ -34,7 +36,7 @@ from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.attributes import SearchValue
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.durations import Duration
+from penstock.schemas.values.durations import Duration, Moment
 from penstock.schemas.values.payload import Adapter, adapter_for
 from penstock.schemas.values.requests import ChildRequest
 from penstock.schemas.values.retry_options import UNSET, Unset
@@ -323,6 +325,37 @@ class Client(AsyncLifecycle):
     async def skip(self, id: str, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
         """As `Run.skip`, of the id's current run."""
         await self.get(id).skip(activity, value, reason=reason, by=by)
+
+    async def complete(self, token: str, value: Any = None) -> None:
+        """End an activity from outside of its worker with a result, encoded as plain JSON.
+
+        `token`: of the present attempt (`activity_info().token`). Raises BadInput (the value has no JSON form) and
+        BadToken before anything is sent; ActivityNotPending (the attempt is over), CommandRejected, WorkflowNotFound,
+        WorkflowAlreadyClosed, NotAnswered.
+        """
+        await outside.complete(self._connection, token, encoded_json(value, "the result"))
+
+    async def complete_json(self, token: str, value: bytes) -> None:
+        """As `complete`, with the result as JSON bytes."""
+        await outside.complete(self._connection, token, value)
+
+    async def fail(
+        self, token: str, error: str | BaseException, *, retryable: bool = True, retry_after: Moment | None = None
+    ) -> None:
+        """Fail an attempt from outside of its worker; the activity's options say whether another one follows.
+
+        `retryable`: False for none. `retry_after`: when the next attempt begins, by default after the activity's delay.
+        Raises BadDuration, and as `complete` does.
+        """
+        await outside.fail(self._connection, token, error, retry_after, retryable=retryable)
+
+    async def heartbeat(self, token: str, details: Any = None) -> None:
+        """Report that an attempt goes on outside of its worker; the next attempt gets the `details`.
+
+        Raises ActivityCancelledError if no run waits for the attempt any more; BadInput, BadToken, CommandRejected (of
+        details over 64 kB), NotAnswered.
+        """
+        await outside.heartbeat(self._connection, token, details)
 
     async def describe(self, id: str) -> Json:
         """As `Run.describe`, of the id's current run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from penstock.schemas.errors import (
+    ActivityNotPending,
     BadInput,
     CommandRejected,
     QueryFailedError,
@@ -35,6 +36,7 @@ _REFUSALS: dict[str, type[CommandRejected]] = {
     "unknown_query": UnknownQuery,
     "unknown_update": UnknownUpdate,
     "update_rejected": UpdateRejected,
+    "not_pending": ActivityNotPending,
 }
 _ENDS: dict[str, type[WorkflowFailedError | WorkflowCancelledError | WorkflowTerminatedError]] = {
     "failed": WorkflowFailedError,

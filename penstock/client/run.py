@@ -338,7 +338,7 @@ class Run(Generic[R]):
         """Give an activity that the run waits for a result by hand: its code goes on as if an attempt had returned it.
 
         `activity`: its number in the history, or its name if the run waits for one activity of that name. `value`: the
-        result, encoded as plain JSON; it should fit what the activity returns. An attempt that runs is not stopped, and
+        result, encoded as plain JSON; it should fit what the activity returns. An attempt that runs is cancelled, and
         its result is ignored. `by`: who asks for it; the history keeps all of it.
 
         Raises BadInput (the value has no JSON form, or the name is that of no pending activity or of several);

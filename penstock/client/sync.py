@@ -25,7 +25,7 @@ from penstock.schemas.errors import UserError
 from penstock.schemas.records.run import OnExisting
 from penstock.schemas.values.attributes import SearchValue
 from penstock.schemas.values.call import Call
-from penstock.schemas.values.durations import Duration
+from penstock.schemas.values.durations import Duration, Moment
 from penstock.schemas.values.retry_options import UNSET, Unset
 from penstock.topics.log import Log
 
@@ -321,6 +321,20 @@ class SyncClient:
     def skip(self, id: str, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
         """As `Client.skip`."""
         self.wait(self._client.skip(id, activity, value, reason=reason, by=by))
+
+    def complete(self, token: str, value: Any = None) -> None:
+        """As `Client.complete`."""
+        self.wait(self._client.complete(token, value))
+
+    def fail(
+        self, token: str, error: str | BaseException, *, retryable: bool = True, retry_after: Moment | None = None
+    ) -> None:
+        """As `Client.fail`."""
+        self.wait(self._client.fail(token, error, retryable=retryable, retry_after=retry_after))
+
+    def heartbeat(self, token: str, details: Any = None) -> None:
+        """As `Client.heartbeat`."""
+        self.wait(self._client.heartbeat(token, details))
 
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""

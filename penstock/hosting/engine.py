@@ -108,7 +108,9 @@ class Engine(AsyncLifecycle):
             serves_http=self._serves_http,
             membership=self._membership,
         )
-        workers = [worker_part(namespace, activities, concurrency=self._concurrency)] if activities else []
+        workers = (
+            [worker_part(namespace, activities, self.settings, concurrency=self._concurrency)] if activities else []
+        )
         self._processor = processor
         schedules = []
         if self._applies_schedules:

@@ -24,6 +24,7 @@ from penstock.hosting.membership import keep_informed, unhosted
 from penstock.hosting.namespace import Namespace
 from penstock.hosting.stop_signals import StopSignals
 from penstock.schemas.errors import StopTimedOut, StoreError
+from penstock.schemas.values.tokens import token_keys
 from penstock.topics.members import Membership
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.worker import Worker
@@ -108,7 +109,11 @@ def processor_part(
     `strict_inputs`: a run whose code asks for another input on replay is BLOCKED. `membership`: of this process, None
     if no other can reach the log."""
     _make_directory(settings.state_path)
-    limits = ShardLimits(closed_kept_ms=settings.closed_kept_ms, run_cache_bytes=settings.run_cache_mb * 1_000_000)
+    limits = ShardLimits(
+        closed_kept_ms=settings.closed_kept_ms,
+        run_cache_bytes=settings.run_cache_mb * 1_000_000,
+        token_keys=token_keys(settings.token_key, settings.prefix, settings.namespace),
+    )
     hosted = Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs)
     if membership is not None:
         keep_informed(hosted, membership)
@@ -164,10 +169,19 @@ class WorkerPart(Part):
 
 
 def worker_part(
-    namespace: Namespace, activities: Activities, *, queues: Sequence[str] | None = None, concurrency: int = 100
+    namespace: Namespace,
+    activities: Activities,
+    settings: Settings,
+    *,
+    queues: Sequence[str] | None = None,
+    concurrency: int = 100,
 ) -> WorkerPart:
     """Make a worker for these activities."""
-    return WorkerPart(Worker(namespace.log, namespace.topics, activities, queues=queues, concurrency=concurrency))
+    keys = token_keys(settings.token_key, settings.prefix, settings.namespace)
+    worker = Worker(
+        namespace.log, namespace.topics, activities, queues=queues, concurrency=concurrency, token_key=keys[0]
+    )
+    return WorkerPart(worker)
 
 
 def start_parts(parts: Sequence[Part]) -> None:

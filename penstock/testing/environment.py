@@ -13,6 +13,7 @@ from penstock.schemas.records.tasks import ActivityTask
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, adapter_for
 from penstock.schemas.values.retry_options import timeout_ms_of
+from penstock.schemas.values.tokens import AttemptToken, write_token
 from penstock.workers.activity import info
 from penstock.workers.activity.decorator import ActivityDefinition
 from penstock.workers.activity.heartbeats import encoded_details
@@ -129,6 +130,13 @@ class _Attempt(NamedTuple):
     started_s: float
     environment: ActivityEnvironment
     is_async: bool
+
+    @property
+    def token(self) -> str:
+        """A token of its form; no namespace accepts it."""
+        task = self.task
+        named = AttemptToken(task.workflow_id, task.run_id, task.sequence, task.attempt, task.shard)
+        return write_token(named, b"penstock.testing")
 
     @property
     def cancelled(self) -> bool:

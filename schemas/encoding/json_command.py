@@ -57,6 +57,7 @@ _ALLOWED = {
     "input": "any JSON value",
     "handed": "any JSON value",
     "result": "any JSON value",
+    "details": "any JSON value",
     "signal": "the signal's name, a non-empty text",
     "query": "the query's name, a non-empty text",
     "update": "the update's name, a non-empty text",

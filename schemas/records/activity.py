@@ -21,6 +21,44 @@ class SkipActivity(Command, frozen=True, gc=False, kw_only=True):
     reason: str = ""
 
 
+class CompleteActivity(Command, frozen=True, gc=False, kw_only=True):
+    """End an activity with `result` (JSON), from outside of its worker.
+
+    `sequence`: its number in the history. `attempt`: the one that ended, which must be the present one; 0 for
+    whichever it is. Empty `run_id`: the current run."""
+
+    sequence: int
+    attempt: int = 0
+    result: bytes = b""
+    run_id: str = ""
+
+
+class FailActivity(Command, frozen=True, gc=False, kw_only=True):
+    """Fail the present attempt of an activity, from outside of its worker; its options say whether another follows.
+
+    `sequence`, `attempt`, `run_id`: as in CompleteActivity. `type`: name of the error. `retry_after_ms`: how long
+    after this the next attempt begins, 0 for the delay of the retry policy."""
+
+    sequence: int
+    message: str = ""
+    type: str = ""
+    non_retryable: bool = False
+    retry_after_ms: int = 0
+    attempt: int = 0
+    run_id: str = ""
+
+
+class HeartbeatActivity(Command, frozen=True, gc=False, kw_only=True):
+    """Report that the present attempt of an activity goes on, outside of its worker. `details`: any JSON.
+
+    `sequence`, `attempt`, `run_id`: as in CompleteActivity. Refused if no run waits for the attempt any more."""
+
+    sequence: int
+    details: bytes = b""
+    attempt: int = 0
+    run_id: str = ""
+
+
 class ActivityScheduled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code called an activity. A request.
 

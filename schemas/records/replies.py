@@ -25,7 +25,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` |
     `not_blocked` | `blocked` | `unknown_query` | `unknown_update` | `update_rejected` | `too_many` | `too_large` |
-    `engine_error`.
+    `not_pending` | `engine_error`.
     """
 
     message_id: str

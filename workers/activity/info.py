@@ -18,7 +18,8 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
     `attempt` counts from 1. `idempotency_key` (`workflow id/seed/sequence`) is the same for every attempt of the
     activity; pass it to the service you call, so that repeated attempts take effect once. `deadline` (aware, UTC) is
     when the attempt, or the activity, times out, None without a timeout. `headers`: those of the run. `cancelled`:
-    whether no run waits for the attempt any more, so that it may end.
+    whether no run waits for the attempt any more, so that it may end. `token` names the attempt, so that it
+    can be completed from outside (`raise CompleteLater`, then `Client.complete`).
     """
 
     workflow_id: str
@@ -30,6 +31,7 @@ class ActivityInfo(msgspec.Struct, frozen=True, kw_only=True):
     deadline: datetime | None
     headers: dict[str, str]
     cancelled: bool
+    token: str
 
 
 class Running(Protocol):
@@ -42,6 +44,8 @@ class Running(Protocol):
         """When it began (epoch, seconds)."""
         ...
 
+    @property
+    def token(self) -> str: ...
     @property
     def cancelled(self) -> bool:
         """Whether no run waits for it any more."""
@@ -66,6 +70,7 @@ def activity_info() -> ActivityInfo:
         deadline=_deadline(task, attempt.started_s),
         headers=dict(task.headers),
         cancelled=attempt.cancelled,
+        token=attempt.token,
     )
 
 

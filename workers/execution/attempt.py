@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 from structlog.contextvars import bind_contextvars
 
-from penstock.schemas.errors import ActivityCancelledError
-from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed
+from penstock.schemas.errors import ActivityCancelledError, CompleteLater
+from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed, TaskStarted
+from penstock.schemas.values.tokens import AttemptToken, write_token
 from penstock.workers.activity import info
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.activity.heartbeats import encoded_details
@@ -32,7 +33,7 @@ _FIRST = threading.Lock()  # two threads of an attempt may send its first heartb
 class Environment(NamedTuple):
     """What all attempts of a worker share. `running`: the attempts that have started and not ended.
 
-    `send`: receives what a running attempt says of itself, in any thread."""
+    `send`: receives what a running attempt says of itself, in any thread. `token_key` signs their tokens."""
 
     threads: Threads
     deadlines: Deadlines
@@ -40,6 +41,7 @@ class Environment(NamedTuple):
     context: contextvars.Context
     running: set[Attempt]
     send: Callable[[ActivityTask, Report], None]
+    token_key: bytes = b""
 
 
 class Attempt:
@@ -71,11 +73,11 @@ class Attempt:
         environment: Environment,
         task: ActivityTask,
         definition: AnyActivity,
-        report: Callable[[Result], None],
+        report: Callable[[Result | TaskStarted], None],
         ended: Callable[[], None],
     ) -> None:
         self._environment, self.task, self._definition = environment, task, definition
-        self._report: Callable[[Result], None] | None = report
+        self._report: Callable[[Result | TaskStarted], None] | None = report
         self._ended = ended
         self._future: asyncio.Future[Any] | None = None
         self._pulse: Pulse | None = None
@@ -93,6 +95,13 @@ class Attempt:
         self._future.add_done_callback(self._end)
         if task.timeout_ms:
             environment.deadlines.add(task.timeout_ms, self._time_out)
+
+    @property
+    def token(self) -> str:
+        """The attempt's token."""
+        task = self.task
+        named = AttemptToken(task.workflow_id, task.run_id, task.sequence, task.attempt, task.shard)
+        return write_token(named, self._environment.token_key)
 
     def beat(self, details: Any) -> None:
         """Send a heartbeat, now or soon. Called in the activity's thread.
@@ -172,7 +181,7 @@ class Attempt:
             future.exception()  # marks it as retrieved, so that asyncio does not warn
         self._stop_counting()
 
-    def _with_details(self, result: Result) -> Result:
+    def _with_details(self, result: Result | TaskStarted) -> Result | TaskStarted:
         """The result, with what was not sent of the last heartbeat if it is a failure: the next attempt gets it."""
         if self._pulse is None:
             return result
@@ -187,13 +196,15 @@ class Attempt:
             self._environment.running.discard(self)
             self._ended()
 
-    def _result(self, future: asyncio.Future[Any]) -> Result:
+    def _result(self, future: asyncio.Future[Any]) -> Result | TaskStarted:
         results, task, definition = self._environment.results, self.task, self._definition
         if self.cancelled and (future.cancelled() or isinstance(future.exception(), ActivityCancelledError)):
             return results.cancelled(task)
         if future.cancelled():
             return results.raised(task, definition, asyncio.CancelledError("the activity cancelled itself"))
         error = future.exception()
+        if isinstance(error, CompleteLater):
+            return results.outside(task)
         if error is not None:
             return results.raised(task, definition, error)
         value = future.result()

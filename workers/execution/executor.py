@@ -20,7 +20,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed
+from penstock.schemas.records.tasks import ActivityTask, Report, Result, TaskFailed, TaskStarted
 from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 from penstock.workers.activity.decorator import AnyActivity
 from penstock.workers.execution.attempt import Attempt, Environment
@@ -41,6 +41,7 @@ class Executor:
         *,
         worker: str = "",
         result_bytes_max: int = PAYLOAD_BYTES_MAX,
+        token_key: bytes = b"",
     ) -> None:
         self.definitions = definitions
         self.threads = threads
@@ -55,6 +56,7 @@ class Executor:
             contextvars.copy_context(),
             self._attempts,
             self._send,
+            token_key,
         )
 
     @property
@@ -62,7 +64,9 @@ class Executor:
         """Number of attempts that have started and not ended; without sync ones that go on after their timeout."""
         return len(self._attempts)
 
-    def start(self, task: ActivityTask, report: Callable[[Result], None], ended: Callable[[], None]) -> None:
+    def start(
+        self, task: ActivityTask, report: Callable[[Result | TaskStarted], None], ended: Callable[[], None]
+    ) -> None:
         """Run `task`. `report` receives its result once, unless it is abandoned; `ended` is called when it has ended.
 
         Both may be called before this returns. A sync activity's timeout is reported before the activity ends."""

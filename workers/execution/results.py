@@ -20,7 +20,7 @@ from penstock.schemas.errors import (
     RetryableError,
 )
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed
+from penstock.schemas.records.tasks import ActivityTask, Result, TaskFailed, TaskStarted
 from penstock.schemas.values.durations import due_ms
 from penstock.schemas.values.payload import check_size
 from penstock.workers.activity.decorator import AnyActivity
@@ -93,6 +93,12 @@ class Results:
         if self._debug:
             self._log(self._logger.debug, "activity cancelled", task)
         return task.failed(failure, worker=self._worker)
+
+    def outside(self, task: ActivityTask) -> TaskStarted:
+        """What is reported of an attempt that will be completed from outside."""
+        if self._debug:
+            self._log(self._logger.debug, "activity is completed later", task)
+        return task.started(self._worker, outside=True)
 
     def left(self, task: ActivityTask) -> TaskFailed:
         """Failure of an attempt that a worker leaves because it stops."""

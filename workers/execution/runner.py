@@ -10,7 +10,7 @@ from typing import Protocol
 
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import PayloadTooLarge
-from penstock.schemas.records.tasks import ActivityTask, AttemptsCancelled, Report, Result
+from penstock.schemas.records.tasks import ActivityTask, AttemptsCancelled, Report, Result, TaskStarted
 from penstock.topics.log import Record
 from penstock.workers.execution.cancelled import CancelledAttempts
 from penstock.workers.execution.executor import Executor
@@ -183,8 +183,8 @@ class Runner:
         """A record for the shard of the task's run."""
         return Record(self._results_topic, task.shard, task.workflow_id.encode(), encode(value))
 
-    def _publish(self, pending: PendingTask, result: Result) -> None:
-        """Send the result to the shard of the task's run."""
+    def _publish(self, pending: PendingTask, result: Result | TaskStarted) -> None:
+        """Send the result, or that it comes from outside, to the shard of the task's run."""
         record = self._record(pending.task, result)
         too_large = partial(self._publish_too_large, pending, len(record.value or b""))
         send = self._outbox.send_batched if self._busy else self._outbox.send

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import OffsetOutOfRange, Undecodable
-from penstock.schemas.records.tasks import ActivityTask, TaskCompleted, TaskFailed
+from penstock.schemas.records.tasks import ActivityTask, TaskCompleted, TaskFailed, TaskStarted
 from penstock.topics.log import Log, StoredRecord
 from penstock.workers.intake.claims import Claim
 from penstock.workers.intake.partition import HeldTask, Partition
@@ -106,6 +106,7 @@ def _token_of(record: StoredRecord) -> Token | None:
         result = decode(record.value or b"")
     except Undecodable:
         return None
-    if not isinstance(result, TaskCompleted | TaskFailed):
+    is_end = isinstance(result, TaskCompleted | TaskFailed) or (isinstance(result, TaskStarted) and result.outside)
+    if not is_end:
         return None
     return result.workflow_id, result.run_id, result.sequence, result.attempt

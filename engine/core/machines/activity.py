@@ -17,7 +17,8 @@ from penstock.engine.core.rows import ActivityRow, RunRow
 from penstock.engine.core.statuses import CLOSED, PAUSED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.errors import ActivityFailedError
+from penstock.schemas.class_names import class_name
+from penstock.schemas.errors import ActivityError, ActivityFailedError
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import (
     ActivityAttemptFailed,
@@ -30,6 +31,9 @@ from penstock.schemas.records.activity import (
     ActivitySkipped,
     ActivityStarted,
     ActivityStopRequested,
+    CompleteActivity,
+    FailActivity,
+    HeartbeatActivity,
     SkipActivity,
 )
 from penstock.schemas.records.tasks import (
@@ -48,6 +52,9 @@ from penstock.schemas.values.payload import PAYLOAD_BYTES_MAX
 
 ABSENT, WITH_WORKERS, WAITING, STOPPING = "absent", "with_workers", "waiting", "stopping"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+
+OUTSIDE = "outside"
+"""In place of a worker's name, where an attempt was completed by its token."""
 
 TRANSITIONS: Table = {
     (ABSENT, ActivityScheduled): WITH_WORKERS,
@@ -187,6 +194,77 @@ def _retry(run: RunView, due: RetryActivity, now_ms: int) -> Decision:
     return Decision(run_id=row.run_id, events=[ActivityRetried(sequence=due.sequence, attempt=pending.attempt + 1)])
 
 
+def _complete(run: RunView, command: CompleteActivity, now_ms: int) -> Decision:
+    found = _from_outside(run, command)
+    if isinstance(found, Decision):
+        return found
+    row, pending = found
+    problem = _problem_of_result(command.result)
+    if problem:
+        return rejected(Rejection("bad_input", problem, row.run_id))
+    completed = ActivityCompleted(
+        sequence=pending.sequence, attempt=pending.attempt, result=command.result or b"null", worker=OUTSIDE
+    )
+    return accepted(run, command, activated(run, row, [completed], now_ms))
+
+
+def _fail(run: RunView, command: FailActivity, now_ms: int) -> Decision:
+    found = _from_outside(run, command)
+    if isinstance(found, Decision):
+        return found
+    row, pending = found
+    failure = Failure(
+        type=command.type or class_name(ActivityError),
+        message=command.message,
+        non_retryable=command.non_retryable,
+        attempts=pending.attempt,
+    )
+    after_ms = max(command.retry_after_ms, 0)
+    failed = _attempt_failed(run, row, pending, bounded(failure), now_ms, retry_after_ms=after_ms)
+    return accepted(run, command, failed.events)
+
+
+def _beat(run: RunView, command: HeartbeatActivity, now_ms: int) -> Decision:
+    found = _from_outside(run, command)
+    if isinstance(found, Decision):
+        return found
+    row, pending = found
+    problem = ""
+    if len(command.details) > HEARTBEAT_BYTES_MAX:
+        problem = f"The details take {len(command.details):,} bytes; at most {HEARTBEAT_BYTES_MAX:,} are allowed."
+    elif command.details:
+        problem = _problem_of_json(command.details, "The details are")
+    if problem:
+        return rejected(Rejection("bad_input", problem, row.run_id))
+    if pending.stopping:
+        message = f"{run.workflow_id} gave up activity {pending.activity}, and waits until it has ended."
+        return rejected(Rejection("not_pending", message, row.run_id))
+    beat = ActivityHeartbeat(sequence=pending.sequence, attempt=pending.attempt, details=command.details)
+    return msgspec.structs.replace(accepted(run, command, [beat]), unnumbered=True)
+
+
+def _from_outside(
+    run: RunView, command: CompleteActivity | FailActivity | HeartbeatActivity
+) -> tuple[RunRow, ActivityRow] | Decision:
+    """The run and the activity whose present attempt is meant; else a refusal.
+
+    An attempt is one of a single run: another run of its chain has activities of its own."""
+    row = open_row(run, "" if command.attempt else command.run_id, keep=True)
+    if isinstance(row, Decision):
+        return row
+    pending = run.activity(command.sequence)
+    if pending is None or (command.attempt and command.run_id not in {"", row.run_id}):
+        message = f"{run.workflow_id} no longer waits for activity {command.sequence}: it has ended, or its run has."
+        return rejected(Rejection("not_pending", message, row.run_id))
+    if command.attempt not in {0, pending.attempt} or pending.retry_ms:
+        over = command.attempt or pending.attempt
+        message = (
+            f"Attempt {over} of activity {pending.activity} of {run.workflow_id} is over, and another one follows."
+        )
+        return rejected(Rejection("not_pending", message, row.run_id))
+    return row, pending
+
+
 def _skip(run: RunView, command: SkipActivity, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=False)
     if isinstance(row, Decision):
@@ -210,12 +288,21 @@ def _problem_of_skip(run: RunView, command: SkipActivity) -> str:
             f"{run.workflow_id} waits for no activity with the number {command.sequence}; its description lists those "
             "that it waits for."
         )
-    if len(command.result) > PAYLOAD_BYTES_MAX:
-        return f"The result takes {len(command.result):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed."
+    return _problem_of_result(command.result)
+
+
+def _problem_of_result(result: bytes) -> str:
+    """Why an activity cannot have this result; empty if it can."""
+    if len(result) > PAYLOAD_BYTES_MAX:
+        return f"The result takes {len(result):,} bytes; at most {PAYLOAD_BYTES_MAX:,} are allowed."
+    return _problem_of_json(result or b"null", "The result is")
+
+
+def _problem_of_json(data: bytes, what: str) -> str:
     try:
-        msgspec.json.decode(command.result or b"null")
+        msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"The result is not valid JSON: {error}."
+        return f"{what} not valid JSON: {error}."
     return ""
 
 
@@ -415,6 +502,9 @@ MACHINE = Machine(
         TaskHeartbeat: InputRule(_heartbeat),
         TimeOutActivity: InputRule(_time_out),
         SkipActivity: InputRule(_skip, deduplicates=True),
+        CompleteActivity: InputRule(_complete),
+        FailActivity: InputRule(_fail),
+        HeartbeatActivity: InputRule(_beat),
     },
     events={
         ActivityScheduled: EventRule(

@@ -1,5 +1,6 @@
 """Tests of `result`, `cancel` and `terminate` on a running namespace."""
 
+from penstock.schemas.values.tokens import AttemptToken, token_keys, write_token
 from tests.penstock.cli.helpers import one_message
 
 
@@ -79,3 +80,12 @@ def test_skip_names_what_is_pending(run):
     run("start", "cli-waits", "--id", "skipped")
     one_message(run("skip", "skipped", "charge", code=2), "waits for no activity 'charge'; it waits for none")
     one_message(run("skip", "skipped", "3", "--result", "1", code=1), "waits for no activity with the number 3")
+
+
+def test_complete_and_fail_take_a_token(run):
+    """complete and fail refuse what is no token at once, and a token of an attempt that is over with the reason."""
+    run("start", "cli-waits", "--id", "outside")
+    token = write_token(AttemptToken("outside", "", 1, 1, 0), token_keys("", "penstock", "cli")[0])
+    one_message(run("complete", "nonsense", "--result", "1", code=2), "This is no token of an activity")
+    one_message(run("complete", token, "--result", "1", code=1), "no longer waits for activity 1")
+    one_message(run("fail", token, "gone", "--final", "--retry-after", "1s", code=1), "no longer waits for activity 1")

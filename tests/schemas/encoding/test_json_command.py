@@ -168,7 +168,8 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, SkipActivity, PauseWorkflow, "
+                "The command `Start` is unknown; allowed are StartWorkflow, SkipActivity, "
+                "CompleteActivity, FailActivity, HeartbeatActivity, PauseWorkflow, "
                 "ResumeWorkflow, QueryWorkflow, DescribeWorkflow, "
                 "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, UnblockWorkflow, AwaitResult, "
                 "CreateSchedule, UpdateSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule, BackfillSchedule, "
