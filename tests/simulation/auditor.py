@@ -41,7 +41,7 @@ from tests.simulation.reads import Reads, is_query
 from tests.simulation.redecide import Batch, place_of
 from tests.simulation.retention import Retention
 from tests.simulation.story import Violation
-from tests.simulation.truth import CLOSING, OF_SCHEDULES, UNNUMBERED, Run, is_followed
+from tests.simulation.truth import CLOSING, OF_SCHEDULES, REPORTS, UNNUMBERED, Run, is_followed
 
 Place = tuple[str, int, int]
 Decisions = Sequence[tuple[DecisionRecorded, list[Any]]]
@@ -53,6 +53,7 @@ class Auditor:
 
     def __init__(self, broker: Broker, topics: Topics, shards: int) -> None:
         self._broker, self._topics, self._shards = broker, topics, shards
+        self._details: dict[tuple[str, int, int], bytes] = {}  # of tasks, until their decisions are read
         self._read = dict.fromkeys(range(shards), 0)
         self._decisions = dict.fromkeys(range(shards), 0)
         self._last: dict[int, DecisionRecorded] = {}
@@ -101,6 +102,7 @@ class Auditor:
             reply = decode(entry.value or b"")
             self.replies.setdefault(reply.message_id, []).append(reply)
         tasks = self._tasks_in(by_topic)
+        self._details.update({(task.run_id, task.sequence, task.attempt): task.details for task in tasks})
         self._check_outputs(decisions, tasks, by_topic)
         self._check_inherited(decisions, tasks, commands)
         inputs = self._check_inputs(transaction, before, decisions, letters, commands)
@@ -371,8 +373,25 @@ class Auditor:
             self.awaited.update(
                 {event.message_id: (decision.run_id, event) for event in events if isinstance(event, ResultAwaited)}
             )
+            for event in events:
+                if isinstance(event, REPORTS):
+                    self._run_of(decision).report(event, decision.now_ms)
             return
         self._extend(decision, events)
+        self._check_details(decision, events)
+
+    def _run_of(self, decision: DecisionRecorded) -> Run:
+        """The run of a decision that begins none."""
+        return next(run for run in self.runs[decision.workflow_id] if run.run_id == decision.run_id)
+
+    def _check_details(self, decision: DecisionRecorded, events: list[Any]) -> None:
+        """Check that each attempt got the details of the last heartbeat of those before it."""
+        for event in events:
+            if isinstance(event, ActivityRetried):
+                expected = self._run_of(decision).activities[event.sequence].details
+                given = self._details.pop((decision.run_id, event.sequence, event.attempt), expected)
+                if given != expected:
+                    raise Violation("R (results)", f"{event} of {decision.workflow_id} got {given!r}, not {expected!r}")
 
     def _extend(self, decision: DecisionRecorded, events: list[Any]) -> None:
         runs = self.runs.setdefault(decision.workflow_id, [])

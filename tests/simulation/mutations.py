@@ -164,6 +164,29 @@ def _take_recorded(self: Matcher, request: Any, rewrite: Any) -> None:
         self._recorded.popleft()
 
 
+def _deadline_left(pending: Any, now_ms: int, details: bytes, beaten: Any = attempt_module.beaten) -> Any:
+    after = beaten(pending, now_ms, details)
+    before = pending.watch
+    left = msgspec.structs.replace(after.watch, beat_ms=before.beat_ms, started_ms=before.started_ms)
+    return msgspec.structs.replace(after, watch=left)
+
+
+def _silence_goes_on(
+    pending: Any, retry_ms: int, failure: Any, details: bytes, waiting: Any = attempt_module.waiting
+) -> Any:
+    after, before = waiting(pending, retry_ms, failure, details), pending.watch
+    if before is None:
+        return after
+    left = msgspec.structs.replace(after.watch, beat_ms=before.beat_ms, started_ms=before.started_ms)
+    return msgspec.structs.replace(after, watch=left)
+
+
+def _details_lost(
+    pending: Any, retry_ms: int, failure: Any, details: bytes, waiting: Any = attempt_module.waiting
+) -> Any:
+    return waiting(pending, retry_ms, failure, b"")
+
+
 def _any_attempt(run: Any, result: Any) -> str:
     row = run.row
     if row is None or row.run_id != result.run_id or run.activity(result.sequence) is None:
@@ -346,6 +369,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "inputs are trimmed as soon as they are decided": Mutation(
         Shard, "committed_positions", Shard.positions, _small_window
     ),
+    "a heartbeat leaves the deadline as it was": Mutation(attempt_module, "beaten", _deadline_left),
+    "an attempt that has failed keeps its silence": Mutation(attempt_module, "waiting", _silence_goes_on),
+    "details are lost with a failure": Mutation(attempt_module, "waiting", _details_lost),
     "deciding is left to chance": Mutation(attempt_module, "retry_delay_ms", _jitter),
     "messages are not remembered": Mutation(deduplicate_module, "run_of_message", lambda *arguments: None),
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),

@@ -9,8 +9,12 @@ from typing import Any
 from penstock.schemas.records.activity import (
     ActivityAttemptFailed,
     ActivityCancelled,
+    ActivityCompleted,
     ActivityFailed,
+    ActivityHeartbeat,
     ActivityRetried,
+    ActivityScheduled,
+    ActivityStarted,
     ActivityStopRequested,
 )
 from penstock.schemas.records.decisions import DecisionRecorded
@@ -25,7 +29,7 @@ from tests.simulation.truth import CLOSING
 MISSED_MAX = 30  # transactions of the shard, and one more for each timer that is due as well
 
 Pending = tuple[str, str, str, int]
-"""Kind (`t`, `r`, `a`, `s`, `d`, `k` or `p`, as in the due index), workflow id, run id, sequence."""
+"""Kind (`t`, `r`, `a`, `s`, `d`, `k`, `p` or `w`, as in the due index), workflow id, run id, sequence."""
 
 
 class Punctuality:
@@ -34,6 +38,7 @@ class Punctuality:
     def __init__(self) -> None:
         self.due: dict[Pending, int] = {}
         self._missed: Counter[Pending] = Counter()
+        self._silence_ms: dict[tuple[str, str, int], int] = {}  # heartbeats' times of activities that have one
 
     def follow(
         self, decisions: Sequence[tuple[DecisionRecorded, Sequence[Any]]], now_ms: int, *, isolates: bool
@@ -77,12 +82,19 @@ class Punctuality:
                 self.due["t", workflow_id, run_id, event.sequence] = event.due_ms
             case TimerFired() | TimerCancelled():
                 self.due.pop(("t", workflow_id, run_id, event.sequence), None)
+            case ActivityScheduled() if event.bounds is not None:
+                self._silence_ms[workflow_id, run_id, event.sequence] = event.bounds.heartbeat_ms
+            case ActivityStarted() | ActivityHeartbeat():
+                silence_ms = self._silence_ms[workflow_id, run_id, event.sequence]
+                self.due["w", workflow_id, run_id, event.sequence] = decision.now_ms + silence_ms
             case ActivityAttemptFailed():
+                self.due.pop(("w", workflow_id, run_id, event.sequence), None)
                 self.due["r", workflow_id, run_id, event.sequence] = event.retry_ms
             case ActivityStopRequested() if ("r", workflow_id, run_id, event.sequence) in self.due:
                 self.due["r", workflow_id, run_id, event.sequence] = decision.now_ms + 1
-            case ActivityRetried() | ActivityCancelled() | ActivityFailed():
+            case ActivityRetried() | ActivityCancelled() | ActivityFailed() | ActivityCompleted():
                 self.due.pop(("r", workflow_id, run_id, event.sequence), None)
+                self.due.pop(("w", workflow_id, run_id, event.sequence), None)
             case _ if type(event) in CLOSING:
                 self.due = {key: due_ms for key, due_ms in self.due.items() if key[1:3] != (workflow_id, run_id)}
 

@@ -22,6 +22,7 @@ from penstock.engine.core.keys import (
     SCHEDULE_DUE,
     SHARD_KEY,
     START_DUE,
+    TIMEOUT_DUE,
     TIMER_DUE,
     DueKey,
     due_bound,
@@ -34,7 +35,7 @@ from penstock.engine.runtime.router import TaskRouter
 from penstock.engine.runtime.shard import Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records.activity import ActivityRetried
+from penstock.schemas.records.activity import ActivityAttemptFailed, ActivityRetried
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowTimedOut, WorkflowUnblocked
@@ -158,7 +159,7 @@ class _Fired:
                     which = (mark, getattr(event, "sequence", getattr(event, "offset", 0)))
                     return next((key for key, one in ours.items() if (one.kind, one.sequence) == which), None)
         # Its decision could not be recorded, and its run is BLOCKED instead: one of its retries, or its activation.
-        return next((key for key, one in ours.items() if one.kind in (RETRY_DUE, ACTIVATION_DUE)), None)
+        return next((key for key, one in ours.items() if one.kind in (RETRY_DUE, ACTIVATION_DUE, TIMEOUT_DUE)), None)
 
     def _note_blocked(self, key: bytes, events: Sequence[Any]) -> None:
         for event in events:
@@ -169,6 +170,7 @@ class _Fired:
 
 
 _KINDS = {
+    ActivityAttemptFailed: TIMEOUT_DUE,
     TimerFired: TIMER_DUE,
     ActivityRetried: RETRY_DUE,
     ActivationResumed: ACTIVATION_DUE,

@@ -10,8 +10,10 @@ from penstock.schemas.records.activity import (
     ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    ActivityHeartbeat,
     ActivityRetried,
     ActivityScheduled,
+    ActivityStarted,
     ActivityStopRequested,
 )
 from penstock.schemas.records.chain import WorkflowContinued
@@ -45,10 +47,15 @@ CLOSING = {
     WorkflowTimedOut: "failed",
     WorkflowContinued: "continued",
 }
+REPORTS = (ActivityStarted, ActivityHeartbeat)
 OF_SCHEDULES = frozenset(
     kind for kind in vars(schedule).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 )
-UNNUMBERED = (InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp, *OF_SCHEDULES)
+UNNUMBERED = (
+    *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp),
+    *REPORTS,
+    *OF_SCHEDULES,
+)
 
 
 def is_followed(event: Any) -> bool:
@@ -59,11 +66,14 @@ def is_followed(event: Any) -> bool:
 class Activity:
     """State of an activity: `open` (with workers), `waiting` (for its retry), or how it ended.
 
-    `stopping`: no attempt follows."""
+    `stopping`: no attempt follows. `sign_ms`: when the present attempt last said that it goes on, 0 if it did not;
+    `details`: of the last heartbeat of all attempts."""
 
     def __init__(self, event: ActivityScheduled) -> None:
         self.name, self.input, self.attempt, self.state, self.retry_ms = event.activity, event.input, 1, "open", 0
         self.result, self.stopping = b"", False
+        self.heartbeat_ms = event.bounds.heartbeat_ms if event.bounds is not None else 0
+        self.sign_ms, self.details = 0, b""
 
 
 class Run:
@@ -115,6 +125,22 @@ class Run:
             self.timed.append((record.now_ms, event))
             self._apply(event, record.now_ms)
 
+    def report(self, event: ActivityStarted | ActivityHeartbeat, now_ms: int) -> None:
+        """Apply what a running attempt said of itself. Raises Violation for one that is over."""
+        found = self.activities.get(event.sequence)
+        if found is None or found.state != "open" or found.attempt != event.attempt or self.is_closed:
+            raise Violation("R (results)", f"{self}: {event} is about an attempt that is over")
+        found.sign_ms = now_ms
+        if isinstance(event, ActivityHeartbeat):
+            found.details = event.details or found.details
+
+    def _check_silence(self, event: Any, found: Activity, now_ms: int) -> None:
+        """Check that an attempt that the shard timed out was silent for its heartbeat's time."""
+        if event.failure.kind == "timeout" and (not found.sign_ms or now_ms - found.sign_ms < found.heartbeat_ms):
+            raise Violation(
+                "C (timers)", f"{self}: {event} at {now_ms}, and the last heartbeat came at {found.sign_ms}"
+            )
+
     def of(self, kind: type) -> list[Any]:
         """The run's events of a kind, in order."""
         return [event for event in self.events if type(event) is kind]
@@ -156,13 +182,16 @@ class Run:
             case ActivityCompleted() if found.state == "open" and attempt == found.attempt:
                 found.state, found.result = "completed", event.result
             case ActivityFailed() if attempt == found.attempt and (found.state == "open" or found.stopping):
+                self._check_silence(event, found, now_ms)
                 found.state = "failed"
             case ActivityAttemptFailed() if found.state == "open" and attempt == found.attempt and not found.stopping:
+                self._check_silence(event, found, now_ms)
                 found.state, found.retry_ms = "waiting", event.retry_ms
+                found.details = event.details or found.details
             case ActivityRetried() if found.state == "waiting" and attempt == found.attempt + 1 and not found.stopping:
                 if now_ms < found.retry_ms:
                     raise Violation("C (timers)", f"{self} retried activity {event.sequence} before {found.retry_ms}")
-                found.state, found.attempt = "open", attempt
+                found.state, found.attempt, found.sign_ms = "open", attempt, 0
             case ActivityCancelled() if found.state in ("open", "waiting") and not found.stopping:
                 found.state = "cancelled"
             case ActivityStopRequested() if found.state in ("open", "waiting") and not found.stopping:

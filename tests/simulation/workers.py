@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from random import Random
 
 from penstock.schemas.encoding.codec import decode, encode
@@ -14,6 +15,7 @@ from tests.simulation.story import Story, Violation
 from tests.simulation.workflows import perform
 
 LATE_SHARE, TWICE_SHARE, AGAIN_SHARE = 0.15, 0.1, 0.1
+LOST_ONE_IN, BEATS_MAX = 6, 3
 
 
 class Workers:
@@ -24,6 +26,7 @@ class Workers:
         self._positions: dict[tuple[str, int], int] = {}
         self._waiting: list[ActivityTask] = []
         self._late: list[Record] = []
+        self._beats: dict[tuple[str, str, int, int], int] = {}  # reports of attempts that say that they go on
         self.executions = self._known = 0
         self._tasks: list[tuple[tuple[str, int], Partition]] = []
 
@@ -59,9 +62,29 @@ class Workers:
             return False
         index = chance.randrange(min(len(self._waiting), 8))
         task = self._waiting[index]
+        if task.bounds is not None and self._goes_on(task):
+            return True
         if chance.random() >= AGAIN_SHARE:  # otherwise it is delivered again, as after a worker's death
             del self._waiting[index]
         self._run(task)
+        return True
+
+    def _goes_on(self, task: ActivityTask) -> bool:
+        """Report the start of an attempt, or a heartbeat; returns whether it goes on after that. Some are lost then.
+
+        What an attempt does follows from its place, so that others meet the same chances as without it."""
+        place = (task.workflow_id, task.run_id, task.sequence, task.attempt)
+        fate = zlib.crc32(repr(place).encode())
+        beats = self._beats.get(place, -1)
+        self._beats[place] = beats + 1
+        if beats >= fate % (BEATS_MAX + 1):
+            return False
+        report = task.started("w") if beats < 0 else task.heartbeat(b"%d" % (task.attempt * 10 + beats))
+        self._broker.append(Record(self._topics.results, task.shard, task.workflow_id.encode(), encode(report)))
+        self._story.tell("worker", f"{type(report).__name__} of {place}")
+        if fate % LOST_ONE_IN == 0:
+            self._waiting.remove(task)
+            self._story.tell("worker", f"{place} is lost")
         return True
 
     def _run(self, task: ActivityTask) -> None:
@@ -69,7 +92,12 @@ class Workers:
         self.executions += 1
         outcome = perform(task, self.executions)
         worker = f"w{self.executions}"
-        result = task.failed(outcome, worker) if isinstance(outcome, Failure) else task.completed(outcome, worker)
+        details = b'"left %d"' % task.attempt if task.bounds is not None else b""
+        result = (
+            task.failed(outcome, worker, details=details)
+            if isinstance(outcome, Failure)
+            else task.completed(outcome, worker)
+        )
         record = Record(self._topics.results, task.shard, task.workflow_id.encode(), encode(result))
         words = f"{task.activity} of {task.workflow_id}, request {task.sequence}, attempt {task.attempt}"
         for _ in range(1 + (chance.random() < TWICE_SHARE)):

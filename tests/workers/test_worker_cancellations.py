@@ -73,6 +73,29 @@ def test_a_sync_attempt_sees_it_at_its_next_heartbeat(bench: Bench) -> None:
     assert seen == ["cancelled"]
 
 
+def test_cancelling_twice_is_one_cancellation(bench: Bench) -> None:
+    """An activity that cleans up is not interrupted by the cancellation of its run after that of its attempt."""
+    started, cleaning, cleaned = threading.Event(), threading.Event(), threading.Event()
+
+    @activity
+    async def endless() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.sleep(0.5)
+            cleaned.set()
+
+    task = begun(bench, endless, started)
+    bench.cancel(task)
+    assert cleaning.wait(20), "the activity was not cancelled"
+    bench.cancel(task)
+    bench.cancel(task, sequence=0, attempt=0)
+    assert cleaned.wait(20), "the activity did not clean up"
+    assert len(bench.await_results(1)) == 1
+
+
 def test_a_late_cancellation_costs_no_thread(bench: Bench) -> None:
     """Cancellations of attempts that have ended, or that were cancelled before, end no thread and take no place."""
     tasks = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from penstock.schemas.errors import LogUnavailable
 from penstock.schemas.records.tasks import TaskCompleted, TaskFailed, TaskHeartbeat, TaskStarted
 from penstock.schemas.values.bounds import ActivityBounds
 from penstock.workers.activity.decorator import activity
@@ -60,6 +61,25 @@ def test_a_task_with_a_heartbeat_is_done_at_its_start(bench: Bench) -> None:
     release.set()
     until(lambda: len(bench.results()) == 3, "the results")
     until(lambda: bench.committed().watermark == 2, "a commit of the second task")
+
+
+def test_a_lost_heartbeat_is_sent_again(bench: Bench) -> None:
+    """A heartbeat that the log does not take is sent again, although the activity sends no other."""
+    release = threading.Event()
+
+    @activity
+    def work() -> None:
+        bench.log.send_errors.append(LogUnavailable("the broker is away"))
+        heartbeat("once")
+        release.wait(20)
+
+    bench.put(bench.task(work))
+    bench.worker(work)
+    (beat,) = bench.await_results(1)
+    assert isinstance(beat, TaskHeartbeat)
+    assert beat.details == b'"once"'
+    release.set()
+    bench.await_results(2)
 
 
 def test_a_worker_that_stops_fails_what_it_leaves(bench: Bench) -> None:
