@@ -225,3 +225,29 @@ def test_a_plain_activity_has_no_watch_and_no_entry() -> None:
     assert due(stage) == []
     (pending,) = stage.described()["pending_activities"]
     assert pending["heartbeat"] is None
+
+
+@workflow
+async def on_one_machine() -> str:
+    for number in (1, 2):
+        try:
+            return str(await scan(number).options(queue=f"host-{number}", schedule_to_start="1m", retries=0))
+        except ActivityFailedError as failed:
+            if not failed.is_(TimeoutError):
+                raise
+    return "no machine"
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_code_goes_on_when_a_worker_with_a_queue_of_its_own_is_gone(began: bool) -> None:
+    """An activity on the queue of one worker fails soon if that is gone, so that code begins anew on another one's."""
+    stage = Stage(on_one_machine, queues=("host-1", "host-2"))
+    stage.start(on_one_machine)
+    (task,) = stage.take("tasks")
+    if began:
+        stage.report(task, task.started("worker of host-1"))
+    stage.advance(10 if began else 60)
+    (task,) = stage.take("tasks")
+    assert task.queue == "host-2"
+    stage.complete(task, 7)
+    assert stage.described()["result"] == "7"
