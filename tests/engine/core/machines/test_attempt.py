@@ -231,7 +231,7 @@ def test_a_plain_activity_has_no_watch_and_no_entry() -> None:
 async def on_one_machine() -> str:
     for number in (1, 2):
         try:
-            return str(await scan(number).options(queue=f"host-{number}", schedule_to_start="1m", retries=0))
+            return str(await page(number).options(queue=f"host-{number}", schedule_to_start="1m", retries=0))
         except ActivityFailedError as failed:
             if not failed.is_(TimeoutError):
                 raise
