@@ -16,6 +16,7 @@ from penstock.engine.core.machines import (
     note,
     pause,
     query,
+    reset,
     run,
     schedule,
     signal,
@@ -44,6 +45,7 @@ MACHINES: tuple[Machine, ...] = (
     kept.MACHINE,
     schedule.MACHINE,
     pause.MACHINE,
+    reset.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

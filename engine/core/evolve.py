@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from penstock.engine.core.catalogue import EVENTS
 from penstock.engine.core.keys import HISTORY, SHARD_KEY
 from penstock.engine.core.machine import Cause
+from penstock.engine.core.machines import kept
 from penstock.engine.core.rows import ShardRow, pack
 from penstock.engine.core.statuses import CONTINUED
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.decisions import Listening
-from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.kept import CommandTaken
+from penstock.schemas.records.kinds import NO_REPLY, Event
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import WorkflowStarted
 
 EVOLVERS = {kind: rule.evolve for kind, rule in EVENTS.items()}
@@ -25,14 +30,44 @@ def begin(run: WorkingRun, run_id: str, events: Sequence[Event]) -> int:
     """Prepare the working copy for these events of the run `run_id`; returns the number of the first in its history.
 
     `run_id` is empty for events of commands that came before any run."""
-    if type(events[0]) is WorkflowStarted:
+    first = events[0]
+    if type(first) is WorkflowStarted:
         run.run_id = run_id
         return 1
+    if type(first) is WorkflowForked:
+        return _copy(run, first)
     row = run.row
     if row is None and not run_id:
         return 0
     assert row is not None, "only WorkflowStarted begins a run"
     return row.next_number
+
+
+def _copy(run: WorkingRun, forked: WorkflowForked) -> int:
+    """Let the working copy be a run that begins with the history of another one up to an event: with its records, and
+    with the rows that its events leave. Returns the number of the event that follows."""
+    run.run_id = forked.run_id
+    for _, value in run.rows(HISTORY, forked.base_run_id):
+        record = run.decode(value)
+        if record.first_sequence > forked.to_event:
+            break
+        cause = Cause(record.now_ms, record.trigger.message_id, record.appended_ms)
+        for event in map(run.decode, record.events):
+            if type(event) is CommandTaken:
+                kept.take_again(run, event)
+            else:
+                EVOLVERS[type(event)](run, _copied(event, forked), cause)
+        run.header.next_number += len(record.events)
+        run.writes[run.key(HISTORY, record.first_sequence)] = value
+    run.dropped_children = run.dropped_awaiters = run.dropped_updates = run.cancelled = ()
+    return forked.to_event + 1
+
+
+def _copied(event: Event, forked: WorkflowForked) -> Event:
+    """An event of the base as that of the run that goes on with its history: those who awaited the base are known."""
+    if not isinstance(event, WorkflowStarted):
+        return event
+    return msgspec.structs.replace(event, first_run_id=forked.first_run_id, reply_to=NO_REPLY)
 
 
 def evolve(run: WorkingRun, event: Event, cause: Cause) -> None:

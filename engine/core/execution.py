@@ -53,6 +53,10 @@ class Receiver(Protocol):
         """The delay of its start is over."""
         ...
 
+    def fork(self, run_id: str, seed: str) -> None:
+        """It goes on as the run `run_id`, whose seed is another one."""
+        ...
+
     def resolve(self, sequence: int, value: bytes) -> None:
         """Request `sequence` has this result (JSON)."""
         ...

@@ -153,6 +153,12 @@ def parse_kept_key(key: bytes) -> str:
     return key[1:-9].decode()
 
 
+def run_of_row(key: bytes) -> tuple[str, str]:
+    """Workflow id and run id in the key of a numbered row of a run."""
+    workflow_id, run_id = key[1:-9].split(b"\x00", 1)
+    return workflow_id.decode(), run_id.decode()
+
+
 def parse_message_of(key: bytes) -> str:
     """Message id in the key of a start that joined, or of an update."""
     return key.split(b"\x00", 2)[2].decode()

@@ -17,14 +17,8 @@ from penstock.engine.core.rows import MessageRow, pack, unpack_message
 from penstock.engine.core.working import WorkingRun
 
 START, SIGNAL, UPDATE = "start", "signal", "update"
-CANCEL, TERMINATE, UNBLOCK, PAUSE, RESUME, SKIP = (
-    "cancellation",
-    "termination",
-    "unblocking",
-    "pause",
-    "resuming",
-    "skip",
-)
+CANCEL, TERMINATE = "cancellation", "termination"
+UNBLOCK, PAUSE, RESUME, SKIP, RESET = "unblocking", "pause", "resuming", "skip", "reset"
 """What a message was."""
 
 

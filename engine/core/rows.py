@@ -35,7 +35,9 @@ class Watch(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True
 class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """Pending activity. `retry_ms`: start of the next attempt (epoch), 0 while an attempt is with the workers.
 
-    `stopping`: no attempt follows the present one, whose end the code awaits. `watch`: None for most activities."""
+    `stopping`: no attempt follows the present one, whose end the code awaits. `watch`: None for most activities.
+    `seed`, `run_id`: of the run that requested it, and of that under which its attempt is with the workers, if they are
+    others."""
 
     sequence: int
     attempt: int
@@ -50,6 +52,8 @@ class ActivityRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     headers: dict[str, str] = {}
     stopping: bool = False
     watch: Watch | None = None
+    seed: str = ""
+    run_id: str = ""
 
 
 class TimerRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
@@ -131,7 +135,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     `run_timeout_ms`, `execution_until_ms`, `retry`, `retries`: as in WorkflowStarted. `deadline_ms`: when it is over
     its time (epoch), 0 for never.
     `details`, `search`: what its code says of it, and its search attributes (JSON). `has_memo`: its memo has a row.
-    `pause`: of a paused run.
+    `pause`: of a paused run. `reset_from`, `reset_to`: the run whose history it goes on with, and from which event.
     `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
 
     run_id: str
@@ -174,6 +178,8 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     search: bytes = b""
     has_memo: bool = False
     pause: PauseRow | None = None
+    reset_from: str = ""
+    reset_to: int = 0
 
 
 class ScheduleAction(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

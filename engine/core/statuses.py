@@ -13,7 +13,10 @@ HALTED = frozenset({BLOCKED, PAUSED})
 CONTINUED = "continued"
 """A run that continued as new: the id's next run took its place in the same transaction."""
 
-CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED, CONTINUED})
+RESET = "reset"
+"""A run that was reset: the id's next run goes on from an earlier point of its history."""
+
+CLOSED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED, CONTINUED, RESET})
 WAITING = "waiting"
 """How a BLOCKED run is shown whose type another live processor hosts: it needs no operator."""
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from penstock.engine.core.execution import Definition, Execution
 from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.past import PastDecision
 from penstock.engine.core.rows import (
     ActivityRow,
     ChildRow,
@@ -96,6 +97,17 @@ class RunView(Protocol):
 
     def started_input(self) -> bytes | None:
         """The input (JSON) with which the id's current run started; None if its history is deleted."""
+        ...
+
+    def past(self, run_id: str) -> list[PastDecision]:
+        """The history of a run of this id, as far as it is kept; empty for none."""
+        ...
+
+    def forked_execution(
+        self, definition: Definition, base_run_id: str, to_event: int, run_id: str
+    ) -> tuple[Execution, list[Event]]:
+        """The execution of a run `run_id` that goes on from that event of the base's history, and the inputs that its
+        code has not received there. Raises NonDeterminism, CodeError, CodeWithheld."""
         ...
 
     def forget(self) -> None:

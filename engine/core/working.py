@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from struct import Struct
+from typing import Any
 
 from penstock.engine.core.keys import (
     ACTIVITY,
     CHILD,
+    HISTORY,
     NEVER_MS,
     SCHEDULED,
     TIMER,
@@ -22,6 +24,7 @@ from penstock.engine.core.keys import (
     update_key,
 )
 from penstock.engine.core.limits import NEAR_MAX
+from penstock.engine.core.past import PastDecision
 from penstock.engine.core.pending import fits_header, pending_activities
 from penstock.engine.core.rows import (
     ActivityRow,
@@ -54,8 +57,7 @@ class WorkingRun:
 
     Only `evolve` and the machines' evolve functions call the methods that write. `due_ms`: earliest due time among the
     writes (epoch). `dropped_children`, `dropped_awaiters`, `dropped_updates`, `given_up`: what an event removed, for
-    its effects; `cancelled`: attempts that it cancels. `message_of`: id of the message that caused an encoded
-    decision."""
+    its effects; `cancelled`: attempts that it cancels. `decode`: an encoded decision or event."""
 
     __slots__ = (
         "_activities",
@@ -63,23 +65,21 @@ class WorkingRun:
         "_prefixes_run_id",
         "_reader",
         "cancelled",
+        "decode",
         "dropped_awaiters",
         "dropped_children",
         "dropped_updates",
         "due_ms",
         "given_up",
         "header_key",
-        "message_of",
         "row",
         "run_id",
         "workflow_id",
         "writes",
     )
 
-    def __init__(
-        self, workflow_id: str, row: RunRow | None, reader: RowReader, message_of: Callable[[bytes], str]
-    ) -> None:
-        self.workflow_id, self.row, self._reader, self.message_of = workflow_id, row, reader, message_of
+    def __init__(self, workflow_id: str, row: RunRow | None, reader: RowReader, decode: Callable[[bytes], Any]) -> None:
+        self.workflow_id, self.row, self._reader, self.decode = workflow_id, row, reader, decode
         self.run_id = row.run_id if row is not None else ""
         self.writes: dict[bytes, bytes | None] = {}
         self.due_ms = NEVER_MS
@@ -190,6 +190,23 @@ class WorkingRun:
                 else:
                     found[key] = value
         return sorted(found.items())
+
+    def message_of(self, decision: bytes) -> str:
+        """Id of the message that caused an encoded decision; empty for none."""
+        message_id: str = self.decode(decision).trigger.message_id
+        return message_id
+
+    def past(self, run_id: str) -> list[PastDecision]:
+        """The history of a run of this id, as far as it is kept; one that needed several records is put together."""
+        found: list[PastDecision] = []
+        for _, value in self.rows(HISTORY, run_id):
+            record = self.decode(value)
+            events = [self.decode(event) for event in record.events]
+            if found and found[-1].number == record.decision:
+                found[-1].events.extend(events)
+            else:
+                found.append(PastDecision(record.decision, record.first_sequence, events))
+        return found
 
     # Writing.
 

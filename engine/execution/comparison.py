@@ -108,7 +108,7 @@ class _ComparedProgram(Program):
 
 def _begun(definition: Code, workflow_id: str, run_id: str, started: Event, now_ms: int) -> Replay:
     assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
-    program = _ComparedProgram(definition, workflow_id, run_id, started.seed)
+    program = _ComparedProgram(definition, workflow_id, started.message_id or run_id, started.seed)
     program.started_ms = now_ms
     return Replay(program, started.python, strict_inputs=False)
 

@@ -281,6 +281,11 @@ class Program:
         if code is not None:
             self._main = self.loop.create_task(code(), name=self.definition.name)
 
+    def fork(self, run_id: str, seed: str) -> None:
+        """Go on as another run, with chances of its own."""
+        self.run_id, self.seed = run_id, seed
+        self.random.seed(seed)  # in place: code may keep the object
+
     def resolve(self, sequence: int, value: bytes) -> None:
         """Give a request its result."""
         self._delivered_bytes += len(value)
@@ -395,8 +400,7 @@ class Program:
 
     def patched(self, patch: str) -> bool:
         """Whether this run started, or came to this point for the first time, with code that knows `patch`."""
-        known = self._patches.get(patch)
-        if known is not None:
+        if (known := self._patches.get(patch)) is not None:
             return known
         if self._matcher is not None:
             recorded = self._matcher.following
@@ -524,8 +528,7 @@ class Program:
         """Whether the run closes only when handlers that began have ended. A bug blocks it at once."""
         if not self.handlers.tasks or not self.definition.waits_for_handlers:
             return False
-        error = None if main.cancelled() else main.exception()
-        return error is None or not bugs_in(error, self.definition.blocks_on)
+        return main.cancelled() or not (error := main.exception()) or not bugs_in(error, self.definition.blocks_on)
 
     # HandlerHost (handlers.py).
 

@@ -15,12 +15,13 @@ from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
 
 DIFFERENCES_MAX = 20
 
 HALTING: tuple[type, ...] = (WorkflowBlocked, WorkflowPaused)
-RELEASING: tuple[type, ...] = (WorkflowUnblocked, WorkflowResumed)
+RELEASING: tuple[type, ...] = (WorkflowUnblocked, WorkflowResumed, WorkflowForked)
 """Events after which inputs stay unread, or reach the code. A run that goes on may be BLOCKED by the same decision."""
 
 
@@ -41,7 +42,7 @@ def rebuild(
             if replay is None:
                 started = events[0]
                 assert isinstance(started, WorkflowStarted), "a history begins with WorkflowStarted"
-                program = make(definition, workflow_id, run_id, started.seed)
+                program = make(definition, workflow_id, started.message_id or run_id, started.seed)
                 program.started_ms = now_ms  # its code may have received the start later, when it was unblocked
                 replay = Replay(program, started.python, strict_inputs=strict_inputs)
             replay.repeat(now_ms, events)

@@ -8,9 +8,10 @@ import structlog
 
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.limits import PART_BYTES_MAX
-from penstock.engine.core.machines.child import rejected_start
+from penstock.engine.core.machines.child import rejected_adoption, rejected_start
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.overlay import Layer
+from penstock.schemas.records.child import AdoptChild
 from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.replies import ReadAnswered, Rejected
 from penstock.schemas.records.run import StartWorkflow
@@ -58,6 +59,8 @@ class Answers:
         reply_to = getattr(input, "reply_to", NO_REPLY)
         if isinstance(input, StartWorkflow) and input.parent_workflow_id:
             layer.add(self._encoder.command(rejected_start(input, rejection)))
+        elif isinstance(input, AdoptChild):
+            layer.add(self._encoder.command(rejected_adoption(input, rejection)))
         elif reply_to != NO_REPLY:
             rejected = Rejected(
                 message_id=input.message_id,

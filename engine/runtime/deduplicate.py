@@ -10,6 +10,7 @@ from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.messages import (
     CANCEL,
     PAUSE,
+    RESET,
     RESUME,
     SIGNAL,
     SKIP,
@@ -27,6 +28,7 @@ from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RowReader
 from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
+from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 
@@ -39,6 +41,8 @@ _KINDS: dict[type, str] = {
     PauseWorkflow: PAUSE,
     ResumeWorkflow: RESUME,
     SkipActivity: SKIP,
+    ResetWorkflow: RESET,
+    RetryWorkflow: RESET,
 }
 
 

@@ -176,7 +176,7 @@ def pending_work(store: StoreReader) -> PendingWork:
         row, workflow_id = unpack_run(value), _workflow_id(key)
         if row.status not in CLOSED:
             attempts.update(
-                Attempt(workflow_id, row.run_id, pending.sequence, pending.attempt)
+                Attempt(workflow_id, pending.run_id or row.run_id, pending.sequence, pending.attempt)
                 for pending in _activities(store, workflow_id, row)
                 if not (pending.retry_ms or (pending.watch is not None and pending.watch.outside))
             )
@@ -203,6 +203,8 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
         "paused_by": row.pause.by or None if row.pause is not None else None,
         "pause_reason": row.pause.reason or None if row.pause is not None else None,
         "parent_workflow_id": row.parent_workflow_id or None,
+        "reset_from": row.reset_from or None,
+        "reset_to": row.reset_to if row.reset_from else None,
         "chain_length": row.chain_length,
         "retries": row.retries,
         "details": json_value(row.details),

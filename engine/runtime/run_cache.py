@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from typing import Any
 
 import structlog
 
-from penstock.engine.audit import message_of
 from penstock.engine.core.execution import CodeWithheld, Definition, Execution, InputDifference
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import HISTORY, kept_prefix, run_key, run_prefix
@@ -41,7 +41,7 @@ class CachedRun(WorkingRun):
 
     def __init__(self, workflow_id: str, cache: RunCache) -> None:
         data = cache.reader.get(run_key(workflow_id))
-        super().__init__(workflow_id, unpack_run(data) if data is not None else None, cache.reader, message_of)
+        super().__init__(workflow_id, unpack_run(data) if data is not None else None, cache.reader, decode)
         self._cache = cache
         self._execution: Execution | None = None
         self._unread: list[Event] = []
@@ -102,14 +102,26 @@ class CachedRun(WorkingRun):
         self._execution = definition.begin(self.workflow_id, run_id, seed)
         return self._execution
 
+    def forked_execution(
+        self, definition: Definition, base_run_id: str, to_event: int, run_id: str
+    ) -> tuple[Execution, list[Event]]:
+        """The execution of a run that goes on from that event of another one's history, and the inputs that its code
+        has not received there. Raises NonDeterminism, CodeError, CodeWithheld."""
+        self._require_permitted()
+        self.forget()
+        records = takewhile(lambda record: record.first_sequence <= to_event, self.history(base_run_id))
+        rebuilt = definition.rebuild(self.workflow_id, run_id, records, strict_inputs=self.hosted.strict_inputs)
+        self._execution = rebuilt.execution
+        return rebuilt.execution, rebuilt.unread
+
     def _require_permitted(self) -> None:
         if self._cache.withheld == self.workflow_id:
             self.forget()
             raise CodeWithheld
 
-    def history(self) -> Iterator[DecisionRecorded]:
-        """The current run's decisions in order."""
-        prefix = run_prefix(HISTORY, self.workflow_id, self.run_id)
+    def history(self, run_id: str = "") -> Iterator[DecisionRecorded]:
+        """The decisions of the current run, or of another one of the id, in order."""
+        prefix = run_prefix(HISTORY, self.workflow_id, run_id or self.run_id)
         for _, value in self._reader.of_run(self.workflow_id, prefix):
             yield decode(value)
 

@@ -29,6 +29,7 @@ from penstock.engine.runtime.run_cache import CachedRun, RunCache
 from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Listening, Trigger
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import (
     InputIgnored,
     StartWorkflow,
@@ -165,7 +166,7 @@ class Step:
             self._apply(records, found, run, ended, None, trigger, now_ms)
         terminated = type(decision.events[-1]) in _ENDED_FROM_OUTSIDE  # its code is not there to say that it ended
         # A run that is BLOCKED at its start: the code that `run` may have is its predecessor's.
-        unbegun = type(decision.events[0]) is WorkflowStarted and type(decision.events[-1]) is WorkflowBlocked
+        unbegun = type(decision.events[0]) in _BEGINNINGS and type(decision.events[-1]) is WorkflowBlocked
         listening = None if terminated or unbegun else run.listening()
         self._apply(records, found, run, decision, listening, trigger, now_ms)
         encoder = self._encoder
@@ -266,6 +267,7 @@ def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision 
     return msgspec.structs.replace(decision, events=[*inputs, problem])
 
 
+_BEGINNINGS = frozenset({WorkflowStarted, WorkflowForked})
 _LOGGED = frozenset({WorkflowFailed, WorkflowTimedOut, WorkflowBlocked})
 _ENDED_FROM_OUTSIDE = frozenset({WorkflowTerminated, WorkflowTimedOut})
 

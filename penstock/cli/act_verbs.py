@@ -1,6 +1,6 @@
 """Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`,
 `pause`, `resume`,
-`skip`."""
+`skip`, `reset`, `retry`."""
 
 from __future__ import annotations
 
@@ -184,6 +184,31 @@ def skip(
     value, which = read_input(result_), int(activity) if activity.isdecimal() else activity
     _with_run(invocation, id_, run_id, lambda run: run.skip_json(which, value, reason=reason, by=by))
     click.echo(f"{escaped(activity)} of {escaped(id_)} has the result that you gave", err=True)
+
+
+@verb("reset")
+@id_argument
+@click.option("--to-event", required=True, type=int, metavar="N", help="Number of the last event to keep; 0: none.")
+@click.option("--of-run", default="", metavar="RUN_ID", help="An earlier run of ID whose history is taken.")
+@reason_option
+@by_option
+@run_id_option
+def reset(invocation: Invocation, id_: str, to_event: int, of_run: str, reason: str, by: str, run_id: str) -> None:
+    """Let the run of ID go on from an earlier point of its history, in a new run."""
+    _with_run(invocation, id_, run_id, lambda run: run.reset(to_event=to_event, of_run=of_run, reason=reason, by=by))
+    click.echo(f"{escaped(id_)} goes on from event {to_event}, or the end of the decision before", err=True)
+
+
+@verb("retry")
+@id_argument
+@click.option("--force", is_flag=True, help="Also if the code went on after the failure, as compensation does.")
+@reason_option
+@by_option
+@run_id_option
+def retry(invocation: Invocation, id_: str, *, force: bool, reason: str, by: str, run_id: str) -> None:
+    """Let the failed run of ID go on from before the step that failed, in a new run."""
+    _with_run(invocation, id_, run_id, lambda run: run.retry(reason, force=force, by=by))
+    click.echo(f"{escaped(id_)} goes on from before the step that failed", err=True)
 
 
 def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:

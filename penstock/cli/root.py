@@ -6,7 +6,20 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from penstock.cli.act_verbs import cancel, pause, query, result, resume, signal, skip, terminate, unblock, update
+from penstock.cli.act_verbs import (
+    cancel,
+    pause,
+    query,
+    reset,
+    result,
+    resume,
+    retry,
+    signal,
+    skip,
+    terminate,
+    unblock,
+    update,
+)
 from penstock.cli.command import GuardedGroup, with_global_options
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
@@ -63,6 +76,8 @@ for command in (
     skip,
     complete,
     fail,
+    reset,
+    retry,
     topics,
     namespace,
     schedule,

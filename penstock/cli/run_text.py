@@ -54,6 +54,8 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
     if run.get("parent_workflow_id"):
         yield "parent", run["parent_workflow_id"]
     if length := run.get("chain_length"):
+        if run.get("reset_from"):
+            yield "reset", f"from event {run['reset_to']} of the run {run['reset_from']}"
         tries = f", after {run['retries']} that failed with the same input" if run.get("retries") else ""
         yield "chain", f"run {length + 1} of the chain that began with {run['first_run_id']}{tries}"
     closed_ms = run.get("closed_ms")

@@ -357,6 +357,14 @@ class Client(AsyncLifecycle):
         """
         await outside.heartbeat(self._connection, token, details)
 
+    async def reset(self, id: str, *, to_event: int, reason: str = "", of_run: str = "", by: str = "") -> None:
+        """As `Run.reset`, of the id's current run."""
+        await self.get(id).reset(to_event=to_event, reason=reason, of_run=of_run, by=by)
+
+    async def retry(self, id: str, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """As `Run.retry`, of the id's current run."""
+        await self.get(id).retry(reason, force=force, by=by)
+
     async def describe(self, id: str) -> Json:
         """As `Run.describe`, of the id's current run."""
         return await self.get(id).describe()

@@ -21,7 +21,7 @@ from penstock.topics.log import Log
 from penstock.topics.partitioner import partition_of
 
 READ_TIMEOUT_S = 60.0
-CLOSINGS = CLOSING_EVENTS | {"WorkflowContinued"}
+CLOSINGS = CLOSING_EVENTS | {"WorkflowContinued", "WorkflowReset"}
 FILE_SUFFIXES = (".json", ".jsonl")
 
 

@@ -24,6 +24,7 @@ from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
+from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
@@ -353,6 +354,32 @@ class Run(Generic[R]):
         await self._connection.send(
             SkipActivity(sequence=sequence, result=value, reason=reason, by=by, **self._target())
         )
+
+    async def reset(self, *, to_event: int, reason: str = "", of_run: str = "", by: str = "") -> None:
+        """Let the run go on from an earlier point of its history, in a new run of its id; this handle follows it.
+
+        `to_event`: number of the last event to keep; the cut is at the end of a decision, that one or the one before,
+        and 0 begins anew. Activities, timers and children that are open there stay open: attempts that run count.
+        Signals, updates and answers that came later are received again. `of_run`: id of an earlier run whose history is
+        taken, while it is kept and no run of the id is open. `by`: who asks for it; the history keeps both.
+
+        Raises CommandRejected (there is no such event, or today's code cannot repeat the history so far),
+        WorkflowNotFound (its history is no longer kept), NotAnswered.
+        """
+        check_reason(reason)
+        command = ResetWorkflow(to_event=to_event, base_run_id=of_run, reason=reason, by=by, **self._target())
+        await self._connection.send(command)
+
+    async def retry(self, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """Let a failed run go on from before the activity or child that failed, in a new run; this handle follows it.
+
+        That step is tried again, an activity with its idempotency key. `force`: also if the code went on after the
+        failure, as compensation does. `by`: who asks for it; the history keeps both.
+
+        Raises CommandRejected (the run has not failed, or `force` is needed), otherwise as `reset`.
+        """
+        check_reason(reason)
+        await self._connection.send(RetryWorkflow(force=force, reason=reason, by=by, **self._target()))
 
     async def describe(self) -> Json:
         """Return the run's type, status, times, result or failure, what it waits for and answers to, and what describes

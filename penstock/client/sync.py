@@ -336,6 +336,14 @@ class SyncClient:
         """As `Client.heartbeat`."""
         self.wait(self._client.heartbeat(token, details))
 
+    def reset(self, id: str, *, to_event: int, reason: str = "", of_run: str = "", by: str = "") -> None:
+        """As `Client.reset`."""
+        self.wait(self._client.reset(id, to_event=to_event, reason=reason, of_run=of_run, by=by))
+
+    def retry(self, id: str, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """As `Client.retry`."""
+        self.wait(self._client.retry(id, reason, force=force, by=by))
+
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""
         return self.wait(self._client.describe(id))
@@ -448,6 +456,14 @@ class SyncRun(Generic[R]):
     def skip(self, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
         """As `Run.skip`."""
         self._client.wait(self._run.skip(activity, value, reason=reason, by=by))
+
+    def reset(self, *, to_event: int, reason: str = "", of_run: str = "", by: str = "") -> None:
+        """As `Run.reset`."""
+        self._client.wait(self._run.reset(to_event=to_event, reason=reason, of_run=of_run, by=by))
+
+    def retry(self, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """As `Run.retry`."""
+        self._client.wait(self._run.retry(reason, force=force, by=by))
 
     def describe(self) -> Json:
         """As `Run.describe`."""

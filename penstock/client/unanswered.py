@@ -29,6 +29,8 @@ _COMMAND_WORDS = {
     "FailActivity": "the failure of an activity of",
     "HeartbeatActivity": "a heartbeat of an activity of",
     "SkipActivity": "the skip in",
+    "ResetWorkflow": "the reset of",
+    "RetryWorkflow": "the retry of",
     "QueryWorkflow": "the query of",
     "UpdateWorkflow": "the update of",
     "DescribeWorkflow": "the description of",

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.client.outcome import failure_text
 from penstock.engine.authoring.definition import WorkflowDefinition
-from penstock.engine.core.keys import HISTORY, after
+from penstock.engine.core.keys import HISTORY, after, run_of_row
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.execution.comparison import compare, differences_in_text
 from penstock.engine.runtime.reads import json_value
@@ -59,10 +59,10 @@ def histories(stores: Mapping[int, StoreReader]) -> list[History]:
     """Every run's history, in the order of their starts."""
     found: dict[tuple[str, str], History] = {}
     for store in stores.values():
-        for _, value in store.scan(HISTORY, after(HISTORY)):
+        for row, value in store.scan(HISTORY, after(HISTORY)):
             record: DecisionRecorded = decode(value)
-            key = (record.workflow_id, record.run_id)
-            found.setdefault(key, History(*key, [])).records.append(record)
+            run = run_of_row(row)  # a run that was reset shares records with its base
+            found.setdefault(run, History(*run, [])).records.append(record)
     return sorted(found.values(), key=lambda history: (history.records[0].now_ms, history.records[0].decision))
 
 

@@ -137,6 +137,27 @@ class ActivitySkipped(Event, frozen=True, gc=False, kw_only=True):
     reason: str = ""
 
 
+class ActivityAdopted(Event, frozen=True, gc=False, kw_only=True):
+    """A run that goes on from an earlier point of another one's history took over an activity that is open there.
+
+    The attempt `attempt` is with the workers, under the run `run_id`; or, if `retry_ms` is set, the next one starts at
+    that time (epoch) and `failure` is that of this one. `seed`: of the run that requested it, with which it keeps its
+    idempotency key. `started_ms`, `worker`, `outside`, `details`: what is known of the attempt, as in ActivityStarted
+    and ActivityHeartbeat. `restarts`: the time for all of its attempts begins anew."""
+
+    sequence: int
+    attempt: int
+    retry_ms: int = 0
+    failure: Failure | None = None
+    run_id: str = ""
+    seed: str = ""
+    started_ms: int = 0
+    worker: str = ""
+    outside: bool = False
+    details: bytes = b""
+    restarts: bool = False
+
+
 class ActivityStopRequested(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code gave up the activity, and waits until its running attempt has ended: none follows. A request."""
 

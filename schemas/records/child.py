@@ -36,6 +36,20 @@ class ConfirmChild(Command, frozen=True, gc=False, kw_only=True):
     child_run_id: str
 
 
+class AdoptChild(Command, frozen=True, gc=False, kw_only=True):
+    """Report from the parent's shard to the child's that another run of the parent's id now waits for the child.
+
+    `run_id`: the child's. `awaits_start`: that run waits for the child's start as well."""
+
+    FROM_SHARDS: ClassVar[bool] = True
+
+    run_id: str
+    parent_workflow_id: str
+    parent_run_id: str
+    parent_sequence: int
+    awaits_start: bool = False
+
+
 class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code called another workflow, which runs under `workflow_id` on that id's shard. A request.
 
@@ -94,3 +108,23 @@ class ChildStopRequested(Event, frozen=True, gc=False, kw_only=True):
 
     sequence: int
     workflow_id: str
+
+
+class ChildAdopted(Event, frozen=True, gc=False, kw_only=True):
+    """A run that goes on from an earlier point of another one's history took over a child that is open there.
+
+    `awaits_start`: its code waits for the child's start. `restarts`: the child is started again, since it had
+    failed."""
+
+    sequence: int
+    awaits_start: bool = False
+    restarts: bool = False
+
+
+class ParentChanged(Event, frozen=True, gc=False, kw_only=True):
+    """Another run of the parent's id waits for this run. `awaits_start`: also for its start, which is reported again.
+
+    On the topic `events` alone: it takes no number in the history."""
+
+    parent_run_id: str
+    awaits_start: bool = False

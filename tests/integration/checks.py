@@ -11,6 +11,7 @@ from penstock.engine.store.rocks import RocksStore
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.activity import ActivityCompleted
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 
@@ -26,16 +27,19 @@ def decisions(log: Log, topics: Topics, shards: int) -> list[DecisionRecorded]:
 
 
 def histories(found: list[DecisionRecorded]) -> dict[tuple[str, str], list[Any]]:
-    """Events of each run in order. Fails if the numbers of one have a gap or repeat."""
+    """Events of each run in order, with those that a run which was reset shares with its base. Fails if the numbers of
+    one have a gap or repeat."""
     runs: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for record in found:
         if record.first_sequence == 0:
             continue
-        events = runs[record.workflow_id, record.run_id]
+        events, own = runs[record.workflow_id, record.run_id], [decode(data) for data in record.events]
+        if isinstance(own[0], WorkflowForked):
+            events.extend(runs[record.workflow_id, own[0].base_run_id][: own[0].to_event])
         assert record.first_sequence == len(events) + 1, (
             f"history of {record.workflow_id} goes from {len(events)} to {record.first_sequence}"
         )
-        events.extend(decode(data) for data in record.events)
+        events.extend(own)
     return dict(runs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.engine.audit import apply, message_of
+from penstock.engine.audit import apply
 from penstock.engine.core.keys import run_key
 from penstock.engine.core.rows import unpack_run
 from penstock.engine.core.working import WorkingRun
@@ -30,7 +30,7 @@ class Fold:
         """Apply an encoded DecisionRecorded; returns what it wrote."""
         workflow_id = decode(data).workflow_id
         header = self.rows.get(run_key(workflow_id))
-        run = WorkingRun(workflow_id, unpack_run(header) if header is not None else None, self, message_of)
+        run = WorkingRun(workflow_id, unpack_run(header) if header is not None else None, self, decode)
         try:
             apply(run, data)
         except AssertionError as error:

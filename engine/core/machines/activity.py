@@ -21,6 +21,7 @@ from penstock.schemas.class_names import class_name
 from penstock.schemas.errors import ActivityError, ActivityFailedError
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import (
+    ActivityAdopted,
     ActivityAttemptFailed,
     ActivityCancelled,
     ActivityCompleted,
@@ -75,7 +76,11 @@ TRANSITIONS: Table = {
     (WITH_WORKERS, ActivitySkipped): COMPLETED,
     (WAITING, ActivitySkipped): COMPLETED,
     (STOPPING, ActivitySkipped): COMPLETED,
+    (WITH_WORKERS, ActivityAdopted): WITH_WORKERS,
+    (WAITING, ActivityAdopted): WITH_WORKERS,
+    (STOPPING, ActivityAdopted): STOPPING,
 }
+"""ActivityAdopted with a `retry_ms` leads to `waiting` instead of `with_workers`."""
 
 
 def state_of(pending: ActivityRow | None) -> str:
@@ -144,7 +149,7 @@ def _started(run: RunView, report: TaskStarted, now_ms: int) -> Decision:
     started = ActivityStarted(
         sequence=report.sequence, attempt=report.attempt, worker=report.worker, outside=report.outside
     )
-    return Decision(run_id=report.run_id, events=[started], unnumbered=True)
+    return Decision(run_id=_run_id(run), events=[started], unnumbered=True)
 
 
 def _heartbeat(run: RunView, report: TaskHeartbeat, now_ms: int) -> Decision:
@@ -154,7 +159,13 @@ def _heartbeat(run: RunView, report: TaskHeartbeat, now_ms: int) -> Decision:
     if len(report.details) > HEARTBEAT_BYTES_MAX:
         return ignored(report.run_id, f"its details take more than {HEARTBEAT_BYTES_MAX:,} bytes")
     beat = ActivityHeartbeat(sequence=report.sequence, attempt=report.attempt, details=report.details)
-    return Decision(run_id=report.run_id, events=[beat], unnumbered=True)
+    return Decision(run_id=_run_id(run), events=[beat], unnumbered=True)
+
+
+def _run_id(run: RunView) -> str:
+    """Id of the run that a report concerns: it may name one from which the run took the activity over."""
+    assert run.row is not None, "a report is late if there is no run"
+    return run.row.run_id
 
 
 def _time_out(run: RunView, due: TimeOutActivity, now_ms: int) -> Decision:
@@ -173,9 +184,11 @@ def _time_out(run: RunView, due: TimeOutActivity, now_ms: int) -> Decision:
 def _lateness(run: RunView, result: Result | Report) -> str:
     """Why a result has no effect, empty if it has one: it counts once for (run, activity, attempt)."""
     row = run.row
-    if row is None or row.run_id != result.run_id or row.status in CLOSED:
+    if row is None or row.status in CLOSED:
         return "its run has closed"
     pending = run.activity(result.sequence)
+    if row.run_id != result.run_id and (pending is None or pending.run_id != result.run_id):
+        return "its run has closed"
     if pending is None:
         return "its activity has ended"
     if pending.attempt != result.attempt or pending.retry_ms:
@@ -386,6 +399,15 @@ def _on_skipped(run: WorkingRun, event: ActivitySkipped, cause: Cause) -> None:
     remember_cause(run, cause, SKIP)
 
 
+def _on_adopted(run: WorkingRun, event: ActivityAdopted, cause: Cause) -> None:
+    pending = _pending(run, event)
+    if pending.retry_ms:
+        run.drop_due(pending.retry_ms, RETRY_DUE, event.sequence)
+    attempt.put(run, attempt.adopted(pending, event, cause.now_ms))
+    if event.retry_ms:
+        run.put_due(event.retry_ms, RETRY_DUE, event.sequence)
+
+
 def _pending(
     run: WorkingRun,
     event: ActivityAttemptFailed
@@ -396,7 +418,8 @@ def _pending(
     | ActivityStopRequested
     | ActivityStarted
     | ActivityHeartbeat
-    | ActivitySkipped,
+    | ActivitySkipped
+    | ActivityAdopted,
 ) -> ActivityRow:
     pending = run.activity(event.sequence)
     advance(TRANSITIONS, state_of(pending), event, run.workflow_id)
@@ -409,8 +432,19 @@ def drop_all(run: WorkingRun) -> None:
     found = run.activities()
     for pending in found:
         _drop(run, pending)
-    if any(map(attempt.is_with_worker, found)):
-        run.cancelled = (AttemptsCancelled(workflow_id=run.workflow_id, run_id=run.run_id),)
+        if pending.run_id:
+            attempt.cancel(run, pending)
+    if any(attempt.is_with_worker(pending) and not pending.run_id for pending in found):
+        run.cancelled = (*run.cancelled, AttemptsCancelled(workflow_id=run.workflow_id, run_id=run.run_id))
+
+
+def hand_over(run: WorkingRun, last_sequence: int) -> None:
+    """Remove all pending activities of a run for which another one goes on, which takes over those up to that number;
+    cancel the attempts of the others."""
+    for pending in run.activities():
+        _drop(run, pending)
+        if pending.sequence > last_sequence:
+            attempt.cancel(run, pending)
 
 
 def _drop(run: WorkingRun, pending: ActivityRow) -> None:
@@ -438,13 +472,13 @@ def release_attempts(run: WorkingRun) -> None:
 
 
 def _send_first(found: Effects, run: WorkingRun, event: ActivityScheduled, shard: int) -> None:
-    found.tasks.append(_task(run, event, 1, shard))
+    found.tasks.append(_task(run, event, 1, shard, run.header.seed))
 
 
 def _send_again(found: Effects, run: WorkingRun, event: ActivityRetried, shard: int) -> None:
     pending = run.activity(event.sequence)
     assert pending is not None, "an activity that is tried again is pending"
-    found.tasks.append(_task(run, pending, event.attempt, shard))
+    found.tasks.append(_task(run, pending, event.attempt, shard, pending.seed or run.header.seed))
 
 
 def tell_workers(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
@@ -454,7 +488,9 @@ def tell_workers(found: Effects, run: WorkingRun, event: Any, shard: int) -> Non
         run.cancelled = ()
 
 
-def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, number: int, shard: int) -> ActivityTask:
+def _task(
+    run: WorkingRun, activity: ActivityScheduled | ActivityRow, number: int, shard: int, seed: str
+) -> ActivityTask:
     row, headers = run.row, activity.headers
     assert row is not None, "an activity belongs to a run"
     watched = _watched(run, activity)
@@ -470,7 +506,7 @@ def _task(run: WorkingRun, activity: ActivityScheduled | ActivityRow, number: in
         shard=shard,
         timeout_ms=activity.timeout_ms,
         workflow_type=row.workflow_type,
-        seed=row.seed,
+        seed=seed,
         headers={**row.headers, **headers} if headers else row.headers,
         suspect=number > 1 and _ended_its_worker(activity),
         bounds=watch.bounds if watch is not None else None,
@@ -531,6 +567,7 @@ MACHINE = Machine(
             effects=tell_workers,
             deliver=lambda code, event: code.resolve(event.sequence, event.result),
         ),
+        ActivityAdopted: EventRule(evolve=_on_adopted),
         ActivityCancelled: EventRule(evolve=_on_cancelled, effects=tell_workers, is_request=True),
         ActivityStopRequested: EventRule(evolve=_on_stop_requested, effects=tell_workers, is_request=True),
     },

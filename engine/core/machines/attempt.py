@@ -19,6 +19,7 @@ from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import ActivityRow, Watch
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.failure import Cause, Failure
+from penstock.schemas.records.activity import ActivityAdopted
 from penstock.schemas.records.tasks import AttemptsCancelled, TaskFailed
 from penstock.schemas.values.bounds import ActivityBounds
 
@@ -200,7 +201,32 @@ def queued(pending: ActivityRow, attempt: int, now_ms: int) -> ActivityRow:
     watch = pending.watch
     if watch is not None:
         watch = msgspec.structs.replace(watch, queued_ms=now_ms)
-    return msgspec.structs.replace(pending, retry_ms=0, attempt=attempt, watch=watch)
+    return msgspec.structs.replace(pending, retry_ms=0, attempt=attempt, watch=watch, run_id="")
+
+
+def adopted(pending: ActivityRow, event: ActivityAdopted, now_ms: int) -> ActivityRow:
+    """The activity as the run that took it over has it. The time of its present attempt begins anew."""
+    watch = pending.watch or (Watch() if event.started_ms else None)
+    if watch is not None:
+        watch = msgspec.structs.replace(
+            watch,
+            queued_ms=now_ms,
+            started_ms=now_ms if event.started_ms else 0,
+            beat_ms=now_ms if event.started_ms else 0,
+            worker=event.worker,
+            outside=event.outside,
+            details=event.details or watch.details,
+        )
+    return msgspec.structs.replace(
+        pending,
+        attempt=event.attempt,
+        retry_ms=event.retry_ms,
+        failure=event.failure,
+        run_id=event.run_id,
+        seed=event.seed,
+        scheduled_ms=now_ms if event.restarts else pending.scheduled_ms,
+        watch=watch,
+    )
 
 
 def is_with_worker(pending: ActivityRow) -> bool:
@@ -213,7 +239,7 @@ def cancel(run: WorkingRun, pending: ActivityRow, *, awaited: bool = False) -> N
     if is_with_worker(pending):
         cancelled = AttemptsCancelled(
             workflow_id=run.workflow_id,
-            run_id=run.run_id,
+            run_id=pending.run_id or run.run_id,
             sequence=pending.sequence,
             attempt=pending.attempt,
             awaited=awaited,

@@ -24,6 +24,7 @@ from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.kinds import NO_REPLY, Event
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import CancelRequested, WorkflowBlocked, WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.update import UpdateHeld
@@ -165,8 +166,25 @@ def _unread_signals(run: RunView) -> list[Event]:
 def _begun(run: RunView, decision: Decision) -> WorkflowStarted:
     """The start of the run that the decision ends, but for its input if that was decided before."""
     first = decision.events[0]
-    begun = first if isinstance(first, WorkflowStarted) else _started_by_row(run)
+    if isinstance(first, WorkflowForked):
+        begun = _started_by_base(run, first)
+    else:
+        begun = first if isinstance(first, WorkflowStarted) else _started_by_row(run)
     return msgspec.structs.replace(begun, search=note.search_of(begun.search, decision.events))
+
+
+def _started_by_base(run: RunView, forked: WorkflowForked) -> WorkflowStarted:
+    """What the next run takes over of a run that goes on from an earlier point, in the decision that ends it."""
+    events = [event for past in run.past(forked.base_run_id) if past.last <= forked.to_event for event in past.events]
+    started: WorkflowStarted = events[0]
+    return msgspec.structs.replace(
+        started,
+        first_run_id=forked.first_run_id,
+        chain_length=forked.chain_length,
+        parent_run_id=forked.parent_run_id,
+        execution_until_ms=forked.execution_until_ms,
+        search=note.search_of(started.search, events),
+    )
 
 
 def next_run_id(workflow_id: str, run_id: str) -> str:

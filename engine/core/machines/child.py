@@ -7,19 +7,21 @@ from collections.abc import Mapping
 import msgspec
 
 from penstock.engine.core.activation import activated
-from penstock.engine.core.answers import closing_failure, ignored
+from penstock.engine.core.answers import closing_failure, found_row, ignored
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.keys import CHILD
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, derived_id
 from penstock.engine.core.machines import schedule
 from penstock.engine.core.rows import ChildRow, pack, unpack_child
-from penstock.engine.core.statuses import CLOSED, TERMINATED
+from penstock.engine.core.statuses import CLOSED, RESET, TERMINATED
 from penstock.engine.core.statuses import COMPLETED as RUN_COMPLETED
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import ChildWorkflowFailed
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import (
+    AdoptChild,
+    ChildAdopted,
     ChildCancelRequested,
     ChildCompleted,
     ChildFailed,
@@ -27,6 +29,7 @@ from penstock.schemas.records.child import (
     ChildStarted,
     ChildStopRequested,
     ConfirmChild,
+    ParentChanged,
     ResolveChild,
 )
 from penstock.schemas.records.kinds import Event
@@ -49,6 +52,9 @@ TRANSITIONS: Table = {
     (STARTED, ChildCancelRequested): CANCELLED,
     (STOPPING, ChildCompleted): COMPLETED,
     (STOPPING, ChildFailed): FAILED,
+    (PENDING, ChildAdopted): PENDING,
+    (STARTED, ChildAdopted): STARTED,
+    (STOPPING, ChildAdopted): STOPPING,
 }
 """Only a child whose start the code awaits becomes `started`; any other one is `pending` until it ends."""
 
@@ -72,6 +78,14 @@ def _confirm(run: RunView, command: ConfirmChild, now_ms: int) -> Decision:
     if child is not None and child.state != PENDING:
         return ignored(command.run_id, "its parent knows that this child has started")
     return _received(run, command, ChildStarted(sequence=command.sequence, child_run_id=command.child_run_id), now_ms)
+
+
+def _adopt(run: RunView, command: AdoptChild, now_ms: int) -> Decision:
+    row = found_row(run, command.run_id, keep=False)
+    if isinstance(row, Decision):
+        return row
+    changed = ParentChanged(parent_run_id=command.parent_run_id, awaits_start=command.awaits_start)
+    return Decision(run_id=row.run_id, events=[changed], unnumbered=True)
 
 
 def _received(run: RunView, command: ResolveChild | ConfirmChild, event: Event, now_ms: int) -> Decision:
@@ -134,7 +148,18 @@ def _on_stop_requested(run: WorkingRun, event: ChildStopRequested, cause: Cause)
     run.dropped_children = (_set_state(run, event),)
 
 
-def _set_state(run: WorkingRun, event: ChildStarted | ChildStopRequested) -> ChildRow:
+def _on_adopted(run: WorkingRun, event: ChildAdopted, cause: Cause) -> None:
+    child = _set_state(run, event)
+    if event.restarts:
+        again = msgspec.structs.replace(child, run_id=derived_id(run, event.sequence, "start"))
+        run.writes[run.key(CHILD, event.sequence)] = pack(again)
+
+
+def _on_parent_changed(run: WorkingRun, event: ParentChanged, cause: Cause) -> None:
+    run.header.parent_run_id = event.parent_run_id
+
+
+def _set_state(run: WorkingRun, event: ChildStarted | ChildStopRequested | ChildAdopted) -> ChildRow:
     child = run.child(event.sequence)
     state = advance(TRANSITIONS, ABSENT if child is None else child.state, event, run.workflow_id)
     assert child is not None, "the table allows these events for pending children alone"
@@ -182,11 +207,49 @@ def _cancel_child(
     run.dropped_children = ()
 
 
-def end_dropped(found: Effects, run: WorkingRun) -> None:
-    """Do with the children of a closed run what their `parent_close` says."""
-    by_default = "terminate" if run.header.status == TERMINATED else "cancel"
+def _tell_adopted(found: Effects, run: WorkingRun, event: ChildAdopted, shard: int) -> None:
+    """Tell a child that another run of its parent waits for it, or start it again."""
+    if event.restarts:
+        _start_child(found, run, _scheduled(run, event.sequence), shard)
+        return
+    child = run.child(event.sequence)
+    assert child is not None, "a child that is adopted is pending"
+    found.commands.append(
+        AdoptChild(
+            workflow_id=child.workflow_id,
+            run_id=child.run_id,
+            parent_workflow_id=run.workflow_id,
+            parent_run_id=run.run_id,
+            parent_sequence=child.sequence,
+            awaits_start=event.awaits_start,
+            message_id=derived_id(run, child.sequence, "adopt"),
+        )
+    )
+
+
+def _scheduled(run: WorkingRun, sequence: int) -> ChildScheduled:
+    """The request of a child, in the run's history."""
+    events = (event for decision in run.past(run.run_id) for event in decision.events)
+    return next(event for event in events if isinstance(event, ChildScheduled) and event.sequence == sequence)
+
+
+def _report_again(found: Effects, run: WorkingRun, event: ParentChanged, shard: int) -> None:
+    """Report to the parent's other run what this run has come to."""
+    if event.awaits_start:
+        found.commands.append(_confirmation(run, run.header.parent_sequence))
+    if run.header.status in CLOSED:
+        report_to_parent(found, run)
+
+
+def end_dropped(found: Effects, run: WorkingRun, *, adopted: int = 0) -> None:
+    """Do with the children of a closed run what their `parent_close` says, but for those that another run adopts.
+
+    `adopted`: those that were requested up to that number."""
+    by_default = "terminate" if run.header.status in {TERMINATED, RESET} else "cancel"
     reason = f"its parent {run.workflow_id} has closed"
     for child in run.dropped_children:
+        if child.sequence <= adopted:
+            continue
         command = _STOPS[child.parent_close or by_default]
         if command is not None:
             found.commands.append(_stop(command, run, child, reason, "parent-closed"))
@@ -209,14 +272,17 @@ def confirm_to_parent(found: Effects, run: WorkingRun, event: WorkflowStarted, s
     start then."""
     if not event.parent_awaits_start or event.previous_run_id:
         return
-    found.commands.append(
-        ConfirmChild(
-            workflow_id=event.parent_workflow_id,
-            run_id=event.parent_run_id,
-            sequence=event.parent_sequence,
-            child_run_id=run.run_id,
-            message_id=derived_id(run, 0, "started"),
-        )
+    found.commands.append(_confirmation(run, event.parent_sequence))
+
+
+def _confirmation(run: WorkingRun, sequence: int) -> ConfirmChild:
+    row = run.header
+    return ConfirmChild(
+        workflow_id=row.parent_workflow_id,
+        run_id=row.parent_run_id,
+        sequence=sequence,
+        child_run_id=run.run_id,
+        message_id=derived_id(run, 0, "started"),
     )
 
 
@@ -260,10 +326,24 @@ def rejected_start(command: StartWorkflow, rejection: Rejection) -> ResolveChild
     )
 
 
+def rejected_adoption(command: AdoptChild, rejection: Rejection) -> ResolveChild:
+    """Report to the parent that nothing is known of its child any more."""
+    return ResolveChild(
+        workflow_id=command.parent_workflow_id,
+        run_id=command.parent_run_id,
+        sequence=command.parent_sequence,
+        child_workflow_id=command.workflow_id,
+        child_run_id=command.run_id,
+        status="rejected",
+        failure=Failure(type=rejection.reason, message=rejection.message),
+        message_id=f"{command.message_id}-rejected",
+    )
+
+
 MACHINE = Machine(
     name="child",
     transitions=TRANSITIONS,
-    inputs={ResolveChild: InputRule(_resolve), ConfirmChild: InputRule(_confirm)},
+    inputs={ResolveChild: InputRule(_resolve), ConfirmChild: InputRule(_confirm), AdoptChild: InputRule(_adopt)},
     events={
         ChildScheduled: EventRule(
             evolve=_on_scheduled,
@@ -276,6 +356,8 @@ MACHINE = Machine(
         ChildStarted: EventRule(
             evolve=_on_started, deliver=lambda code, event: code.child_started(event.sequence, event.child_run_id)
         ),
+        ChildAdopted: EventRule(evolve=_on_adopted, effects=_tell_adopted),
+        ParentChanged: EventRule(evolve=_on_parent_changed, effects=_report_again),
         ChildCompleted: EventRule(
             evolve=_on_ended, deliver=lambda code, event: code.resolve(event.sequence, event.result)
         ),

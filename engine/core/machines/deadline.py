@@ -35,8 +35,23 @@ def put(run: WorkingRun, event: WorkflowStarted, begins_ms: int) -> None:
     row = run.header
     row.run_timeout_ms, row.execution_until_ms = event.run_timeout_ms, event.execution_until_ms
     row.retry, row.retries = event.retry, event.retries
-    run_until_ms = begins_ms + min(event.run_timeout_ms, DELAY_MS_MAX) if event.run_timeout_ms > 0 else NEVER_MS
-    deadline_ms = min(run_until_ms, event.execution_until_ms or NEVER_MS)
+    _put(run, begins_ms)
+
+
+def restart(run: WorkingRun, execution_until_ms: int, now_ms: int) -> None:
+    """Let the time of a run begin anew: it goes on from an earlier point. For evolve functions."""
+    row = run.header
+    if not (row.deadline_ms or row.run_timeout_ms or execution_until_ms):
+        return
+    drop(run)
+    row.execution_until_ms = execution_until_ms
+    _put(run, max(now_ms, row.begins_ms))
+
+
+def _put(run: WorkingRun, begins_ms: int) -> None:
+    row = run.header
+    run_until_ms = begins_ms + min(row.run_timeout_ms, DELAY_MS_MAX) if row.run_timeout_ms > 0 else NEVER_MS
+    deadline_ms = min(run_until_ms, row.execution_until_ms or NEVER_MS)
     if deadline_ms != NEVER_MS:
         row.deadline_ms = deadline_ms
         run.put_due(deadline_ms, DEADLINE_DUE, 0)

@@ -12,8 +12,8 @@ from penstock.engine.core.keys import KEPT_DUE, due_key, joined_key, kept_key
 from penstock.engine.core.limits import KEPT_BYTES_MAX, KEPT_COMMAND_BYTES_MAX, KEPT_MAX, KEPT_MS
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import signal
-from penstock.engine.core.messages import CANCEL, remember
-from penstock.engine.core.rows import KeptRow, pack
+from penstock.engine.core.messages import CANCEL, remember, remember_as
+from penstock.engine.core.rows import KeptRow, MessageRow, pack
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept, CommandTaken
@@ -106,6 +106,14 @@ def _on_taken(run: WorkingRun, event: CommandTaken, cause: Cause) -> None:
     if not _drop(run, event).signal:  # a signal is remembered by SignalReceived
         remember(run, event.message_id, CANCEL)
     run.writes[joined_key(run.workflow_id, run.run_id, event.message_id)] = b""  # so that both expire with the run
+
+
+def take_again(run: WorkingRun, event: CommandTaken) -> None:
+    """As `_on_taken`, in a run that begins with the history of the one that took the command. For evolve functions."""
+    known, row = run.message(event.message_id), run.header
+    if known is not None:
+        remember_as(run, event.message_id, MessageRow(row.run_id, row.first_run_id, known.what, known.content))
+        run.writes[joined_key(run.workflow_id, run.run_id, event.message_id)] = b""
 
 
 def _on_given_up(run: WorkingRun, event: CommandGivenUp, cause: Cause) -> None:

@@ -208,6 +208,17 @@ def drop_open(run: WorkingRun, status: str) -> None:
     run.header.pending_updates = 0
 
 
+def leave_open(run: WorkingRun) -> None:
+    """Remove the updates that have not ended from a run that another goes on for: they go over. For evolve
+    functions."""
+    if not run.header.pending_updates:
+        return
+    for key, value in run.rows(UPDATE):
+        if unpack_update(value).state in OPEN:
+            run.writes[key] = None
+    run.header.pending_updates = 0
+
+
 def _begin(run: WorkingRun, row: UpdateRow, event: UpdateAccepted | UpdateHeld) -> None:
     run.header.pending_updates += 1
     content = content_of(event.update, event.input)

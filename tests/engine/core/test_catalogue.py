@@ -58,7 +58,7 @@ def test_a_table_names_the_machine_s_own_events(machine) -> None:
     in_table = {event for _, event in machine.transitions}
     assert in_table <= set(machine.events)
     stateless = {kind.__name__ for kind in set(machine.events) - in_table}
-    assert stateless <= {"CancelRequested", "ResultAwaited", "StartJoined", "InputIgnored"}
+    assert stateless <= {"CancelRequested", "ResultAwaited", "StartJoined", "InputIgnored", "ParentChanged"}
 
 
 def test_requests_are_not_delivered() -> None:

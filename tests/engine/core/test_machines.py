@@ -25,6 +25,7 @@ from penstock.engine.core.machines import (
     note,
     pause,
     query,
+    reset,
     run,
     signal,
     timer,
@@ -34,12 +35,13 @@ from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
+from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
 
-MODULES = (run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause)
+MODULES = (run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause, reset)
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
 
@@ -273,6 +275,36 @@ def _skipped() -> None:
     stage.tell(SkipActivity(workflow_id="run-1", sequence=1, message_id="s"))
 
 
+def _reset() -> None:
+    for halts in (None, PauseWorkflow):
+        for flow, arguments in (
+            (flows.retried, (1,)),
+            (flows.five, (1,)),
+            (flows.far_away, (1,)),
+            (begins_children, ("given up",)),
+        ):
+            stage = Stage(flow, stays_on)
+            stage.start(flow, *arguments)
+            if flow is flows.retried:
+                (task,) = stage.take("tasks")
+                stage.fail(task, SOFT)
+            if halts is not None:
+                stage.tell(halts(workflow_id="run-1", message_id="p"))
+            for number in range(3):
+                end = stage.described()["events"]
+                stage.tell(ResetWorkflow(workflow_id="run-1", to_event=end, message_id=f"r{number}"))
+    stage = Stage(begins_children, stays_on)
+    stage.start(begins_children, "completes")
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=stage.described()["events"], message_id="r"))
+    for flow, argument in ((flows.travel, ["hotel"]), (gives_up_a_child, None)):
+        stage = Stage(flow, flows.approved)
+        stage.start(flow, *filter(None, [argument]))
+        if argument is None:
+            stage.tell(PauseWorkflow(workflow_id="kid", message_id="p"))  # it does not end at once
+        stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+        stage.tell(ResetWorkflow(workflow_id="run-1", to_event=stage.described()["events"], message_id="r"))
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -292,6 +324,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _interaction,
     _paused,
     _skipped,
+    _reset,
 ]
 
 

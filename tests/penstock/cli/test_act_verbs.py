@@ -89,3 +89,16 @@ def test_complete_and_fail_take_a_token(run):
     one_message(run("complete", "nonsense", "--result", "1", code=2), "This is no token of an activity")
     one_message(run("complete", token, "--result", "1", code=1), "no longer waits for activity 1")
     one_message(run("fail", token, "gone", "--final", "--retry-after", "1s", code=1), "no longer waits for activity 1")
+
+
+def test_reset_and_retry(run):
+    """reset lets a run go on from an event, which show says; retry one that failed; what cannot be done is refused."""
+    run("start", "cli-waits", "--id", "goes-on")
+    run("reset", "goes-on", "--to-event", "0", "--reason", "wrong way", "--by", "ann")
+    assert "from event 0 of the run" in run("show", "goes-on").stdout
+    assert "ann wrong way" in run("history", "goes-on").stdout
+    one_message(run("reset", "goes-on", "--to-event", "99", code=1), "so it has no event 99")
+    one_message(run("retry", "goes-on", code=1), "goes-on has not failed, and only a failed run can be retried")
+    run("start", "cli-trial", "--id", "failed", "--input", "-1")
+    run("retry", "failed", "--by", "bob")
+    assert "WorkflowForked" in run("history", "failed").stdout

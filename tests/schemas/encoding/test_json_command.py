@@ -171,7 +171,8 @@ def test_any_json_is_an_input(value):
                 "The command `Start` is unknown; allowed are StartWorkflow, SkipActivity, "
                 "CompleteActivity, FailActivity, HeartbeatActivity, PauseWorkflow, "
                 "ResumeWorkflow, QueryWorkflow, DescribeWorkflow, "
-                "ReadHistory, ListWorkflows, CancelWorkflow, TerminateWorkflow, UnblockWorkflow, AwaitResult, "
+                "ReadHistory, ListWorkflows, ResetWorkflow, RetryWorkflow, CancelWorkflow, TerminateWorkflow, "
+                "UnblockWorkflow, AwaitResult, "
                 "CreateSchedule, UpdateSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule, BackfillSchedule, "
                 "DeleteSchedule, DescribeSchedule, ListSchedules, SignalWorkflow, UpdateWorkflow."
             ),

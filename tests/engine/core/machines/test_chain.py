@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.audit import apply, message_of
+from penstock.engine.audit import apply
 from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info
 from penstock.engine.authoring.handlers import Update
@@ -19,7 +19,7 @@ from penstock.engine.core.machines.chain import next_run_id
 from penstock.engine.core.rows import unpack_run
 from penstock.engine.core.working import WorkingRun
 from penstock.patterns.saga import Saga
-from penstock.schemas.encoding.codec import encode
+from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.records.replies import Accepted, RunClosed
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
@@ -387,7 +387,7 @@ def test_the_rows_follow_from_the_topic_events() -> None:
     rows = _Rows()
     for record in stage.sent["events"]:
         header = rows.get(run_key(record.workflow_id))
-        run = WorkingRun(record.workflow_id, unpack_run(header) if header else None, rows, message_of)
+        run = WorkingRun(record.workflow_id, unpack_run(header) if header else None, rows, decode)
         apply(run, encode(record))
         rows.write(run.writes)
     kept = {key: value for key, value in stage.stores[0].scan(b"\x01", b"\xff") if key != SHARD_KEY}
