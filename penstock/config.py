@@ -35,6 +35,10 @@ ClosedKept = Annotated[
 RunCacheMb = Annotated[
     int, msgspec.Meta(ge=1, le=1_000_000, description="memory for the runs that a processor keeps at hand, in MB")
 ]
+HistoryWarning = Annotated[
+    int, msgspec.Meta(ge=1, le=10_000_000, description="events of a run after which its history is logged as long")
+]
+HistoryMax = Annotated[int, msgspec.Meta(ge=10, le=10_000_000, description="events of a run after which it fails")]
 LogFormat = Annotated[
     Literal["console", "json"], msgspec.Meta(description="format of log lines: console (for people) or json")
 ]
@@ -85,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     application: Application = ""
     closed_kept: ClosedKept = "7d"
     run_cache_mb: RunCacheMb = 256
+    history_warning: HistoryWarning = 10_000
+    history_max: HistoryMax = 50_000
     reads: Reads = "auto"
     token_key: TokenKey = ""
     log_format: LogFormat = "console"

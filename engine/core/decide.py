@@ -10,6 +10,7 @@ from penstock.engine.core.answers import chain_id
 from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.limits import REASON_CHARS_MAX
+from penstock.engine.core.long_history import bounded_history
 from penstock.engine.core.machines.chain import followed
 from penstock.engine.core.view import RunView
 from penstock.schemas.class_names import class_name
@@ -37,6 +38,9 @@ def decide(run: RunView, input: Any, now_ms: int) -> Decision:
         before, decision = decision, followed(run, decision, now_ms)
         if decision is before:
             break
+    row = run.row
+    if row is not None and row.next_number + len(decision.events) > run.hosted.history_max:
+        decision = bounded_history(run, row, input, decision)
     if decision.rejection is not None and run.row is not None and decision.rejection.run_id == run.row.run_id:
         rejection = msgspec.structs.replace(decision.rejection, run_id=chain_id(run.row))
         decision = msgspec.structs.replace(decision, rejection=rejection)

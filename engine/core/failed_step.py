@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from penstock.engine.core.past import PastDecision
 from penstock.schemas.records.activity import ActivityFailed, ActivityScheduled
 from penstock.schemas.records.child import ChildFailed, ChildScheduled
-from penstock.schemas.records.run import WorkflowFailed, WorkflowTimedOut
+from penstock.schemas.records.run import HistoryExceeded, WorkflowFailed, WorkflowTimedOut
 
 
 class Step(NamedTuple):
@@ -40,6 +40,9 @@ def failed_step(workflow_id: str, past: Sequence[PastDecision], *, force: bool) 
     That is before the last activity or child that failed, if the code requested nothing since, or if its failure is the
     run's; else before the decision that ended the run. `force`: also if the code went on after that failure."""
     end = past[-1].events[-1]
+    if isinstance(end, HistoryExceeded):
+        message = f"the history of {workflow_id} had no more room: reset it to an event that is well before its end."
+        raise CannotRetry("history_too_long", message)
     if not isinstance(end, WorkflowFailed | WorkflowTimedOut):
         message = (
             f"{workflow_id} has not failed, and only a failed run can be retried; a BLOCKED one is unblocked, and any "

@@ -8,6 +8,8 @@ from typing import Any
 
 from penstock.engine.core.execution import Definition
 from penstock.engine.core.limits import (
+    HISTORY_LONG,
+    HISTORY_MAX,
     SIGNAL_NAME_CHARS_MAX,
     SIGNALS_COMPARED_MAX,
     SIGNALS_DECLARED_MAX,
@@ -42,6 +44,7 @@ class Hosted:
     of a higher level than this program knows. `notes`: what to add to a run's description; for any thread.
     `strict_inputs`: replay treats every changed input as an error (tests, replay tools). `awaited_ms`: how long callers
     are taken to await results, whatever they say, where the clock moves faster than theirs; 0: as they say.
+    `history_long`, `history_max`: events after which a run's history is reported as long, and after which it fails.
     `kept_status`: runs with another one leave the memory after each decision."""
 
     def __init__(
@@ -58,6 +61,7 @@ class Hosted:
         self.elsewhere: Mapping[str, int] = {}
         self.level, self.is_outgrown = LEVEL, False
         self.awaited_ms = 0
+        self.history_long, self.history_max = HISTORY_LONG, HISTORY_MAX
         self.kept_status = RUNNING
         self.notes: Notes = no_notes
         self._news = False

@@ -29,6 +29,12 @@ WORKER_GRACE_MS = 10_000
 HISTORY_LONG = 10_000
 """Events after which a run is advised to continue as new."""
 
+HISTORY_MAX = 50_000
+"""Events after which a run fails."""
+
+SIGNALS_UNREAD_MAX = 10_000
+"""Signals of one run that its code has not read, of the names that its description lists."""
+
 AWAITERS_FEW = 16
 """Callers that await one run's result before the first search for some that no longer wait."""
 

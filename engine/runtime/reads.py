@@ -23,7 +23,7 @@ from penstock.engine.core.keys import (
     run_key,
     run_prefix,
 )
-from penstock.engine.core.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, READ_BYTES_MAX
+from penstock.engine.core.limits import HISTORY_LONG, PAGE_BYTES_MAX, PAGE_ROWS_MAX, READ_BYTES_MAX
 from penstock.engine.core.machines.update import OPEN as UPDATE_OPEN
 from penstock.engine.core.pending import pending_activities
 from penstock.engine.core.rows import (
@@ -195,6 +195,7 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
         "started_ms": row.started_ms,
         "closed_ms": row.closed_ms or None,
         "events": row.next_number - 1,
+        "is_long": row.next_number > HISTORY_LONG,
         "cancel_requested": row.cancel_requested,
         "reason": row.reason or None if row.status in CLOSED else None,
         "blocked_reason": row.blocked_reason or None,

@@ -31,6 +31,7 @@ from penstock.schemas.records.decisions import Listening, Trigger
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import (
+    HistoryExceeded,
     InputIgnored,
     StartWorkflow,
     WorkflowBlocked,
@@ -216,6 +217,9 @@ class Step:
         self._note_touched(layer, run)
         if type(decision.events[-1]) in _LOGGED:
             _log_ending(run.workflow_id, decision.events[-1])
+        row, long = run.row, run.hosted.history_long
+        if row is not None and row.next_number > long >= row.next_number - len(decision.events):
+            _log_length(run.workflow_id, row.next_number - 1, run.hosted.history_max)
 
     def _note_touched(self, layer: Layer, run: CachedRun) -> None:
         layer.touched.setdefault(run.workflow_id, {})
@@ -268,13 +272,23 @@ def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision 
 
 
 _BEGINNINGS = frozenset({WorkflowStarted, WorkflowForked})
-_LOGGED = frozenset({WorkflowFailed, WorkflowTimedOut, WorkflowBlocked})
-_ENDED_FROM_OUTSIDE = frozenset({WorkflowTerminated, WorkflowTimedOut})
+_LOGGED = frozenset({WorkflowFailed, WorkflowTimedOut, HistoryExceeded, WorkflowBlocked})
+_ENDED_FROM_OUTSIDE = frozenset({WorkflowTerminated, WorkflowTimedOut, HistoryExceeded})
 
 
-def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowTimedOut | WorkflowBlocked) -> None:
+def _log_length(workflow_id: str, length: int, limit: int) -> None:
+    """Log a run whose history has become long."""
+    logger.warning(
+        "a run's history is long: let it continue as new, since replay takes time and it fails at its limit",
+        workflow_id=workflow_id,
+        events=length,
+        limit=limit,
+    )
+
+
+def _log_ending(workflow_id: str, last: WorkflowFailed | WorkflowTimedOut | HistoryExceeded | WorkflowBlocked) -> None:
     """Log a run that failed or was BLOCKED."""
-    if isinstance(last, WorkflowFailed | WorkflowTimedOut):
+    if isinstance(last, WorkflowFailed | WorkflowTimedOut | HistoryExceeded):
         logger.warning("run failed", workflow_id=workflow_id, error=last.failure.type, message=last.failure.message)
     else:
         what = "run waits for a processor with its type" if last.reason == UNHOSTED_TYPE else "run blocked"

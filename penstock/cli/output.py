@@ -30,6 +30,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "WorkflowCompleted": ("result",),
     "WorkflowFailed": ("failure",),
     "WorkflowTimedOut": ("failure",),
+    "HistoryExceeded": ("failure",),
     "WorkflowCancelled": ("reason",),
     "WorkflowTerminated": ("reason",),
     "WorkflowBlocked": ("reason", "message"),

@@ -69,6 +69,8 @@ def _state(run: Json, now_ms: int) -> Iterator[tuple[str, str]]:
         yield "begins", _at(run["begins_ms"], now_ms)
     if not closed_ms and run.get("deadline_ms"):
         yield "ends", f"{_at(run['deadline_ms'], now_ms)} at the latest"
+    if not closed_ms and run.get("is_long"):
+        yield "long", f"{run['events']:,} events in its history: it should continue as new"
     yield from _descriptions(run)
     if unread := run.get("signals_unread"):
         names = (f"{name} ({count} of them)" if count > 1 else name for name, count in unread.items())

@@ -46,7 +46,14 @@ SERVED_TIMEOUT_S = 1.0
 STORE_LAG_S = 2.0
 STORE_POLL_S = 0.01
 CLOSING_EVENTS = frozenset(
-    {"WorkflowCompleted", "WorkflowFailed", "WorkflowTimedOut", "WorkflowCancelled", "WorkflowTerminated"}
+    {
+        "WorkflowCompleted",
+        "WorkflowFailed",
+        "WorkflowTimedOut",
+        "HistoryExceeded",
+        "WorkflowCancelled",
+        "WorkflowTerminated",
+    }
 )
 
 

@@ -115,6 +115,7 @@ def processor_part(
         token_keys=token_keys(settings.token_key, settings.prefix, settings.namespace),
     )
     hosted = Hosted(workflows, declared_signals(), build=settings.build, strict_inputs=strict_inputs)
+    hosted.history_long, hosted.history_max = settings.history_warning, settings.history_max
     if membership is not None:
         keep_informed(hosted, membership)
         hosted.notes = lambda run: unhosted(run, membership.neighbours, workflows)

@@ -156,6 +156,12 @@ class WorkflowTimedOut(Event, frozen=True, gc=False, kw_only=True):
     next_run_id: str = ""
 
 
+class HistoryExceeded(Event, frozen=True, gc=False, kw_only=True):
+    """The run's history had as many events as are allowed, and the run has failed, as `failure` says."""
+
+    failure: Failure
+
+
 class WorkflowCancelled(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code ended with the cancellation that was requested. A request."""
 

@@ -22,6 +22,7 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.run import (
+    HistoryExceeded,
     InputIgnored,
     ResultAwaited,
     StartDelayEnded,
@@ -45,6 +46,7 @@ CLOSING = {
     WorkflowCancelled: "cancelled",
     WorkflowTerminated: "terminated",
     WorkflowTimedOut: "failed",
+    HistoryExceeded: "failed",
     WorkflowContinued: "continued",
 }
 REPORTS = (ActivityStarted, ActivityHeartbeat)

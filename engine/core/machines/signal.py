@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.engine.core.activation import PROBLEMS, activated
 from penstock.engine.core.answers import accepted, open_row, rejected
 from penstock.engine.core.decision import Decision, Rejection
+from penstock.engine.core.limits import SIGNALS_UNREAD_MAX
 from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.messages import SIGNAL, content_of, remember
 from penstock.engine.core.rows import RunRow
@@ -44,6 +45,13 @@ def decide(run: RunView, command: SignalWorkflow, now_ms: int) -> Decision:
     row = open_row(run, command.run_id, keep=True)
     if isinstance(row, Decision):
         return row
+    unread = sum(row.listening.unread.values()) if row.listening is not None and row.listening.unread else 0
+    if unread >= SIGNALS_UNREAD_MAX:
+        message = (
+            f"{run.workflow_id} has {unread:,} signals that its code has not read; at most {SIGNALS_UNREAD_MAX:,} are "
+            "kept, so send this one again later."
+        )
+        return rejected(Rejection("too_many", message, row.run_id))
     problem = problem_of(run, command.signal, command.input) or _problem_of_handler(run, row, command)
     if problem:
         return rejected(Rejection("bad_input", problem, row.run_id))

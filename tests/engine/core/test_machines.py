@@ -37,6 +37,7 @@ from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
+from penstock.schemas.records.signal import SignalWorkflow
 from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
@@ -305,6 +306,18 @@ def _reset() -> None:
         stage.tell(ResetWorkflow(workflow_id="run-1", to_event=stage.described()["events"], message_id="r"))
 
 
+def _too_long() -> None:
+    for halts in (None, PauseWorkflow, "blocks"):
+        stage = Stage(flows.looks_again, flows.far_away)
+        stage.nodes[0].runs.hosted.history_max = 12
+        stage.start(flows.far_away if halts == "blocks" else flows.looks_again, *([1] if halts == "blocks" else []))
+        if halts is PauseWorkflow:
+            stage.tell(PauseWorkflow(workflow_id="run-1", message_id="p"))
+        for number in range(12):
+            stage.tell(SignalWorkflow(workflow_id="run-1", signal="word", input=b"1", message_id=f"s{number}"))
+        stage.tell(CancelWorkflow(workflow_id="run-1", message_id="c"))
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -325,6 +338,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _paused,
     _skipped,
     _reset,
+    _too_long,
 ]
 
 
