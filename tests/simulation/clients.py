@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.schemas.encoding.codec import decode_command, encode
+from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.schedule import (
@@ -36,6 +37,8 @@ _JSON_FIELDS = {
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
+    PauseWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
+    ResumeWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
     QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),
     CreateSchedule: ("workflow_id", "workflow_type", "input", "spec", "message_id", "reply_to"),

@@ -25,6 +25,7 @@ from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildCompleted, ChildFailed, ChildScheduled
 from penstock.schemas.records.external import ExternalSignalSent
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
+from penstock.schemas.records.pause import WorkflowPaused
 from penstock.schemas.records.run import CancelRequested, WorkflowBlocked
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired, TimerStarted
@@ -74,7 +75,7 @@ class Facts:
 
     @property
     def was_blocked(self) -> bool:
-        return bool(self.run.of(WorkflowBlocked))
+        return bool(self.run.of(WorkflowBlocked) or self.run.of(WorkflowPaused))
 
 
 def accepted_updates(run: Run) -> list[tuple[str, str, bytes]]:
@@ -87,6 +88,15 @@ def accepted_updates(run: Run) -> list[tuple[str, str, bytes]]:
         elif isinstance(event, UpdateTaken) and not event.problem:
             found.append((event.message_id, held[event.message_id].update, held[event.message_id].input))
     return found
+
+
+def rash_values(run: Run) -> list[int]:
+    """What the validator of an account, which breaks the rule that it reads, has left of updates that were held.
+
+    Beside an activation the engine drops what a validator changed; within one it cannot."""
+    held = {event.message_id: event for event in run.of(UpdateHeld)}
+    rejected = [held[event.message_id] for event in run.of(UpdateTaken) if "negative" in event.problem]
+    return [_value(event.input) for event in rejected if event.update == "sim_buy"]
 
 
 def update_outcome(update: str, value: int) -> Any:
@@ -284,7 +294,7 @@ def patron(facts: Facts, left: int) -> Want:
 def account(facts: Facts, wanted: int) -> Want:
     entered = [value for name, value in facts.updates if name == "sim_enter" or value % 5]
     bought = [_add(value, 1) for name, value in facts.updates if name == "sim_buy"]
-    return Want(bought, results=[[*facts.received, *entered]], is_unordered=True)
+    return Want(bought, results=[[*facts.received, *entered, *rash_values(facts.run)]], is_unordered=True)
 
 
 def ledger(facts: Facts, runs: int) -> Want:

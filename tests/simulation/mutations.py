@@ -330,6 +330,10 @@ def _bad_releases(weather: Weather) -> None:
     weather.chaos, weather.chaos_kinds = 3.0, ["kill", "stop"]
 
 
+def _halts(weather: Weather) -> None:
+    weather.halts = 0.3
+
+
 WEATHERS = (_zombies, _late_zombies, _doubts, _handovers, _clocks, _days, _aged, _losses, _few_timers, _bad_releases)
 """Weather for mutations of which it is not known what they need."""
 
@@ -374,6 +378,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "details are lost with a failure": Mutation(attempt_module, "waiting", _details_lost),
     "deciding is left to chance": Mutation(attempt_module, "retry_delay_ms", _jitter),
     "messages are not remembered": Mutation(deduplicate_module, "run_of_message", lambda *arguments: None),
+    "attempts of a paused run begin": Mutation(activity_module, "hold_attempts", lambda run: None, _halts),
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
     "fired timers stay in the index": Mutation(

@@ -19,6 +19,7 @@ from penstock.schemas.records.activity import (
 )
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept, CommandTaken
+from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.run import StartDelayEnded, WorkflowStarted
 from penstock.schemas.records.schedule import ScheduleAdvanced, ScheduleDeleted
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
@@ -37,6 +38,7 @@ class Punctuality:
 
     def __init__(self) -> None:
         self.due: dict[Pending, int] = {}
+        self._held: dict[tuple[str, str], dict[Pending, int]] = {}  # attempts of runs that are paused
         self._missed: Counter[Pending] = Counter()
         self._silence_ms: dict[tuple[str, str, int], int] = {}  # heartbeats' times of activities that have one
 
@@ -87,9 +89,18 @@ class Punctuality:
             case ActivityStarted() | ActivityHeartbeat():
                 silence_ms = self._silence_ms[workflow_id, run_id, event.sequence]
                 self.due["w", workflow_id, run_id, event.sequence] = decision.now_ms + silence_ms
+            case ActivityAttemptFailed() if (workflow_id, run_id) in self._held:
+                self.due.pop(("w", workflow_id, run_id, event.sequence), None)
+                self._held[workflow_id, run_id]["r", workflow_id, run_id, event.sequence] = event.retry_ms
             case ActivityAttemptFailed():
                 self.due.pop(("w", workflow_id, run_id, event.sequence), None)
                 self.due["r", workflow_id, run_id, event.sequence] = event.retry_ms
+            case WorkflowPaused():
+                held = {key: due for key, due in self.due.items() if key[:3] == ("r", workflow_id, run_id)}
+                self._held[workflow_id, run_id] = held
+                self.due = {key: due for key, due in self.due.items() if key not in held}
+            case WorkflowResumed():
+                self.due.update(self._held.pop((workflow_id, run_id), {}))
             case ActivityStopRequested() if ("r", workflow_id, run_id, event.sequence) in self.due:
                 self.due["r", workflow_id, run_id, event.sequence] = decision.now_ms + 1
             case ActivityRetried() | ActivityCancelled() | ActivityFailed() | ActivityCompleted():

@@ -15,6 +15,7 @@ import msgspec
 from penstock.engine.core.machines.query import is_late
 from penstock.schemas.encoding.codec import decode, encode
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Rejected
 from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowUnblocked
@@ -22,7 +23,7 @@ from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.suspension import ActivationSuspended
 from penstock.schemas.records.update import UpdateCompleted
 from tests.simulation.broker import Entry
-from tests.simulation.model import FAILED, accepted_updates, update_outcome
+from tests.simulation.model import FAILED, accepted_updates, rash_values, update_outcome
 from tests.simulation.story import Violation
 from tests.simulation.truth import Run
 
@@ -158,7 +159,8 @@ def _signals(run: Run, last: int) -> list[Any]:
     for events in _events(run, last):
         kinds = {type(event) for event in events}
         waiting += [msgspec.json.decode(event.input) for event in events if isinstance(event, SignalReceived)]
-        is_blocked = (is_blocked and WorkflowUnblocked not in kinds) or WorkflowBlocked in kinds
+        goes_on = not kinds.isdisjoint({WorkflowUnblocked, WorkflowResumed})
+        is_blocked = (is_blocked and not goes_on) or not kinds.isdisjoint({WorkflowBlocked, WorkflowPaused})
         if not is_blocked and ActivationSuspended not in kinds and _has_begun(run, last):
             reached, waiting = reached + waiting, []
     return reached
@@ -180,7 +182,7 @@ def _account(run: Run, low: int, high: int) -> tuple[list[int], list[int]]:
             least.append(value)
         if message_id in begun and update_outcome(name, value) != FAILED:
             most.append(value)
-    return least, most
+    return least, [*most, *rash_values(run)]
 
 
 def _relay(run: Run, low: int, high: int) -> tuple[list[int], list[int]]:

@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
 from penstock.schemas.records.child import ChildScheduled
+from penstock.schemas.records.pause import WorkflowPaused
 from penstock.schemas.records.run import (
     AwaitResult,
     CancelWorkflow,
@@ -85,6 +86,10 @@ def judged(workflow_id: str, judge: Callable[[Run], str], status: str = "complet
     return verdict
 
 
+def _was_halted(run: Run) -> bool:
+    return bool(run.of(WorkflowBlocked) or run.of(WorkflowPaused))
+
+
 def result(run: Run) -> Any:
     return msgspec.json.decode(run.events[-1].result) if run.status == "completed" else None
 
@@ -117,7 +122,7 @@ def _racing(random: Random, name: str) -> Scenario:
 
     def judge(run: Run) -> str:
         # Both reach the code at once if it was BLOCKED meanwhile.
-        expected = {value * value if run.of(ActivityCompleted) else -1} | ({-1} if run.of(WorkflowBlocked) else set())
+        expected = {value * value if run.of(ActivityCompleted) else -1} | ({-1} if _was_halted(run) else set())
         return "" if result(run) in expected else f"gave {result(run)}, not {expected}"
 
     return Scenario(
@@ -136,7 +141,7 @@ def _approval(random: Random, name: str) -> Scenario:
     def judge(run: Run) -> str:
         decisive = [event for event in run.events if isinstance(event, SignalReceived | TimerFired)]
         expected = "yes" if isinstance(decisive[0], SignalReceived) else "too late"
-        if result(run) == expected or (run.of(WorkflowBlocked) and len(decisive) > 1):
+        if result(run) == expected or (_was_halted(run) and len(decisive) > 1):
             return ""
         return f"gave {result(run)}, not {expected}"
 

@@ -19,8 +19,10 @@ from penstock.schemas.records.activity import (
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildScheduled, ChildStarted, ChildStopRequested
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.external import ExternalSignalSent
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.run import (
     HistoryExceeded,
     InputIgnored,
@@ -53,6 +55,7 @@ REPORTS = (ActivityStarted, ActivityHeartbeat)
 OF_SCHEDULES = frozenset(
     kind for kind in vars(schedule).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 )
+BEGINNINGS = (ActivityScheduled, ActivityRetried, ChildScheduled, TimerStarted, ExternalSignalSent)
 UNNUMBERED = (
     *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp),
     *REPORTS,
@@ -149,11 +152,15 @@ class Run:
 
     def _apply(self, event: Any, now_ms: int) -> None:
         kind = type(event)
+        if self.status == "paused" and kind in BEGINNINGS:
+            raise Violation("P (pause)", f"{self} is paused, and begins {event}")
         if kind in CLOSING:
             self.status = CLOSING[kind]
         elif kind is WorkflowBlocked:
             self.status, self.blocked_reason = "blocked", event.reason
-        elif kind is WorkflowUnblocked:
+        elif kind is WorkflowPaused:
+            self.status, self.blocked_reason = "paused", ""
+        elif kind in (WorkflowUnblocked, WorkflowResumed):
             self.status, self.blocked_reason = "running", ""
         elif kind.__name__.startswith("Activity"):
             self._apply_activity(event, now_ms)

@@ -44,6 +44,7 @@ class Weather:
         self.timers_max = random.choice((1, 5, 1_000, 1_000))
         self.foreign_disk = random.choice((0.0, 0.0, 0.0, 0.1))
         self.cloned_disk = random.choice((0.0, 0.0, 0.0, 0.2))
+        self.halts: float | None = None  # None: as the operator chooses
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:

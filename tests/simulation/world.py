@@ -16,12 +16,10 @@ from unittest.mock import patch
 
 import structlog
 
-from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
 from penstock.engine.execution import program
 from penstock.engine.runtime import pace
 from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
-from penstock.schemas.records.run import UnblockWorkflow
 from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
 from tests.simulation import verdict
@@ -30,6 +28,7 @@ from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
 from tests.simulation.clients import Client
 from tests.simulation.dialogues import make
 from tests.simulation.losses import KINDS, OF_INPUTS, Loss, require_closed
+from tests.simulation.operators import Operator
 from tests.simulation.process import DOWN, FROZEN, UP, Process
 from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario
 from tests.simulation.story import Story, Violation
@@ -81,7 +80,7 @@ class World:
         self.story = Story(lambda: self.now_ms - START_MS)
         self.weather = Weather(chance)
         change(self.weather)
-        self._retried: dict[str, int] = {}
+        self.operator = Operator(seed, self.weather.halts)
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
         self.broker = b.Broker(lambda: self.now_ms)
@@ -129,6 +128,7 @@ class World:
         ]
         weights = [weight for weight, _ in actions]
         self.random.choices([act for _, act in actions], weights)[0]()
+        self.operator.act(self.client, self.auditor.runs)
         self._thaw()
         self._accept_again()
         self._deliver_delayed()
@@ -493,21 +493,10 @@ class World:
         for _ in range(4):
             busy |= self.workers.work()
         busy |= self._ask()
-        busy |= self._retry_suspects()
+        busy |= self.operator.help(self.client, self.auditor.runs)
         self.now_ms += 1
         self.auditor.look()
         return busy or self.auditor.transactions > before or any(process.state == DOWN for process in self.processes)
-
-    def _retry_suspects(self) -> bool:
-        """As an operator, retry runs that were BLOCKED because processors died over them, or because they ran on; the
-        build that all processes have by now does neither."""
-        for workflow_id, runs in self.auditor.runs.items():
-            run = runs[-1]
-            if run.blocked_reason in (KILLS_PROCESSOR, RUNS_ON) and self._retried.get(run.run_id) != len(run.events):
-                self._retried[run.run_id] = len(run.events)
-                self.client.ask(UnblockWorkflow(workflow_id=workflow_id), hopeless=True)
-                return True
-        return False
 
     def _jump(self) -> bool:
         """Advance the time to the next due timer. Returns False if there is none.

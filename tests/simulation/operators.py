@@ -1,0 +1,49 @@
+"""Simulated operators: they pause and resume runs at any moment, and unblock those that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
+from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
+from penstock.schemas.records.run import UnblockWorkflow
+from tests.simulation.clients import Client
+from tests.simulation.truth import Run
+
+Runs = Mapping[str, Sequence[Run]]
+
+
+class Operator:
+    """Chances of its own decide what it does, so that seeds without it are what they were.
+
+    `pauses`: probability of a pause in each turn; None for one that the seed chooses."""
+
+    def __init__(self, seed: int, pauses: float | None) -> None:
+        self._chance = Random(f"operator {seed}")
+        chosen = self._chance.choice((0.0, 0.0, 0.02, 0.1))
+        self._pauses = chosen if pauses is None else pauses
+        self._asked: dict[str, int] = {}
+
+    def act(self, client: Client, runs: Runs) -> None:
+        """Perhaps pause a run that is open, or resume one that is paused."""
+        if self._chance.random() >= self._pauses:
+            return
+        latest = [chain[-1] for chain in runs.values() if not chain[-1].is_closed]
+        if latest:
+            run = self._chance.choice(latest)
+            kind = ResumeWorkflow if run.status == "paused" else PauseWorkflow
+            client.ask(kind(workflow_id=run.workflow_id, by="operator"), hopeless=True)
+
+    def help(self, client: Client, runs: Runs) -> bool:
+        """Resume what is paused, and unblock runs that were BLOCKED because processors died over them, or because they
+        ran on; the build that all processes have by now does neither. Returns whether there was one."""
+        for workflow_id, chain in runs.items():
+            run = chain[-1]
+            needs_help = run.status == "paused" or run.blocked_reason in (KILLS_PROCESSOR, RUNS_ON)
+            if needs_help and self._asked.get(run.run_id) != len(run.events):
+                self._asked[run.run_id] = len(run.events)
+                kind = ResumeWorkflow if run.status == "paused" else UnblockWorkflow
+                client.ask(kind(workflow_id=workflow_id), hopeless=True)
+                return True
+        return False
