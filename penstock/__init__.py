@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from penstock.engine.authoring.handlers import Query, Update
     from penstock.engine.authoring.logger import logger
     from penstock.engine.authoring.signal import Signal
-    from penstock.engine.authoring.versions import patched
+    from penstock.engine.authoring.versions import deprecate_patch, patched
     from penstock.engine.authoring.waiting import sleep, wait_condition
     from penstock.engine.authoring.workflow import workflow
     from penstock.engine.execution.bugs import CODE_ERRORS
@@ -198,6 +198,7 @@ __all__ = [
     "activity_info",
     "child",
     "continue_as_new",
+    "deprecate_patch",
     "details",
     "get_run",
     "heartbeat",
@@ -230,7 +231,7 @@ _MODULES = {
     "penstock.engine.authoring.handlers": ("Query", "Update"),
     "penstock.engine.authoring.logger": ("logger",),
     "penstock.engine.authoring.signal": ("Signal",),
-    "penstock.engine.authoring.versions": ("patched",),
+    "penstock.engine.authoring.versions": ("deprecate_patch", "patched"),
     "penstock.engine.authoring.waiting": ("sleep", "wait_condition"),
     "penstock.engine.authoring.workflow": ("workflow",),
     "penstock.engine.execution.bugs": ("CODE_ERRORS",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NewType
 
-from penstock.schemas.errors import BadName
+from penstock.schemas.errors import BadInput, BadName
 
 WorkflowId = NewType("WorkflowId", str)
 """The user's business key: at most 255 bytes of UTF-8, no NUL. It is the record key of every topic."""
@@ -13,6 +13,9 @@ MessageId = NewType("MessageId", str)
 """Id of a message, by which duplicates are recognized."""
 
 WORKFLOW_ID_BYTES_MAX = 255
+
+VERSION_MAX = 1_000_000_000
+"""Version of a workflow type; the lowest is 1."""
 
 SCHEDULE_PREFIX = "schedule:"
 """Beginning of the ids of schedules, which no run can have."""
@@ -70,6 +73,13 @@ def check_query_name(text: str) -> str:
 def check_update_name(text: str) -> str:
     """Validate an update's name. Raises BadName as `check_workflow_id` does."""
     return _checked_name("update's name", text, "answers")
+
+
+def check_version(version: object) -> int:
+    """Validate the version of a workflow type. Raises BadInput."""
+    if isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= VERSION_MAX:
+        return version
+    raise BadInput(f"The version of a workflow is a whole number from 1 to {VERSION_MAX:,}, not {version!r}.")
 
 
 def _checked_name(what: str, text: str, does: str) -> str:

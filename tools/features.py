@@ -17,10 +17,7 @@ _INTRODUCTION = """\
 
 What a program can do with runs while they live, and the tests that hold it: how to wait for others, to read and to call
 a run, to start, continue and stop it. What happens when something goes wrong is on the page of
-[reliability](reliability.md); the names are explained on that of [Python](python.md).
-
-Versions of one type do not live side by side yet: a run is not pinned to the version it began with, and none is drained
-or takes a share of the starts. Code changes under open runs by `patched`."""
+[reliability](reliability.md); the names are explained on that of [Python](python.md)."""
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

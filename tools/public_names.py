@@ -30,6 +30,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "uuid4",
             "side_effect",
             "patched",
+            "deprecate_patch",
             "logger",
             "info",
             "Info",

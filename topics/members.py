@@ -55,12 +55,15 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Neighbours(msgspec.Struct, frozen=True):
-    """What a member knows: types (with versions) that other live members host, activities that any live member hosts,
-    and the namespace's feature level."""
+    """What a member knows: types (with their highest versions) that other live members host, activities that any live
+    member hosts, and the namespace's feature level. `versions`: all versions of these types; `everywhere`: those that
+    each of the others hosts which has the type."""
 
     workflows: Mapping[str, int] = {}
     activities: frozenset[str] = frozenset()
     level: int = LEVEL
+    versions: Mapping[str, frozenset[int]] = {}
+    everywhere: Mapping[str, frozenset[int]] = {}
 
 
 Listener = Callable[[Neighbours], None]
@@ -221,9 +224,10 @@ class Membership:
     def _know(self) -> None:
         """Compute the neighbours, and call the listeners if they changed."""
         others = self.others()
-        workflows = {type_: version for seen in others for type_, version in seen.announced.workflows.items()}
+        versions, everywhere = _versions(seen.announced for seen in others)
+        workflows = {type_: max(found) for type_, found in versions.items()}
         activities = frozenset(self._announced.activities).union(*(seen.announced.activities for seen in others))
-        neighbours = Neighbours(workflows, activities, self._registry.level)
+        neighbours = Neighbours(workflows, activities, self._registry.level, versions, everywhere)
         if neighbours != self.neighbours:
             self.neighbours = neighbours
             self._tell()
@@ -295,6 +299,18 @@ class Membership:
 
     def _write_level(self) -> None:
         note_level(self, self._registry.level)
+
+
+def _versions(others: Iterable[MemberAnnounced]) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
+    """Versions of each type that any member hosts, and those that all members host which have the type."""
+    versions: dict[str, frozenset[int]] = {}
+    everywhere: dict[str, frozenset[int]] = {}
+    for other in others:
+        for type_, highest in other.workflows.items():
+            found = frozenset(other.versions.get(type_, (highest,)))
+            versions[type_] = versions.get(type_, frozenset()) | found
+            everywhere[type_] = everywhere.get(type_, found) & found
+    return versions, everywhere
 
 
 _written_levels: dict[int, int] = {}

@@ -9,13 +9,14 @@ from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar, 
 import msgspec
 
 from penstock.engine.core.execution import Rebuilt
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.engine.execution import guards
 from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.engine.execution.handlers import Handlers
 from penstock.engine.execution.program import Program
 from penstock.engine.execution.replayer import rebuild
 from penstock.schemas.errors import BadInput, BadName, NotInWorkflow
-from penstock.schemas.ids import check_workflow_id
+from penstock.schemas.ids import check_version, check_workflow_id
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.values.attributes import SearchValue, encode_memo, encode_search
 from penstock.schemas.values.call import Call
@@ -32,7 +33,7 @@ R = TypeVar("R")
 ParentClose = Literal["cancel", "terminate", "abandon"]
 """What the end of a run does to a child that is still open."""
 
-_definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
+_definitions: WorkflowTypes[WorkflowDefinition[Any, Any]] = WorkflowTypes()
 
 
 class TypeOptions(NamedTuple):
@@ -71,12 +72,16 @@ class WorkflowCall(Call[R]):
         parent_close: ParentClose | None = None,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
     ) -> Self:
         """Return a copy of the call under a workflow id of your choice, as a child with these bounds and retries.
 
         They are those of `Client.start`, which takes them as keywords of its own. `parent_close`: what the end of its
         parent does to a child that is still open (child-workflows.md); by default it is cancelled, and terminated if
-        the parent was terminated. Raises BadName, BadInput, BadDuration, PayloadTooLarge."""
+        the parent was terminated. `version`: that of the workflow type which the run takes, instead of the one that new
+        runs take; a child of the parent's own type takes the parent's by default.
+
+        Raises BadName, BadInput, BadDuration, PayloadTooLarge."""
         asked, bounds = self.request, run_bounds(run_timeout, execution_timeout, retries, backoff)
         if parent_close is not None and parent_close not in get_args(ParentClose):
             raise BadInput(f"parent_close={parent_close!r} is unknown: give one of {', '.join(get_args(ParentClose))}.")
@@ -89,6 +94,7 @@ class WorkflowCall(Call[R]):
             parent_close or asked.parent_close,
             memo=asked.memo if memo is None else encode_memo(memo),
             search=asked.search if search is None else encode_search(search),
+            version=asked.version if version is None else check_version(version),
         )
         return self._changed(changed)
 
@@ -172,16 +178,18 @@ class WorkflowDefinition(Generic[P, R]):
 
 
 def register(definition: WorkflowDefinition[Any, Any]) -> None:
-    """Make a workflow type known to this process. Raises BadName for a name that other code has."""
-    known = _definitions.get(definition.name)
+    """Make a workflow type known to this process. Raises BadName for a name and version that other code has."""
+    known = _definitions.of(definition.name).get(definition.version)
     if known is not None and known.place != definition.place:
+        version = "" if definition.version == 1 else f" in version {definition.version}"
         raise BadName(
-            f"Two workflows are called {definition.name!r}: one in {known.module}, one in {definition.module}; "
-            "give one of them another name with @workflow(name=…)."
+            f"Two workflows are called {definition.name!r}{version}: one in {known.module}, one in "
+            f"{definition.module}; give one of them another name with @workflow(name=…), or another version with "
+            "@workflow(version=…)."
         )
-    _definitions[definition.name] = definition
+    _definitions.add(definition)
 
 
-def registered_workflows() -> dict[str, WorkflowDefinition[Any, Any]]:
-    """Every workflow defined in this process, by name."""
-    return dict(_definitions)
+def registered_workflows() -> WorkflowTypes[WorkflowDefinition[Any, Any]]:
+    """Every workflow defined in this process, in all versions."""
+    return _definitions.copied()

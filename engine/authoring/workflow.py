@@ -11,6 +11,7 @@ from penstock.engine.authoring.definition import TypeOptions, WorkflowDefinition
 from penstock.engine.authoring.handlers import AsyncUpdateMethod, QueryMethod, SignalMethod, UpdateMethod, checked
 from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.schemas.errors import BadInput, BadName, WorkflowError
+from penstock.schemas.ids import check_version
 from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.schemas.values.functions import check_function
 from penstock.schemas.values.schedule import Schedule
@@ -103,7 +104,7 @@ class _Workflow:
             raise BadInput(f"@workflow(unfinished_handlers=…) is `wait` or `abandon`, not {unfinished_handlers!r}.")
         options = TypeOptions(
             name or "",
-            version,
+            check_version(version),
             0 if closed_kept is None else max(1, duration_ms(closed_kept)),
             _kinds(blocks_on),
             unfinished_handlers == "wait",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.engine.core.execution import ActivationOverran, CodeError, CodeWithheld, OtherPython
-from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
+from penstock.engine.core.hosted import WITHOUT_CODE
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.statuses import RUNNING
 from penstock.engine.core.view import RunView
@@ -76,7 +76,7 @@ def released(run: RunView, row: RunRow, now_ms: int) -> list[Event]:
     """What follows when the inputs that a BLOCKED or paused run recorded reach its code."""
     try:
         execution, inputs = run.execution(), run.unread_inputs()
-        if row.blocked_reason in {UNHOSTED_TYPE, UNKNOWN_TYPE} and (refused := _refused_start(run, row, inputs)):
+        if row.blocked_reason in WITHOUT_CODE and (refused := _refused_start(run, row, inputs)):
             return [refused]
         # The inputs may include the start itself, whose input today's code may refuse.
         return execution.activate(inputs, now_ms)
@@ -86,7 +86,7 @@ def released(run: RunView, row: RunRow, now_ms: int) -> list[Event]:
 
 def _refused_start(run: RunView, row: RunRow, inputs: list[Event]) -> WorkflowFailed | None:
     """The end of a run that was started where its type is not hosted, with an input that its type cannot take."""
-    started, definition = inputs[0] if inputs else None, run.hosted.workflow(row.workflow_type)
+    started, definition = inputs[0] if inputs else None, run.hosted.workflow(row.workflow_type, row.version)
     if not isinstance(started, WorkflowStarted) or definition is None:
         return None
     try:

@@ -16,10 +16,16 @@ from penstock.engine.core.limits import (
     SIGNALS_NAMED_MAX,
 )
 from penstock.engine.core.statuses import RUNNING
+from penstock.engine.core.versions import chosen, listed, versions_of
 from penstock.schemas.values.levels import LEVEL
 
-UNKNOWN_TYPE, UNHOSTED_TYPE = "unknown_type", "unhosted_type"
-"""Reasons of a run without code: no live processor hosts its type; only other ones do."""
+UNKNOWN_TYPE, UNKNOWN_VERSION, UNHOSTED_TYPE = "unknown_type", "unknown_version", "unhosted_type"
+"""Reasons of a run without code: no live processor hosts its type, or its version of it; only other ones do."""
+
+WITHOUT_CODE = frozenset({UNKNOWN_TYPE, UNKNOWN_VERSION, UNHOSTED_TYPE})
+
+Versions = Mapping[str, frozenset[int]]
+"""Versions of workflow types by name."""
 
 SignalCheck = Callable[[bytes], str]
 """Why a value (JSON) does not fit a signal, in a sentence; empty if it fits."""
@@ -39,8 +45,10 @@ def no_notes(_: Mapping[str, Any]) -> list[str]:
 class Hosted:
     """What the processor's modules define. `build`: the application's build, recorded in runs that start.
 
-    `elsewhere`: types that other live processors of the namespace host, with their versions. `level`: feature level of
-    the namespace; records and fields of a higher one are not written. `is_outgrown`: records of the namespace may be
+    `workflows`: WorkflowTypes, or one definition by name. `elsewhere`: types that other live processors of the
+    namespace host, with their highest versions; `versions_elsewhere`: all versions of them; `versions_everywhere`:
+    those that all of these processors have which host the type. `level`: feature level of the namespace; records and
+    fields of a higher one are not written. `is_outgrown`: records of the namespace may be
     of a higher level than this program knows. `notes`: what to add to a run's description; for any thread.
     `strict_inputs`: replay treats every changed input as an error (tests, replay tools). `awaited_ms`: how long callers
     are taken to await results, whatever they say, where the clock moves faster than theirs; 0: as they say.
@@ -59,6 +67,8 @@ class Hosted:
         self.signals = signals if signals is not None else {}
         self.build, self.strict_inputs = build, strict_inputs
         self.elsewhere: Mapping[str, int] = {}
+        self.versions_elsewhere: Versions = {}
+        self.versions_everywhere: Versions = {}
         self.level, self.is_outgrown = LEVEL, False
         self.awaited_ms = 0
         self.history_long, self.history_max = HISTORY_LONG, HISTORY_MAX
@@ -68,17 +78,27 @@ class Hosted:
 
     def handlers_of(self, run: Mapping[str, Any]) -> dict[str, list[str]]:
         """Names of what a described run answers, by kind: methods of its type, and what its code registered."""
-        definition, registered = self.workflows.get(run["type"]), run["handlers"]
+        definition, registered = self.workflow(run["type"], run["version"]), run["handlers"]
         declared = definition.handlers if definition is not None else {}
         return {kind: sorted({*registered[kind], *declared.get(kind, ())}) for kind in registered}
 
-    def note_others(self, elsewhere: Mapping[str, int], level: int) -> None:
-        """Take over what other live processors host (types with versions), and the namespace's feature level.
+    def note_others(
+        self,
+        elsewhere: Mapping[str, int],
+        level: int,
+        versions: Versions | None = None,
+        everywhere: Versions | None = None,
+    ) -> None:
+        """Take over what other live processors host (types with their highest versions), and the namespace's feature
+        level. `versions`, `everywhere`: as `versions_elsewhere`, `versions_everywhere`; by default the highest alone.
 
-        For any thread: both are replaced as a whole."""
+        For any thread: each is replaced as a whole."""
         self.level, self.is_outgrown = level, level > LEVEL
-        if elsewhere != self.elsewhere:
-            self.elsewhere = elsewhere
+        highest = {name: frozenset({version}) for name, version in elsewhere.items()}
+        versions = highest if versions is None else versions
+        self.versions_everywhere = versions if everywhere is None else everywhere
+        if (elsewhere, versions) != (self.elsewhere, self.versions_elsewhere):
+            self.elsewhere, self.versions_elsewhere = elsewhere, versions
             self._news = True
 
     def has_news(self) -> bool:
@@ -88,22 +108,58 @@ class Hosted:
         self._news = False  # before its caller looks at `elsewhere`
         return True
 
-    def workflow(self, workflow_type: str) -> Definition | None:
-        """The workflow type, None if it is not hosted."""
-        return self.workflows.get(workflow_type)
+    def workflow(self, workflow_type: str, version: int = 0) -> Definition | None:
+        """The workflow type in that version, 0 for the highest; None if it is not hosted."""
+        found = self.workflows.get(workflow_type)
+        if found is None or version in {0, found.version}:
+            return found
+        return versions_of(self.workflows, workflow_type).get(version)
+
+    def version_for(self, workflow_type: str, workflow_id: str, share_of: Callable[[int], int]) -> int:
+        """The version that a new run of a hosted type takes. `share_of`: share of a version (`chosen`).
+
+        While others host the type, only versions that they all host are taken, if there are any: a run whose shard
+        moves during a deploy then finds its code there."""
+        versions = versions_of(self.workflows, workflow_type)
+        if len(versions) == 1:
+            return next(iter(versions))
+        everywhere = self.versions_everywhere.get(workflow_type)
+        common = versions.keys() & everywhere if everywhere is not None else versions.keys()
+        return chosen(workflow_type, common or versions.keys(), workflow_id, share_of)
+
+    def versions(self, workflow_type: str) -> list[int]:
+        """Versions of the type that this or another live processor hosts, sorted."""
+        own = versions_of(self.workflows, workflow_type).keys()
+        return sorted(own | self.versions_elsewhere.get(workflow_type, frozenset()))
 
     def workflow_types(self) -> list[str]:
         """Names of all workflow types that this or another live processor hosts, sorted."""
         return sorted(self.workflows.keys() | self.elsewhere.keys())
 
-    def unknown(self, workflow_type: str) -> str:
-        """The refusal of a start whose type no live processor hosts."""
+    def unknown(self, workflow_type: str, version: int = 0) -> str:
+        """The refusal of a start whose type, or version of it, no live processor hosts."""
+        if version and (versions := self.versions(workflow_type)):
+            hosted = listed(versions)
+            return f"No processor of this namespace hosts version {version} of {workflow_type}; hosted: {hosted}."
         hosted = ", ".join(self.workflow_types()) or "none"
         return f"No processor of this namespace hosts a workflow called {workflow_type!r}; hosted: {hosted}."
 
-    def missing(self, workflow_type: str) -> tuple[str, str]:
-        """Reason and message for a run whose type is not hosted here."""
-        if workflow_type in self.elsewhere:
+    def missing(self, workflow_type: str, version: int) -> tuple[str, str]:
+        """Reason and message for a run whose type, or version of it, is not hosted here."""
+        own = versions_of(self.workflows, workflow_type)
+        if own and version in self.versions_elsewhere.get(workflow_type, ()):
+            return UNHOSTED_TYPE, (
+                f"the processor of its shard has no version {version} of {workflow_type} (it has {listed(own)}), but "
+                "another live one has; it goes on by itself when such a processor takes the shard over, at the latest "
+                "when this one is replaced"
+            )
+        if versions := self.versions(workflow_type):
+            if version not in versions:
+                return UNKNOWN_VERSION, (
+                    f"no live processor of this namespace hosts version {version} of {workflow_type} (hosted: "
+                    f"{listed(versions)}); it goes on by itself when a processor with that version takes the shard "
+                    "over: keep a version's code until no run of it is open"
+                )
             return UNHOSTED_TYPE, (
                 f"the processor of its shard has no workflow called {workflow_type!r}, but another live one has; it "
                 "goes on by itself when such a processor takes the shard over, at the latest when this one is replaced"

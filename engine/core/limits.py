@@ -84,3 +84,6 @@ SCHEDULE_RECENT_MAX, SCHEDULE_UPCOMING = 10, 5
 REQUESTS_MAX = 5_000
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""
+
+SHARE_ALL = 10_000
+"""All new runs, as a share of a version: shares are counted in ten-thousandths."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.values.call import Call
+from penstock.schemas.values.requests import ChildRequest
 
 
 class ContinueAsNew(BaseException):
@@ -23,6 +25,13 @@ def continuation(error: BaseException | None) -> ContinueAsNew | None:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error if isinstance(error, ContinueAsNew) else None
+
+
+def continued_as(call: Call[Any]) -> WorkflowContinued:
+    """The request of a run that goes on as this call."""
+    asked = call.request
+    version = asked.version if isinstance(asked, ChildRequest) else 0
+    return WorkflowContinued(workflow_type=call.name, input=call.input, version=version)
 
 
 def continues(main: asyncio.Task[Any] | None) -> bool:

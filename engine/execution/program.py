@@ -20,7 +20,7 @@ from penstock.engine.core.limits import REQUEST_BYTES_MAX, REQUESTS_MAX
 from penstock.engine.execution import guards
 from penstock.engine.execution.bugs import bugs_in, code_error
 from penstock.engine.execution.code import Code
-from penstock.engine.execution.continuing import continuation, continues
+from penstock.engine.execution.continuing import continuation, continued_as, continues
 from penstock.engine.execution.failing import going_back, oversized, run_failure
 from penstock.engine.execution.footprint import (
     DELIVERED_FACTOR,
@@ -45,7 +45,6 @@ from penstock.schemas.errors import (
     WorkflowFailedError,
 )
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.decisions import Listening
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import PatchMarked, SideEffectRecorded
@@ -398,18 +397,18 @@ class Program:
         finally:
             self._in_side_effect = False
 
-    def patched(self, patch: str) -> bool:
-        """Whether this run started, or came to this point for the first time, with code that knows `patch`."""
-        if (known := self._patches.get(patch)) is not None:
-            return known
-        if self._matcher is not None:
-            recorded = self._matcher.following
-            if type(recorded) is not PatchMarked or recorded.patch != patch:
-                self._patches[patch] = False
-                return False
-        self.request(PatchMarked(sequence=self.next_sequence(), patch=patch))
-        self._patches[patch] = True
-        return True
+    def patched(self, patch: str, *, deprecated: bool = False) -> bool:
+        """Whether this run started, or came to this point for the first time, with code that knows `patch`.
+
+        `deprecated`: the code has no other path, and records nothing that is not recorded."""
+        known = self._patches.get(patch)
+        if known is None:
+            recorded = self._matcher.following if self._matcher is not None else None
+            is_recorded = type(recorded) is PatchMarked and recorded.patch == patch
+            if is_recorded or (self._matcher is None and not deprecated):
+                self.request(PatchMarked(sequence=self.next_sequence(), patch=patch))
+            known = self._patches[patch] = is_recorded or deprecated or self._matcher is None
+        return known
 
     def is_main(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether it is the task of the workflow itself."""
@@ -566,7 +565,7 @@ class Program:
             )
         error = main.exception()
         if (next_run := continuation(error)) is not None:
-            return WorkflowContinued(workflow_type=next_run.call.name, input=next_run.call.input)
+            return continued_as(next_run.call)
         if error is not None:
             return self._failed(error)
         try:

@@ -44,6 +44,7 @@ def request_of(call: Call[Any], sequence: int, workflow_id: str, seed: str) -> t
         awaits_start=asked.awaits_start,
         memo=asked.memo,
         search=asked.search,
+        version=asked.version,
     )
     return child, CHILD
 

@@ -9,7 +9,7 @@ import structlog
 
 from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
 from penstock.engine.core.decide import decide
-from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE
+from penstock.engine.core.hosted import WITHOUT_CODE
 from penstock.engine.core.keys import BLOCKED as BLOCKED_MARKS
 from penstock.engine.core.keys import after
 from penstock.engine.core.statuses import BLOCKED
@@ -70,7 +70,8 @@ class BlockedRuns:
             run.forget()
         again = next((event for event in events if isinstance(event, WorkflowBlocked)), None)
         if again is not None:
-            return {again.reason, run.header.blocked_reason} == {UNKNOWN_TYPE, UNHOSTED_TYPE}
+            before = run.header.blocked_reason
+            return again.reason != before and {again.reason, before} <= WITHOUT_CODE
         if self._encoder.too_large([self._encoder.event(event) for event in events]):
             return False
         queues = {event.queue for event in events if isinstance(event, ActivityScheduled)}

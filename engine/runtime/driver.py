@@ -18,7 +18,7 @@ from concurrent import futures
 import msgspec
 import structlog
 
-from penstock.engine.core.hosted import UNHOSTED_TYPE, UNKNOWN_TYPE, Hosted
+from penstock.engine.core.hosted import WITHOUT_CODE, Hosted
 from penstock.engine.core.keys import NEVER_MS
 from penstock.engine.runtime.backlog import Backlog
 from penstock.engine.runtime.blocked import TRIED_MAX
@@ -279,7 +279,7 @@ class Driver:
             if self.topic_cache.has_news():
                 self.retry_blocked()  # also those that were BLOCKED for another reason first
             if self._hosted.has_news():
-                self.retry_blocked(UNKNOWN_TYPE, UNHOSTED_TYPE)
+                self.retry_blocked(*WITHOUT_CODE)
             if not self._backlog and not any(held.shard.is_due(now_ms) for _, held in self._working()):
                 return None
             self._router.next_transaction()

@@ -59,9 +59,9 @@ class CachedRun(WorkingRun):
         if self._cache.withheld:
             self._require_permitted()
         if self._execution is None:
-            definition = self.hosted.workflow(self.header.workflow_type)
+            definition = self.hosted.workflow(self.header.workflow_type, self.header.version)
             if definition is None:
-                reason, message = self.hosted.missing(self.header.workflow_type)
+                reason, message = self.hosted.missing(self.header.workflow_type, self.header.version)
                 raise UnknownWorkflowType(message, reason=reason)
             rebuilt = definition.rebuild(
                 self.workflow_id,

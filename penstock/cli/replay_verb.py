@@ -94,6 +94,8 @@ def _runs(invocation: Invocation, files: list[Path], id: str) -> Iterator[Record
 
 def _compared(run: RecordedRun, definitions: Definitions) -> dict[str, Any]:
     """What is said of one run, as plain values. `problem`: why it could not be compared."""
+    from penstock.engine.core.versions import listed, versions_of
+
     started = run.started
     report: dict[str, Any] = {
         "workflow_id": run.workflow_id,
@@ -108,7 +110,10 @@ def _compared(run: RecordedRun, definitions: Definitions) -> dict[str, Any]:
     }
     if started is None:
         return report | {"problem": "the beginning of its history is no longer in the log"}
-    definition = definitions.get(started.workflow_type)
+    versions = versions_of(definitions, started.workflow_type)
+    definition = versions.get(started.version)
+    if definition is None and versions:
+        return report | {"problem": f"the modules define its type in version {listed(versions)}, not {started.version}"}
     if definition is None:
         return report | {"problem": "the modules do not define its type"}
     return report | _differences(run, definition)

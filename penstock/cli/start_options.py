@@ -27,6 +27,7 @@ _OPTIONS = (
         help='Search attributes: a JSON object; a moment in it is {"datetime": "2026-11-26T10:00:00Z"}.',
     ),
     click.option("--header", "headers", metavar="NAME=TEXT", multiple=True, help="Header of the run; repeatable."),
+    click.option("--version", type=int, metavar="N", help="Version of the type; by default the one of new runs."),
     click.option("--start-delay", metavar="DURATION", help="How long after the start its code begins."),
     click.option("--run-timeout", metavar="DURATION", help="Time after which a run fails."),
     click.option("--execution-timeout", metavar="DURATION", help="Time after which a chain of runs fails."),
@@ -47,7 +48,7 @@ def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     from penstock.schemas.values.attributes import decode_memo, read_search
 
     keywords: dict[str, Any] = {
-        name: given[name] for name in ("on_existing", "start_delay", "run_timeout", "execution_timeout")
+        name: given[name] for name in ("on_existing", "start_delay", "run_timeout", "execution_timeout", "version")
     }
     keywords["headers"] = _headers(given["headers"])
     if given["memo"] is not None:

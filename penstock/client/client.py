@@ -91,6 +91,7 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> Run[R]:
@@ -110,7 +111,8 @@ class Client(AsyncLifecycle):
         `memo`: values that go along with the run and its chain, at most 16 kB as JSON. `search`: search attributes by
         name, each a str, int, float, bool, aware datetime or list[str], at most 32 of them and 4 kB; the run's code may
         change them (`set_search`). `describe` shows both, `list` the latter, and they are in the record of the run's
-        end. A start that joins a run changes neither.
+        end. A start that joins a run changes neither. `version`: of the workflow type, by default the one that new runs
+        take.
 
         `wait`: `accepted` waits for a processor's reply; with `stored` the start returns once the log has it, which
         takes no processor: the handle does not say then whether the id was taken, and a refusal becomes a dead letter.
@@ -121,7 +123,7 @@ class Client(AsyncLifecycle):
         LogError.
         """
         options = StartOptions(
-            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search, version
         )
         call, command = self._claimed(call, id, options)
         if check_wait(wait) == "stored":
@@ -142,13 +144,14 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> R:
         """Start a run as `start` does, and return its result as `Run.result` does: by one command.
 
         `timeout`: how long to wait for the result, by default without a limit. Raises what both raise."""
         options = StartOptions(
-            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search, version
         )
         call, command = self._claimed(call, id, options)
         run: Run[R] = Run(self._connection, command.workflow_id, "", call.returns)
@@ -169,6 +172,7 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> Run[R]:
         """Signal the id's run; start it first if the id has none that is open. One command: both happen, or none.
@@ -177,7 +181,16 @@ class Client(AsyncLifecycle):
         the call. Raises as `start` and `Run.signal` do."""
         name, data = encoded_signal(signal, () if value is None else (value,))
         options = StartOptions(
-            "restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            "restart_closed",
+            headers,
+            start_delay,
+            run_timeout,
+            execution_timeout,
+            retries,
+            backoff,
+            memo,
+            search,
+            version,
         )
         call, command = self._claimed(call, id, options)
         handed = msgspec.structs.replace(command, signal=check_signal_name(name), handed=data)
@@ -199,6 +212,7 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> U:
         """Update the id's run, and return the update's result; start the run first if the id has none that is open.
@@ -206,7 +220,16 @@ class Client(AsyncLifecycle):
         One command, and one transaction; a run that was started goes on if it rejects the update. `update_id`: the `id`
         of `Run.update`; the other options are those of `start`. Raises as `start` and `Run.update`."""
         options = StartOptions(
-            "restart_closed", headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            "restart_closed",
+            headers,
+            start_delay,
+            run_timeout,
+            execution_timeout,
+            retries,
+            backoff,
+            memo,
+            search,
+            version,
         )
         call, command = self._claimed(call, id, options)
         run: Run[R] = Run(self._connection, command.workflow_id, "", call.returns)
@@ -228,13 +251,14 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> Run[Any]:
         """Start a workflow type by its name, with its input as JSON bytes; otherwise as `start`."""
         check_named_start(type, input)
         options = StartOptions(
-            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search, version
         )
         command = self._command(ChildRequest(type), input, uuid7() if id is None else id, options)
         if check_wait(wait) == "stored":
@@ -255,6 +279,7 @@ class Client(AsyncLifecycle):
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> AsyncIterator[Started]:
         """Start many (type, input as JSON bytes, id), with at most `in_flight` unanswered at once.
@@ -264,7 +289,7 @@ class Client(AsyncLifecycle):
         replies together; by default 30 s for each. The other options are those of `start`, for all runs alike.
         """
         options = StartOptions(
-            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search
+            on_existing, headers, start_delay, run_timeout, execution_timeout, retries, backoff, memo, search, version
         )
         check_options(options)
         deadline = deadline_after(timeout)

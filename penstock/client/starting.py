@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from penstock.client.checks import check_headers, check_on_existing
-from penstock.schemas.ids import check_workflow_id
+from penstock.schemas.ids import check_version, check_workflow_id
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.attributes import SearchValue, encode_memo, encode_search
 from penstock.schemas.values.durations import Duration, duration_ms
@@ -27,6 +27,7 @@ class StartOptions(NamedTuple):
     backoff: float | Sequence[Duration] | Unset = UNSET
     memo: Mapping[str, Any] | None = None
     search: Mapping[str, SearchValue] | None = None
+    version: int | None = None
 
 
 def start_command(
@@ -51,6 +52,7 @@ def start_command(
         retry=bounds.retry if gives_retry(options.retries, options.backoff) else asked.retry,
         memo=asked.memo if options.memo is None else encode_memo(options.memo),
         search=asked.search if options.search is None else encode_search(options.search),
+        version=asked.version if options.version is None else check_version(options.version),
         **address,
     )
 

@@ -82,6 +82,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
@@ -98,6 +99,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            version=version,
             wait=wait,
             timeout=timeout,
         )
@@ -117,6 +119,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> R:
         """As `Client.execute`."""
@@ -132,6 +135,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            version=version,
             timeout=timeout,
         )
         return self.wait(executed)
@@ -151,6 +155,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> SyncRun[R]:
         """As `Client.signal_with_start`."""
@@ -167,6 +172,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            version=version,
             timeout=timeout,
         )
         return SyncRun(self, self.wait(started))
@@ -187,6 +193,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> U:
         """As `Client.update_with_start`."""
@@ -204,6 +211,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            version=version,
             timeout=timeout,
         )
         return self.wait(updated)
@@ -223,6 +231,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         wait: Wait = "accepted",
         timeout: Duration | None = None,
     ) -> SyncRun[Any]:
@@ -240,6 +249,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            version=version,
             wait=wait,
             timeout=timeout,
         )
@@ -259,6 +269,7 @@ class SyncClient:
         backoff: float | Sequence[Duration] | Unset = UNSET,
         memo: Mapping[str, Any] | None = None,
         search: Mapping[str, SearchValue] | None = None,
+        version: int | None = None,
         timeout: Duration | None = None,
     ) -> Iterator[Started]:
         """As `Client.start_many`. `starts` is iterated on the client's thread."""
@@ -274,6 +285,7 @@ class SyncClient:
             backoff=backoff,
             memo=memo,
             search=search,
+            version=version,
             timeout=timeout,
         )
         while True:

@@ -16,6 +16,7 @@ from penstock.client.lifecycle import AsyncLifecycle
 from penstock.config import Settings, load
 from penstock.engine.authoring.class_form import definition_of
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.engine.runtime.driver import DriverSettings, wall_clock_ms
 from penstock.hosting.declared_schedules import schedule_parts
 from penstock.hosting.hash_seed import HASH_SEED_WARNING, hash_seed_is_fixed
@@ -32,7 +33,7 @@ from penstock.workers.activity.decorator import ActivityDefinition, registered
 
 logger = structlog.get_logger(__name__)
 
-Workflows = dict[str, WorkflowDefinition[Any, Any]]
+Workflows = WorkflowTypes[WorkflowDefinition[Any, Any]]
 Activities = dict[str, ActivityDefinition[..., Any]]
 D = TypeVar("D", WorkflowDefinition[..., Any], ActivityDefinition[..., Any])
 Hosted = str | ModuleType | WorkflowDefinition[..., Any] | ActivityDefinition[..., Any] | type[Any]
@@ -156,15 +157,15 @@ def as_list(hosted: Hosted | Iterable[Hosted]) -> list[Hosted]:
 
 
 def _hosted_definitions(hosted: Sequence[Hosted]) -> tuple[Workflows, Activities]:
-    workflows: Workflows = {}
+    workflows: Workflows = WorkflowTypes()
     activities: Activities = {}
     for item in hosted:
         if isinstance(item, WorkflowDefinition):
-            _add(workflows, item)
+            _add_version(workflows, item)
         elif isinstance(item, ActivityDefinition):
             _add(activities, item)
         elif isinstance(item, type) and (defined := definition_of(item)) is not None:
-            _add(workflows, defined)
+            _add_version(workflows, defined)
         elif isinstance(item, str):
             load_module(item)
         elif not isinstance(item, ModuleType):
@@ -174,9 +175,17 @@ def _hosted_definitions(hosted: Sequence[Hosted]) -> tuple[Workflows, Activities
     return registered_workflows(), dict(registered())
 
 
-def _add(definitions: dict[str, D], definition: D) -> None:
-    known = definitions.setdefault(definition.name, definition)
-    if known is not definition:
+def _add_version(workflows: Workflows, definition: WorkflowDefinition[Any, Any]) -> None:
+    _refuse_other(workflows.of(definition.name).get(definition.version), definition)
+    workflows.add(definition)
+
+
+def _add(definitions: Activities, definition: ActivityDefinition[..., Any]) -> None:
+    _refuse_other(definitions.setdefault(definition.name, definition), definition)
+
+
+def _refuse_other(known: D | None, definition: D) -> None:
+    if known is not None and known is not definition:
         raise BadInput(
             f"Engine was given two definitions called {definition.name!r}: {known!r} and {definition!r}; remove one."
         )

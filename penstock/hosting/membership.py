@@ -15,6 +15,7 @@ import structlog
 from penstock.config import Settings
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.statuses import CLOSED
+from penstock.engine.core.versions import versions_of
 from penstock.hosting.namespace import Namespace, queues_of
 from penstock.schemas.records.registry import MemberAnnounced
 from penstock.schemas.values.levels import LEVEL
@@ -45,6 +46,9 @@ def announcement(
         workflows={name: definition.version for name, definition in workflows.items()},
         activities=tuple(sorted(activities)),
         queues=tuple(queues or queues_of(activities)),
+        versions={
+            name: tuple(sorted(versions)) for name in workflows if len(versions := versions_of(workflows, name)) > 1
+        },
     )
 
 
@@ -82,7 +86,7 @@ def keep_informed(hosted: Hosted, membership: Membership) -> None:
     reminders = Reminders(hosted)
 
     def listen(neighbours: Neighbours) -> None:
-        hosted.note_others(neighbours.workflows, neighbours.level)
+        hosted.note_others(neighbours.workflows, neighbours.level, neighbours.versions, neighbours.everywhere)
         reminders.note(neighbours)
 
     membership.listen(listen)
@@ -114,8 +118,11 @@ def unhosted(run: Mapping[str, Any], neighbours: Neighbours, own_types: Mapping[
     if run["status"] in CLOSED:
         return []
     found = []
-    if run["type"] not in own_types and run["type"] not in neighbours.workflows:
-        found.append(f"no live processor hosts the workflow {run['type']}")
+    type_, version = run["type"], run["version"]
+    if type_ not in own_types and type_ not in neighbours.workflows:
+        found.append(f"no live processor hosts the workflow {type_}")
+    elif version not in {*versions_of(own_types, type_), *neighbours.versions.get(type_, ())}:
+        found.append(f"no live processor hosts version {version} of the workflow {type_}")
     names = {activity["activity"] for activity in run["pending_activities"]} - neighbours.activities
     found += [f"no live worker hosts the activity {name}" for name in sorted(names)]
     return found

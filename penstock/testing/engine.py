@@ -24,6 +24,7 @@ import structlog
 from penstock.config import load
 from penstock.engine.core.keys import DAY_MS, DueKey
 from penstock.engine.core.statuses import RUNNING
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.engine.execution import guards
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.hosting.engine import Activities, Engine, Hosted, Workflows, as_list
@@ -113,7 +114,7 @@ class TestEngine(Engine):
         self._auto_skips = auto_skip
         self._auto: AutoSkip | None = None
         self._mocks: dict[str, Mocked] = {}
-        self._workflows: Workflows = {}
+        self._workflows: Workflows = WorkflowTypes()
         self._activities: Activities = {}
         self._replays, self._interrupts = replay, False
         self._histories: list[History] = []
@@ -147,7 +148,7 @@ class TestEngine(Engine):
         if error is not None:
             error.add_note(f"Histories of the runs:\n{self.history_text()}")
         elif self._replays:
-            replay(self._histories, self._workflows.get)
+            replay(self._histories, self._workflows.of)
 
     def _definitions(self) -> tuple[Workflows, Activities]:
         self._workflows, self._activities = super()._definitions()
@@ -159,7 +160,7 @@ class TestEngine(Engine):
         if isinstance(replacement, ActivityDefinition):
             self._activities[replacement.name] = replacement
         else:
-            self._workflows[replacement.name] = replacement
+            self._workflows.add(replacement)
 
     def mock(self, target: object, by: object) -> None:
         """Let `by` take the place of an activity or of a child workflow, in this engine alone.

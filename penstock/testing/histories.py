@@ -66,12 +66,12 @@ def histories(stores: Mapping[int, StoreReader]) -> list[History]:
     return sorted(found.values(), key=lambda history: (history.records[0].now_ms, history.records[0].decision))
 
 
-def replay(found: Iterable[History], definition_of: Callable[[str], WorkflowDefinition[Any, Any] | None]) -> None:
+def replay(found: Iterable[History], versions_of: Callable[[str], Mapping[int, WorkflowDefinition[Any, Any]]]) -> None:
     """Replay each history. Raises NonDeterminism, which shows what differs.
 
     A BLOCKED run is left out: that it differs has been reported."""
     for history in found:
-        definition = definition_of(history.started.workflow_type)
+        definition = versions_of(history.started.workflow_type).get(history.started.version)
         if definition is None or history.status == BLOCKED:
             continue
         comparison = compare(definition, history.workflow_id, history.run_id, history.records)

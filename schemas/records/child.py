@@ -56,7 +56,7 @@ class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     `headers` are added to those of the run. The timeouts and `retry` are those of StartWorkflow. `parent_close`: what
     the end of the run does to a child that is still open: `terminate` | `cancel` | `abandon`; empty: cancel it, and
     terminate it if the run was terminated. `awaits_start`: the code waits until the child has started. `memo`,
-    `search`: those of the child, as in StartWorkflow."""
+    `search`: those of the child, as in StartWorkflow; `version` too."""
 
     sequence: int
     workflow_type: str
@@ -70,6 +70,7 @@ class ChildScheduled(Event, frozen=True, gc=False, kw_only=True):
     awaits_start: bool = False
     memo: bytes = b""
     search: bytes = b""
+    version: int = 0
 
 
 class ChildStarted(Event, frozen=True, gc=False, kw_only=True):

@@ -41,7 +41,8 @@ class MemberAnnounced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Repeated at intervals, deleted by a process that ends in order. It counts until `expires_ms` after the log's append
     time. `application`: members of one namespace have the same. `level`: the highest feature level that it knows.
-    `workflows`: hosted types with their versions. `admitted`: the process has compared itself with the other members;
+    `workflows`: hosted types with their highest versions; `versions`: all versions of types that are hosted in several.
+    `admitted`: the process has compared itself with the other members;
     false in its first announcement."""
 
     member: str
@@ -55,6 +56,7 @@ class MemberAnnounced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     queues: tuple[str, ...] = ()
     admitted: bool = False
     expires_ms: int = 0
+    versions: dict[str, tuple[int, ...]] = {}
 
 
 class LevelRaised(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -27,7 +27,8 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     its value (JSON); the update's id is the message id. `await_result` then means that the sender of the update waits
     until it has completed. `memo`: a JSON object that goes along with the run and its chain. `search`: typed search
     attributes, a JSON object of texts, numbers, true, false, lists of texts, and moments as {"datetime": "…"}.
-    `parent_awaits_start`: its parent waits until it has started."""
+    `parent_awaits_start`: its parent waits until it has started. `version`: of the workflow type, 0 for the one that
+    new runs take."""
 
     INTERNAL: ClassVar[frozenset[str]] = frozenset(
         {"parent_workflow_id", "parent_run_id", "parent_sequence", "parent_awaits_start"}
@@ -52,6 +53,7 @@ class StartWorkflow(Command, frozen=True, gc=False, kw_only=True):
     memo: bytes = b""
     search: bytes = b""
     parent_awaits_start: bool = False
+    version: int = 0
 
 
 class CancelWorkflow(Command, frozen=True, gc=False, kw_only=True):
@@ -179,8 +181,8 @@ class WorkflowBlocked(Event, frozen=True, gc=False, kw_only=True):
     recorded meanwhile.
 
     `reason`: `non_determinism` | `code_error` | `missing_topic` | `too_large` | `engine_error` | `unknown_type` |
-    `unhosted_type` (shown as waiting: another live processor hosts its type). `message` says what is wrong and what to
-    do; the traceback of a `code_error` follows on lines of its own."""
+    `unknown_version` | `unhosted_type` (shown as waiting: another live processor hosts its type and version). `message`
+    says what is wrong and what to do; the traceback of a `code_error` follows on lines of its own."""
 
     reason: str
     message: str

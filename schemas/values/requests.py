@@ -25,7 +25,7 @@ class ActivityRequest(msgspec.Struct, frozen=True, gc=False):
 class ChildRequest(msgspec.Struct, frozen=True, gc=False):
     """A workflow with its options. An empty `workflow_id` is chosen by the engine. Timeouts: 0 for none.
 
-    `parent_close`, `awaits_start`, `memo`, `search`: as in ChildScheduled."""
+    `parent_close`, `awaits_start`, `memo`, `search`, `version`: as in ChildScheduled."""
 
     workflow_type: str
     workflow_id: str = ""
@@ -36,3 +36,4 @@ class ChildRequest(msgspec.Struct, frozen=True, gc=False):
     awaits_start: bool = False
     memo: bytes = b""
     search: bytes = b""
+    version: int = 0

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from penstock.engine.authoring.class_form import claimed_call
-from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
+from penstock.engine.authoring.class_form import claimed_call, definition_of
+from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.engine.runtime import reads
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.router import TaskRouter
@@ -247,7 +248,5 @@ class Stage:
         return Shard(self.stores[number], hosted, encoder, self.limits, budget=self.budget)
 
 
-def _by_name(codes: tuple[Code, ...]) -> dict[str, WorkflowDefinition[Any, Any]]:
-    known = {vars(found).get("cls", found): found for found in registered_workflows().values()}
-    definitions = [known.get(code, code) if isinstance(code, type) else code for code in codes]
-    return {definition.name: definition for definition in definitions}
+def _by_name(codes: tuple[Code, ...]) -> WorkflowTypes[WorkflowDefinition[Any, Any]]:
+    return WorkflowTypes(definition_of(code) or code if isinstance(code, type) else code for code in codes)

@@ -22,6 +22,7 @@ from penstock import (
     SyncClient,
     activity,
     child,
+    deprecate_patch,
     details,
     get_run,
     now,
@@ -75,7 +76,8 @@ async def fulfil(order: Order, *, rush: bool = False) -> list[str]:
     assert_type(await charge(order), int)
     assert_type(await asyncio.create_task(charge(order)), int)
     assert_type(await asyncio.gather(reserve(order.id), charge(order)), tuple[str, int])
-    assert_type(await ship(order).options(id="ship-1"), str)
+    assert_type(await ship(order).options(id="ship-1", version=1), str)
+    deprecate_patch("old")
     async with Saga() as saga:
         assert_type(await saga.do(charge(order), undo=refund(order.id)), int)
     async with asyncio.TaskGroup() as group:

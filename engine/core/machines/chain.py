@@ -16,7 +16,7 @@ from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
 from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, note, update
-from penstock.engine.core.machines.run import FLAGS, PYTHON, drop_pending
+from penstock.engine.core.machines.run import FLAGS, PYTHON, drop_pending, version_for
 from penstock.engine.core.retry import retry_delay_ms
 from penstock.engine.core.rows import unpack_update
 from penstock.engine.core.statuses import CONTINUED, RUNNING
@@ -47,12 +47,16 @@ def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
 
     Its code begins in a decision of its own: one that continues again without a wait must not fill a transaction."""
     request, begun = decision.events[-1], _begun(run, decision)
-    definition = run.hosted.workflow(request.workflow_type)
-    if begun.workflow_type != request.workflow_type and definition is not None:
-        begun = msgspec.structs.replace(begun, version=definition.version, closed_kept_ms=definition.closed_kept_ms)
+    version = request.version or begun.version
+    if begun.workflow_type != request.workflow_type and not request.version:
+        version = version_for(run, request.workflow_type) or run.hosted.elsewhere.get(request.workflow_type, version)
+    definition = run.hosted.workflow(request.workflow_type, version)
+    if definition is not None and (begun.workflow_type, begun.version) != (request.workflow_type, version):
+        begun = msgspec.structs.replace(begun, closed_kept_ms=definition.closed_kept_ms)
     started = msgspec.structs.replace(
         _next(run, decision.run_id, begun),
         workflow_type=request.workflow_type,
+        version=version,
         input=request.input,
         begins_ms=now_ms,
         retries=0,
@@ -116,7 +120,9 @@ def _with_next(
 
     Handlers begin at once, as in a run whose start is delayed."""
     run.forget()
-    if run.hosted.workflow(started.workflow_type) is None:  # no code has run, of this processor's build and Python
+    if (
+        run.hosted.workflow(started.workflow_type, started.version) is None
+    ):  # no code has run, of this processor's build and Python
         started = msgspec.structs.replace(started, python="", build="")
     inputs: list[Event] = [started, *carried]
     return Decision(
@@ -130,9 +136,9 @@ def _with_next(
 
 def _begins(run: RunView, started: WorkflowStarted, inputs: list[Event], now_ms: int) -> list[Event]:
     """What the next run requests before its code begins: its object is made, and its handlers take the inputs."""
-    definition = run.hosted.workflow(started.workflow_type)
+    definition = run.hosted.workflow(started.workflow_type, started.version)
     if definition is None:
-        reason, message = run.hosted.missing(started.workflow_type)
+        reason, message = run.hosted.missing(started.workflow_type, started.version)
         return [WorkflowBlocked(reason=reason, message=message)]
     try:
         return run.new_execution(definition, started.message_id, started.seed).activate(inputs, now_ms)

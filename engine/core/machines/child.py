@@ -194,6 +194,7 @@ def _start_child(found: Effects, run: WorkingRun, event: ChildScheduled, shard: 
             parent_awaits_start=event.awaits_start,
             memo=event.memo,
             search=event.search,
+            version=event.version or (run.header.version if event.workflow_type == run.header.workflow_type else 0),
         )
     )
 

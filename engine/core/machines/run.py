@@ -27,6 +27,7 @@ from penstock.engine.core.limits import (
     AWAITED_MS_MAX,
     AWAITERS_FEW,
     DELAY_MS_MAX,
+    SHARE_ALL,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, delay, kept, note, signal, suspension, update
@@ -106,11 +107,13 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     row = run.row
     if row is not None and not _replaces(command, row):
         return _existing(run, row, command, now_ms)
-    definition = run.hosted.workflow(command.workflow_type)
-    if definition is None and command.workflow_type in run.hosted.elsewhere:
-        return _held(run, command, now_ms)
+    hosted, type_ = run.hosted, command.workflow_type
+    version = command.version or version_for(run, type_)
+    definition = hosted.workflow(type_, version)
+    if definition is None and type_ in hosted.elsewhere and version in {0, *hosted.versions_elsewhere[type_]}:
+        return _held(run, command, version or hosted.elsewhere[type_], now_ms)
     if definition is None:
-        return rejected(Rejection(UNKNOWN_TYPE, run.hosted.unknown(command.workflow_type)))
+        return rejected(Rejection(UNKNOWN_TYPE, hosted.unknown(type_, version)))
     problem = _problem_beside_input(run, command)
     try:
         definition.check_input(command.input)
@@ -132,18 +135,23 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     )
 
 
-def _held(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
-    """Start a run whose type only other processors host: it waits until one of them has its shard.
+def version_for(run: RunView, workflow_type: str) -> int:
+    """The version that a new run of the type takes on this processor, 0 if the type is not hosted here."""
+    if workflow_type not in run.hosted.workflows:
+        return 0
+    return run.hosted.version_for(workflow_type, run.workflow_id, lambda version: SHARE_ALL)
+
+
+def _held(run: RunView, command: StartWorkflow, version: int, now_ms: int) -> Decision:
+    """Start a run whose type, or version, only other processors host: it waits until one of them has its shard.
 
     Its input is checked when it is first activated (`_unblocked`)."""
     problem = _problem_beside_input(run, command)
     if problem:
         return rejected(Rejection("bad_input", problem))
     # No code has run: what runs first on another build, or Python, is not this processor's.
-    started = msgspec.structs.replace(
-        _started(run, command, run.hosted.elsewhere[command.workflow_type], now_ms), python="", build=""
-    )
-    reason, message = run.hosted.missing(command.workflow_type)
+    started = msgspec.structs.replace(_started(run, command, version, now_ms), python="", build="")
+    reason, message = run.hosted.missing(command.workflow_type, version)
     return Decision(
         run_id=command.message_id,
         events=[started, *kept.taken(run), *_received(command), WorkflowBlocked(reason=reason, message=message)],
@@ -298,7 +306,7 @@ def update_of(command: StartWorkflow) -> UpdateWorkflow:
 def _note_of_input(run: RunView, command: StartWorkflow) -> str:
     """A note for a start that joins a run with another input; empty if the inputs agree."""
     recorded, given = run.started_input(), command.input
-    definition = run.hosted.workflow(command.workflow_type)
+    definition = run.hosted.workflow(command.workflow_type, run.row.version if run.row is not None else 0)
     if recorded is None or recorded == given:
         return ""
     try:

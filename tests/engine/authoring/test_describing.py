@@ -18,6 +18,7 @@ from penstock.engine.authoring.handlers import Query
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.engine.execution import program
 from penstock.schemas.errors import NotInWorkflow
 from tests.engine.stage import Stage
@@ -30,7 +31,7 @@ asks = Query("describing-asks", str)
 @pytest.fixture(autouse=True)
 def _registry_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tests define a workflow of one name."""
-    monkeypatch.setattr(workflow_module, "_definitions", {})
+    monkeypatch.setattr(workflow_module, "_definitions", WorkflowTypes())
 
 
 def told(*says: Any) -> Any:

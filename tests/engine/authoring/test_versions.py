@@ -6,7 +6,7 @@ import pytest
 
 from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info
-from penstock.engine.authoring.versions import patched
+from penstock.engine.authoring.versions import deprecate_patch, patched
 from penstock.engine.authoring.workflow import workflow
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -140,3 +140,45 @@ def test_a_chain_keeps_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (stage.described()["version"], stage.history()[0]["version"]) == (3, 3)
     stage.signal("go")
     assert stage.described()["result"] == 3
+
+
+async def loops_without(rounds: int) -> list[bool]:
+    found = []
+    for n in range(rounds):
+        deprecate_patch("round")
+        found.append(await _round(n, True))
+    return found
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_deprecated_patch_passes(monkeypatch: pytest.MonkeyPatch, is_marked: bool) -> None:
+    """Code with `deprecate_patch` continues runs that recorded the patch, and records nothing in new ones."""
+    stage = Stage(loops)
+    monkeypatch.setattr(loops, "fn", loops_anew if is_marked else loops_without)
+    stage.start(loops, 3)
+    stage.signal("go")
+    monkeypatch.setattr(loops, "fn", loops_without)
+    for _ in range(3):
+        stage.restart()
+        stage.run(add=lambda a, b: a + b)
+        stage.signal("go")
+    assert stage.described()["result"] == [True] * 3
+    assert stage.events().count("PatchMarked") == (1 if is_marked else 0)
+
+
+def test_a_run_from_before_a_deprecated_patch_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that passed the place with the code before the patch is BLOCKED where the old path is gone."""
+    stage = Stage(greets)
+    stage.start(greets)
+    stage.signal("go")
+    stage.restart()
+
+    async def changed() -> str:
+        await flows.go.wait()
+        deprecate_patch("greet")
+        return "new"
+
+    monkeypatch.setattr(greets, "fn", changed)
+    stage.restart()
+    stage.run(add=lambda a, b: a + b)
+    assert stage.described()["blocked_reason"] == "non_determinism"

@@ -42,10 +42,10 @@ class Counting:
         return self.count
 
 
-def deploys(stage: Stage, *types: str) -> None:
+def deploys(stage: Stage, *types: str, version: int = 3) -> None:
     """The registry shows other live processors with these types."""
     for node in stage.nodes:
-        node.runs.hosted.note_others(dict.fromkeys(types, 3), LEVEL)
+        node.runs.hosted.note_others(dict.fromkeys(types, version), LEVEL)
         assert node.runs.hosted.has_news()
         node.blocked.try_again("unknown_type", "unhosted_type")
     stage.tick()
@@ -126,7 +126,7 @@ def away(update: str) -> Stage:
     stage = Stage(old, Counting)
     stage.start(Counting)
     stage.restart(old)
-    deploys(stage, "elsewhere-counting")
+    deploys(stage, "elsewhere-counting", version=1)
     assert stage.update(update, 2) is None
     assert stage.described()["status"] == "waiting"
     assert stage.update(update, 3) is None

@@ -16,6 +16,7 @@ from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.engine.execution.matching import Matcher
 from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.records.activity import ActivityScheduled
@@ -70,7 +71,7 @@ def differences(stage: Stage) -> list[str]:
 @pytest.fixture(autouse=True)
 def _registries_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tests define a workflow or an activity of one name."""
-    monkeypatch.setattr(workflow_module, "_definitions", {})
+    monkeypatch.setattr(workflow_module, "_definitions", WorkflowTypes())
     monkeypatch.setattr(activity_module, "_registry", Registry())
 
 

@@ -36,7 +36,7 @@ def test_a_restart_unblocks_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(flows.five)
     stage.start(flows.five, 1)
     (task,) = stage.take("tasks")
-    stage.definitions.clear()
+    stage.definitions.remove(flows.five.name)
     stage.nodes[0].runs.clear()
     stage.complete(task, 1)
     assert stage.described()["blocked_reason"] == "unknown_type"
@@ -81,7 +81,7 @@ def test_a_run_is_cancelled_although_what_it_awaited_has_ended(workflow: Any) ->
     """A BLOCKED run that records a cancellation, and then the end of what it awaits, is cancelled once it goes on."""
     stage = Stage(workflow, *({flows.five} - {workflow}))
     stage.start(workflow, "child" if workflow is flows.parent else 1)
-    stage.definitions.pop(workflow.name)
+    stage.definitions.remove(workflow.name)
     stage.restart()
     stage.tell(CancelWorkflow(workflow_id="run-1", message_id="cancel"))
     assert stage.described()["blocked_reason"] == "unknown_type"

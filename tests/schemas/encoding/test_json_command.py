@@ -149,7 +149,7 @@ def test_any_json_is_an_input(value):
             (
                 "StartWorkflow has no key `typ`; allowed are command, id, message_id, reply_to, type, input, "
                 "on_existing, run_timeout_ms, execution_timeout_ms, retry, headers, start_delay_ms, await_result, "
-                "await_ms, signal, update, handed, memo, search."
+                "await_ms, signal, update, handed, memo, search, version."
             ),
         ),
         ({**START, "reason": "x"}, "StartWorkflow has no key `reason`"),

@@ -13,6 +13,7 @@ from penstock.engine.core.machines import kept
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
+from penstock.schemas.values.levels import LEVEL
 from penstock.topics.partitioner import partition_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
@@ -176,7 +177,7 @@ def test_a_start_that_waits_for_its_type_takes_commands_too() -> None:
     """A run whose type only other processors host receives the commands when its code begins."""
     stage = Stage(flows.five, shards=SHARDS)
     for node in stage.nodes:
-        node.runs.hosted.elsewhere["approved"] = 1  # type: ignore[index]
+        node.runs.hosted.note_others({"approved": 1}, LEVEL)
     _write(stage, _signal("c"), _start("c"), beside=1)
     assert stage.described("c")["status"] == "waiting"
     stage.restart(flows.approved)
