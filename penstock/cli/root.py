@@ -33,6 +33,7 @@ from penstock.cli.replay_verb import replay
 from penstock.cli.schedule_verbs import schedule
 from penstock.cli.start_verb import start
 from penstock.cli.topics import topics
+from penstock.cli.versions import versions
 from penstock.cli.why_verb import why
 
 
@@ -80,6 +81,7 @@ for command in (
     retry,
     topics,
     namespace,
+    versions,
     schedule,
     dead_letters,
     demo,
