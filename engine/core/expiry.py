@@ -91,6 +91,11 @@ class Expiry:
         memo = memo_key(closed.workflow_id, closed.run_id)
         if self._rows.get(memo) is not None:
             self._delete(writes, memo)
+        # The start of a run that another one followed when the history that names it was deleted already.
+        start = message_key(closed.workflow_id, closed.run_id)
+        known = self._rows.get(start) if start not in writes else None
+        if known is not None and unpack_message(known).run_id == closed.run_id:
+            self._delete(writes, start)
         header = self._rows.get(run_key(closed.workflow_id))
         row = unpack_run(header) if header is not None else None
         if row is not None and row.run_id == closed.run_id and row.status in CLOSED_STATUSES:

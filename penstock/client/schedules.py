@@ -255,6 +255,8 @@ def _spec_of(schedule: object) -> Any:
 
 def _start_of(asked: ChildRequest, input: bytes, options: StartOptions) -> StartWorkflow:
     """The start of each run, without an id. Raises BadInput, BadDuration, PayloadTooLarge."""
+    if asked.version:
+        raise BadInput("A schedule starts the version that new runs take: leave `version` out of its call.")
     return start_command(asked, input, "-", options, {})
 
 

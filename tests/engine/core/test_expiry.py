@@ -194,3 +194,54 @@ def test_a_clock_that_is_behind_shortens_nothing() -> None:
     close(stage)
     pass_time(stage, 0.7)
     assert stage.described()["status"] == "completed"
+
+
+def test_an_id_is_reused_while_its_old_run_is_being_deleted() -> None:
+    """A start under an id whose closed run is half deleted begins a new run, also after a restart: nothing of the old
+    one is returned, and the rest of it goes."""
+    stage = Stage(flows.travel)
+    pass_time(stage, 1)
+    first = stage.start(flows.travel, [])
+    for _ in range(1_500):
+        stage.put("commands", 0, encode(_signal("run-1", stage.message_id(), "other")))
+    stage.settle()
+    stage.signal("go")
+    all_rows = len(rows(stage, first.encode()))
+    stage.advance(9 * DAY_MS / 1000)
+    layers = 0
+    while len(rows(stage, first.encode())) == all_rows:
+        stage.advance(HOURS_8_MS / 1000)
+        stage.signal("knock", id="elsewhere")
+        layers += 1
+        assert layers < 30, "waited 30 layers for the deletion to begin"
+    assert rows(stage, first.encode()), "one layer deletes a part alone"
+    stage.restart()
+    second = stage.start(flows.travel, [], on_existing="restart_closed")
+    assert (stage.described()["run_id"], stage.described()["status"]) == (second, "running")
+    pass_time(stage, 3)
+    assert rows(stage, first.encode()) == []
+    stage.restart()
+    stage.signal("go")
+    assert (stage.described()["run_id"], stage.described()["status"]) == (second, "completed")
+    assert "SignalReceived" in [event["event"] for event in stage.history()]
+
+
+def test_an_open_run_is_never_deleted() -> None:
+    """A run that is open for longer than closed runs are kept has all of its history."""
+    stage = Stage(shortly_kept)
+    stage.start(shortly_kept, [])
+    pass_time(stage, 40)
+    stage.restart()
+    stage.signal("go")
+    assert stage.described()["status"] == "completed"
+
+
+def test_a_shortened_time_concerns_later_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A type that is changed to be kept for a shorter time keeps runs that began before for as long as it said then."""
+    stage = Stage(flows.travel, long_kept)
+    pass_time(stage, 1)
+    close(stage, "before", long_kept)
+    monkeypatch.setattr(long_kept, "closed_kept_ms", DAY_MS)
+    close(stage, "after", long_kept)
+    pass_time(stage, 4)
+    assert (bool(rows(stage, b"before")), rows(stage, b"after")) == (True, [])

@@ -118,6 +118,8 @@ def test_mistakes_before_anything_is_sent(hosted):
             schedules.get("schedule:x")
         with pytest.raises(UnknownWorkflowType):
             await schedules.create("x", client_elsewhere(), YEARLY)
+        with pytest.raises(BadInput, match="leave `version` out of its call"):
+            await schedules.create("x", client_report(1).options(version=1), YEARLY)
         with pytest.raises(BadName, match="as only schedules do"):
             await client.start(client_report(1), id="schedule:x")
 
