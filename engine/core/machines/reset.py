@@ -172,9 +172,9 @@ class _CannotRepeat(Exception):
 def _requests(run: RunView, base: _Base, forked: WorkflowForked, inputs: list[Event], now_ms: int) -> list[Event]:
     """What the code requests when it receives these inputs at the cut. Raises _CannotRepeat."""
     row, started = run.row, base.started
-    definition = run.hosted.workflow(started.workflow_type)
+    definition = run.hosted.workflow(started.workflow_type, started.version)
     if definition is None:
-        _, message = run.hosted.missing(started.workflow_type)
+        _, message = run.hosted.missing(started.workflow_type, started.version)
         raise _CannotRepeat(f"{run.workflow_id} cannot be reset now: {message}.")
     if base.is_open and row is not None and row.pause is not None:  # an operator halted it, and lets it go on
         return [WorkflowPaused(by=row.pause.by, reason=row.pause.reason)]
