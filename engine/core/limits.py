@@ -56,6 +56,9 @@ KEPT_MAX, KEPT_BYTES_MAX, KEPT_COMMAND_BYTES_MAX = 1_000, 8 * 1024 * 1024, 256 *
 UPDATES_MAX = 1_000
 """Updates of one run that have not ended."""
 
+UPDATE_CALLERS_MAX = 16
+"""Callers of one kind that wait for one update: each is a partition of `replies`."""
+
 CALLER_MS, CALLER_MS_MAX = 30_000, 3_600_000
 """How long the caller of a query or an update waits unless it says so, and at most; then it has to ask again."""
 

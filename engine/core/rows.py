@@ -94,8 +94,9 @@ class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=
     """Update of a run, kept as long as the run is.
 
     `state`: `held`, `accepted`, `completed`, `failed` or `rejected`. `reply_to`: who waits for its end, or for its
-    acceptance alone if `waits_accepted`. `until_ms`: when the caller of a held one gives up (epoch). `content`: digest
-    of its name and arguments."""
+    acceptance alone if `waits_accepted`; `also_accepted`, `also_ended`: further callers of each kind, who asked under
+    the same id. `until_ms`: when the caller of a held one gives up (epoch). `content`: digest of its name and
+    arguments."""
 
     message_id: str
     state: str
@@ -106,6 +107,8 @@ class UpdateRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=
     failure: Failure | None = None
     update: str = ""
     content: str = ""
+    also_accepted: tuple[int, ...] = ()
+    also_ended: tuple[int, ...] = ()
 
 
 class MessageRow(msgspec.Struct, frozen=True, gc=False, array_like=True):

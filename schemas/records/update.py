@@ -36,7 +36,8 @@ class UpdateAccepted(Event, frozen=True, gc=False, kw_only=True):
 class UpdateHeld(Event, frozen=True, gc=False, kw_only=True):
     """An update waits for a handler, which the run has not registered yet.
 
-    `until_ms`: when its caller gives up (epoch). `wait_for`: as in the command."""
+    `until_ms`: when its caller gives up (epoch). `wait_for`: as in the command. `also_accepted`, `also_ended`: where
+    further callers wait for its acceptance, and for its end, when it goes along to the next run."""
 
     message_id: str
     update: str
@@ -44,6 +45,8 @@ class UpdateHeld(Event, frozen=True, gc=False, kw_only=True):
     reply_to: int = NO_REPLY
     wait_for: WaitFor = "completed"
     until_ms: int = 0
+    also_accepted: tuple[int, ...] = ()
+    also_ended: tuple[int, ...] = ()
 
 
 class UpdateTaken(Event, frozen=True, gc=False, kw_only=True):
@@ -68,9 +71,10 @@ class UpdateFailed(Event, frozen=True, gc=False, kw_only=True):
 
 
 class UpdateAwaited(Event, frozen=True, gc=False, kw_only=True):
-    """A caller waits for the end of an update that was accepted before.
+    """A further caller waits for the end of an update, or for its acceptance alone if `waits_accepted`.
 
     On the topic `events` alone: it takes no number in the history."""
 
     message_id: str
     reply_to: int
+    waits_accepted: bool = False

@@ -66,12 +66,18 @@ def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
 
 
 def _as_awaited(run: RunView, event: Event) -> Event:
-    """What goes along; an update as its caller waits for it now, which may be another moment than at first."""
+    """What goes along; an update with all who wait for it now, which may be others than at first."""
     row = run.update(event.message_id) if isinstance(event, UpdateHeld) else None
     if row is None:  # it came in this decision
         return event
     wait_for = "accepted" if row.waits_accepted else "completed"
-    return msgspec.structs.replace(event, reply_to=row.reply_to, wait_for=wait_for)
+    return msgspec.structs.replace(
+        event,
+        reply_to=row.reply_to,
+        wait_for=wait_for,
+        also_accepted=row.also_accepted,
+        also_ended=row.also_ended,
+    )
 
 
 def _retried(run: RunView, decision: Decision, now_ms: int) -> Decision:

@@ -5,6 +5,7 @@ row is kept as long as its run, so that a repeated command is answered from it."
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.execution import UnknownHandler
 from penstock.engine.core.hosted import UNHOSTED_TYPE
 from penstock.engine.core.keys import UPDATE, update_key
-from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_MAX, UPDATES_MAX
+from penstock.engine.core.limits import CALLER_MS, CALLER_MS_MAX, REASON_CHARS_MAX, UPDATE_CALLERS_MAX, UPDATES_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.messages import content_of, id_taken, remember
 from penstock.engine.core.rows import RunRow, UpdateRow, pack, unpack_update
@@ -131,15 +132,21 @@ def _repeated(run: RunView, row: RunRow, known: UpdateRow, command: UpdateWorkfl
         return ignored(row.run_id, "this update was rejected before", rejection=rejection)
     if known.state in OPEN and (command.wait_for == "completed" or known.state == HELD):
         waits_accepted = command.wait_for == "accepted"
-        if command.reply_to == NO_REPLY or (command.reply_to, waits_accepted) == (known.reply_to, known.waits_accepted):
+        if command.reply_to == NO_REPLY or command.reply_to in _callers(known, accepted=waits_accepted):
             return ignored(row.run_id, "this update was accepted before")
-        awaited = UpdateAwaited(message_id=command.message_id, reply_to=command.reply_to)
+        awaited = UpdateAwaited(message_id=command.message_id, reply_to=command.reply_to, waits_accepted=waits_accepted)
         return Decision(run_id=row.run_id, events=[awaited], unnumbered=True)
     if command.wait_for == "accepted" and not _is_dropped(known):
         reply: Any = accepted_reply(run.workflow_id, row, command.message_id)
     else:
         reply = _closed(run.workflow_id, row, known)
     return ignored(row.run_id, "this update was accepted before", reply=reply)
+
+
+def _callers(row: UpdateRow, *, accepted: bool) -> list[int]:
+    """Where the callers wait that await its acceptance alone, or its end."""
+    first = [row.reply_to] if row.reply_to != NO_REPLY and row.waits_accepted == accepted else []
+    return [*first, *(row.also_accepted if accepted else row.also_ended)]
 
 
 def _is_dropped(row: UpdateRow) -> bool:
@@ -164,6 +171,8 @@ def _on_held(run: WorkingRun, event: UpdateHeld, cause: Cause) -> None:
         waits_accepted=event.wait_for == "accepted",
         until_ms=event.until_ms,
         update=event.update,
+        also_accepted=event.also_accepted,
+        also_ended=event.also_ended,
     )
     _begin(run, row, event)
 
@@ -190,7 +199,16 @@ def _on_ended(run: WorkingRun, event: Any, cause: Cause) -> None:
 def _on_awaited(run: WorkingRun, event: UpdateAwaited, cause: Cause) -> None:
     row = _row(run, event.message_id)
     state = advance(TRANSITIONS, row.state, event, run.workflow_id)
-    _put(run, msgspec.structs.replace(row, state=state, reply_to=event.reply_to, waits_accepted=False))
+    row = msgspec.structs.replace(row, state=state)
+    if event.waits_accepted:
+        _put(run, msgspec.structs.replace(row, also_accepted=_with(row.also_accepted, event.reply_to)))
+    else:
+        _put(run, msgspec.structs.replace(row, also_ended=_with(row.also_ended, event.reply_to)))
+
+
+def _with(callers: tuple[int, ...], reply_to: int) -> tuple[int, ...]:
+    """The callers and one more; the last ones, if they are too many."""
+    return (*callers, reply_to)[-UPDATE_CALLERS_MAX:]
 
 
 def drop_open(run: WorkingRun, status: str) -> None:
@@ -242,27 +260,27 @@ def _row(run: WorkingRun, message_id: str) -> UpdateRow:
 def _answer_taken(found: Effects, run: WorkingRun, event: UpdateTaken, shard: int) -> None:
     row = _row(run, event.message_id)
     if event.problem:
-        _reply(found, row, _rejected(run, row))
-    elif row.waits_accepted:
-        _reply(found, row, accepted_reply(run.workflow_id, run.header, event.message_id))
+        _reply(found, {*_callers(row, accepted=True), *_callers(row, accepted=False)}, _rejected(run, row))
+    else:
+        reply = accepted_reply(run.workflow_id, run.header, event.message_id)
+        _reply(found, _callers(row, accepted=True), reply)
 
 
 def _answer_ended(found: Effects, run: WorkingRun, event: Any, shard: int) -> None:
     row = _row(run, event.message_id)
-    if not row.waits_accepted:  # else it was answered when the update was taken
-        _reply(found, row, _closed(run.workflow_id, run.header, row))
+    _reply(found, _callers(row, accepted=False), _closed(run.workflow_id, run.header, row))
 
 
 def answer_dropped(found: Effects, run: WorkingRun) -> None:
     """Answer those who wait for updates that the run's end has ended."""
     for row in run.dropped_updates:
-        _reply(found, row, _closed(run.workflow_id, run.header, row))
+        callers = {*_callers(row, accepted=True), *_callers(row, accepted=False)}
+        _reply(found, callers, _closed(run.workflow_id, run.header, row))
     run.dropped_updates = ()
 
 
-def _reply(found: Effects, row: UpdateRow, reply: Accepted | Rejected | UpdateClosed) -> None:
-    if row.reply_to != NO_REPLY:
-        found.replies.append((row.reply_to, reply))
+def _reply(found: Effects, callers: Iterable[int], reply: Accepted | Rejected | UpdateClosed) -> None:
+    found.replies.extend((reply_to, reply) for reply_to in sorted(callers))
 
 
 def _closed(workflow_id: str, run: RunRow, row: UpdateRow) -> UpdateClosed:

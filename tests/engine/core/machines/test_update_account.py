@@ -92,8 +92,32 @@ def test_a_repeated_update_happens_once() -> None:
     assert (send(stage, "withdraw", 2)[0].result, stage.described()["result"]) == (b"3", 3)
 
 
+@pytest.mark.parametrize("waits_again", ["accepted", "completed"])
+def test_every_caller_of_a_held_update_is_answered(waits_again: str) -> None:
+    """Callers on several partitions of `replies` that ask under one id are all answered, each with what it awaits."""
+    stage = named()
+    assert send(stage, "talk-rename", "bob", reply_to=0) == []
+    assert send(stage, "talk-rename", "bob", reply_to=1, wait_for=waits_again) == []
+    assert send(stage, "talk-rename", "bob", reply_to=2) == []
+    stage.advance(10)
+    answered = [type(reply).__name__ for reply in stage.take("replies")]
+    ended = ["UpdateClosed"] * (2 if waits_again == "accepted" else 3)
+    assert sorted(answered) == sorted([*ended, *(["Accepted"] if waits_again == "accepted" else [])])
+
+
+def test_every_caller_of_a_running_update_is_answered() -> None:
+    """Callers that ask while an update runs are answered at its end beside the first one."""
+    stage = Stage(definition("talk_account"), shards=1)
+    stage.start(definition("talk_account"), 5)
+    assert send(stage, "doubled", 3, reply_to=0) == []
+    assert send(stage, "doubled", 3, reply_to=1) == []
+    stage.restart()
+    stage.run(talk_double=lambda n: 2 * n)
+    assert [reply.result for reply in stage.take("replies")] == [b"11", b"11"]
+
+
 def test_a_caller_that_asks_again_is_answered_at_the_end() -> None:
-    """A repetition of an update that still runs waits for its end, in place of the first caller."""
+    """A repetition of an update that still runs waits for its end, where the first caller waited for acceptance."""
     stage = Stage(definition("talk_account"), shards=1)
     stage.start(definition("talk_account"), 5)
     send(stage, "doubled", 3, wait_for="accepted")
