@@ -75,7 +75,7 @@ class Stage:
         queue = self.topics.queue_of(topic)
         if queue is not None and queue not in self.queues:
             return None
-        return 4 if queue is not None else self.shards
+        return 4 if queue is not None or topic == self.topics.replies else self.shards
 
     def restart(self, *definitions: Code) -> None:
         """Replace the shards, keep the stores. `definitions`: other code, if given."""

@@ -12,7 +12,6 @@ import structlog
 from penstock.config import load
 from penstock.engine.runtime.driver import DriverSettings
 from penstock.engine.runtime.processor import Processor
-from penstock.engine.runtime.shard import ShardLimits
 from penstock.hosting import parts
 from penstock.hosting.namespace import Namespace
 from penstock.hosting.parts import Part, processor_part, start_parts, stop_parts
@@ -60,4 +59,5 @@ def test_settings_bound_what_a_processor_keeps(monkeypatch: pytest.MonkeyPatch) 
     settings = load({"log": "embedded::memory:", "closed_kept": "36h", "run_cache_mb": 10}, {})
     processor_part(Namespace(log, Topics(), 1), settings, {})
     log.close()
-    assert made[0].limits == ShardLimits(closed_kept_ms=36 * 3_600_000, run_cache_bytes=10_000_000)
+    limits = made[0].limits
+    assert (limits.closed_kept_ms, limits.run_cache_bytes) == (36 * 3_600_000, 10_000_000)
