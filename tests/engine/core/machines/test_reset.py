@@ -37,7 +37,7 @@ def pay(what: str) -> str:
 
 
 @activity
-def refund(what: str) -> str:
+def take_back(what: str) -> str:
     return what
 
 
@@ -52,7 +52,7 @@ async def long_trip() -> list[str]:
     done = [await pay("deposit")]
     async with Saga() as saga:
         for place in ("hotel", "train"):
-            done.append(await saga.do(pay(place), undo=refund(place)))
+            done.append(await saga.do(pay(place), undo=take_back(place)))
             done.append(await word.wait())
         async with asyncio.timeout(3600):
             done.append(await word.wait())
