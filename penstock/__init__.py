@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.engine.authoring.external import get_run
     from penstock.engine.authoring.handlers import Query, Update
     from penstock.engine.authoring.logger import logger
+    from penstock.engine.authoring.publishing import publish
     from penstock.engine.authoring.signal import Signal
     from penstock.engine.authoring.versions import deprecate_patch, patched
     from penstock.engine.authoring.waiting import sleep, wait_condition
@@ -207,6 +208,7 @@ __all__ = [
     "logger",
     "now",
     "patched",
+    "publish",
     "random",
     "set_search",
     "side_effect",
@@ -228,6 +230,7 @@ _MODULES = {
     "penstock.engine.authoring.context": ("Info", "info", "now", "random", "side_effect", "uuid4"),
     "penstock.engine.authoring.describing": ("details", "set_search"),
     "penstock.engine.authoring.external": ("get_run",),
+    "penstock.engine.authoring.publishing": ("publish",),
     "penstock.engine.authoring.handlers": ("Query", "Update"),
     "penstock.engine.authoring.logger": ("logger",),
     "penstock.engine.authoring.signal": ("Signal",),

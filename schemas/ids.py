@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NewType
 
 from penstock.schemas.errors import BadInput, BadName
@@ -19,6 +20,8 @@ VERSION_MAX = 1_000_000_000
 
 SCHEDULE_PREFIX = "schedule:"
 """Beginning of the ids of schedules, which no run can have."""
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 def check_workflow_id(text: str) -> WorkflowId:
@@ -73,6 +76,16 @@ def check_query_name(text: str) -> str:
 def check_update_name(text: str) -> str:
     """Validate an update's name. Raises BadName as `check_workflow_id` does."""
     return _checked_name("update's name", text, "answers")
+
+
+def check_topic(name: str) -> str:
+    """Validate the name of any topic by Kafka's rules (org.apache.kafka.common.internals.Topic). Raises BadName."""
+    _check_text("name of a topic", name)
+    if _TOPIC.fullmatch(name) and name not in {".", ".."}:
+        return name
+    raise BadName(
+        f"{name[:60]!r} is no name of a topic: give 1 to 249 letters, digits, full stops, hyphens and underscores."
+    )
 
 
 def check_version(version: object) -> int:

@@ -40,6 +40,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "start_child",
             "ChildRun",
             "get_run",
+            "publish",
             "penstock.engine.authoring.external.ExternalRun",
             "CODE_ERRORS",
         ),
@@ -89,6 +90,7 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "penstock.testing.ActivityEnvironment",
             "penstock.testing.ActivityCalled",
             "penstock.testing.SignalSent",
+            "penstock.testing.Published",
         ),
     ),
 )

@@ -211,6 +211,10 @@ class Topics:
         """The name of a task queue's topic. Raises BadName."""
         return self.name(f"{TASKS_PREFIX}{_checked('task queue', queue, _QUEUE)}")
 
+    def has(self, topic: str) -> bool:
+        """Whether the topic's name is one of this namespace."""
+        return topic.startswith(f"{self.prefix}.{self.namespace}.")
+
     def queue_of(self, topic: str) -> str | None:
         """The task queue of a topic, None if it is not a task topic of this namespace."""
         beginning = f"{self.prefix}.{self.namespace}.{TASKS_PREFIX}"

@@ -198,7 +198,11 @@ class Reader(Protocol):
 
 
 class Log(Protocol):
-    """Durable, partitioned log."""
+    """Durable, partitioned log.
+
+    `creates_topics`: whether a program that needs a topic creates it, as no operator does it."""
+
+    creates_topics: bool
 
     def describe(self, topics: Sequence[str] | None = None) -> Mapping[str, TopicDescription]:
         """The existing topics by name, all or those of `topics`. Raises LogUnavailable."""

@@ -14,6 +14,7 @@ from penstock.engine.core.rows import KeptRow
 from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.records.completions import WorkflowClosed
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.tasks import ActivityTask, AttemptsCancelled
 
@@ -28,7 +29,7 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
 
 class Effects(msgspec.Struct, gc=False):
     """What leaves a shard. `commands` go to the shards of their workflow ids, `replies` to the partition they name,
-    `given_up` to `dead-letters`, `cancelled` to `cancellations`."""
+    `given_up` to `dead-letters`, `cancelled` to `cancellations`, `published` to topics of users."""
 
     tasks: list[ActivityTask] = []
     commands: list[Command] = []
@@ -36,6 +37,7 @@ class Effects(msgspec.Struct, gc=False):
     completions: list[WorkflowClosed] = []
     given_up: list[KeptRow] = []
     cancelled: tuple[AttemptsCancelled, ...] = ()
+    published: list[RecordPublished] = []
 
 
 Table = Mapping[tuple[str, type], str]

@@ -17,6 +17,7 @@ from penstock.engine.core.view import RowScanner
 from penstock.engine.runtime.encode import Encoder
 from penstock.engine.runtime.run_cache import CachedRun, RunCache
 from penstock.schemas.records.activity import ActivityScheduled
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.run import UnblockWorkflow, WorkflowBlocked
 
 logger = structlog.get_logger(__name__)
@@ -75,4 +76,5 @@ class BlockedRuns:
         if self._encoder.too_large([self._encoder.event(event) for event in events]):
             return False
         queues = {event.queue for event in events if isinstance(event, ActivityScheduled)}
-        return all(map(self._encoder.can_send, queues))
+        topics = {event.topic for event in events if isinstance(event, RecordPublished)}
+        return all(map(self._encoder.can_send, queues)) and all(map(self._encoder.can_publish, topics))

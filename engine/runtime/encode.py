@@ -12,6 +12,7 @@ from penstock.engine.core.rows import KeptRow
 from penstock.engine.runtime.router import TaskRouter, TopicPartitions
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.decisions import DecisionRecorded, Listening, Trigger
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.kinds import Command, Event
 from penstock.schemas.records.run import WorkflowBlocked
 from penstock.schemas.records.tasks import AttemptsCancelled
@@ -26,12 +27,15 @@ FEW_EVENTS = 16
 MISSING_TOPIC, REFUSED_TOPIC = "missing_topic", "refused_topic"
 """Reasons of runs that are BLOCKED until a topic exists, or accepts records."""
 
+RESERVED_TOPIC = "reserved_topic"
+"""Reason of a run that is BLOCKED since its code publishes to a topic of the namespace."""
+
 
 class Encoder:
     """Records of one shard's decisions.
 
     `private_log`: no other program can reach the log, to create a topic or to host an activity. `refused`: topics that
-    accept no records for now."""
+    accept no records for now. `published`: partitions of a topic that workflow code publishes to."""
 
     def __init__(
         self,
@@ -43,9 +47,11 @@ class Encoder:
         *,
         private_log: bool = False,
         refused: Collection[str] = (),
+        published: TopicPartitions | None = None,
     ) -> None:
         self.shard, self.shards, self.topics, self.private_log = shard, shards, topics, private_log
         self.partitions, self._router, self._refused = partitions, router, refused
+        self._published = published or partitions
         self._task_topics: dict[str, str] = {}
 
     def decision(
@@ -89,7 +95,8 @@ class Encoder:
     def effects(self, records: list[Record], workflow_id: str, found: Effects) -> WorkflowBlocked | None:
         """Add the records of everything that leaves the shard besides the decision itself.
 
-        Returns the event for the run instead, if a task's queue has no topic, or a topic is refused."""
+        Returns the event for the run instead, if a task's queue has no topic, or code publishes to one that does not
+        exist or is the namespace's, or a topic is refused."""
         key = workflow_id.encode()
         if found.commands:
             records.extend(map(self.command, found.commands))
@@ -98,6 +105,10 @@ class Encoder:
             if self.partitions(topic) is None:
                 return WorkflowBlocked(reason=MISSING_TOPIC, message=self._missing(task.queue, topic))
             records.append(Record(topic, self._router.partition(topic), key, encode(task)))
+        for event in found.published:
+            problem = self._publish(records, key, event)
+            if problem is not None:
+                return problem
         if self._refused:
             refused = next((record.topic for record in records if record.topic in self._refused), None)
             if refused is not None:
@@ -120,6 +131,19 @@ class Encoder:
         if self.partitions(topic) is None or topic in self._refused:
             return []
         return [Record(topic, self.shard, one.workflow_id.encode(), encode(one)) for one in cancelled]
+
+    def _publish(self, records: list[Record], key: bytes, event: RecordPublished) -> WorkflowBlocked | None:
+        """Add the record of a publication. `key`: chooses the partition of one without a key."""
+        topic = event.topic
+        if self.topics.has(topic):
+            return WorkflowBlocked(reason=RESERVED_TOPIC, message=_reserved(topic))
+        count = self._published(topic)
+        if count is None:
+            return WorkflowBlocked(reason=MISSING_TOPIC, message=_unknown(topic))
+        own = None if event.key is None else event.key.encode()
+        value = None if event.deletes else event.value
+        records.append(Record(topic, partition_of(own or key, count), own, value))
+        return None
 
     def _given_up(self, workflow_id: str, row: KeptRow) -> Record:
         """The dead letter of a command that came before its run and was kept."""
@@ -167,6 +191,10 @@ class Encoder:
         topic = self.task_topic(queue)
         return self.partitions(topic) is not None and topic not in self._refused
 
+    def can_publish(self, topic: str) -> bool:
+        """Whether workflow code may publish to the topic, and it accepts records."""
+        return not self.topics.has(topic) and self._published(topic) is not None and topic not in self._refused
+
     def too_large(
         self, records: Sequence[Record], writes: Mapping[bytes, bytes | None] = MappingProxyType({})
     ) -> WorkflowBlocked | None:
@@ -193,6 +221,14 @@ def _refused(topic: str) -> str:
         f"The topic {topic} accepts no records: see the processor's log for the broker's reason. "
         "The run goes on by itself as soon as it does."
     )
+
+
+def _reserved(topic: str) -> str:
+    return f"The topic {topic} belongs to the namespace; publish to a topic of your own, and run `penstock unblock`."
+
+
+def _unknown(topic: str) -> str:
+    return f"The topic {topic}, to which the code publishes, does not exist; create it, and the run goes on by itself."
 
 
 def _too_large(topic: str, size: int) -> WorkflowBlocked:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from penstock.schemas.errors import LogError
-from penstock.topics.log import Log
+from penstock.topics.log import Log, TopicSpec
 
 logger = structlog.get_logger(__name__)
 
@@ -51,6 +51,19 @@ class TopicCache:
         """Number of partitions of the topic; None if it does not exist."""
         count = self._used.get(topic)
         return count if count is not None else self._not_used_yet(topic)
+
+    def published(self, topic: str) -> int | None:
+        """As `partitions`, of a topic of users; created with one partition where no operator creates topics."""
+        count = self.partitions(topic)
+        if count is None and self._log.creates_topics:
+            try:
+                self._log.create([TopicSpec(topic, 1, {})])
+            except LogError as error:
+                logger.warning("topic not created", topic=topic, error=str(error))
+                return None
+            del self._missing[topic]
+            count = self._look_up([topic]).get(topic)
+        return count
 
     def has_news(self) -> bool:
         """Whether a topic that was missing exists since the last call."""

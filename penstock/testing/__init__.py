@@ -9,15 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.testing.calls import ActivityCalled, SignalSent
+    from penstock.testing.calls import ActivityCalled, Published, SignalSent
     from penstock.testing.engine import TestEngine
     from penstock.testing.environment import ActivityEnvironment
 
-__all__ = ["ActivityCalled", "ActivityEnvironment", "SignalSent", "TestEngine"]
+__all__ = ["ActivityCalled", "ActivityEnvironment", "Published", "SignalSent", "TestEngine"]
 
 _MODULES = {
     "ActivityCalled": "penstock.testing.calls",
     "ActivityEnvironment": "penstock.testing.environment",
+    "Published": "penstock.testing.calls",
     "SignalSent": "penstock.testing.calls",
     "TestEngine": "penstock.testing.engine",
 }

@@ -16,6 +16,7 @@ from penstock.schemas.records.activity import (
     ActivityFailed,
     ActivityScheduled,
 )
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.values.payload import Signature
 from penstock.testing.histories import History
@@ -44,6 +45,15 @@ class SignalSent(msgspec.Struct, frozen=True):
     value: Any
 
 
+class Published(msgspec.Struct, frozen=True):
+    """A record that a run published. `value`: the JSON value; None for a deletion, text for bytes that are no JSON."""
+
+    topic: str
+    workflow_id: str
+    key: str | None
+    value: Any
+
+
 def activities(found: Iterable[History], signatures: Mapping[str, Signature]) -> list[ActivityCalled]:
     """The activities that were called, run by run, in the order of their calls."""
     return [called for history in found for called in _activities(history, signatures)]
@@ -56,6 +66,16 @@ def signals(found: Iterable[History]) -> list[SignalSent]:
         for history in found
         for _, _, event in history.events()
         if isinstance(event, SignalReceived)
+    ]
+
+
+def published(found: Iterable[History]) -> list[Published]:
+    """The records that were published, run by run, in their order."""
+    return [
+        Published(event.topic, history.workflow_id, event.key, None if event.deletes else json_value(event.value))
+        for history in found
+        for _, _, event in history.events()
+        if isinstance(event, RecordPublished)
     ]
 
 

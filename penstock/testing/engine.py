@@ -44,7 +44,7 @@ from penstock.schemas.values.durations import Duration, duration_ms
 from penstock.testing import calls
 from penstock.testing.auto_skip import AutoSkip
 from penstock.testing.blocked import BlockedRuns
-from penstock.testing.calls import ActivityCalled, SignalSent
+from penstock.testing.calls import ActivityCalled, Published, SignalSent
 from penstock.testing.clock import SkippingClock
 from penstock.testing.histories import History, histories, in_text, replay
 from penstock.testing.mocks import Mocked, mocked, stand_in
@@ -207,6 +207,11 @@ class TestEngine(Engine):
     def signals(self) -> list[SignalSent]:
         """The signals that runs received so far, run by run. Also after the block."""
         return calls.signals(self._read_histories())
+
+    @property
+    def published(self) -> list[Published]:
+        """The records that runs published so far, run by run, in their order. Also after the block."""
+        return calls.published(self._read_histories())
 
     def history_text(self) -> str:
         """The histories of all runs as text, a line for each event. Also after the block."""

@@ -1,4 +1,4 @@
-"""Events of what workflow code sends to other runs."""
+"""Events of what workflow code sends out: to other runs, and to topics."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ class ExternalCancelRequested(Event, frozen=True, gc=False, kw_only=True):
     workflow_id: str
     reason: str = ""
     run_id: str = ""
+
+
+class RecordPublished(Event, frozen=True, gc=False, kw_only=True):
+    """Workflow code wrote a record to a topic of its users. A request.
+
+    No `key`: the record has none, and the workflow id chooses its partition. `deletes`: the record has no value, which
+    deletes its key in a compacted topic."""
+
+    sequence: int
+    topic: str
+    value: bytes
+    key: str | None = None
+    deletes: bool = False

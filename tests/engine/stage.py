@@ -60,6 +60,7 @@ class Stage:
         self.log_ahead_ms = 0
         self.sent: dict[str, list[Any]] = {}
         self.queues = set(queues)
+        self.missing: set[str] = set()
         self.definitions = _by_name(definitions)
         self.stores = [MemoryStore() for _ in range(shards)]
         self.limits = ShardLimits(closed_kept_ms=closed_kept_ms)
@@ -71,7 +72,9 @@ class Stage:
         self.nodes = [self._shard(number) for number in range(shards)]
 
     def partitions(self, topic: str) -> int | None:
-        """Number of partitions of a topic: known queues and all the fixed topics exist."""
+        """Number of partitions of a topic: known queues, the fixed topics and those of users but `missing` exist."""
+        if topic in self.missing:
+            return None
         queue = self.topics.queue_of(topic)
         if queue is not None and queue not in self.queues:
             return None
@@ -231,6 +234,9 @@ class Stage:
             self._route(record)
 
     def _route(self, record: Any) -> None:
+        if not self.topics.has(record.topic):
+            self.sent.setdefault("published", []).append(record)
+            return
         kind = record.topic.removeprefix(f"{self.topics.prefix}.{self.topics.namespace}.")
         if kind == "commands":
             self.put("commands", record.partition, record.value)

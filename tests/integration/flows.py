@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from penstock.engine.authoring.publishing import publish
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.waiting import sleep
 from penstock.engine.authoring.workflow import workflow
@@ -67,6 +68,15 @@ async def mixed(n: int) -> int:
 def mixed_result(n: int) -> int:
     """Expected result of `mixed`."""
     return sum(n + i for i in range(4)) + n + 10
+
+
+@workflow(name="integration.audited")
+async def audited(topic: str, n: int) -> int:
+    """A record to a topic before an addition, and one after it."""
+    publish(topic, key=str(n), value={"n": n, "step": "begun"})
+    total = await plus(n, 1)
+    publish(topic, key=str(n), value={"n": n, "step": "done"})
+    return total
 
 
 @workflow(name="integration.summed")

@@ -54,6 +54,8 @@ class Faults(Protocol):
 class SimLog:
     """`Log` as one process sees it."""
 
+    creates_topics = False
+
     def __init__(self, broker: Broker, faults: Faults, name: str = "") -> None:
         self.broker, self.faults, self._name = broker, faults, name
         self._member_ids: list[str] = []

@@ -34,6 +34,8 @@ class EmbeddedLog:
     Limits: the file must be on a local disk (WAL shares memory between processes). A process that is stopped by SIGSTOP
     during a write blocks all other writers, which raise LogUnavailable after 10 s."""
 
+    creates_topics = True
+
     def __init__(self, path: str = MEMORY) -> None:
         self._database = Database(path)
         self._catalogue = Catalogue(self._database)

@@ -27,6 +27,8 @@ class KafkaLog:
     `bootstrap` is `host:port[,host:port…]`; `options` are librdkafka settings for every client (security, tuning).
     Connects at the first call, which raises LogUnavailable after about 5 s if no broker answers."""
 
+    creates_topics = False
+
     def __init__(self, bootstrap: str, options: Mapping[str, str] = _NO_OPTIONS) -> None:
         self._bootstrap = bootstrap
         self._options = dict(options)

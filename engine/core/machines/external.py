@@ -1,4 +1,4 @@
-"""Signals and cancellations that workflow code sends to other runs."""
+"""What workflow code sends out: signals and cancellations to other runs, records to topics of its users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, derived_id
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.records.external import ExternalCancelRequested, ExternalSignalSent
+from penstock.schemas.records.external import ExternalCancelRequested, ExternalSignalSent, RecordPublished
 from penstock.schemas.records.run import CancelWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 
@@ -15,6 +15,7 @@ ABSENT, SENT = "absent", "sent"
 TRANSITIONS: Table = {
     (ABSENT, ExternalSignalSent): SENT,
     (ABSENT, ExternalCancelRequested): SENT,
+    (ABSENT, RecordPublished): SENT,
 }
 
 
@@ -45,6 +46,10 @@ def _send_cancel(found: Effects, run: WorkingRun, event: ExternalCancelRequested
     )
 
 
+def _publish(found: Effects, run: WorkingRun, event: RecordPublished, shard: int) -> None:
+    found.published.append(event)
+
+
 MACHINE = Machine(
     name="external",
     transitions=TRANSITIONS,
@@ -60,6 +65,13 @@ MACHINE = Machine(
         ),
         ExternalCancelRequested: EventRule(
             evolve=_on_sent, effects=_send_cancel, is_request=True, subject=lambda event: event.workflow_id
+        ),
+        RecordPublished: EventRule(
+            evolve=_on_sent,
+            effects=_publish,
+            is_request=True,
+            subject=lambda event: event.topic,
+            payload=lambda event: b"" if event.deletes else event.value,
         ),
     },
 )

@@ -15,6 +15,8 @@ from penstock.topics.log import TopicDescription
 class Broker:
     """The one method of a log that the cache calls. `asked`: the names of each call, None for all."""
 
+    creates_topics = False
+
     def __init__(self, *topics: str) -> None:
         self.topics = set(topics)
         self.asked: list[list[str] | None] = []

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from penstock import Signal, WorkflowBlockedError, activity, sleep, workflow
+from penstock import Signal, WorkflowBlockedError, activity, publish, sleep, workflow
 from penstock.schemas.errors import BadInput, NonDeterminism
 from penstock.testing import TestEngine
 
@@ -30,6 +30,12 @@ async def doubles(numbers: list[int]) -> int:
     total = sum([await double(number) for number in numbers])
     await sleep("1d")
     return total + await go.wait()
+
+
+@workflow(name="checks-publishes")
+async def publishes(number: int) -> None:
+    publish("checks.audit", key="a", value={"number": number})
+    publish("checks.audit", "a", deletes=True)
 
 
 @workflow(name="checks-parent")
@@ -87,6 +93,20 @@ def test_activities_and_signals() -> None:
     assert (first.arguments, first.status, first.result, first.attempts) == ((1,), "completed", 2, 1)
     assert (second.arguments, second.workflow_id) == ((2,), "x")
     assert [(sent.name, sent.workflow_id, sent.value) for sent in engine.signals] == [("checks-go", "x", 1)]
+
+
+def test_published_records() -> None:
+    """An engine lists the records that its runs published, with JSON values, and None for a deletion."""
+
+    async def use(engine: TestEngine) -> TestEngine:
+        await engine.client.execute(publishes(3), id="x")
+        return engine
+
+    found = with_engine(use, publishes).published
+    assert [(one.topic, one.workflow_id, one.key, one.value) for one in found] == [
+        ("checks.audit", "x", "a", {"number": 3}),
+        ("checks.audit", "x", "a", None),
+    ]
 
 
 def test_a_failed_activity_is_listed() -> None:
