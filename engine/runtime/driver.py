@@ -391,7 +391,7 @@ class Driver:
         else:
             self._pace.failed(certain=isinstance(error, RecordRefused))
             if isinstance(error, RecordRefused) and flight.suspect is not None:
-                self._held[flight.layers[0].shard].shard.refuse(flight.suspect, str(error))
+                self._held[flight.layers[0].shard].shard.refuse(flight.suspect, str(error), flight.layers[0])
         for held in self._held.values():
             held.shard.discard()
         self._gathered = None
@@ -524,6 +524,7 @@ class Driver:
                 self._router,
                 private_log=settings.private_log,
                 refused=self._refusals.topics,
+                published=self.topic_cache.published,
             )
             floor_ms_max = now_ms if settings.reset_clock else NEVER_MS
             shard = Shard(

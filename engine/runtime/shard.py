@@ -11,7 +11,7 @@ open.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,7 @@ from penstock.engine.core.machines.kept import KEPT_KINDS
 from penstock.engine.core.machines.query import is_late
 from penstock.engine.core.machines.run import update_of
 from penstock.engine.core.rows import Mark, ShardRow, unpack_shard
+from penstock.engine.core.statuses import HALTED
 from penstock.engine.runtime.answers import Answers
 from penstock.engine.runtime.blocked import REFUSED_RECORD, TRIED_MAX, BlockedRuns
 from penstock.engine.runtime.due import DUE_MAX, DueTimers
@@ -73,6 +74,14 @@ class ShardLimits(msgspec.Struct, frozen=True):
     token_keys: tuple[bytes, ...] = ()
 
 
+class Refusal(NamedTuple):
+    """What blocks the run of an input that the log refused. `by_code`: the code that received it may have caused that,
+    since more than the record of the input was written."""
+
+    problem: WorkflowBlocked
+    by_code: bool
+
+
 class Shard:
     """Decides inputs into layers, and follows what becomes of them.
 
@@ -110,7 +119,7 @@ class Shard:
         self._offsets: dict[str, int] = {}
         self._open: Layer | None = None
         self._set_aside: set[tuple[str, int]] = set()
-        self._refused: dict[bytes | str | tuple[str, int], WorkflowBlocked] = {}
+        self._refused: dict[bytes | str | tuple[str, int], Refusal] = {}
         self._deadly: set[bytes | tuple[str, int]] = set()
         self._load()
         self.blocked.try_again()
@@ -257,14 +266,19 @@ class Shard:
         """Key of the first timer due at that time (epoch); None without one."""
         return self._due.first(due_ms)
 
-    def refuse(self, suspect: StoredRecord | bytes | str, error: str) -> None:
+    def refuse(self, suspect: StoredRecord | bytes | str, error: str, layer: Layer | None = None) -> None:
         """The log refused what this input, the timer with this key, or the retry of this run, caused on its own.
 
-        From now on it blocks its run instead. If that is refused as well, the input goes to `dead-letters`, and the
-        timer is postponed."""
+        From now on it blocks its run instead, or is recorded as usual by a run that has been halted since, if more than
+        its record was refused (`layer`). If that is refused as well, a failure takes its place; then the input goes to
+        `dead-letters`, and the timer is postponed."""
         key = (suspect.topic, suspect.offset) if isinstance(suspect, StoredRecord) else suspect
-        if key not in self._refused:
-            self._refused[key] = WorkflowBlocked(reason=REFUSED_RECORD, message=f"{_REFUSED}{error}")
+        known = self._refused.get(key)
+        if known is None or known.by_code:
+            events = self.topics.events
+            by_code = known is None and layer is not None and any(one.topic != events for one in layer.outputs)
+            problem = WorkflowBlocked(reason=REFUSED_RECORD, message=f"{_REFUSED}{error}")
+            self._refused[key] = Refusal(problem, by_code)
         elif isinstance(key, bytes):
             self._due.postpone(key, self._now_ms)
         elif isinstance(key, tuple):
@@ -341,7 +355,7 @@ class Shard:
 
     def _process(self, layer: Layer, input: Any, trigger: Trigger, key: bytes | tuple[str, int]) -> Decision | None:
         """Decide an input that may be refused or deadly. `key`: as in `_refused` and `_deadly`."""
-        refused = self._refused.get(key)
+        refused = self._refusal(input.workflow_id, key)
         if key not in self._deadly:
             return self._step.process(layer, input, trigger, refused)
         self.runs.withheld = input.workflow_id
@@ -349,6 +363,14 @@ class Shard:
             return self._step.process(layer, input, trigger, refused)
         finally:
             self.runs.withheld = ""
+
+    def _refusal(self, workflow_id: str, key: bytes | tuple[str, int]) -> WorkflowBlocked | None:
+        """What blocks the run of an input that the log refused; None if its code, which caused that, is not run now."""
+        refusal = self._refused.get(key)
+        if refusal is None:
+            return None
+        row = self.runs.get(workflow_id).row if refusal.by_code else None
+        return None if row is not None and row.status in HALTED else refusal.problem
 
     def _fire_due(self, layer: Layer, count: int) -> None:
         if layer.now_ms < self._due.next_ms:
@@ -369,7 +391,8 @@ class Shard:
         if self.blocked.waiting:
             for command in self.blocked.take(layer.now_ms, count):
                 layer.retried.append(command.workflow_id)
-                self._step.process(layer, command, TIMER, self._refused.pop(command.workflow_id, None))
+                refusal = self._refused.pop(command.workflow_id, None)
+                self._step.process(layer, command, TIMER, refusal.problem if refusal is not None else None)
                 if layer.room.is_used:
                     break
             self._note_due()

@@ -32,7 +32,7 @@ from penstock.engine.runtime.blocked import REFUSED_RECORD
 from penstock.engine.runtime.due import DueInput, _input_of
 from penstock.engine.runtime.encode import MISSING_TOPIC, REFUSED_TOPIC, Encoder
 from penstock.engine.runtime.router import TaskRouter
-from penstock.engine.runtime.shard import Shard, ShardLimits
+from penstock.engine.runtime.shard import Refusal, Shard, ShardLimits
 from penstock.engine.store.memory import MemoryStore
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.activity import ActivityAttemptFailed, ActivityRetried
@@ -164,7 +164,7 @@ class _Fired:
     def _note_blocked(self, key: bytes, events: Sequence[Any]) -> None:
         for event in events:
             if _is_of(event, REFUSED_RECORD):
-                self._shard._refused[key] = event
+                self._shard._refused[key] = Refusal(event, by_code=False)
             elif _is_of(event, KILLS_PROCESSOR):
                 self._shard._deadly.add(key)
 
@@ -188,9 +188,9 @@ def _block_refused(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topi
             continue
         if decision.trigger.topic:
             topic, _, offset = place_of(decision.trigger, topics)
-            shard._refused[topic, offset] = event
+            shard._refused[topic, offset] = Refusal(event, by_code=False)
         else:
-            shard._refused[decision.workflow_id] = event
+            shard._refused[decision.workflow_id] = Refusal(event, by_code=False)
 
 
 def _withhold_deadly(shard: Shard, events: Sequence[tuple[Any, Any]], topics: Topics) -> None:

@@ -19,6 +19,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.child import ResolveChild
+from penstock.schemas.records.pause import PauseWorkflow
 from penstock.schemas.records.run import StartWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
@@ -87,6 +88,21 @@ def test_a_result_is_kept_if_its_run_was_blocked_for_another_reason(monkeypatch:
     monkeypatch.setitem(DECIDED_BY, "code", "old")
     stage.tell(UnblockWorkflow(workflow_id="run-1", message_id="again"))
     assert stage.described()["result"] == 2
+
+
+def test_a_result_is_kept_if_its_run_was_paused_meanwhile() -> None:
+    """A result whose consequences the log refused is recorded as usual by a run that an operator has paused since."""
+    stage = Stage(unsteady)
+    stage.start(unsteady, 1)
+    (task,) = stage.take("tasks")
+    record = stage.put("results", 0, encode(task.completed(b"2")))
+    refused = stage.nodes[0].decide([record], stage.now_ms)
+    stage.nodes[0].refuse(record, "a record is too large", refused)
+    stage.nodes[0].discard()
+    stage.put("commands", 0, encode(PauseWorkflow(workflow_id="run-1", message_id="pause")))
+    stage._inbox.reverse()
+    stage.settle()
+    assert stage.events()[-2:] == ["WorkflowPaused", "ActivityCompleted"]
 
 
 @pytest.mark.parametrize("size", [RECORD_BYTES_MAX - 20_000, RECORD_BYTES_MAX - 1, RECORD_BYTES_MAX, 1_040_000])
