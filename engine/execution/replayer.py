@@ -25,6 +25,12 @@ RELEASING: tuple[type, ...] = (WorkflowUnblocked, WorkflowResumed, WorkflowForke
 """Events after which inputs stay unread, or reach the code. A run that goes on may be BLOCKED by the same decision."""
 
 
+def is_blocked(events: Iterable[Event]) -> bool:
+    """Whether a run with this history is BLOCKED. A pause leaves it so; a run that goes on may be BLOCKED again."""
+    decisive = [event for event in events if isinstance(event, (WorkflowBlocked, *RELEASING))]
+    return bool(decisive) and isinstance(decisive[-1], WorkflowBlocked)
+
+
 def rebuild(
     definition: Code,
     workflow_id: str,

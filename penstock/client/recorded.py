@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from penstock.schemas.encoding.json_event import event_of
 from penstock.schemas.errors import BadInput, Undecodable, UnknownTopic
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import WorkflowStarted
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log
@@ -23,6 +24,9 @@ from penstock.topics.partitioner import partition_of
 READ_TIMEOUT_S = 60.0
 CLOSINGS = CLOSING_EVENTS | {"WorkflowContinued", "WorkflowReset"}
 FILE_SUFFIXES = (".json", ".jsonl")
+
+
+_Histories = dict[tuple[str, str], list[DecisionRecorded]]
 
 
 class RecordedRun(NamedTuple):
@@ -42,6 +46,8 @@ class RecordedRun(NamedTuple):
 
 def runs_in_log(log: Log, topics: Topics, workflow_id: str = "") -> Iterator[RecordedRun]:
     """The runs on the topic `events`, or those of one id: closed ones as they end, then the open ones of a partition.
+
+    Those that were reset come last, with the history that they share with their base.
 
     Raises UnknownTopic, LogError, UnknownSchema (a newer program wrote a record)."""
     found = log.describe([topics.events])
@@ -112,20 +118,64 @@ def _run_of_json(path: Path, given: Any) -> RecordedRun:
     return run_of_history(given["workflow_id"], given.get("run_id", ""), given["events"])
 
 
+class _Forks:
+    """Runs of a partition that were reset: their own records lack the part of the history that they share."""
+
+    def __init__(self) -> None:
+        self.runs: dict[tuple[str, str], RecordedRun] = {}
+        self._bases: dict[tuple[str, str], WorkflowForked] = {}
+
+    def note(self, run: RecordedRun) -> bool:
+        """Keep a run if its history begins in another one; returns whether it does."""
+        first = decode(run.records[0].events[0])
+        if isinstance(first, WorkflowForked):
+            key = run.workflow_id, run.run_id
+            self.runs[key], self._bases[key] = run, first
+        return isinstance(first, WorkflowForked)
+
+    def completed(self, records: Iterable[DecisionRecorded]) -> Iterator[RecordedRun]:
+        """The runs, each with its base's history up to the cut. `records`: all of the partition again, in order."""
+        histories: _Histories = {(id, forked.base_run_id): [] for (id, _), forked in self._bases.items()}
+        for record in records:
+            key = record.workflow_id, record.run_id
+            history = histories.get(key)
+            if history is not None:
+                history += [*([] if history else self._shared(key, histories)), record]
+        for key, run in self.runs.items():
+            yield run._replace(records=[*self._shared(key, histories), *run.records])
+
+    def _shared(self, key: tuple[str, str], histories: _Histories) -> list[DecisionRecorded]:
+        """What a run shares with its base; nothing for one that was not reset."""
+        forked = self._bases.get(key)
+        if forked is None:
+            return []
+        return [record for record in histories[key[0], forked.base_run_id] if record.first_sequence <= forked.to_event]
+
+
 def _runs_of(log: Log, topic: str, partition: int, workflow_id: str) -> Iterator[RecordedRun]:
-    first, _ = log.ends([(topic, partition)])[topic, partition]
     open_runs: dict[tuple[str, str], RecordedRun] = {}
+    forks = _Forks()
+    for record in _numbered(log, topic, partition, workflow_id):
+        key = (record.workflow_id, record.run_id)
+        run = open_runs.setdefault(key, RecordedRun(*key, []))
+        run.records.append(record)
+        closing = _closing(decode(record.events[-1]))
+        if closing:
+            closed = open_runs.pop(key)._replace(closing=closing)
+            if not forks.note(closed):
+                yield closed
+    yield from (run for run in open_runs.values() if not forks.note(run))
+    if forks.runs:
+        yield from forks.completed(_numbered(log, topic, partition, workflow_id))
+
+
+def _numbered(log: Log, topic: str, partition: int, workflow_id: str) -> Iterator[DecisionRecorded]:
+    """The records of histories, in order; not what happened besides, such as an ignored input."""
+    first, _ = log.ends([(topic, partition)])[topic, partition]
     for batch in log.read_to_end(topic, partition, first, READ_TIMEOUT_S):
         for stored in batch:
             record = decode(stored.value or b"")
             if not isinstance(record, DecisionRecorded) or not record.first_sequence:
-                continue  # what happened besides the history, such as an ignored input
-            if workflow_id not in {"", record.workflow_id}:
                 continue
-            key = (record.workflow_id, record.run_id)
-            run = open_runs.setdefault(key, RecordedRun(*key, []))
-            run.records.append(record)
-            closing = _closing(decode(record.events[-1]))
-            if closing:
-                yield open_runs.pop(key)._replace(closing=closing)
-    yield from open_runs.values()
+            if workflow_id in {"", record.workflow_id}:
+                yield record

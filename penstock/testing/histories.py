@@ -13,6 +13,7 @@ from penstock.engine.authoring.definition import WorkflowDefinition
 from penstock.engine.core.keys import HISTORY, after, run_of_row
 from penstock.engine.core.statuses import BLOCKED
 from penstock.engine.execution.comparison import compare, differences_in_text
+from penstock.engine.execution.replayer import is_blocked
 from penstock.engine.runtime.reads import json_value
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
@@ -20,7 +21,7 @@ from penstock.schemas.errors import NonDeterminism
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kinds import Event
-from penstock.schemas.records.run import WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
+from penstock.schemas.records.run import WorkflowStarted
 
 RUNS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 60
@@ -51,8 +52,7 @@ class History(NamedTuple):
     @property
     def status(self) -> str:
         """BLOCKED, or empty."""
-        blocks = [event for _, _, event in self.events() if isinstance(event, WorkflowBlocked | WorkflowUnblocked)]
-        return BLOCKED if blocks and isinstance(blocks[-1], WorkflowBlocked) else ""
+        return BLOCKED if is_blocked(event for _, _, event in self.events()) else ""
 
 
 def histories(stores: Mapping[int, StoreReader]) -> list[History]:

@@ -9,6 +9,8 @@ import pytest
 
 from penstock import Signal, activity, continue_as_new, workflow
 from penstock.client.recorded import RecordedRun, run_of_history, runs_in_log
+from penstock.client.run import Run
+from penstock.engine.execution.comparison import compare
 from penstock.schemas.errors import BadInput, UnknownTopic
 from penstock.testing import TestEngine
 from penstock.topics.catalogue import Topics
@@ -68,6 +70,52 @@ def test_runs_of_one_id() -> None:
 def test_a_history_without_its_beginning() -> None:
     """A run whose first events have expired has no start."""
     assert [run.started is None for run in recorded(trim=1)] == [True, False, False]
+
+
+@workflow(name="recorded-sums")
+async def sums(number: int) -> int:
+    total = await double(number)
+    total += await go.wait()
+    total += await double(total)
+    return total + await go.wait()
+
+
+async def _reset_twice(engine: TestEngine) -> Run[int]:
+    """A run that was reset to its first wait while it was open, and to its second after it had closed."""
+    run = await engine.client.start(sums(1), id="sum")
+    await engine.skip("0s")
+    first_wait = len(await run.history())
+    await run.signal(go, 5)
+    await engine.skip("0s")
+    second_wait = len(await run.history())
+    await run.reset(to_event=first_wait, reason="another look")
+    await run.signal(go, 6)
+    await run.result()
+    await run.reset(to_event=second_wait, reason="and another")
+    await engine.skip("0s")
+    return run
+
+
+def test_runs_that_were_reset() -> None:
+    """A run that was reset has its base's history up to the cut, also one whose base was reset; none differs."""
+
+    async def use() -> tuple[list[RecordedRun], list[RecordedRun]]:
+        async with TestEngine(sums, double) as engine:
+            current = await _reset_twice(engine)
+            log: Any = engine._log
+            in_log = list(runs_in_log(log, Topics()))
+            runs = [engine.client.get("sum", run_id=run.run_id) for run in in_log[1:]]  # the first's id is the chain's
+            histories = [run_of_history("sum", run.run_id, await run.history()) for run in runs]
+            assert in_log[-1].run_id == (await current.describe())["run_id"]
+            return in_log, histories
+
+    in_log, histories = asyncio.run(use())
+    assert [run.closing for run in in_log] == ["WorkflowReset", "WorkflowCompleted", "WorkflowCompleted"]
+    for run, history in zip(in_log[1:], histories, strict=True):
+        assert [record.events for record in run.records] == [record.events for record in history.records]
+    for run in [*in_log, *histories]:
+        assert run.started is not None
+        assert compare(sums, "sum", run.run_id, run.records).differences == ()
 
 
 def test_what_has_no_runs() -> None:
