@@ -241,12 +241,21 @@ def _started_anew(run: RunView, base: _Base, forked: WorkflowForked, now_ms: int
 
 
 def _as_awaited(run: RunView, base: _Base, event: Event) -> Event:
-    """An update as its caller waits for it now, which may be another moment than at first."""
-    row = run.update(event.message_id) if base.is_open and isinstance(event, UpdateHeld) else None
-    if row is None or row.state not in update.OPEN:
+    """An update with the callers that wait for it now: all of those of a closed run were answered, and so were those
+    that awaited the acceptance of one that was accepted."""
+    if not isinstance(event, UpdateHeld):
         return event
-    wait_for = "accepted" if row.waits_accepted else "completed"
-    return msgspec.structs.replace(event, reply_to=row.reply_to, wait_for=wait_for)
+    row = run.update(event.message_id) if base.is_open else None
+    if row is None or row.state not in update.OPEN:
+        return msgspec.structs.replace(event, reply_to=NO_REPLY, also_accepted=(), also_ended=())
+    was_accepted = row.state == update.ACCEPTED
+    return msgspec.structs.replace(
+        event,
+        reply_to=NO_REPLY if was_accepted and row.waits_accepted else row.reply_to,
+        wait_for="accepted" if row.waits_accepted else "completed",
+        also_accepted=() if was_accepted else row.also_accepted,
+        also_ended=row.also_ended,
+    )
 
 
 def _activities(run: RunView, base: _Base, open: Open, again: int, now_ms: int) -> list[Event]:
