@@ -67,6 +67,7 @@ class Auditor:
         self.runs: dict[str, list[Run]] = {}
         self.completions: Counter[str] = Counter()
         self.replies: dict[str, list[Reply]] = {}
+        self.replied: dict[str, list[tuple[int, Reply]]] = {}  # the same, with the partitions
         self.awaited: dict[str, tuple[str, ResultAwaited]] = {}  # run id and event, by message id
         self.schedules: dict[str, list[tuple[int, list[Any]]]] = {}  # time and events of each decision, by id
         self.dead_letters: list[DeadLetter] = []
@@ -101,6 +102,7 @@ class Auditor:
         for entry in by_topic.get(self._topics.replies, ()):
             reply = decode(entry.value or b"")
             self.replies.setdefault(reply.message_id, []).append(reply)
+            self.replied.setdefault(reply.message_id, []).append((entry.where[1], reply))
         tasks = self._tasks_in(by_topic)
         self._details.update({(task.run_id, task.sequence, task.attempt): task.details for task in tasks})
         self._check_outputs(decisions, tasks, by_topic)

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.schemas.encoding.codec import decode_command, encode
+from penstock.schemas.encoding.codec import encode
+from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
@@ -30,6 +31,9 @@ from tests.simulation.broker import Broker
 from tests.simulation.story import Story
 from tests.simulation.workflows import DEFINITIONS
 
+REPLIES = 2
+"""Partitions of `replies`, which callers wait at."""
+
 _JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
 _JSON_FIELDS = {
     StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing", "headers"),
@@ -39,6 +43,7 @@ _JSON_FIELDS = {
     UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
     PauseWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
     ResumeWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
+    SkipActivity: ("workflow_id", "sequence", "result", "message_id", "reply_to", "by", "reason"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
     QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),
     CreateSchedule: ("workflow_id", "workflow_type", "input", "spec", "message_id", "reply_to"),
@@ -58,7 +63,7 @@ class Client:
         self._broker, self._topics, self._shards, self._replies = broker, topics, shards, replies
         self._random, self._story = random, story
         self._messages = 0
-        self._again: list[Record] = []
+        self._again: list[tuple[Record, Any]] = []
         self.asked: dict[str, list[Any]] = {}  # message id -> the commands published under it, each time
         self.garbage: dict[tuple[str, int, int], str] = {}  # what must become a dead letter
         self.hopeless: set[str] = set()  # message ids that may become dead letters
@@ -126,7 +131,7 @@ class Client:
             if chance.random() < 0.5:
                 self._publish(self._record(command), command, " again")
             else:
-                self._again.append(self._record(command))
+                self._again.append((self._record(command), command))
                 self.asked[message_id].append(command)
         return message_id
 
@@ -134,15 +139,15 @@ class Client:
         """Publish an old command again; returns whether there was one."""
         if not self._again:
             return False
-        record = self._again.pop(self._random.randrange(len(self._again)))
+        record, _ = self._again.pop(self._random.randrange(len(self._again)))
         self._broker.append(record)
         self._story.tell("client", f"repeats an old command for {(record.key or b'').decode()} on {record.partition}")
         return True
 
     def forget(self) -> None:
         """Drop the commands that are too old to be recognised when they are repeated."""
-        for record in self._again:
-            self.asked[decode_command(record.value or b"").message_id].pop()
+        for _, command in self._again:
+            self.asked[command.message_id].remove(command)
         self._again.clear()
 
     def litter(self) -> None:
@@ -218,7 +223,7 @@ def _as_json(command: Any) -> bytes:
     found: dict[str, Any] = {"command": type(command).__name__}
     for field in fields:
         value = getattr(command, field)
-        found[_JSON_KEYS.get(field, field)] = json.loads(value or b"null") if field == "input" else value
+        found[_JSON_KEYS.get(field, field)] = json.loads(value or b"null") if isinstance(value, bytes) else value
     return msgspec.json.encode(found)
 
 

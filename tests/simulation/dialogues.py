@@ -13,6 +13,7 @@ from penstock.schemas.records.run import AwaitResult, CancelWorkflow, TerminateW
 from penstock.schemas.values.retry import RetryPolicy
 from tests.simulation import scenarios
 from tests.simulation.auditor import Auditor
+from tests.simulation.clients import REPLIES
 from tests.simulation.retention import KEPT_MS
 from tests.simulation.scenarios import Move, Scenario, at_once, closed, completed, judged, result, started
 from tests.simulation.scheduled import scheduled
@@ -79,7 +80,7 @@ def _values(random: Random, count: int) -> list[int]:
 
 
 def _repeated(random: Random, workflow_id: str, update: str, value: int) -> list[Move]:
-    """An update, which a caller perhaps asks for again later, to wait for its end."""
+    """An update, which its caller and others perhaps ask for again, to wait for its acceptance or its end."""
     sent: list[str] = []
     moves = [
         Move(
@@ -87,8 +88,12 @@ def _repeated(random: Random, workflow_id: str, update: str, value: int) -> list
             at_once if random.random() < 0.1 else started(workflow_id),
         )
     ]
-    if random.random() < 0.5:
-        moves.append(Move(lambda client: client.ask_again(sent[0], wait_for="completed")))
+    for _ in range(random.choice((0, 0, 1, 1, 2, 3))):
+        again = {
+            "wait_for": random.choice(("accepted", "completed", "completed")),
+            "reply_to": random.randrange(REPLIES),
+        }
+        moves.append(Move(lambda client, again=again: client.ask_again(sent[0], **again)))
     return moves
 
 

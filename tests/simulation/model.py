@@ -20,6 +20,7 @@ from penstock.schemas.records.activity import (
     ActivityFailed,
     ActivityRetried,
     ActivityScheduled,
+    ActivitySkipped,
 )
 from penstock.schemas.records.chain import WorkflowContinued
 from penstock.schemas.records.child import ChildCompleted, ChildFailed, ChildScheduled
@@ -35,7 +36,7 @@ from tests.simulation.workflows import LEFT_MS
 
 ENDED_BY_CODE = frozenset({"completed", "continued"})
 AGAIN, FAILED, ANY, REJECTED = "again", "failed", "any", "rejected"
-TIRED_ATTEMPTS = 3
+TIRED_ATTEMPTS, ATTEMPTS_ENOUGH = 3, 99
 
 
 class Want(NamedTuple):
@@ -137,6 +138,11 @@ def outcome(activity: str, given: Any, attempt: int) -> Any:
     return FAILED  # sim_refused
 
 
+def outcome_by_hand(activity: str, given: bytes) -> Any:
+    """Result that an operator may give an activity, since its last attempt would return it; FAILED for none."""
+    return outcome(activity, _value(given), ATTEMPTS_ENOUGH)
+
+
 # Programs.
 
 
@@ -162,7 +168,8 @@ def hopeless(facts: Facts, value: int) -> Want:
 
 
 def stamped(facts: Facts, count: int) -> Want:
-    found = {event.sequence: _value(event.result) for event in facts.run.of(ActivityCompleted)}
+    ended = [*facts.run.of(ActivityCompleted), *facts.run.of(ActivitySkipped)]
+    found = {event.sequence: _value(event.result) for event in ended}
     return Want([("sim_stamp", value) for value in range(count)], results=[[found[key] for key in sorted(found)]])
 
 
@@ -171,7 +178,7 @@ def napping(facts: Facts, naps_ms: list[int]) -> Want:
 
 
 def racing(facts: Facts, value: int, patience_ms: int) -> Want:
-    in_time = facts.first(ActivityCompleted, TimerFired) is ActivityCompleted
+    in_time = facts.first(ActivityCompleted, ActivitySkipped, TimerFired) is not TimerFired
     results = [value * value, -1] if facts.was_blocked else [value * value if in_time else -1]
     return Want([("sim_slow", value)], [patience_ms], results=results)
 
@@ -387,6 +394,8 @@ def _attempts_problem(run: Run) -> str:
                     is_right = event.attempt == attempt and expected == FAILED
                 case ActivityCompleted():
                     is_right = event.attempt == attempt and expected in (ANY, _value(event.result))
+                case ActivitySkipped():
+                    is_right = outcome_by_hand(scheduled.activity, scheduled.input) in (ANY, _value(event.result))
                 case ActivityRetried():
                     attempt += 1
                     is_right = event.attempt == attempt

@@ -41,7 +41,7 @@ from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.timer import TimerCancelled, TimerFired
 from penstock.topics.log import StoredRecord
-from tests.simulation import dialogue_mutations, schedule_mutations
+from tests.simulation import dialogue_mutations, operator_mutations, schedule_mutations
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
 from tests.simulation.mutation import Mutation
@@ -404,4 +404,5 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a restore does not wait for open transactions": Mutation(SimLog, "_batches", _impatient, _handovers),
     **dialogue_mutations.MUTATIONS,
     **schedule_mutations.MUTATIONS,
+    **operator_mutations.MUTATIONS,
 }

@@ -1,14 +1,19 @@
-"""Simulated operators: they pause and resume runs at any moment, and unblock those that need one."""
+"""Simulated operators: they pause and resume runs, and give activities their results, at any moment; and they unblock
+runs that need one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
 
+import msgspec
+
 from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
+from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import UnblockWorkflow
 from tests.simulation.clients import Client
+from tests.simulation.model import ANY, FAILED, outcome_by_hand
 from tests.simulation.truth import Run
 
 Runs = Mapping[str, Sequence[Run]]
@@ -17,23 +22,44 @@ Runs = Mapping[str, Sequence[Run]]
 class Operator:
     """Chances of its own decide what it does, so that seeds without it are what they were.
 
-    `pauses`: probability of a pause in each turn; None for one that the seed chooses."""
+    `pauses`, `skips`: probability of each in a turn; None for one that the seed chooses."""
 
-    def __init__(self, seed: int, pauses: float | None) -> None:
+    def __init__(self, seed: int, pauses: float | None, skips: float | None) -> None:
         self._chance = Random(f"operator {seed}")
         chosen = self._chance.choice((0.0, 0.0, 0.02, 0.1))
         self._pauses = chosen if pauses is None else pauses
+        chosen = self._chance.choice((0.0, 0.01, 0.05))
+        self._skips = chosen if skips is None else skips
         self._asked: dict[str, int] = {}
 
     def act(self, client: Client, runs: Runs) -> None:
-        """Perhaps pause a run that is open, or resume one that is paused."""
-        if self._chance.random() >= self._pauses:
-            return
+        """Perhaps pause a run that is open, or resume one that is paused; perhaps skip an activity."""
         latest = [chain[-1] for chain in runs.values() if not chain[-1].is_closed]
-        if latest:
+        if latest and self._chance.random() < self._pauses:
             run = self._chance.choice(latest)
             kind = ResumeWorkflow if run.status == "paused" else PauseWorkflow
             client.ask(kind(workflow_id=run.workflow_id, by="operator"), hopeless=True)
+        if latest and self._chance.random() < self._skips:
+            self._skip(client, self._chance.choice(latest))
+
+    def _skip(self, client: Client, run: Run) -> None:
+        """Give an activity that is open the result that its last attempt would return; one that would fail is left."""
+        pending = [(number, found) for number, found in run.activities.items() if found.state in ("open", "waiting")]
+        if not pending:
+            return
+        sequence, activity = self._chance.choice(pending)
+        result = outcome_by_hand(activity.name, activity.input)
+        if result == FAILED:
+            return
+        command = SkipActivity(
+            workflow_id=run.workflow_id,
+            run_id="",
+            sequence=sequence,
+            result=msgspec.json.encode(f"{sequence} by hand" if result == ANY else result),
+            by=f"operator-{sequence}",
+            reason=f"no worker for {activity.name}",
+        )
+        client.ask(command, hopeless=True)
 
     def help(self, client: Client, runs: Runs) -> bool:
         """Resume what is paused, and unblock runs that were BLOCKED because processors died over them, or because they

@@ -14,6 +14,7 @@ from penstock.schemas.records.activity import (
     ActivityHeartbeat,
     ActivityRetried,
     ActivityScheduled,
+    ActivitySkipped,
     ActivityStarted,
     ActivityStopRequested,
 )
@@ -103,7 +104,8 @@ class Punctuality:
                 self.due.update(self._held.pop((workflow_id, run_id), {}))
             case ActivityStopRequested() if ("r", workflow_id, run_id, event.sequence) in self.due:
                 self.due["r", workflow_id, run_id, event.sequence] = decision.now_ms + 1
-            case ActivityRetried() | ActivityCancelled() | ActivityFailed() | ActivityCompleted():
+            case ActivityRetried() | ActivityCancelled() | ActivityFailed() | ActivityCompleted() | ActivitySkipped():
+                self._held.get((workflow_id, run_id), {}).pop(("r", workflow_id, run_id, event.sequence), None)
                 self.due.pop(("r", workflow_id, run_id, event.sequence), None)
                 self.due.pop(("w", workflow_id, run_id, event.sequence), None)
             case _ if type(event) in CLOSING:

@@ -13,6 +13,7 @@ from penstock.schemas.records.activity import (
     ActivityHeartbeat,
     ActivityRetried,
     ActivityScheduled,
+    ActivitySkipped,
     ActivityStarted,
     ActivityStopRequested,
 )
@@ -189,6 +190,8 @@ class Run:
         attempt = getattr(event, "attempt", found.attempt)
         match event:
             case ActivityCompleted() if found.state == "open" and attempt == found.attempt:
+                found.state, found.result = "completed", event.result
+            case ActivitySkipped() if found.state in ("open", "waiting"):
                 found.state, found.result = "completed", event.result
             case ActivityFailed() if attempt == found.attempt and (found.state == "open" or found.stopping):
                 self._check_silence(event, found, now_ms)

@@ -114,3 +114,21 @@ def _is_recorded(command: Any, answer: UpdateClosed, run: Run) -> bool:
         return run.is_closed and answer.failure is not None and answer.failure.kind == run.status
     recorded = (getattr(ends[0], "result", b""), getattr(ends[0], "failure", None))
     return (answer.result, answer.failure) == recorded
+
+
+def judge_callers(published: Sequence[Any], answered: Sequence[tuple[int, Any]]) -> str:
+    """What is wrong with who was answered; empty for nothing. `answered`: partitions of replies and answers.
+
+    Callers are told apart by their partition and by what they wait for. Each of them has an answer, and no partition
+    has more answers than it asked for."""
+    for partition in {found.reply_to for found in published if found.reply_to >= 0}:
+        asking = [found for found in published if found.reply_to == partition]
+        answers = [answer for where, answer in answered if where == partition]
+        if len(answers) > len(asking):
+            return f"partition {partition} asked {len(asking)} times and was answered {answers}"
+        if not answers:
+            return f"a caller at partition {partition} was not answered"
+        is_ended = any(isinstance(answer, UpdateClosed | Rejected) for answer in answers)
+        if any(_waits_for_end(found) for found in asking) and not is_ended:
+            return f"a caller at partition {partition} waits for its end and was answered {answers}"
+    return ""

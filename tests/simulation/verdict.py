@@ -29,7 +29,7 @@ from penstock.schemas.records.run import (
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, model, reads, updates
+from tests.simulation import chains, interventions, model, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -56,6 +56,14 @@ def check(world: World) -> None:
     _bounds_were_kept(world)
     _all_were_answered(world)
     _dead_letters_are_garbage(world)
+    _interventions_are_those_of_operators(world)
+
+
+def _interventions_are_those_of_operators(world: World) -> None:
+    runs = [run for runs in world.auditor.runs.values() for run in runs]
+    problem = interventions.judge_skips(runs, world.client.asked, world.auditor.replies)
+    if problem:
+        raise Violation("M (by hand)", problem)
 
 
 def _model_agrees(world: World) -> None:
@@ -197,6 +205,7 @@ def _all_were_answered(world: World) -> None:
         if isinstance(command, UpdateWorkflow) or getattr(command, "update", ""):
             runs = world.auditor.runs.get(command.workflow_id, [])
             problem = updates.judge(command, published, answers, runs)
+            problem = problem or updates.judge_callers(published, world.auditor.replied.get(message_id, []))
             if problem:
                 raise Violation("U (updates)", f"{message_id} ({command.update} of {command.workflow_id}): {problem}")
         elif isinstance(command, QueryWorkflow):

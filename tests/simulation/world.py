@@ -25,7 +25,7 @@ from tests.simulation import broker as b
 from tests.simulation import verdict
 from tests.simulation.auditor import Auditor
 from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
-from tests.simulation.clients import Client
+from tests.simulation.clients import REPLIES, Client
 from tests.simulation.dialogues import make
 from tests.simulation.losses import KINDS, OF_INPUTS, Loss, require_closed
 from tests.simulation.operators import Operator
@@ -38,7 +38,6 @@ from tests.simulation.workflows import LATE_QUEUE, QUEUES
 
 START_MS = 1_700_006_370_000  # half a minute before midnight UTC
 DAYS_MS = 30 * 3_600_000  # longer than messages and closed runs are remembered
-REPLIES = 2
 PAUSES_NESTED_MAX = 2
 HEAL_ROUNDS_MAX = 600
 PAUSE_MS_MAX = 60_000
@@ -80,7 +79,7 @@ class World:
         self.story = Story(lambda: self.now_ms - START_MS)
         self.weather = Weather(chance)
         change(self.weather)
-        self.operator = Operator(seed, self.weather.halts)
+        self.operator = Operator(seed, self.weather.halts, self.weather.skips)
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
         self.broker = b.Broker(lambda: self.now_ms)

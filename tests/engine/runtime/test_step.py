@@ -105,6 +105,23 @@ def test_a_result_is_kept_if_its_run_was_paused_meanwhile() -> None:
     assert stage.events()[-2:] == ["WorkflowPaused", "ActivityCompleted"]
 
 
+def test_a_result_that_the_log_refuses_of_a_paused_run_too() -> None:
+    """A result that is refused again, though the paused run does nothing with it, becomes a failure."""
+    stage = Stage(flows.retried)
+    stage.start(flows.retried, 1)
+    (task,) = stage.take("tasks")
+    record = stage.put("results", 0, encode(task.completed(b"2")))
+    layer = stage.nodes[0].decide([record], stage.now_ms)
+    stage.nodes[0].refuse(record, "a record is too large", layer)
+    stage.nodes[0].discard()
+    stage._inbox.clear()  # it is read after the pause
+    stage.tell(PauseWorkflow(workflow_id="run-1", message_id="p"))
+    stage.nodes[0].refuse(record, "a record is too large")
+    stage._inbox.append(record)
+    stage.settle()
+    assert stage.events()[-1] == "ActivityFailed"
+
+
 @pytest.mark.parametrize("size", [RECORD_BYTES_MAX - 20_000, RECORD_BYTES_MAX - 1, RECORD_BYTES_MAX, 1_040_000])
 def test_a_signal_too_large_for_a_history_is_refused(size: int) -> None:
     """A signal whose event would not fit is refused and becomes a dead letter; its run continues."""
