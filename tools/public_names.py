@@ -67,6 +67,8 @@ PYTHON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "penstock.client.client.Started",
             "SyncClient",
             "penstock.client.sync.SyncRun",
+            "penstock.client.versions.Versions",
+            "penstock.client.sync_versions.SyncVersions",
         ),
     ),
     (
@@ -106,6 +108,8 @@ GIVEN = {
     "ScheduleHandle",
     "SyncSchedules",
     "SyncScheduleHandle",
+    "Versions",
+    "SyncVersions",
 }  # made by the library, not by users
 # Public to our own modules only.
 INSIDE = {

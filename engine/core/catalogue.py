@@ -19,6 +19,7 @@ from penstock.engine.core.machines import (
     reset,
     run,
     schedule,
+    share,
     signal,
     suspension,
     timer,
@@ -27,6 +28,7 @@ from penstock.engine.core.machines import (
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
+from penstock.schemas.records.share import ListVersionShares
 
 MACHINES: tuple[Machine, ...] = (
     run.MACHINE,
@@ -44,6 +46,7 @@ MACHINES: tuple[Machine, ...] = (
     chain.MACHINE,
     kept.MACHINE,
     schedule.MACHINE,
+    share.MACHINE,
     pause.MACHINE,
     reset.MACHINE,
 )
@@ -51,7 +54,9 @@ MACHINES: tuple[Machine, ...] = (
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}
 """How each input is decided."""
 
-ROW_READS = frozenset({DescribeWorkflow, ReadHistory, ListWorkflows, DescribeSchedule, ListSchedules})
+ROW_READS = frozenset(
+    {DescribeWorkflow, ReadHistory, ListWorkflows, DescribeSchedule, ListSchedules, ListVersionShares}
+)
 """Commands that read rows and need no decision: the shard answers them (runtime/row_reads.py)."""
 
 READS = frozenset({QueryWorkflow, *ROW_READS})

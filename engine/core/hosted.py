@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -115,17 +115,26 @@ class Hosted:
             return found
         return versions_of(self.workflows, workflow_type).get(version)
 
-    def version_for(self, workflow_type: str, workflow_id: str, share_of: Callable[[int], int]) -> int:
-        """The version that a new run of a hosted type takes. `share_of`: share of a version (`chosen`).
+    def version_for(self, workflow_type: str, workflow_id: str, shares: Callable[[], Mapping[int, int]]) -> int:
+        """The version that a new run of the type takes, 0 if no live processor hosts it. `shares`: returns those of
+        its versions (`chosen`); called if there is a choice."""
+        versions = self.versions_for_new(workflow_type)
+        if len(versions) > 1:
+            return chosen(workflow_type, versions, workflow_id, shares())
+        return next(iter(versions), 0)
+
+    def versions_for_new(self, workflow_type: str) -> Collection[int]:
+        """The versions among which new runs of the type choose; none if no live processor hosts it.
 
         While others host the type, only versions that they all host are taken, if there are any: a run whose shard
         moves during a deploy then finds its code there."""
-        versions = versions_of(self.workflows, workflow_type)
-        if len(versions) == 1:
-            return next(iter(versions))
+        versions = versions_of(self.workflows, workflow_type).keys()
         everywhere = self.versions_everywhere.get(workflow_type)
-        common = versions.keys() & everywhere if everywhere is not None else versions.keys()
-        return chosen(workflow_type, common or versions.keys(), workflow_id, share_of)
+        if everywhere is None or len(versions) == 1:
+            return versions
+        if not versions:
+            return everywhere or self.versions_elsewhere.get(workflow_type, frozenset())
+        return versions & everywhere or versions
 
     def versions(self, workflow_type: str) -> list[int]:
         """Versions of the type that this or another live processor hosts, sorted."""

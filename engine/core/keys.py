@@ -22,6 +22,7 @@ together in the order of their sequences.
 | `K` | command that came before its run | workflow id, offset of its record |
 | `P` | schedule | its id |
 | `p` | open run of a schedule | the schedule's id, NUL, NUL, run id |
+| `V` | shares of the versions of a workflow type | the type's name |
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ RUN, BLOCKED, HISTORY = b"R", b"B", b"H"
 ACTIVITY, TIMER, CHILD, AWAITER, UPDATE, MEMO = b"A", b"t", b"C", b"W", b"U", b"N"
 DUE, MESSAGE, JOINED, CLOSED, KEPT = b"T", b"M", b"J", b"Z", b"K"
 SCHEDULE, SCHEDULED = b"P", b"p"
+SHARES = b"V"
 
 TIMER_DUE, RETRY_DUE, ACTIVATION_DUE, START_DUE, DEADLINE_DUE, KEPT_DUE = "t", "r", "a", "s", "d", "k"
 SCHEDULE_DUE = "p"
@@ -146,6 +148,11 @@ def schedule_key(schedule_id: str) -> bytes:
 def scheduled_key(schedule_id: str, run_id: str) -> bytes:
     """Key of an open run of a schedule."""
     return run_prefix(SCHEDULED, schedule_id, "") + run_id.encode()
+
+
+def share_key(workflow_type: str) -> bytes:
+    """Key of the shares of a workflow type's versions."""
+    return SHARES + workflow_type.encode()
 
 
 def parse_kept_key(key: bytes) -> str:

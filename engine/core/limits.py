@@ -88,5 +88,5 @@ REQUESTS_MAX = 5_000
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""
 
-SHARE_ALL = 10_000
-"""All new runs, as a share of a version: shares are counted in ten-thousandths."""
+SHARES_MAX = 100
+"""Versions of one workflow type that have a share."""

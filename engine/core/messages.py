@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from penstock.engine.core.keys import message_key
+from penstock.engine.core.keys import DAY_MS, closed_key, joined_key, message_key
 from penstock.engine.core.machine import Cause
 from penstock.engine.core.rows import MessageRow, pack, unpack_message
 from penstock.engine.core.working import WorkingRun
@@ -39,6 +39,18 @@ def remember_cause(run: WorkingRun, cause: Cause, what: str) -> None:
 def remember_as(run: WorkingRun, message_id: str, row: MessageRow) -> None:
     """Record a message as processed by any run of the workflow id. For evolve functions."""
     run.writes[message_key(run.workflow_id, message_id)] = pack(row)
+
+
+def remember_change(run: WorkingRun, cause: Cause, what: str) -> None:
+    """Record a command to what has no runs, for as long as a run is kept that closes now: expiry finds it by its day.
+    For evolve functions."""
+    if not cause.message_id:
+        return
+    at_ms = max(cause.now_ms, cause.appended_ms)
+    day = f"day-{at_ms // DAY_MS}"
+    remember_as(run, cause.message_id, MessageRow(day, day, what))
+    run.writes[joined_key(run.workflow_id, day, cause.message_id)] = b""
+    run.writes[closed_key(0, at_ms, run.workflow_id, day)] = b""
 
 
 def run_of_message(get: Callable[[bytes], bytes | None], workflow_id: str, message_id: str) -> MessageRow | None:

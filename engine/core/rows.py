@@ -258,6 +258,13 @@ class ScheduleRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     missed: int = 0
 
 
+class SharesRow(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
+    """Shares of versions of a workflow type, whose name its key holds: in ten-thousandths, by version. Changed by
+    `evolve` alone."""
+
+    shares: dict[int, int]
+
+
 class Mark(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Announcement of the input that is decided next, after an owner's unclean end (engine/runtime/suspicion.py).
 
@@ -298,4 +305,5 @@ unpack_update = msgspec.msgpack.Decoder(UpdateRow).decode
 unpack_message = msgspec.msgpack.Decoder(MessageRow).decode
 unpack_schedule = msgspec.msgpack.Decoder(ScheduleRow).decode
 unpack_scheduled_run = msgspec.msgpack.Decoder(ScheduledRunRow).decode
+unpack_shares = msgspec.msgpack.Decoder(SharesRow).decode
 unpack_shard = msgspec.msgpack.Decoder(ShardRow).decode

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
-from penstock.engine.core.limits import SHARE_ALL
+from penstock.schemas.values.shares import SHARE_ALL
 
 
 class Versioned(Protocol):
@@ -64,16 +64,31 @@ def versions_of(workflows: Mapping[str, V], name: str) -> Mapping[int, V]:
     return {} if definition is None else {definition.version: definition}
 
 
-def chosen(name: str, versions: Iterable[int], workflow_id: str, share_of: Callable[[int], int]) -> int:
+def chosen(name: str, versions: Iterable[int], workflow_id: str, shares: Mapping[int, int]) -> int:
     """The version that a new run takes: from the highest down, each takes its share of the runs that are left.
 
-    `share_of`: share of a version, in ten-thousandths. Which runs a version takes follows from a hash of type, version
-    and workflow id, so a larger share takes the same runs and more. What no share takes goes to the lowest version."""
+    `shares`: of versions, in ten-thousandths; one without a share takes all of them. Which runs a version takes follows
+    from a hash of type, version and workflow id, so a larger share takes the same runs and more. What no share takes
+    goes to the lowest version."""
     ordered = sorted(versions, reverse=True)
     for version in ordered[:-1]:
-        if _place(name, version, workflow_id) < share_of(version):
+        share = shares.get(version, SHARE_ALL)
+        if share == SHARE_ALL or _place(name, version, workflow_id) < share:
             return version
     return ordered[-1]
+
+
+def takeable(versions: Iterable[int], shares: Mapping[int, int]) -> list[int]:
+    """The versions that new runs may take, from the highest down. `shares`: as for `chosen`."""
+    ordered = sorted(versions, reverse=True)
+    found: list[int] = []
+    for version in ordered[:-1]:
+        share = shares.get(version, SHARE_ALL)
+        if share:
+            found.append(version)
+        if share == SHARE_ALL:
+            return found
+    return [*found, ordered[-1]]
 
 
 def _place(name: str, version: int, workflow_id: str) -> int:

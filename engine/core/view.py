@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from penstock.engine.core.execution import Definition, Execution
@@ -79,6 +79,10 @@ class RunView(Protocol):
 
     def scheduled_runs(self) -> list[ScheduledRunRow]:
         """The open runs of this schedule."""
+        ...
+
+    def shares(self, workflow_type: str) -> Mapping[int, int]:
+        """The shares of the type's versions on this shard, in ten-thousandths; without those that have the default."""
         ...
 
     def all_kept(self) -> list[KeptRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any
 
@@ -21,6 +21,7 @@ from penstock.engine.core.keys import (
     run_prefix,
     schedule_key,
     scheduled_key,
+    share_key,
     update_key,
 )
 from penstock.engine.core.limits import NEAR_MAX
@@ -43,6 +44,7 @@ from penstock.engine.core.rows import (
     unpack_message,
     unpack_schedule,
     unpack_scheduled_run,
+    unpack_shares,
     unpack_timer,
     unpack_update,
 )
@@ -178,6 +180,11 @@ class WorkingRun:
         """An open run of this schedule."""
         data = self.get(scheduled_key(self.workflow_id, run_id))
         return unpack_scheduled_run(data) if data is not None else None
+
+    def shares(self, workflow_type: str) -> Mapping[int, int]:
+        """The shares of the type's versions on this shard, in ten-thousandths; without those that have the default."""
+        data = self.get(share_key(workflow_type))
+        return unpack_shares(data).shares if data is not None else {}
 
     def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""

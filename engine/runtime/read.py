@@ -14,13 +14,14 @@ from penstock.schemas.errors import Undecodable, UnknownSchema
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.reading import ListWorkflows
 from penstock.schemas.records.schedule import ListSchedules
+from penstock.schemas.records.share import ListVersionShares, SetVersionShare
 from penstock.topics.catalogue import Topics
 from penstock.topics.decoding import decoded, decoded_command, decoded_report
 from penstock.topics.log import StoredRecord
 from penstock.topics.partitioner import partition_of
 
-_OF_SHARDS = frozenset({ListWorkflows, ListSchedules})
-"""Reads of the shard to whose partition they were appended."""
+_OF_SHARDS = frozenset({ListWorkflows, ListSchedules, SetVersionShare, ListVersionShares})
+"""Commands to the shard to whose partition they were appended."""
 
 COMMANDS = ROW_READS | {kind for kind in INPUTS if issubclass(kind, Command)}
 RESULTS = frozenset(kind for kind in INPUTS if kind.__module__.endswith(".records.tasks"))

@@ -15,14 +15,15 @@ import structlog
 from penstock.engine.core.decision import Rejection
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.limits import READ_BYTES_MAX
-from penstock.engine.runtime import reads, schedule_reads
+from penstock.engine.runtime import reads, schedule_reads, share_reads
 from penstock.engine.runtime.overlay import Overlay
 from penstock.engine.runtime.pace import Room
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
+from penstock.schemas.records.share import ListVersionShares
 from penstock.schemas.values.schedule import schedule_name
 
-RowRead = DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules
+RowRead = DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules | ListVersionShares
 
 logger = structlog.get_logger(__name__)
 
@@ -67,6 +68,10 @@ class RowReads:
                 return self._describe_schedule(command.workflow_id, room)
             case ListSchedules():
                 return self._list_schedules(command, room)
+            case ListVersionShares():
+                found = share_reads.version_shares(self._overlay, command.workflow_type)
+                room.use(len(found), 0)
+                return {"shares": found}
 
     def _describe(self, workflow_id: str, room: Room) -> dict[str, Any] | Rejection:
         rows = _RunRows(self._overlay, workflow_id, READ_BYTES_MAX)

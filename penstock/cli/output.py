@@ -96,6 +96,8 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "ScheduledRunStopped": ("run_id", "how"),
     "ScheduledRunClosed": ("run_id", "status", "message"),
     "ScheduleDeleted": (),
+    "VersionShareSet": ("workflow_type", "version", "share", "by", "reason"),
+    "VersionShareUnset": ("workflow_type", "version", "by", "reason"),
 }
 _PAYLOADS = {"input", "result", "value", "attributes"}
 _MESSAGES = {"reason", "message", "note"}

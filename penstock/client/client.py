@@ -25,6 +25,7 @@ from penstock.client.run import Run
 from penstock.client.schedules import Schedules
 from penstock.client.starting import StartOptions, check_options, start_command
 from penstock.client.uuid7 import uuid7
+from penstock.client.versions import Versions
 from penstock.config import Settings, load
 from penstock.engine.authoring.class_form import Startable, claimed_call
 from penstock.engine.authoring.definition import WorkflowCall
@@ -414,6 +415,11 @@ class Client(AsyncLifecycle):
     def schedules(self) -> Schedules:
         """The schedules of the namespace."""
         return Schedules(self._connection)
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of workflow types, and the shares of new runs that take them."""
+        return Versions(self._connection)
 
     # For Penstock's own modules
 

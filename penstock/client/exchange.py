@@ -28,6 +28,7 @@ from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.replies import ReadAnswered, Reply
 from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
+from penstock.schemas.records.share import ListVersionShares
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log, Publisher, Record, TopicPartition
 from penstock.topics.partitioner import partition_of
@@ -35,7 +36,10 @@ from penstock.topics.partitioner import partition_of
 BATCH_RECORDS_MAX = 1_000
 UNSENT_MAX = 10_000
 PUBLISH_TIMEOUT_S = 30.0
-READS = (QueryWorkflow, DescribeWorkflow, ReadHistory, ListWorkflows, DescribeSchedule, ListSchedules)
+READS = (
+    *(QueryWorkflow, DescribeWorkflow, ReadHistory, ListWorkflows),
+    *(DescribeSchedule, ListSchedules, ListVersionShares),
+)
 """Commands that a processor drops when their caller has given up."""
 
 logger = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ as fresh as a reply to a command sent at the same moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,8 @@ from penstock.schemas.errors import BadInput, LogUnavailable, NotAnswered, Penst
 from penstock.schemas.records.reading import DescribeWorkflow, ListWorkflows, ReadHistory
 from penstock.schemas.records.replies import ReadAnswered, Rejected
 from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
+from penstock.schemas.records.share import ListVersionShares
+from penstock.schemas.values.shares import share_text
 
 READ_TIMEOUT_S = 10.0
 """How long a read waits for an answer: long enough for a shard to change hands."""
@@ -71,6 +73,11 @@ class LogReads:
         schedules = [schedule for of_shard in found for schedule in of_shard]
         return sorted(schedules, key=lambda schedule: str(schedule["name"]).encode())[: command.limit]
 
+    async def version_shares(self, command: ListVersionShares) -> list[dict[str, Any]]:
+        """Return the shares of versions, each with the shards that have it so. Raises NotAnswered, LogError."""
+        found = await asyncio.gather(*(self._ask(command, shard=shard) for shard in range(self._exchange.shards)))
+        return _merged_shares([page["shares"] for page in found])
+
     async def is_served(self, workflow_id: str) -> bool | None:
         """Return whether a processor answers for the id's shard at once; None if the log cannot be read."""
         try:
@@ -122,7 +129,7 @@ class LogReads:
 
     async def _ask(
         self,
-        command: DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules,
+        command: DescribeWorkflow | ReadHistory | ListWorkflows | DescribeSchedule | ListSchedules | ListVersionShares,
         *,
         shard: int | None = None,
         timeout_s: float | None = None,
@@ -138,3 +145,15 @@ class LogReads:
         assert isinstance(reply, ReadAnswered), f"{type(command).__name__} is answered with {type(reply).__name__}"
         found: dict[str, Any] = msgspec.json.decode(reply.data)
         return found
+
+
+def _merged_shares(found: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The shares of all shards, each with the shards that have it so. `found`: those of each shard."""
+    shards: dict[tuple[str, int, int], list[int]] = {}
+    for shard, shares in enumerate(found):
+        for one in shares:
+            shards.setdefault((one["type"], one["version"], one["share"]), []).append(shard)
+    return [
+        {"type": name, "version": version, "share": share_text(share), "shards": numbers}
+        for (name, version, share), numbers in sorted(shards.items())
+    ]

@@ -14,6 +14,7 @@ from penstock.client.log_reads import LogReads
 from penstock.config import ReadWay
 from penstock.schemas.errors import LogError, LogUnavailable, NotAnswered
 from penstock.schemas.records.schedule import DescribeSchedule, ListSchedules
+from penstock.schemas.records.share import ListVersionShares
 from penstock.topics.catalogue import Topics
 from penstock.topics.log import Log
 from penstock.topics.partitioner import partition_of
@@ -78,6 +79,10 @@ class Reads:
     async def schedules(self, command: ListSchedules) -> JsonList:
         """Return schedules of all shards, sorted by name, over the log. Raises BadInput, NotAnswered, LogError."""
         return await self._over_log.schedules(command)
+
+    async def version_shares(self, command: ListVersionShares) -> JsonList:
+        """Return the shares of versions, each with the shards that have it so. Raises NotAnswered, LogError."""
+        return await self._over_log.version_shares(command)
 
     async def is_served(self, workflow_id: str, *, here: bool, attempts: int = ATTEMPTS_MAX) -> bool | None:
         """Return whether a processor owns the id's shard; None if the log cannot be read.

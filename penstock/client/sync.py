@@ -16,6 +16,7 @@ from penstock.client.client import IN_FLIGHT_MAX, Client, Started
 from penstock.client.reads import Json, JsonList
 from penstock.client.run import Run
 from penstock.client.sync_schedules import SyncSchedules
+from penstock.client.sync_versions import SyncVersions
 from penstock.client.update import UpdateHandle
 from penstock.config import Settings
 from penstock.engine.authoring.class_form import Startable
@@ -374,6 +375,11 @@ class SyncClient:
     def schedules(self) -> SyncSchedules:
         """As `Client.schedules`."""
         return SyncSchedules(self, self._client.schedules)
+
+    @property
+    def versions(self) -> SyncVersions:
+        """As `Client.versions`."""
+        return SyncVersions(self, self._client.versions)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the asynchronous client and return its result."""

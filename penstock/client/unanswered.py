@@ -45,6 +45,8 @@ _COMMAND_WORDS = {
     "DeleteSchedule": "the deletion of",
     "DescribeSchedule": "the description of",
     "ListSchedules": "the list of schedules",
+    "SetVersionShare": "the share of a version",
+    "ListVersionShares": "the shares of versions",
 }
 
 

@@ -29,6 +29,7 @@ from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reading import ListWorkflows
 from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.records.schedule import ListSchedules
+from penstock.schemas.records.share import ListVersionShares, SetVersionShare
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 from penstock.schemas.values.schedule_spec import OVERLAPS, ScheduleSpec
@@ -151,7 +152,7 @@ def check(command: Command) -> None:
     """Check values that a command of either encoding may get wrong. Raises Undecodable."""
     name = type(command).__name__
     try:
-        if not isinstance(command, ListWorkflows | ListSchedules):
+        if not isinstance(command, ListWorkflows | ListSchedules | SetVersionShare | ListVersionShares):
             check_record_id(command.workflow_id)
         check_message_id(command.message_id)
         match command:

@@ -131,6 +131,12 @@ class Stage:
         self.put("commands", partition_of(command.workflow_id, self.shards), encode(command))
         self.settle()
 
+    def tell_all(self, command: Any) -> None:
+        """Append a command to every shard's input and decide it, each time with a message id of its own."""
+        for shard in range(self.shards):
+            self.put("commands", shard, encode(msgspec.structs.replace(command, message_id=self.message_id())))
+        self.settle()
+
     def complete(self, task: ActivityTask, value: Any) -> None:
         """Append an attempt's result and decide it."""
         self._result(task, task.completed(msgspec.json.encode(value)))

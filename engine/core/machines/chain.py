@@ -49,7 +49,7 @@ def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
     request, begun = decision.events[-1], _begun(run, decision)
     version = request.version or begun.version
     if begun.workflow_type != request.workflow_type and not request.version:
-        version = version_for(run, request.workflow_type) or run.hosted.elsewhere.get(request.workflow_type, version)
+        version = version_for(run, request.workflow_type) or version
     definition = run.hosted.workflow(request.workflow_type, version)
     if definition is not None and (begun.workflow_type, begun.version) != (request.workflow_type, version):
         begun = msgspec.structs.replace(begun, closed_kept_ms=definition.closed_kept_ms)

@@ -27,7 +27,6 @@ from penstock.engine.core.limits import (
     AWAITED_MS_MAX,
     AWAITERS_FEW,
     DELAY_MS_MAX,
-    SHARE_ALL,
 )
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, delay, kept, note, signal, suspension, update
@@ -110,8 +109,8 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
     hosted, type_ = run.hosted, command.workflow_type
     version = command.version or version_for(run, type_)
     definition = hosted.workflow(type_, version)
-    if definition is None and type_ in hosted.elsewhere and version in {0, *hosted.versions_elsewhere[type_]}:
-        return _held(run, command, version or hosted.elsewhere[type_], now_ms)
+    if definition is None and version in hosted.versions_elsewhere.get(type_, ()):
+        return _held(run, command, version, now_ms)
     if definition is None:
         return rejected(Rejection(UNKNOWN_TYPE, hosted.unknown(type_, version)))
     problem = _problem_beside_input(run, command)
@@ -136,10 +135,8 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
 
 
 def version_for(run: RunView, workflow_type: str) -> int:
-    """The version that a new run of the type takes on this processor, 0 if the type is not hosted here."""
-    if workflow_type not in run.hosted.workflows:
-        return 0
-    return run.hosted.version_for(workflow_type, run.workflow_id, lambda version: SHARE_ALL)
+    """The version that a new run of the type takes, 0 if no live processor hosts the type."""
+    return run.hosted.version_for(workflow_type, run.workflow_id, lambda: run.shares(workflow_type))
 
 
 def _held(run: RunView, command: StartWorkflow, version: int, now_ms: int) -> Decision:

@@ -12,15 +12,13 @@ import msgspec
 
 from penstock.engine.core.answers import ignored, kept_text
 from penstock.engine.core.decision import Decision, FireSchedule, Rejection
-from penstock.engine.core.keys import DAY_MS as EXPIRY_DAY_MS
-from penstock.engine.core.keys import SCHEDULE_DUE, SCHEDULED, closed_key, joined_key, schedule_key, scheduled_key
+from penstock.engine.core.keys import SCHEDULE_DUE, SCHEDULED, schedule_key, scheduled_key
 from penstock.engine.core.limits import SCHEDULE_RECENT_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import schedule_commands
 from penstock.engine.core.machines.schedule_commands import CHANGE, action_of, new_row, plan_of, remaining_after
-from penstock.engine.core.messages import remember_as
+from penstock.engine.core.messages import remember_change
 from penstock.engine.core.rows import (
-    MessageRow,
     RecentRow,
     RunRow,
     ScheduledRunRow,
@@ -119,7 +117,7 @@ def _report(run: RunView, command: ReportScheduled, now_ms: int) -> Decision:
 def _on_created(run: WorkingRun, event: ScheduleCreated, cause: Cause) -> None:
     advance(TRANSITIONS, _state(run.schedule()), event, run.workflow_id)
     _put(run, new_row(event, cause.now_ms))
-    _remember(run, cause)
+    remember_change(run, cause, CHANGE)
 
 
 def _on_updated(run: WorkingRun, event: ScheduleUpdated, cause: Cause) -> None:
@@ -135,22 +133,22 @@ def _on_updated(run: WorkingRun, event: ScheduleUpdated, cause: Cause) -> None:
             remaining=remaining_after(row.spec, event.spec, row.remaining),
         ),
     )
-    _remember(run, cause)
+    remember_change(run, cause, CHANGE)
 
 
 def _on_paused(run: WorkingRun, event: SchedulePaused, cause: Cause) -> None:
     _put(run, msgspec.structs.replace(_row_for(run, event), paused=True, note=event.note))
-    _remember(run, cause)
+    remember_change(run, cause, CHANGE)
 
 
 def _on_resumed(run: WorkingRun, event: ScheduleResumed, cause: Cause) -> None:
     _put(run, msgspec.structs.replace(_row_for(run, event), paused=False, note=event.note))
-    _remember(run, cause)
+    remember_change(run, cause, CHANGE)
 
 
 def _on_asked(run: WorkingRun, event: ScheduleTriggered | ScheduleBackfilled, cause: Cause) -> None:
     _row_for(run, event)
-    _remember(run, cause)
+    remember_change(run, cause, CHANGE)
 
 
 def _on_advanced(run: WorkingRun, event: ScheduleAdvanced, cause: Cause) -> None:
@@ -251,7 +249,7 @@ def _on_deleted(run: WorkingRun, event: ScheduleDeleted, cause: Cause) -> None:
         run.drop_due(row.due_ms, SCHEDULE_DUE, 0)
     run.drop_rows(SCHEDULED)
     run.writes[schedule_key(run.workflow_id)] = None
-    _remember(run, cause)
+    remember_change(run, cause, CHANGE)
 
 
 def _row_for(run: WorkingRun, event: Any) -> ScheduleRow:
@@ -268,17 +266,6 @@ def _state(row: ScheduleRow | None) -> str:
 
 def _put(run: WorkingRun, row: ScheduleRow) -> None:
     run.writes[schedule_key(run.workflow_id)] = pack(row)
-
-
-def _remember(run: WorkingRun, cause: Cause) -> None:
-    """Record a command that took effect, for as long as a run is kept that closes now: expiry finds it by its day."""
-    if not cause.message_id:
-        return
-    at_ms = max(cause.now_ms, cause.appended_ms)
-    day = f"day-{at_ms // EXPIRY_DAY_MS}"
-    remember_as(run, cause.message_id, MessageRow(day, day, CHANGE))
-    run.writes[joined_key(run.workflow_id, day, cause.message_id)] = b""
-    run.writes[closed_key(0, at_ms, run.workflow_id, day)] = b""
 
 
 # Effects.

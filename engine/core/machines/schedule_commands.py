@@ -14,6 +14,7 @@ from penstock.engine.core.machines import note
 from penstock.engine.core.messages import id_taken
 from penstock.engine.core.rows import ScheduleAction, ScheduleRow
 from penstock.engine.core.schedule_plan import STARTED, Plan, by_hand_run_id, run_workflow_id
+from penstock.engine.core.versions import takeable
 from penstock.engine.core.view import RunView
 from penstock.schemas.errors import BadInput, BadName
 from penstock.schemas.ids import SCHEDULE_PREFIX
@@ -240,15 +241,24 @@ def _problem_of(
         problem = str(error)
     if problem:
         return rejected(Rejection("bad_input", problem))
-    if not is_new or command.workflow_type in run.hosted.elsewhere:
-        return None
-    definition = run.hosted.workflow(command.workflow_type)
-    if definition is None:
-        return rejected(Rejection(UNKNOWN_TYPE, run.hosted.unknown(command.workflow_type)))
-    try:
-        definition.check_input(command.input)
-    except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
-        return rejected(Rejection("bad_input", f"{command.workflow_type} cannot take this input: {error}"))
+    return _problem_of_input(run, command) if is_new else None
+
+
+def _problem_of_input(run: RunView, command: CreateSchedule | UpdateSchedule) -> Decision | None:
+    """The refusal of an input that a version cannot take which runs of the schedule may have."""
+    name, hosted = command.workflow_type, run.hosted
+    versions = hosted.versions_for_new(name)
+    if not versions:
+        return rejected(Rejection(UNKNOWN_TYPE, hosted.unknown(name)))
+    for version in takeable(versions, run.shares(name) if len(versions) > 1 else {}):
+        definition = hosted.workflow(name, version)
+        if definition is None:  # other processors alone have it
+            continue
+        try:
+            definition.check_input(command.input)
+        except Exception as error:  # noqa: BLE001 - the user's own validators may raise anything
+            which = f"version {version} of {name}, which its runs may have," if len(versions) > 1 else name
+            return rejected(Rejection("bad_input", f"{which} cannot take this input: {error}"))
     return None
 
 

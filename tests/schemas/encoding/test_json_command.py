@@ -174,7 +174,8 @@ def test_any_json_is_an_input(value):
                 "ReadHistory, ListWorkflows, ResetWorkflow, RetryWorkflow, CancelWorkflow, TerminateWorkflow, "
                 "UnblockWorkflow, AwaitResult, "
                 "CreateSchedule, UpdateSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule, BackfillSchedule, "
-                "DeleteSchedule, DescribeSchedule, ListSchedules, SignalWorkflow, UpdateWorkflow."
+                "DeleteSchedule, DescribeSchedule, ListSchedules, SetVersionShare, ListVersionShares, "
+                "SignalWorkflow, UpdateWorkflow."
             ),
         ),
         ({"command": "ListWorkflows", "id": "w"}, "ListWorkflows has no key `id`"),
