@@ -10,6 +10,7 @@ from penstock.engine.core.machines import (
     chain,
     child,
     delay,
+    deletion,
     external,
     kept,
     marker,
@@ -49,6 +50,7 @@ MACHINES: tuple[Machine, ...] = (
     share.MACHINE,
     pause.MACHINE,
     reset.MACHINE,
+    deletion.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

@@ -10,8 +10,10 @@ from penstock.engine.core.keys import (
     HISTORY,
     JOINED,
     UPDATE,
+    ClosedKey,
     after,
     closed_bound,
+    closed_key,
     closed_prefix,
     memo_key,
     message_key,
@@ -21,9 +23,12 @@ from penstock.engine.core.keys import (
     run_prefix,
 )
 from penstock.engine.core.log_clock import LEAP_MS
-from penstock.engine.core.rows import unpack_message, unpack_run
+from penstock.engine.core.machine import Cause
+from penstock.engine.core.rows import RunRow, unpack_message, unpack_run
 from penstock.engine.core.statuses import CLOSED as CLOSED_STATUSES
 from penstock.engine.core.view import RowScanner
+from penstock.engine.core.working import WorkingRun
+from penstock.schemas.records.run import WorkflowStarted
 
 ROWS_MAX = 500
 """Rows that one layer deletes, and one more for each row that it writes: deleting keeps up with any rate of closing."""
@@ -32,6 +37,24 @@ HOUR_MS = 3_600_000
 """Interval of sweeps."""
 
 Writes = dict[bytes, bytes | None]
+
+
+def note_closed(run: WorkingRun, cause: Cause) -> None:
+    """Enter the run, which closes now, into the index of closed runs. For evolve functions."""
+    # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
+    kept_from_ms = max(cause.now_ms, cause.appended_ms)
+    run.writes[closed_key(run.header.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+
+
+def index_key(run: WorkingRun, run_id: str, first: bytes, last: bytes) -> bytes | None:
+    """Key of a closed run of the id in that index, from the first and the last record of its history.
+
+    None if the beginning of the history is deleted already; the entry goes when the run's time is over."""
+    started, closing = run.decode(run.decode(first).events[0]), run.decode(last)
+    if not isinstance(started, WorkflowStarted):
+        return None
+    kept_from_ms = max(closing.now_ms, closing.appended_ms)
+    return closed_key(started.closed_kept_ms, kept_from_ms, run.workflow_id, run_id)
 
 
 class Expiry:
@@ -86,6 +109,11 @@ class Expiry:
         the same start is recognised as a repetition."""
         closed = parse_closed_key(key)
         writes = found.setdefault(closed.workflow_id, {})
+        header = self._rows.get(run_key(closed.workflow_id))
+        row = unpack_run(header) if header is not None else None
+        if row is not None and _is_another(row, closed):
+            self._delete(writes, key)
+            return True
         if not (self._delete_history(writes, closed.workflow_id, closed.run_id) and self._left > 0):
             return False
         memo = memo_key(closed.workflow_id, closed.run_id)
@@ -96,9 +124,7 @@ class Expiry:
         known = self._rows.get(start) if start not in writes else None
         if known is not None and unpack_message(known).run_id == closed.run_id:
             self._delete(writes, start)
-        header = self._rows.get(run_key(closed.workflow_id))
-        row = unpack_run(header) if header is not None else None
-        if row is not None and row.run_id == closed.run_id and row.status in CLOSED_STATUSES:
+        if row is not None and row.run_id == closed.run_id:
             self._delete(writes, run_key(closed.workflow_id))
         self._delete(writes, key)
         return True
@@ -123,3 +149,9 @@ class Expiry:
 
     def _first(self, start: bytes, stop: bytes) -> bytes | None:
         return next((key for key, _ in self._rows.scan(start, stop)), None)
+
+
+def _is_another(row: RunRow, closed: ClosedKey) -> bool:
+    """Whether the id's current run has the run id of the entry and closed later, or is open: the message that started a
+    run which was deleted has started it again."""
+    return row.run_id == closed.run_id and (row.status not in CLOSED_STATUSES or row.closed_ms // DAY_MS > closed.day)

@@ -76,6 +76,11 @@ def run_prefix(kind: bytes, workflow_id: str, run_id: str) -> bytes:
     return b"%b%b\x00%b\x00" % (kind, workflow_id.encode(), run_id.encode())
 
 
+def id_prefix(kind: bytes, workflow_id: str) -> bytes:
+    """Beginning of the keys of the rows of a kind of all runs of an id."""
+    return b"%b%b\x00" % (kind, workflow_id.encode())
+
+
 def memo_key(workflow_id: str, run_id: str) -> bytes:
     """Key of the run's memo."""
     return run_prefix(MEMO, workflow_id, run_id)

@@ -19,6 +19,7 @@ from penstock.engine.core.working import WorkingRun
 START, SIGNAL, UPDATE = "start", "signal", "update"
 CANCEL, TERMINATE = "cancellation", "termination"
 UNBLOCK, PAUSE, RESUME, SKIP, RESET = "unblocking", "pause", "resuming", "skip", "reset"
+DELETE = "deletion"
 """What a message was."""
 
 

@@ -103,6 +103,10 @@ class RunView(Protocol):
         """The input (JSON) with which the id's current run started; None if its history is deleted."""
         ...
 
+    def has_past(self) -> bool:
+        """Whether the history of any run of this id is kept."""
+        ...
+
     def past(self, run_id: str) -> list[PastDecision]:
         """The history of a run of this id, as far as it is kept; empty for none."""
         ...

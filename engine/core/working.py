@@ -14,6 +14,7 @@ from penstock.engine.core.keys import (
     SCHEDULED,
     TIMER,
     due_key,
+    id_prefix,
     kept_key,
     memo_key,
     message_key,
@@ -188,7 +189,18 @@ class WorkingRun:
 
     def rows(self, kind: bytes, run_id: str = "") -> list[tuple[bytes, bytes]]:
         """All of the run's rows of a kind with their keys, with this decision's writes. `run_id`: of another run."""
-        prefix = run_prefix(kind, self.workflow_id, run_id or self.run_id)
+        return self._rows(run_prefix(kind, self.workflow_id, run_id or self.run_id))
+
+    def rows_of_id(self, kind: bytes) -> list[tuple[bytes, bytes]]:
+        """As `rows`, of all runs of the id, and of its messages."""
+        return self._rows(id_prefix(kind, self.workflow_id))
+
+    def has_past(self) -> bool:
+        """Whether the history of any run of this id is kept."""
+        return next(self._reader.of_run(self.workflow_id, id_prefix(HISTORY, self.workflow_id)), None) is not None
+
+    def _rows(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """Rows whose keys begin so, with this decision's writes."""
         found = dict(self._reader.of_run(self.workflow_id, prefix))
         for key, value in self.writes.items():
             if key.startswith(prefix):

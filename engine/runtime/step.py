@@ -30,6 +30,7 @@ from penstock.schemas.errors import UnknownSchema
 from penstock.schemas.records.decisions import Listening, Trigger
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.reset import WorkflowForked
+from penstock.schemas.records.retention import WorkflowDeleted
 from penstock.schemas.records.run import (
     HistoryExceeded,
     InputIgnored,
@@ -273,7 +274,7 @@ def _without_requests(decision: Decision, problem: WorkflowBlocked) -> Decision 
 
 _BEGINNINGS = frozenset({WorkflowStarted, WorkflowForked})
 _LOGGED = frozenset({WorkflowFailed, WorkflowTimedOut, HistoryExceeded, WorkflowBlocked})
-_ENDED_FROM_OUTSIDE = frozenset({WorkflowTerminated, WorkflowTimedOut, HistoryExceeded})
+_ENDED_FROM_OUTSIDE = frozenset({WorkflowTerminated, WorkflowTimedOut, HistoryExceeded, WorkflowDeleted})
 
 
 def _log_length(workflow_id: str, length: int, limit: int) -> None:

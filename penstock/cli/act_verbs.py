@@ -1,6 +1,6 @@
 """Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`,
 `pause`, `resume`,
-`skip`, `reset`, `retry`."""
+`skip`, `reset`, `retry`, `delete`."""
 
 from __future__ import annotations
 
@@ -209,6 +209,18 @@ def retry(invocation: Invocation, id_: str, *, force: bool, reason: str, by: str
     """Let the failed run of ID go on from before the step that failed, in a new run."""
     _with_run(invocation, id_, run_id, lambda run: run.retry(reason, force=force, by=by))
     click.echo(f"{escaped(id_)} goes on from before the step that failed", err=True)
+
+
+@verb("delete")
+@id_argument
+@click.option("--force", is_flag=True, help="Also if the run is open: it is terminated first.")
+@reason_option
+@by_option
+@run_id_option
+def delete(invocation: Invocation, id_: str, *, force: bool, reason: str, by: str, run_id: str) -> None:
+    """Remove at once what is kept of the closed run of ID and of its earlier runs; the topics keep their records."""
+    _with_run(invocation, id_, run_id, lambda run: run.delete(reason, force=force, by=by))
+    click.echo(f"{escaped(id_)} was deleted", err=True)
 
 
 def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:

@@ -85,6 +85,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "ExternalCancelRequested": ("workflow_id", "reason"),
     "ScheduleCreated": ("workflow_type", "input"),
     "ScheduleUpdated": ("workflow_type", "input"),
+    "WorkflowDeleted": ("by", "reason"),
     "SchedulePaused": ("note",),
     "ScheduleResumed": ("note",),
     "ScheduleTriggered": ("overlap",),

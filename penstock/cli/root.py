@@ -8,6 +8,7 @@ import click
 
 from penstock.cli.act_verbs import (
     cancel,
+    delete,
     pause,
     query,
     reset,
@@ -79,6 +80,7 @@ for command in (
     fail,
     reset,
     retry,
+    delete,
     topics,
     namespace,
     versions,

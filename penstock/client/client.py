@@ -391,6 +391,10 @@ class Client(AsyncLifecycle):
         """As `Run.retry`, of the id's current run."""
         await self.get(id).retry(reason, force=force, by=by)
 
+    async def delete(self, id: str, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """As `Run.delete`, of whichever run is the id's current one."""
+        await self.get(id).delete(reason, force=force, by=by)
+
     async def describe(self, id: str) -> Json:
         """As `Run.describe`, of the id's current run."""
         return await self.get(id).describe()

@@ -25,6 +25,7 @@ from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
@@ -387,6 +388,19 @@ class Run(Generic[R]):
         """
         check_reason(reason)
         await self._connection.send(RetryWorkflow(force=force, reason=reason, by=by, **self._target()))
+
+    async def delete(self, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """Remove at once what processors keep of a closed run, and of all earlier runs of its id.
+
+        The id begins anew: ids of messages are forgotten, so that a start which is sent again starts a run. The topics
+        keep their records of it. `force`: also if the run is open, which is terminated first. `by`: who asks for it;
+        the topic `events` keeps both.
+
+        Raises CommandRejected (the run is open), WorkflowNotFound, NotAnswered, and PayloadTooLarge for a reason over
+        2,000 characters.
+        """
+        check_reason(reason)
+        await self._connection.send(DeleteWorkflow(force=force, reason=reason, by=by, **self._target()))
 
     async def describe(self) -> Json:
         """Return the run's type, status, times, result or failure, what it waits for and answers to, and what describes

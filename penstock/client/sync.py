@@ -357,6 +357,10 @@ class SyncClient:
         """As `Client.retry`."""
         self.wait(self._client.retry(id, reason, force=force, by=by))
 
+    def delete(self, id: str, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """As `Client.delete`."""
+        self.wait(self._client.delete(id, reason, force=force, by=by))
+
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""
         return self.wait(self._client.describe(id))
@@ -482,6 +486,10 @@ class SyncRun(Generic[R]):
     def retry(self, reason: str = "", *, force: bool = False, by: str = "") -> None:
         """As `Run.retry`."""
         self._client.wait(self._run.retry(reason, force=force, by=by))
+
+    def delete(self, reason: str = "", *, force: bool = False, by: str = "") -> None:
+        """As `Run.delete`."""
+        self._client.wait(self._run.delete(reason, force=force, by=by))
 
     def describe(self) -> Json:
         """As `Run.describe`."""

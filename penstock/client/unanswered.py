@@ -36,6 +36,7 @@ _COMMAND_WORDS = {
     "DescribeWorkflow": "the description of",
     "ReadHistory": "the history of",
     "ListWorkflows": "the list of runs",
+    "DeleteWorkflow": "the deletion of",
     "CreateSchedule": "the creation of",
     "UpdateSchedule": "the change of",
     "PauseSchedule": "the pause of",

@@ -24,8 +24,8 @@ class Rejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The command had no effect. `reason` is one of the words below, `message` says what is wrong and what to do.
 
     Reasons: `already_exists` | `not_found` | `already_closed` | `unknown_type` | `bad_input` | `bad_record` |
-    `not_blocked` | `blocked` | `unknown_query` | `unknown_update` | `update_rejected` | `too_many` | `too_large` |
-    `not_pending` | `engine_error`.
+    `not_blocked` | `blocked` | `still_open` | `unknown_query` | `unknown_update` | `update_rejected` | `too_many` |
+    `too_large` | `not_pending` | `engine_error`.
     """
 
     message_id: str

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from penstock.engine.core.keys import SHARD_KEY
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.retention import DeleteWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.retry import RetryPolicy
@@ -45,6 +46,7 @@ STEPS = st.one_of(
     st.tuples(st.just("cancel"), RUNS, MESSAGES),
     st.tuples(st.just("terminate"), RUNS, MESSAGES),
     st.tuples(st.just("retry"), RUNS, MESSAGES),
+    st.tuples(st.just("delete"), RUNS, MESSAGES, st.booleans()),
     st.tuples(st.just("await"), RUNS),
     st.tuples(st.just("complete"), st.integers(0, 5)),
     st.tuples(st.just("fail"), st.integers(0, 5), st.booleans()),
@@ -98,6 +100,9 @@ class Folded:
 
     def _retry(self, id: str, message: str) -> None:
         self.stage.tell(UnblockWorkflow(workflow_id=id, message_id=message and f"retry-{message}"))
+
+    def _delete(self, id: str, message: str, force: bool) -> None:
+        self.stage.tell(DeleteWorkflow(workflow_id=id, message_id=message and f"delete-{message}", force=force))
 
     def _await(self, id: str) -> None:
         self.stage.tell(AwaitResult(workflow_id=id, reply_to=0))

@@ -12,7 +12,8 @@ import msgspec
 
 from penstock.engine.core.activation import PROBLEMS, blocked_by
 from penstock.engine.core.decision import Decision, RunEvents
-from penstock.engine.core.keys import HISTORY, UPDATE, closed_key, joined_key
+from penstock.engine.core.expiry import note_closed
+from penstock.engine.core.keys import HISTORY, UPDATE, joined_key
 from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, note, update
@@ -242,8 +243,7 @@ def _on_continued(run: WorkingRun, event: WorkflowContinued, cause: Cause) -> No
     _drop_held(run)
     drop_pending(run, row)
     _drop_history(run, cause)
-    kept_from_ms = max(cause.now_ms, cause.appended_ms)
-    run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+    note_closed(run, cause)
 
 
 def _drop_held(run: WorkingRun) -> None:

@@ -21,8 +21,9 @@ import msgspec
 from penstock.engine.core.activation import PROBLEMS, blocked_by
 from penstock.engine.core.answers import chain_id, kept_text, rejected
 from penstock.engine.core.decision import Decision, Rejection, RunEvents
+from penstock.engine.core.expiry import note_closed
 from penstock.engine.core.failed_step import CannotRetry, failed_step
-from penstock.engine.core.keys import AWAITER, awaiter_key, blocked_key, closed_key
+from penstock.engine.core.keys import AWAITER, awaiter_key, blocked_key
 from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, Effects, EventRule, InputRule, Machine, Table, advance, seed_of
 from penstock.engine.core.machines import activity, child, deadline, update
@@ -312,8 +313,7 @@ def _on_reset(run: WorkingRun, event: WorkflowReset, cause: Cause) -> None:
     update.leave_open(run)
     activity.hand_over(run, event.last_sequence)
     drop_pending(run, row)
-    kept_from_ms = max(cause.now_ms, cause.appended_ms)
-    run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+    note_closed(run, cause)
 
 
 def _on_forked(run: WorkingRun, event: WorkflowForked, cause: Cause) -> None:

@@ -20,8 +20,9 @@ from penstock.engine.core.answers import (
     shown_status,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents, TimeOutRun
+from penstock.engine.core.expiry import note_closed
 from penstock.engine.core.hosted import UNKNOWN_TYPE
-from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, closed_key, joined_key
+from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, joined_key
 from penstock.engine.core.limits import (
     AWAITED_MS,
     AWAITED_MS_MAX,
@@ -420,9 +421,7 @@ def _on_closed(run: WorkingRun, event: Any, cause: Cause) -> None:
     row.reason = getattr(event, "reason", "")
     row.blocked_reason = row.blocked_message = ""
     row.pause = None
-    # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
-    kept_from_ms = max(cause.now_ms, cause.appended_ms)
-    run.writes[closed_key(row.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+    note_closed(run, cause)
     if _is_followed(row, event):
         row.awaiters = 0  # their rows go over to the next run when it starts
     drop_pending(run, row)

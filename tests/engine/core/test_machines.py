@@ -20,6 +20,7 @@ from penstock.engine.core.machines import (
     chain,
     child,
     delay,
+    deletion,
     external,
     marker,
     note,
@@ -36,13 +37,17 @@ from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 from tests.schemas.samples import sample_of
 
-MODULES = (run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause, reset)
+MODULES = (
+    *(run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause, reset),
+    deletion,
+)
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
 
@@ -318,6 +323,13 @@ def _too_long() -> None:
         stage.tell(CancelWorkflow(workflow_id="run-1", message_id="c"))
 
 
+def _deleted() -> None:
+    stage = Stage(flows.approved)
+    stage.start(flows.approved)
+    stage.terminate()
+    stage.tell(DeleteWorkflow(workflow_id="run-1", message_id="d"))
+
+
 SCENARIOS: list[Callable[[], None]] = [
     _completed,
     _failed_after_retries,
@@ -339,6 +351,7 @@ SCENARIOS: list[Callable[[], None]] = [
     _skipped,
     _reset,
     _too_long,
+    _deleted,
 ]
 
 

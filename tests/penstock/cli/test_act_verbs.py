@@ -102,3 +102,14 @@ def test_reset_and_retry(run):
     run("start", "cli-trial", "--id", "failed", "--input", "-1")
     run("retry", "failed", "--by", "bob")
     assert "WorkflowForked" in run("history", "failed").stdout
+
+
+def test_delete(run):
+    """delete removes a closed run at once, an open one with --force alone; then there is no such run."""
+    run("start", "cli-waits", "--id", "unwanted")
+    one_message(
+        run("delete", "unwanted", code=1), "unwanted is running, and only closed runs are deleted: terminate it"
+    )
+    assert "unwanted was deleted" in run("delete", "unwanted", "--force", "--reason", "a test").stderr
+    one_message(run("show", "unwanted", code=4), "There is no run with the id unwanted")
+    one_message(run("delete", "unwanted", code=4), "There is no run with the id unwanted")
