@@ -18,28 +18,30 @@ def test_operators_commands_hold_across_processors(system: System) -> None:
     processor = system.start_processor()
 
     def act(do: Callable[[Run[Any]], Awaitable[Any]]) -> Any:
+        return asyncio.run(_with_run(system, do))
+
+    def act_and_replace(do: Callable[[Run[Any]], Awaitable[Any]]) -> None:
         """Do something to the run, and replace the processor."""
         nonlocal processor
-        found = asyncio.run(_with_run(system, do))
+        act(do)
         assert system.end(processor) == 0, system.child_log(processor)
         processor = system.start_processor()
-        return found
 
     async def begin(run: Run[Any]) -> None:
         async with Client(system.url, namespace=system.namespace) as client:
             await client.start(flows.summed(1), id=run.id)
 
     act(begin)
-    act(lambda run: run.pause("look into it", by="ann"))
-    act(lambda run: run.signal(flows.more, 10))
+    act_and_replace(lambda run: run.pause("look into it", by="ann"))
+    act_and_replace(lambda run: run.signal(flows.more, 10))
     assert act(lambda run: run.describe())["status"] == "paused"
-    act(lambda run: run.resume(by="ann"))
+    act_and_replace(lambda run: run.resume(by="ann"))
     act(lambda run: run.signal(flows.more, 100))
     assert act(lambda run: run.result("30s")) == [1, 11, 111]
     ended = act(lambda run: run.history())
     kept = next(event["number"] for event in ended if event["event"] == "ActivityCompleted") - 1
     for to_event in (kept, 0, 1):
-        act(lambda run, to_event=to_event: run.reset(to_event=to_event, reason="again", by="ann"))
+        act_and_replace(lambda run, to_event=to_event: run.reset(to_event=to_event, reason="again", by="ann"))
         assert act(lambda run: run.result("30s")) == [1, 11, 111]
     runs = checks.histories(checks.decisions(system.log, system.topics, system.shards))
     assert len([id for id, _ in runs if id == "operated"]) == 4

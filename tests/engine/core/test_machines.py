@@ -12,6 +12,7 @@ from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.context import side_effect
 from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.external import get_run
+from penstock.engine.authoring.publishing import publish
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.machine import advance
@@ -223,6 +224,7 @@ async def marks() -> str:
 
 @workflow
 async def signals_and_cancels(id: str) -> None:
+    publish("tests.audit", value=id)
     get_run(id).signal(flows.price, 7)
     get_run(id).cancel()
 
