@@ -15,6 +15,7 @@ from penstock.engine.core.machines import (
     kept,
     marker,
     note,
+    options,
     pause,
     query,
     reset,
@@ -49,6 +50,7 @@ MACHINES: tuple[Machine, ...] = (
     schedule.MACHINE,
     share.MACHINE,
     pause.MACHINE,
+    options.MACHINE,
     reset.MACHINE,
     deletion.MACHINE,
 )

@@ -20,6 +20,7 @@ START, SIGNAL, UPDATE = "start", "signal", "update"
 CANCEL, TERMINATE = "cancellation", "termination"
 UNBLOCK, PAUSE, RESUME, SKIP, RESET = "unblocking", "pause", "resuming", "skip", "reset"
 DELETE = "deletion"
+OPTIONS = "change of an activity"
 """What a message was."""
 
 

@@ -9,6 +9,7 @@ from penstock.engine.core.catalogue import INPUTS
 from penstock.engine.core.decision import Decision, Rejection
 from penstock.engine.core.messages import (
     CANCEL,
+    OPTIONS,
     PAUSE,
     RESET,
     RESUME,
@@ -26,7 +27,7 @@ from penstock.engine.core.messages import (
 from penstock.engine.core.rows import MessageRow, RunRow
 from penstock.engine.core.statuses import CLOSED
 from penstock.engine.core.view import RowReader
-from penstock.schemas.records.activity import SkipActivity
+from penstock.schemas.records.activity import ChangeActivity, SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
 from penstock.schemas.records.run import CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
@@ -41,6 +42,7 @@ _KINDS: dict[type, str] = {
     PauseWorkflow: PAUSE,
     ResumeWorkflow: RESUME,
     SkipActivity: SKIP,
+    ChangeActivity: OPTIONS,
     ResetWorkflow: RESET,
     RetryWorkflow: RESET,
 }

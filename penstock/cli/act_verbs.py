@@ -1,6 +1,5 @@
-"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`,
-`pause`, `resume`,
-`skip`, `reset`, `retry`, `delete`."""
+"""Verbs that act on one run: `result`, `signal`, `query`, `update`, `cancel`, `terminate`, `unblock`, `pause`,
+`resume`, `skip`, `reset`, `retry`, `delete`."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def result(invocation: Invocation, id_: str, run_id: str, timeout: str | None) -
         finally:
             notice.cancel()
 
-    _with_run(invocation, id_, run_id, wait)
+    with_run(invocation, id_, run_id, wait)
 
 
 @verb("signal")
@@ -63,7 +62,7 @@ def result(invocation: Invocation, id_: str, run_id: str, timeout: str | None) -
 def signal(invocation: Invocation, id_: str, name: str, input_: str | None, signal_id: str | None, run_id: str) -> None:
     """Send SIGNAL to the run of ID."""
     value = read_input(input_)
-    _with_run(invocation, id_, run_id, lambda run: run.signal_json(name, value, id=signal_id))
+    with_run(invocation, id_, run_id, lambda run: run.signal_json(name, value, id=signal_id))
     click.echo(f"{escaped(id_)} received the signal {escaped(name)}", err=True)
 
 
@@ -80,7 +79,7 @@ def query(invocation: Invocation, id_: str, name: str, input_: str | None, timeo
     async def ask(run: Run[msgspec.Raw]) -> None:
         click.echo(await run.query_json(name, value, timeout=timeout))
 
-    _with_run(invocation, id_, run_id, ask)
+    with_run(invocation, id_, run_id, ask)
 
 
 @verb("update")
@@ -112,7 +111,7 @@ def update(
         else:
             click.echo(msgspec.json.encode(await run.update(name, *values, id=update_id, timeout=timeout)))
 
-    _with_run(invocation, id_, run_id, ask)
+    with_run(invocation, id_, run_id, ask)
 
 
 @verb("cancel")
@@ -121,7 +120,7 @@ def update(
 @run_id_option
 def cancel(invocation: Invocation, id_: str, reason: str, run_id: str) -> None:
     """Request cancellation of the run of ID; its code may clean up first."""
-    _with_run(invocation, id_, run_id, lambda run: run.cancel(reason))
+    with_run(invocation, id_, run_id, lambda run: run.cancel(reason))
     id = escaped(id_)
     click.echo(f"cancellation of {id} requested; `penstock result {id}` waits for its end", err=True)
 
@@ -132,7 +131,7 @@ def cancel(invocation: Invocation, id_: str, reason: str, run_id: str) -> None:
 @run_id_option
 def terminate(invocation: Invocation, id_: str, reason: str, run_id: str) -> None:
     """End the run of ID at once; its code does not run again and undoes nothing."""
-    _with_run(invocation, id_, run_id, lambda run: run.terminate(reason))
+    with_run(invocation, id_, run_id, lambda run: run.terminate(reason))
     click.echo(f"{escaped(id_)} was terminated", err=True)
 
 
@@ -143,7 +142,7 @@ def terminate(invocation: Invocation, id_: str, reason: str, run_id: str) -> Non
 @run_id_option
 def unblock(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -> None:
     """Let a BLOCKED run go on after its code or its topics were corrected."""
-    _with_run(invocation, id_, run_id, lambda run: run.unblock(reason, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.unblock(reason, by=by))
     click.echo(f"{escaped(id_)} is unblocked, and goes on if it can", err=True)
 
 
@@ -154,7 +153,7 @@ def unblock(invocation: Invocation, id_: str, reason: str, by: str, run_id: str)
 @run_id_option
 def pause(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -> None:
     """Halt the run of ID: what comes is recorded, and no activity begins, until it is resumed."""
-    _with_run(invocation, id_, run_id, lambda run: run.pause(reason, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.pause(reason, by=by))
     id = escaped(id_)
     click.echo(f"{id} is paused; `penstock resume {id}` lets it go on", err=True)
 
@@ -166,7 +165,7 @@ def pause(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -
 @run_id_option
 def resume(invocation: Invocation, id_: str, reason: str, by: str, run_id: str) -> None:
     """Let the paused run of ID go on; its code receives what was recorded."""
-    _with_run(invocation, id_, run_id, lambda run: run.resume(reason, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.resume(reason, by=by))
     click.echo(f"{escaped(id_)} goes on", err=True)
 
 
@@ -182,7 +181,7 @@ def skip(
 ) -> None:
     """Give an activity that the run of ID waits for a result by hand. ACTIVITY: its name, or its number."""
     value, which = read_input(result_), int(activity) if activity.isdecimal() else activity
-    _with_run(invocation, id_, run_id, lambda run: run.skip_json(which, value, reason=reason, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.skip_json(which, value, reason=reason, by=by))
     click.echo(f"{escaped(activity)} of {escaped(id_)} has the result that you gave", err=True)
 
 
@@ -195,7 +194,7 @@ def skip(
 @run_id_option
 def reset(invocation: Invocation, id_: str, to_event: int, of_run: str, reason: str, by: str, run_id: str) -> None:
     """Let the run of ID go on from an earlier point of its history, in a new run."""
-    _with_run(invocation, id_, run_id, lambda run: run.reset(to_event=to_event, of_run=of_run, reason=reason, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.reset(to_event=to_event, of_run=of_run, reason=reason, by=by))
     click.echo(f"{escaped(id_)} goes on from event {to_event}, or the end of the decision before", err=True)
 
 
@@ -207,7 +206,7 @@ def reset(invocation: Invocation, id_: str, to_event: int, of_run: str, reason: 
 @run_id_option
 def retry(invocation: Invocation, id_: str, *, force: bool, reason: str, by: str, run_id: str) -> None:
     """Let the failed run of ID go on from before the step that failed, in a new run."""
-    _with_run(invocation, id_, run_id, lambda run: run.retry(reason, force=force, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.retry(reason, force=force, by=by))
     click.echo(f"{escaped(id_)} goes on from before the step that failed", err=True)
 
 
@@ -219,11 +218,13 @@ def retry(invocation: Invocation, id_: str, *, force: bool, reason: str, by: str
 @run_id_option
 def delete(invocation: Invocation, id_: str, *, force: bool, reason: str, by: str, run_id: str) -> None:
     """Remove at once what is kept of the closed run of ID and of its earlier runs; the topics keep their records."""
-    _with_run(invocation, id_, run_id, lambda run: run.delete(reason, force=force, by=by))
+    with_run(invocation, id_, run_id, lambda run: run.delete(reason, force=force, by=by))
     click.echo(f"{escaped(id_)} was deleted", err=True)
 
 
-def _with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:
+def with_run(invocation: Invocation, id: str, run_id: str, act: Callable[[Run[msgspec.Raw]], Awaitable[Any]]) -> None:
+    """Act on a run with a client of its own."""
+
     async def run() -> None:
         async with opened_client(invocation.settings) as client:
             await act(client.get(id, returns=msgspec.Raw, run_id=run_id))

@@ -81,6 +81,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "DetailsSet": ("value",),
     "SearchSet": ("attributes",),
     "ExternalSignalSent": ("workflow_id", "signal", "input"),
+    "ActivityChanged": ("queue", "retry_ms", "by", "reason"),
     "RecordPublished": ("topic", "key", "value"),
     "ExternalCancelRequested": ("workflow_id", "reason"),
     "ScheduleCreated": ("workflow_type", "input"),

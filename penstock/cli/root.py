@@ -21,6 +21,7 @@ from penstock.cli.act_verbs import (
     unblock,
     update,
 )
+from penstock.cli.change_verb import change_activity
 from penstock.cli.command import GuardedGroup, with_global_options
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
@@ -76,6 +77,7 @@ for command in (
     pause,
     resume,
     skip,
+    change_activity,
     complete,
     fail,
     reset,

@@ -56,9 +56,9 @@ def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["search"] is not None:
         keywords["search"] = read_search(read_input(given["search"]))
     if given["retries"] is not None:
-        keywords["retries"] = _retries(given["retries"])
+        keywords["retries"] = retries_of(given["retries"])
     if given["backoff"] is not None:
-        keywords["backoff"] = _backoff(given["backoff"])
+        keywords["backoff"] = backoff_of(given["backoff"])
     return keywords
 
 
@@ -72,7 +72,8 @@ def _headers(given: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def _retries(text: str) -> int | None:
+def retries_of(text: str) -> int | None:
+    """The number of `--retries`, None for any number. Raises BadInput."""
     if text == UNLIMITED:
         return None
     if not text.isdecimal():
@@ -80,7 +81,8 @@ def _retries(text: str) -> int | None:
     return int(text)
 
 
-def _backoff(text: str) -> float | list[str]:
+def backoff_of(text: str) -> float | list[str]:
+    """The factor, or the delays, of `--backoff`."""
     try:
         return msgspec.convert(text, float, strict=False)
     except msgspec.ValidationError:

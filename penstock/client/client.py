@@ -352,6 +352,10 @@ class Client(AsyncLifecycle):
         """As `Run.skip`, of the id's current run."""
         await self.get(id).skip(activity, value, reason=reason, by=by)
 
+    async def change_activity(self, id: str, activity: str | int, **changes: Any) -> None:
+        """As `Run.change_activity`, of the id's current run."""
+        await self.get(id).change_activity(activity, **changes)
+
     async def complete(self, token: str, value: Any = None) -> None:
         """End an activity from outside of its worker with a result, encoded as plain JSON.
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
+from penstock.client.changes import Backoff, changes_of
 from penstock.client.connection import ANSWER_TIMEOUT_S, Connection
 from penstock.client.deadline import deadline_after, seconds_left, seconds_or, within
 from penstock.client.outcome import result_of
@@ -20,7 +21,7 @@ from penstock.engine.authoring.handlers import Query, QueryMethod, SignalMethod,
 from penstock.engine.authoring.signal import Signal
 from penstock.schemas.errors import NotAnswered, PenstockError, StillRunning
 from penstock.schemas.ids import check_given_message_id, check_query_name, check_signal_name, check_update_name
-from penstock.schemas.records.activity import SkipActivity
+from penstock.schemas.records.activity import ChangeActivity, SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Reply, RunClosed
@@ -31,6 +32,7 @@ from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow, WaitFor
 from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.payload import Adapter, check_reason, check_size
+from penstock.schemas.values.retry_options import UNSET, Unset
 
 R = TypeVar("R")
 R2 = TypeVar("R2")
@@ -361,6 +363,44 @@ class Run(Generic[R]):
         sequence = activity if isinstance(activity, int) else pending_number(await self.describe(), activity)
         await self._connection.send(
             SkipActivity(sequence=sequence, result=value, reason=reason, by=by, **self._target())
+        )
+
+    async def change_activity(
+        self,
+        activity: str | int,
+        *,
+        queue: str = "",
+        timeout: Duration | Unset | None = UNSET,
+        retries: int | Unset | None = UNSET,
+        backoff: Backoff | Unset = UNSET,
+        schedule_to_start: Duration | Unset | None = UNSET,
+        schedule_to_close: Duration | Unset | None = UNSET,
+        heartbeat: Duration | Unset | None = UNSET,
+        now: bool = False,
+        reason: str = "",
+        by: str = "",
+    ) -> None:
+        """Change options of an activity that the run waits for, as those of `@activity`; others stay as they are.
+
+        `activity`: as in `skip`. `queue` and `timeout` are those of the next attempt. `now`: it begins at once, and an
+        attempt that runs is cancelled. `by`: who asks for it; the history keeps all of it.
+
+        Raises BadInput, BadDuration, CommandRejected (no such activity is pending, or no option is given),
+        WorkflowNotFound, WorkflowAlreadyClosed, NotAnswered.
+        """
+        check_reason(reason)
+        fields = changes_of(
+            queue=queue,
+            timeout=timeout,
+            retries=retries,
+            backoff=backoff,
+            schedule_to_start=schedule_to_start,
+            schedule_to_close=schedule_to_close,
+            heartbeat=heartbeat,
+        )
+        sequence = activity if isinstance(activity, int) else pending_number(await self.describe(), activity)
+        await self._connection.send(
+            ChangeActivity(sequence=sequence, now=now, reason=reason, by=by, **fields, **self._target())
         )
 
     async def reset(self, *, to_event: int, reason: str = "", of_run: str = "", by: str = "") -> None:

@@ -335,6 +335,10 @@ class SyncClient:
         """As `Client.skip`."""
         self.wait(self._client.skip(id, activity, value, reason=reason, by=by))
 
+    def change_activity(self, id: str, activity: str | int, **changes: Any) -> None:
+        """As `Client.change_activity`."""
+        self.wait(self._client.change_activity(id, activity, **changes))
+
     def complete(self, token: str, value: Any = None) -> None:
         """As `Client.complete`."""
         self.wait(self._client.complete(token, value))
@@ -478,6 +482,10 @@ class SyncRun(Generic[R]):
     def skip(self, activity: str | int, value: Any = None, *, reason: str = "", by: str = "") -> None:
         """As `Run.skip`."""
         self._client.wait(self._run.skip(activity, value, reason=reason, by=by))
+
+    def change_activity(self, activity: str | int, **changes: Any) -> None:
+        """As `Run.change_activity`."""
+        self._client.wait(self._run.change_activity(activity, **changes))
 
     def reset(self, *, to_event: int, reason: str = "", of_run: str = "", by: str = "") -> None:
         """As `Run.reset`."""

@@ -29,6 +29,7 @@ _COMMAND_WORDS = {
     "FailActivity": "the failure of an activity of",
     "HeartbeatActivity": "a heartbeat of an activity of",
     "SkipActivity": "the skip in",
+    "ChangeActivity": "the change of an activity of",
     "ResetWorkflow": "the reset of",
     "RetryWorkflow": "the retry of",
     "QueryWorkflow": "the query of",

@@ -66,6 +66,7 @@ _ALLOWED = {
     "on_existing": " or ".join(ON_EXISTING),
     "headers": "an object whose values are texts",
     "retry": "a retry policy or null",
+    "delays": "a retry policy or null",
     "memo": "a JSON object",
     "spec": "an object with cron, calendar or every_ms, and the other fields of ScheduleSpec",
     "overlap": " or ".join(OVERLAPS),
@@ -73,7 +74,7 @@ _ALLOWED = {
     "until_ms": "milliseconds since 1970",
     "search": "a JSON object",
 }
-_ALLOWED_OF_TYPE = {str: "a text", int: "a whole number", bool: "true or false"}
+_ALLOWED_OF_TYPE = {str: "a text", int: "a whole number", bool: "true or false", int | None: "a whole number or null"}
 
 
 def _keys_of(command: type[Command]) -> dict[str, JsonKey]:

@@ -122,7 +122,8 @@ class _Source:
                 values[0] = f"({name} := {value}).{run[0]['name']}"
             written = [part for pair in zip(run, values, strict=True) for part in self._written_field(*pair)]
             if len(run) > 1:
-                are_zero = f"not ({' or '.join(values)})"
+                differ = (_is_not_zero(*pair) for pair in zip(run, values, strict=True))
+                are_zero = f"not ({' or '.join(differ)})"
                 written = [f"({bytes(len(run))!r} if {are_zero} else join(({', '.join(written)},)))"]
             parts += written
         return parts
@@ -274,6 +275,11 @@ def _is_often_zero(field: Schema) -> bool:
     kind = kind["type"] if isinstance(kind, dict) else kind
     is_plain = isinstance(kind, list) or kind in {"string", "bytes", "long", "boolean", "map"}
     return is_plain and not field.get("default", True) and field["name"] not in _SELDOM_ZERO
+
+
+def _is_not_zero(field: Schema, value: str) -> str:
+    """Whether a value is written as more than a byte 0: one that is present may be 0 or empty."""
+    return f"{value} is not None" if isinstance(field["type"], list) else value
 
 
 def _default(field: Schema) -> str:

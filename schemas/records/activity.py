@@ -21,6 +21,28 @@ class SkipActivity(Command, frozen=True, gc=False, kw_only=True):
     reason: str = ""
 
 
+class ChangeActivity(Command, frozen=True, gc=False, kw_only=True):
+    """Change options of an activity that a run waits for. Empty `run_id`: the current run.
+
+    `sequence`: number of the request. What is null, or an empty `queue`, stays as it is. Times in milliseconds, 0 for
+    none: `timeout_ms` (start-to-close) of attempts that begin from now on, the others at once. `retries_max`: attempts
+    after the first, -1 without bound. `delays`: between attempts, whose number of retries is not looked at. `now`: the
+    next attempt begins at once, in place of one that runs. `by`, `reason`: who asks for it, and why."""
+
+    sequence: int
+    queue: str = ""
+    timeout_ms: int | None = None
+    schedule_to_start_ms: int | None = None
+    schedule_to_close_ms: int | None = None
+    heartbeat_ms: int | None = None
+    retries_max: int | None = None
+    delays: RetryPolicy | None = None
+    now: bool = False
+    run_id: str = ""
+    by: str = ""
+    reason: str = ""
+
+
 class CompleteActivity(Command, frozen=True, gc=False, kw_only=True):
     """End an activity with `result` (JSON), from outside of its worker.
 
@@ -73,6 +95,21 @@ class ActivityScheduled(Event, frozen=True, gc=False, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
     headers: dict[str, str] = {}
     bounds: ActivityBounds | None = None
+
+
+class ActivityChanged(Event, frozen=True, gc=False, kw_only=True):
+    """An operator changed options of an activity; these are all of them as they are now.
+
+    `retry_ms`: when the next attempt begins (epoch), 0 if that stays as it was; an attempt that runs is over."""
+
+    sequence: int
+    queue: str
+    timeout_ms: int
+    retry: RetryPolicy
+    bounds: ActivityBounds | None = None
+    retry_ms: int = 0
+    by: str = ""
+    reason: str = ""
 
 
 class ActivityStarted(Event, frozen=True, gc=False, kw_only=True):

@@ -25,6 +25,7 @@ from penstock.engine.core.machines import (
     external,
     marker,
     note,
+    options,
     pause,
     query,
     reset,
@@ -35,7 +36,7 @@ from penstock.engine.core.machines import (
 )
 from penstock.patterns.saga import Saga
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.activity import SkipActivity
+from penstock.schemas.records.activity import ChangeActivity, SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.retention import DeleteWorkflow
@@ -47,7 +48,7 @@ from tests.schemas.samples import sample_of
 
 MODULES = (
     *(run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause, reset),
-    deletion,
+    *(deletion, options),
 )
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
@@ -276,6 +277,7 @@ def _skipped() -> None:
         (task,) = stage.take("tasks")
         if fails:
             stage.fail(task, SOFT)
+        stage.tell(ChangeActivity(workflow_id="run-1", sequence=1, timeout_ms=9, message_id="c"))
         stage.tell(SkipActivity(workflow_id="run-1", sequence=1, message_id="s"))
     stage = Stage(flows.travel)
     stage.start(flows.travel, ["hotel"])

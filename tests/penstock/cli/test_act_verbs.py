@@ -82,6 +82,14 @@ def test_skip_names_what_is_pending(run):
     one_message(run("skip", "skipped", "3", "--result", "1", code=1), "waits for no activity with the number 3")
 
 
+def test_change_activity(run):
+    """change-activity refuses an activity that the run does not wait for, and options that cannot be read."""
+    run("start", "cli-waits", "--id", "changed")
+    one_message(run("change-activity", "changed", "3", "--now", code=1), "waits for no activity with the number 3")
+    one_message(run("change-activity", "changed", "3", "--timeout", "soon", code=2), "soon")
+    one_message(run("change-activity", "changed", "3", "--retries", "-1", code=2), "--retries '-1' is invalid")
+
+
 def test_complete_and_fail_take_a_token(run):
     """complete and fail refuse what is no token at once, and a token of an attempt that is over with the reason."""
     run("start", "cli-waits", "--id", "outside")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from penstock.schemas.encoding import codec
 from penstock.schemas.encoding.wire import LONG_MAX, LONG_MIN
 from penstock.schemas.failure import Cause, Failure
-from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled
+from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled, ChangeActivity
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.tasks import ActivityTask, TaskCompleted
 from tests.schemas.samples import SEEDED, any_of, sample_of
 
@@ -34,6 +35,13 @@ def test_round_trip(record):
         assert again == value
 
     holds()
+
+
+def test_zero_is_not_null():
+    """A field that may be null keeps a 0 and an empty text, also among fields that are zeros."""
+    changed = ChangeActivity(workflow_id="w", message_id="m", sequence=1, schedule_to_close_ms=0)
+    published = RecordPublished(sequence=1, topic="t", value=b"", key="")
+    assert [codec.decode(codec.encode(one)) for one in (changed, published)] == [changed, published]
 
 
 @each_record

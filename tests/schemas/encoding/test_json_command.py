@@ -168,7 +168,7 @@ def test_any_json_is_an_input(value):
         (
             {"command": "Start", **START},
             (
-                "The command `Start` is unknown; allowed are StartWorkflow, SkipActivity, "
+                "The command `Start` is unknown; allowed are StartWorkflow, SkipActivity, ChangeActivity, "
                 "CompleteActivity, FailActivity, HeartbeatActivity, PauseWorkflow, "
                 "ResumeWorkflow, QueryWorkflow, DescribeWorkflow, "
                 "ReadHistory, ListWorkflows, ResetWorkflow, RetryWorkflow, DeleteWorkflow, CancelWorkflow, "
