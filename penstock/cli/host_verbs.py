@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli.command import Invocation, opened_log, setting, verb
-from penstock.hosting import interrupts
+from penstock.cli.hosted_code import StdinEnded, loaded, loaded_for_dev, own_command
 from penstock.schemas.errors import BadInput, ModuleNotLoaded
 
 if TYPE_CHECKING:
@@ -35,23 +32,48 @@ concurrency_option = click.option(
 @data_option
 @application_option
 @concurrency_option
-def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> None:
+@click.option("--reload", is_flag=True, help="Host changed code as soon as no open run breaks by it.")
+@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the parent is gone.")
+@click.option("--reloaded", is_flag=True, hidden=True, help="Print no banner.")
+@click.option("--check-to", type=int, hidden=True, help="Check the code instead, and write what was found there.")
+def dev(
+    invocation: Invocation,
+    modules: tuple[str, ...],
+    concurrency: int,
+    *,
+    reload: bool,
+    supervised: bool,
+    reloaded: bool,
+    check_to: int | None,
+) -> int:
     """Run processor, worker and reads in this process; missing topics are created.
 
-    By default the log is embedded, in ./.penstock.
+    By default the log is embedded, in ./.penstock. With --reload, source files are watched: open runs are replayed with
+    changed code first. If one would break, it is named and the code before goes on; otherwise the new code is hosted.
     """
-    from penstock.hosting.declared_schedules import schedule_parts
+    from penstock.cli.dev_reload import Reloader
+    from penstock.cli.reload_check import check
     from penstock.hosting.hash_seed import with_fixed_hash_seed
+
+    with_fixed_hash_seed()
+    if check_to is not None:
+        check(invocation, modules, check_to)
+    elif reload:
+        return Reloader(invocation, modules, concurrency).run()
+    else:
+        _host_all(invocation, modules, concurrency, parent=StdinEnded() if supervised else None, banner=not reloaded)
+    return 0
+
+
+def _host_all(
+    invocation: Invocation, modules: tuple[str, ...], concurrency: int, *, parent: StdinEnded | None, banner: bool
+) -> None:
+    from penstock.hosting.declared_schedules import schedule_parts
     from penstock.hosting.membership import announcement, joined
     from penstock.hosting.namespace import Namespace, make_topics, only_one_dev, queues_of
     from penstock.hosting.parts import processor_part, run_until_signalled, worker_part
 
-    with_fixed_hash_seed()
-    workflows, activities = _loaded(invocation, modules)
-    if not workflows and not activities:
-        raise ModuleNotLoaded(
-            f"{', '.join(modules)} defines no workflow and no activity; use the decorators @workflow and @activity."
-        )
+    workflows, activities = loaded_for_dev(invocation, modules)
     settings = invocation.settings
     with only_one_dev(settings.log_file), opened_log(settings, must_exist=False) as (log, topics):
         shards = make_topics(log, topics, settings, queues_of(activities))
@@ -59,10 +81,15 @@ def dev(invocation: Invocation, modules: tuple[str, ...], concurrency: int) -> N
         with joined(namespace, settings, announcement(settings, workflows, activities)) as membership:
             processor = processor_part(namespace, settings, workflows, membership=membership)
             workers = [worker_part(namespace, activities, settings, concurrency=concurrency)] if activities else []
-            _print_banner(invocation, workflows, activities, processor.address)
+            if banner:
+                _print_banner(invocation, workflows, activities, processor.address)
             schedules = schedule_parts(log, settings, workflows)
-            run_until_signalled([*schedules, *workers, processor], also=lambda: membership.error is not None)
-    click.echo("stopped", err=True)
+            run_until_signalled(
+                [*schedules, *workers, processor],
+                also=lambda: membership.error is not None or (parent is not None and parent()),
+            )
+    if parent is None:
+        click.echo("stopped", err=True)
 
 
 @verb("processor")
@@ -92,7 +119,7 @@ def processor(
     from penstock.hosting.supervisor import supervise
 
     with_fixed_hash_seed()
-    workflows, activities = _loaded(invocation, modules)
+    workflows, activities = loaded(invocation, modules)
     if not workflows:
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no workflow; use the decorator @workflow.")
     settings = invocation.settings
@@ -103,7 +130,7 @@ def processor(
                 driver = DriverSettings(reset_clock=reset_clock, accept_loss=accept_loss)
                 part = processor_part(namespace, settings, workflows, driver=driver, membership=membership)
                 _log_started(invocation, workflows, namespace.shards, part.address)
-                parent = _StdinEnded() if supervised else None
+                parent = StdinEnded() if supervised else None
                 run_until_signalled(
                     [*schedule_parts(log, settings, workflows), part],
                     also=lambda: membership.error is not None or (parent is not None and parent()),
@@ -129,7 +156,7 @@ def worker(invocation: Invocation, modules: tuple[str, ...], queues: tuple[str, 
     from penstock.hosting.parts import run_until_signalled, worker_part
 
     with_fixed_hash_seed()
-    _, activities = _loaded(invocation, modules)
+    _, activities = loaded(invocation, modules)
     if not activities:
         raise ModuleNotLoaded(f"{', '.join(modules)} defines no activity; use the decorator @activity.")
     settings = invocation.settings
@@ -153,17 +180,6 @@ def _log_started(invocation: Invocation, workflows: Workflows, shards: int, addr
 def _log_url(invocation: Invocation) -> str:
     """Return the log's URL without its properties, which may include a password."""
     return invocation.settings.log.partition("?")[0]
-
-
-def _loaded(invocation: Invocation, modules: tuple[str, ...]) -> tuple[Workflows, Activities]:
-    from penstock.engine.authoring.definition import registered_workflows
-    from penstock.loading import load_modules
-    from penstock.workers.activity.decorator import registered
-
-    _ = invocation.settings  # configures logging before user code runs
-    with interrupts.reraised():
-        load_modules(modules)
-    return registered_workflows(), registered()
 
 
 def _print_banner(invocation: Invocation, workflows: Workflows, activities: Activities, address: str) -> None:
@@ -199,22 +215,4 @@ def _input_hint(workflow: WorkflowDefinition[Any, Any]) -> str:
 
 
 def _child_command(invocation: Invocation, modules: tuple[str, ...], once: list[str]) -> list[str]:
-    flags = [part for name, value in invocation.flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "penstock", "processor", "--supervised", *flags, *once, "--", *modules]
-
-
-class _StdinEnded:
-    """Predicate that is True once stdin has ended, since the parent process is gone."""
-
-    def __init__(self) -> None:
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name="penstock-parent-watch", daemon=True).start()
-
-    def __call__(self) -> bool:
-        return self._ended.is_set()
-
-    def _watch(self) -> None:
-        # Not through sys.stdin: a thread blocked in its buffer makes the interpreter's shutdown a fatal error.
-        while os.read(0, 4096):
-            pass
-        self._ended.set()
+    return [*own_command("processor", invocation), "--supervised", *once, "--", *modules]
