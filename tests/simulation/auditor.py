@@ -16,11 +16,13 @@ from penstock.schemas.encoding.codec import decode, decode_command
 from penstock.schemas.errors import Undecodable
 from penstock.schemas.ids import SCHEDULE_PREFIX
 from penstock.schemas.records.activity import ActivityRetried, ActivityScheduled
+from penstock.schemas.records.child import ResolveChild
 from penstock.schemas.records.completions import WorkflowClosed
 from penstock.schemas.records.dead_letters import DeadLetter
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.replies import Reply
+from penstock.schemas.records.reset import WorkflowForked, WorkflowReset
 from penstock.schemas.records.run import (
     CancelWorkflow,
     ResultAwaited,
@@ -36,6 +38,7 @@ from penstock.topics.partitioner import partition_of
 from tests.simulation.broker import Broker, Entry, Transaction
 from tests.simulation.builds import USUAL
 from tests.simulation.fold import Fold
+from tests.simulation.origins import Origins
 from tests.simulation.punctuality import Punctuality
 from tests.simulation.reads import Reads, is_query
 from tests.simulation.redecide import Batch, place_of
@@ -60,8 +63,9 @@ class Auditor:
         self._now_ms = dict.fromkeys(range(shards), 0)
         self._triggers: dict[Place, int] = {}
         self._tasks: set[tuple[str, int, int]] = set()
-        self._started: dict[tuple[str, str], WorkflowStarted] = {}
+        self.origins = Origins()
         self._keys: dict[str, tuple[str, str, int]] = {}
+        self._attempts: set[tuple[str, int]] = set()
         self.children: dict[tuple[str, str, int], StartWorkflow] = {}
         self.stops: set[tuple[type, str, str]] = set()
         self.runs: dict[str, list[Run]] = {}
@@ -130,25 +134,30 @@ class Auditor:
         return found
 
     def _check_inherited(self, decisions: Decisions, tasks: list[ActivityTask], commands: list[Any]) -> None:
-        """Check that tasks and starts of children have the headers of their run's start, tasks its seed as well.
+        """Check that tasks and starts of children have the headers of their run's start, and tasks the seed of the run
+        that requested them.
 
-        Two activities have different idempotency keys."""
-        for decision, (event, *_) in decisions:
-            if isinstance(event, WorkflowStarted):
-                self._started[decision.workflow_id, decision.run_id] = event
+        Two activities have different idempotency keys, and no attempt is sent twice under one."""
+        for decision, events in decisions:
+            self.origins.follow(decision, events)
         for task in tasks:
-            started = self._started[task.workflow_id, task.run_id]
-            if task.seed != started.seed:
-                raise Violation("P (propagation)", f"{task} has another seed than its run: {started.seed}")
-            self._check_headers(task, task.headers, started)
-            activity = (task.workflow_id, task.run_id, task.sequence)
+            activity = self.origins.of((task.workflow_id, task.run_id, task.sequence))
+            if task.seed != self.origins.seed(activity):
+                raise Violation("P (propagation)", f"{task} has another seed than its run")
+            self._check_headers(task, task.headers, self.origins.started[task.workflow_id, task.run_id])
             if self._keys.setdefault(task.idempotency_key, activity) != activity:
                 raise Violation("P (propagation)", f"{task} has the key of {self._keys[task.idempotency_key]}")
+            if (task.idempotency_key, task.attempt) in self._attempts:
+                raise Violation("P (propagation)", f"{task} was sent before, under its key")
+            self._attempts.add((task.idempotency_key, task.attempt))
+        ended = {decision.run_id for decision, events in decisions if isinstance(events[-1], WorkflowReset)}
         for command in commands:
+            if isinstance(command, ResolveChild) and command.child_run_id in ended:
+                raise Violation("M (by hand)", f"a run was reset, and its parent was told: {command}")
             if isinstance(command, StartWorkflow) and command.parent_workflow_id.startswith(SCHEDULE_PREFIX):
                 continue  # scheduled.py
             if isinstance(command, StartWorkflow) and command.parent_workflow_id:
-                started = self._started[command.parent_workflow_id, command.parent_run_id]
+                started = self.origins.started[command.parent_workflow_id, command.parent_run_id]
                 self._check_headers(command, command.headers, started)
                 asked = (command.parent_workflow_id, command.parent_run_id, command.parent_sequence)
                 self.children[asked] = command
@@ -397,7 +406,14 @@ class Auditor:
 
     def _extend(self, decision: DecisionRecorded, events: list[Any]) -> None:
         runs = self.runs.setdefault(decision.workflow_id, [])
-        if isinstance(events[0], WorkflowStarted) and decision.first_sequence == 1:
+        forked = next((event for event in events[:2] if isinstance(event, WorkflowForked)), None)
+        if forked is not None:
+            _check_fork(runs, decision)
+            base = next((run for run in runs if run.run_id == forked.base_run_id), None)
+            if base is None:
+                raise Violation("M (by hand)", f"{forked} of {decision.workflow_id} goes on from no run")
+            runs.append(Run.forked(base, decision, forked))
+        elif isinstance(events[0], WorkflowStarted) and decision.first_sequence == 1:
             if any(run.run_id == decision.run_id for run in runs):
                 raise Violation("A (once)", f"run {decision.run_id} of {decision.workflow_id} was started twice")
             if runs and not runs[-1].is_closed:
@@ -424,11 +440,25 @@ def _belongs_to(last: DecisionRecorded, decision: DecisionRecorded, events: list
     if last.run_id == decision.run_id:
         return True
     ended, started = decode(last.events[-1]), events[0]
+    if isinstance(ended, WorkflowReset):
+        return ended.next_run_id == decision.run_id
     if last.workflow_id != decision.workflow_id or not isinstance(started, WorkflowStarted):
         return False
     if is_followed(ended):
         return bool(started.previous_run_id == last.run_id)
     return isinstance(ended, WorkflowTerminated) and ended.reason == f"replaced by run {decision.run_id}"
+
+
+def _check_fork(runs: list[Run], decision: DecisionRecorded) -> None:
+    """Check that a run goes on in the place of one that has closed, in this decision if it was reset."""
+    last = runs[-1] if runs else None
+    if last is None or not last.is_closed or any(run.run_id == decision.run_id for run in runs):
+        raise Violation("M (by hand)", f"{decision.workflow_id} goes on in {decision.run_id} beside {last}")
+    ended = last.events[-1]
+    if last.is_followed and getattr(ended, "next_run_id", "") != decision.run_id:
+        raise Violation("M (by hand)", f"{last} ended with {ended}, and {decision.run_id} goes on")
+    if isinstance(ended, WorkflowReset) and last.records[-1].decision != decision.decision:
+        raise Violation("M (by hand)", f"{last} was reset in another decision than that of {decision.run_id}")
 
 
 def _check_replacement(runs: list[Run], decision: DecisionRecorded) -> None:

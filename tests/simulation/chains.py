@@ -19,9 +19,11 @@ def judge(runs: Iterable[Run]) -> str:
     """What is wrong with the chains of these runs, of one workflow id in their order; empty for nothing."""
     runs = list(runs)
     for run in runs:
-        following = [other for other in runs if other.started.previous_run_id == run.run_id]
+        following = [other for other in runs if other is not run and run.is_followed_by(other)]
         if len(following) != run.is_followed:
             return f"{run} is {run.status}, and {len(following)} runs follow it"
+        if following and following[0].fork is not None:
+            continue  # interventions.py
         problem = _problem(run, following[0]) if following else _given_up_problem(run)
         if problem:
             return f"{following[0]} follows {run}: {problem}" if following else problem

@@ -12,6 +12,7 @@ from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
+from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.schedule import (
     CreateSchedule,
@@ -43,7 +44,9 @@ _JSON_FIELDS = {
     UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
     PauseWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
     ResumeWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
-    SkipActivity: ("workflow_id", "sequence", "result", "message_id", "reply_to", "by", "reason"),
+    ResetWorkflow: ("workflow_id", "to_event", "message_id", "reply_to", "by", "reason"),
+    RetryWorkflow: ("workflow_id", "force", "message_id", "reply_to", "by", "reason"),
+    SkipActivity: ("workflow_id", "run_id", "sequence", "result", "message_id", "reply_to", "by", "reason"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
     QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),
     CreateSchedule: ("workflow_id", "workflow_type", "input", "spec", "message_id", "reply_to"),

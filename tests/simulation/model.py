@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.schemas.records.activity import (
+    ActivityAdopted,
     ActivityAttemptFailed,
     ActivityCompleted,
     ActivityFailed,
@@ -31,6 +32,7 @@ from penstock.schemas.records.run import CancelRequested, WorkflowBlocked
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired, TimerStarted
 from penstock.schemas.records.update import UpdateAccepted, UpdateHeld, UpdateTaken
+from tests.simulation.origins import Origins
 from tests.simulation.truth import Run
 from tests.simulation.workflows import LEFT_MS
 
@@ -76,7 +78,7 @@ class Facts:
 
     @property
     def was_blocked(self) -> bool:
-        return bool(self.run.of(WorkflowBlocked) or self.run.of(WorkflowPaused))
+        return bool(self.run.of(WorkflowBlocked) or self.run.of(WorkflowPaused) or self.run.fork)
 
 
 def accepted_updates(run: Run) -> list[tuple[str, str, bytes]]:
@@ -131,6 +133,8 @@ def outcome(activity: str, given: Any, attempt: int) -> Any:
             return AGAIN if attempt < TIRED_ATTEMPTS else FAILED
         case "sim_stamp":
             return ANY
+        case "sim_once":
+            return FAILED if attempt == 1 else given
         case "sim_book":
             return FAILED if given.startswith("full") else f"booked {given}"
         case "sim_unbook":
@@ -316,12 +320,16 @@ def stubborn(facts: Facts, failures: int) -> Want:
     return Want([_add(failures, 1)], results=[facts.run.started.chain_length])
 
 
+def mended(facts: Facts, value: int) -> Want:
+    return Want([_add(value, 1), ("sim_once", value)], results=[value * 2 + 1])
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, named, headers, headed, busy, relay,
-        steps, patron, account, ledger, stubborn,
+        steps, patron, account, ledger, stubborn, mended,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 
@@ -382,9 +390,11 @@ def _attempts_problem(run: Run) -> str:
     """Each activity was tried as often as its outcomes say, and its last outcome is the recorded one."""
     for scheduled in run.of(ActivityScheduled):
         attempt = 1
-        for event in run.events:
+        for index, event in enumerate(run.events):
             if getattr(event, "sequence", 0) != scheduled.sequence:
                 continue
+            if run.is_received_again(index) or isinstance(event, ActivityAdopted):
+                attempt = getattr(event, "attempt", attempt)
             expected = outcome(scheduled.activity, _value(scheduled.input), attempt)
             match event:
                 case ActivityAttemptFailed():
@@ -409,23 +419,25 @@ def _attempts_problem(run: Run) -> str:
 # Judgement of all runs together: nothing is lost or takes effect twice.
 
 
-def judge_all(runs: Iterable[Run]) -> str:
+def judge_all(runs: Iterable[Run], origins: Origins) -> str:
     """What is wrong between runs; empty for nothing."""
     runs = list(runs)
     by_parent: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
         started = run.started
-        if started.parent_workflow_id and not started.previous_run_id:
+        if started.parent_workflow_id and not started.previous_run_id and run.fork is None:
             key = (started.parent_workflow_id, started.parent_run_id, started.parent_sequence)
             by_parent.setdefault(key, []).append(run)
     # One that went along to the next run has no id there.
-    messages = Counter(event.message_id for run in runs for event in run.of(SignalReceived) if event.message_id)
+    received = [event for run in runs for event in run.own if isinstance(event, SignalReceived)]
+    messages = Counter(event.message_id for event in received if event.message_id)
     twice = [message_id for message_id, count in messages.items() if count > 1]
     if twice:
         return f"signals {twice} took effect more than once"
     for run in runs:
         for event in run.of(ChildScheduled):
-            found = by_parent.get((run.workflow_id, run.run_id, event.sequence), [])
+            request = (run.workflow_id, run.run_id, event.sequence)
+            found = by_parent.get(request) or by_parent.get(origins.of(request), [])
             problem = _child_problem(run, event, found, runs)
             if problem:
                 return f"{run}: {problem}"
@@ -458,7 +470,8 @@ def _signals_problem(runs: Sequence[Run]) -> str:
         arrived = Counter(
             (other.workflow_id, event.input)
             for other in runs
-            for event in other.of(SignalReceived)
+            for event in other.own
+            if isinstance(event, SignalReceived)
             if other.workflow_id in {target for target, _ in sent}
         )
         if run.status == "completed" and sent != arrived:

@@ -1,8 +1,9 @@
-"""Simulated operators: they pause and resume runs, and give activities their results, at any moment; and they unblock
-runs that need one."""
+"""Simulated operators: at any moment they pause and resume runs, give activities their results, and reset runs; and
+they unblock runs that need one."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 
@@ -11,10 +12,20 @@ import msgspec
 from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
 from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
+from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.run import UnblockWorkflow
 from tests.simulation.clients import Client
 from tests.simulation.model import ANY, FAILED, outcome_by_hand
 from tests.simulation.truth import Run
+from tests.simulation.weather import Weather
+
+RESETS_MAX = 3
+"""Of one workflow id."""
+
+NOT_SKIPPED = frozenset(
+    f"sim_{kind}" for kind in ("trip", "parallel_trip", "oracle", "ledger", "relay", "steps", "stubborn")
+)
+"""Types of which another run of the chain may have another activity under the number, whose result would be wrong."""
 
 Runs = Mapping[str, Sequence[Run]]
 
@@ -22,18 +33,23 @@ Runs = Mapping[str, Sequence[Run]]
 class Operator:
     """Chances of its own decide what it does, so that seeds without it are what they were.
 
-    `pauses`, `skips`: probability of each in a turn; None for one that the seed chooses."""
+    `weather` has the probability of each in a turn, None for one that the seed chooses. `resettable`: ids of the runs
+    that may be reset."""
 
-    def __init__(self, seed: int, pauses: float | None, skips: float | None) -> None:
+    def __init__(self, seed: int, weather: Weather, resettable: Sequence[str]) -> None:
         self._chance = Random(f"operator {seed}")
+        pauses, skips, resets = weather.halts, weather.skips, weather.resets
         chosen = self._chance.choice((0.0, 0.0, 0.02, 0.1))
         self._pauses = chosen if pauses is None else pauses
         chosen = self._chance.choice((0.0, 0.01, 0.05))
         self._skips = chosen if skips is None else skips
+        chosen = self._chance.choice((0.0, 0.02, 0.1)) if not weather.days else 0.0
+        self._resets = chosen if resets is None else resets
+        self._resettable, self._times = resettable, Counter[str]()
         self._asked: dict[str, int] = {}
 
     def act(self, client: Client, runs: Runs) -> None:
-        """Perhaps pause a run that is open, or resume one that is paused; perhaps skip an activity."""
+        """Perhaps pause a run that is open, or resume one that is paused; perhaps skip an activity, or reset a run."""
         latest = [chain[-1] for chain in runs.values() if not chain[-1].is_closed]
         if latest and self._chance.random() < self._pauses:
             run = self._chance.choice(latest)
@@ -41,11 +57,13 @@ class Operator:
             client.ask(kind(workflow_id=run.workflow_id, by="operator"), hopeless=True)
         if latest and self._chance.random() < self._skips:
             self._skip(client, self._chance.choice(latest))
+        if self._chance.random() < self._resets:
+            self._reset(client, [runs[name][-1] for name in self._resettable if name in runs])
 
     def _skip(self, client: Client, run: Run) -> None:
         """Give an activity that is open the result that its last attempt would return; one that would fail is left."""
         pending = [(number, found) for number, found in run.activities.items() if found.state in ("open", "waiting")]
-        if not pending:
+        if not pending or run.workflow_type in NOT_SKIPPED:
             return
         sequence, activity = self._chance.choice(pending)
         result = outcome_by_hand(activity.name, activity.input)
@@ -53,11 +71,28 @@ class Operator:
             return
         command = SkipActivity(
             workflow_id=run.workflow_id,
-            run_id="",
+            run_id=run.run_id,
             sequence=sequence,
             result=msgspec.json.encode(f"{sequence} by hand" if result == ANY else result),
             by=f"operator-{sequence}",
             reason=f"no worker for {activity.name}",
+        )
+        client.ask(command, hopeless=True)
+
+    def _reset(self, client: Client, latest: Sequence[Run]) -> None:
+        """Reset a run, open or closed, to some event of its history, perhaps one that it does not have any more."""
+        found = [run for run in latest if self._times[run.workflow_id] < RESETS_MAX]
+        if not found:
+            return
+        waiting = [run for run in found if run.children]  # there are few of them
+        run = self._chance.choice(waiting if waiting and self._chance.random() < 0.5 else found)
+        self._times[run.workflow_id] += 1
+        length = len(run.events)
+        command = ResetWorkflow(
+            workflow_id=run.workflow_id,
+            to_event=self._chance.randint(self._chance.choice((0, length // 2, length - 1)), length),
+            by=f"operator-{self._times[run.workflow_id]}",
+            reason=f"{run.status} wrongly",
         )
         client.ask(command, hopeless=True)
 

@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from penstock.schemas.records.activity import (
+    ActivityAdopted,
     ActivityAttemptFailed,
     ActivityCancelled,
     ActivityCompleted,
@@ -21,6 +24,7 @@ from penstock.schemas.records.activity import (
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept, CommandTaken
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import StartDelayEnded, WorkflowStarted
 from penstock.schemas.records.schedule import ScheduleAdvanced, ScheduleDeleted
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
@@ -42,6 +46,7 @@ class Punctuality:
         self._held: dict[tuple[str, str], dict[Pending, int]] = {}  # attempts of runs that are paused
         self._missed: Counter[Pending] = Counter()
         self._silence_ms: dict[tuple[str, str, int], int] = {}  # heartbeats' times of activities that have one
+        self._past: dict[tuple[str, str], list[tuple[DecisionRecorded, Sequence[Any]]]] = {}
 
     def follow(
         self, decisions: Sequence[tuple[DecisionRecorded, Sequence[Any]]], now_ms: int, *, isolates: bool
@@ -51,8 +56,13 @@ class Punctuality:
         `isolates`: it holds one input, perhaps so that a record which the log refuses is found: no timer fires then."""
         overdue = {key: due_ms for key, due_ms in self.due.items() if due_ms <= now_ms}
         for decision, events in decisions:
+            forked = next((event for event in events[:2] if isinstance(event, WorkflowForked)), None)
+            if forked is not None:
+                self._go_on(decision, forked)
             for event in events:
                 self._apply(decision, event)
+            if decision.first_sequence:
+                self._past.setdefault((decision.workflow_id, decision.run_id), []).append((decision, events))
         for key, due_ms in overdue.items():
             if self.due.get(key) != due_ms:
                 self._missed.pop(key, None)
@@ -67,6 +77,10 @@ class Punctuality:
         match event:
             case WorkflowStarted():
                 self._begin(decision, event)
+            case WorkflowForked():
+                self._begin_again(decision, event)
+            case ActivityAdopted():
+                self._adopt(decision, event)
             case CommandKept():
                 self.due["k", workflow_id, "", event.offset] = event.until_ms
             case CommandTaken() | CommandGivenUp():
@@ -111,11 +125,44 @@ class Punctuality:
             case _ if type(event) in CLOSING:
                 self.due = {key: due_ms for key, due_ms in self.due.items() if key[1:3] != (workflow_id, run_id)}
 
+    def _go_on(self, decision: DecisionRecorded, forked: WorkflowForked) -> None:
+        """Let a run have what is pending in another one's history at the cut."""
+        for kept, events in self._past.get((decision.workflow_id, forked.base_run_id), ()):
+            if kept.first_sequence + len(kept.events) - 1 <= forked.to_event:
+                copied = msgspec.structs.replace(kept, run_id=decision.run_id)
+                for event in events:
+                    self._apply(copied, event)
+                self._past.setdefault((decision.workflow_id, decision.run_id), []).append((copied, events))
+
+    def _begin_again(self, decision: DecisionRecorded, forked: WorkflowForked) -> None:
+        """Let nothing be held, and the run's time begin anew."""
+        run = (decision.workflow_id, decision.run_id)
+        self.due.update(self._held.pop(run, {}))
+        past = self._past.get(run)
+        if past:
+            started: WorkflowStarted = past[0][1][0]
+            self.due.pop(("d", *run, 0), None)
+            begins_ms = max(started.begins_ms, decision.now_ms)
+            self._bound(decision, forked.execution_until_ms, started.run_timeout_ms, begins_ms)
+
+    def _adopt(self, decision: DecisionRecorded, event: ActivityAdopted) -> None:
+        request = (decision.workflow_id, decision.run_id, event.sequence)
+        for kind in ("r", "w"):
+            self.due.pop((kind, *request), None)
+        if event.retry_ms:
+            self.due["r", *request] = event.retry_ms
+        elif event.started_ms and request in self._silence_ms:
+            self.due["w", *request] = decision.now_ms + self._silence_ms[request]
+
     def _begin(self, decision: DecisionRecorded, started: WorkflowStarted) -> None:
         if started.begins_ms:
             self.due["s", decision.workflow_id, decision.run_id, 0] = started.begins_ms
-        bounds = [started.execution_until_ms] if started.execution_until_ms else []
-        if started.run_timeout_ms:
-            bounds.append((started.begins_ms or decision.now_ms) + started.run_timeout_ms)
+        begins_ms = started.begins_ms or decision.now_ms
+        self._bound(decision, started.execution_until_ms, started.run_timeout_ms, begins_ms)
+
+    def _bound(self, decision: DecisionRecorded, until_ms: int, run_timeout_ms: int, begins_ms: int) -> None:
+        bounds = [until_ms] if until_ms else []
+        if run_timeout_ms:
+            bounds.append(begins_ms + run_timeout_ms)
         if bounds:
             self.due["d", decision.workflow_id, decision.run_id, 0] = min(bounds)

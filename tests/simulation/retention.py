@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.engine.core.rows import unpack_message
 from penstock.schemas.records.decisions import DecisionRecorded
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import WorkflowStarted
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, OF_SCHEDULES
@@ -31,7 +32,7 @@ class Retention:
             day = max(decision.now_ms, decision.appended_ms) // DAY_MS  # commands to it are remembered by their day
             self._closed[decision.workflow_id, f"day-{day}"] = day
         for event in events:
-            if isinstance(event, WorkflowStarted):
+            if isinstance(event, WorkflowStarted | WorkflowForked):
                 self._current[decision.workflow_id] = decision.run_id
                 self._closed.pop((decision.workflow_id, decision.run_id), None)
             elif type(event) in CLOSING:

@@ -5,7 +5,7 @@ The verdicts are plain Python: the outcome of the workflow without any faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 from penstock.schemas.records.activity import ActivityCompleted, ActivityScheduled, ActivitySkipped
 from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.pause import WorkflowPaused
+from penstock.schemas.records.reset import RetryWorkflow
 from penstock.schemas.records.run import (
     AwaitResult,
     CancelWorkflow,
@@ -42,11 +43,16 @@ class Move:
 
 
 class Scenario:
-    """A few moves about one workflow id. `verdict` returns what is wrong, empty for nothing."""
+    """A few moves about one workflow id. `verdict` returns what is wrong, empty for nothing.
 
-    def __init__(self, workflow_id: str, moves: list[Move], verdict: Verdict, may_stay: str = "") -> None:
+    `may_stay`: why the run may be open at the end: the reason it is BLOCKED for. `resettable`: ids of runs that may be
+    reset at any moment, which leaves the outcome as it is."""
+
+    def __init__(
+        self, workflow_id: str, moves: list[Move], verdict: Verdict, may_stay: str = "", resettable: Sequence[str] = ()
+    ) -> None:
         self.workflow_id, self.moves, self.verdict = workflow_id, moves, verdict
-        self.may_stay = may_stay  # why the run may be open at the end: the reason it is BLOCKED for
+        self.may_stay, self.resettable = may_stay, resettable
 
 
 # Conditions of moves, and verdicts.
@@ -72,22 +78,23 @@ def completed(workflow_id: str, expected: Any) -> Verdict:
 
 
 def judged(workflow_id: str, judge: Callable[[Run], str], status: str = "completed") -> Verdict:
-    """Verdict: one run, with that status, in which `judge` finds nothing wrong."""
+    """Verdict: one run, or the last that went on from it, with that status; `judge` finds nothing wrong in it."""
 
     def verdict(auditor: Auditor) -> str:
         runs = auditor.runs.get(workflow_id, [])
-        if len(runs) != 1:
+        if sum(run.fork is None for run in runs) != 1:
             return f"{workflow_id} had {len(runs)} runs, not 1"
-        if runs[0].status not in status.split("|"):
-            return f"{runs[0]} is {runs[0].status}, not {status}"
-        problem = judge(runs[0])
-        return f"{runs[0]} {problem}" if problem else ""
+        run = runs[-1]
+        if run.status not in status.split("|"):
+            return f"{run} is {run.status}, not {status}"
+        problem = judge(run)
+        return f"{run} {problem}" if problem else ""
 
     return verdict
 
 
 def _was_halted(run: Run) -> bool:
-    return bool(run.of(WorkflowBlocked) or run.of(WorkflowPaused))
+    return bool(run.of(WorkflowBlocked) or run.of(WorkflowPaused) or run.fork)
 
 
 def result(run: Run) -> Any:
@@ -100,9 +107,8 @@ def result(run: Run) -> Any:
 def _simple(workflow_type: str, arguments: Callable[[Random], tuple[Any, ...]], model: Callable[..., Any]) -> Any:
     def build(random: Random, name: str) -> Scenario:
         given = arguments(random)
-        return Scenario(
-            name, [Move(lambda client: client.start(workflow_type, name, *given))], completed(name, model(*given))
-        )
+        start = Move(lambda client: client.start(workflow_type, name, *given))
+        return Scenario(name, [start], completed(name, model(*given)), resettable=[name])
 
     return build
 
@@ -114,7 +120,8 @@ def _stamped(random: Random, name: str) -> Scenario:
         recorded = [msgspec.json.decode(found.result) for _, found in sorted(run.activities.items())]
         return "" if result(run) == recorded else f"saw {result(run)}, its history has {recorded}"
 
-    return Scenario(name, [Move(lambda client: client.start("sim_stamped", name, count))], judged(name, judge))
+    start = Move(lambda client: client.start("sim_stamped", name, count))
+    return Scenario(name, [start], judged(name, judge), resettable=[name])
 
 
 def _racing(random: Random, name: str) -> Scenario:
@@ -126,9 +133,8 @@ def _racing(random: Random, name: str) -> Scenario:
         expected = {value * value if has_result else -1} | ({-1} if _was_halted(run) else set())
         return "" if result(run) in expected else f"gave {result(run)}, not {expected}"
 
-    return Scenario(
-        name, [Move(lambda client: client.start("sim_racing", name, value, patience_ms))], judged(name, judge)
-    )
+    start = Move(lambda client: client.start("sim_racing", name, value, patience_ms))
+    return Scenario(name, [start], judged(name, judge), resettable=[name])
 
 
 def _approval(random: Random, name: str) -> Scenario:
@@ -146,7 +152,7 @@ def _approval(random: Random, name: str) -> Scenario:
             return ""
         return f"gave {result(run)}, not {expected}"
 
-    return Scenario(name, moves, judged(name, judge))
+    return Scenario(name, moves, judged(name, judge), resettable=[name])
 
 
 def _collector(random: Random, name: str) -> Scenario:
@@ -155,7 +161,7 @@ def _collector(random: Random, name: str) -> Scenario:
     moves += [
         Move(lambda client, value=value: client.signal(name, "sim_tick", value), started(name)) for value in values
     ]
-    return Scenario(name, moves, completed(name, sorted(values)))
+    return Scenario(name, moves, completed(name, sorted(values)), resettable=[name])
 
 
 def _telling(random: Random, name: str) -> Scenario:
@@ -190,15 +196,16 @@ def _trip(random: Random, name: str) -> Scenario:
 
     is_full = any(place.startswith("full") for place in places)
     status = "|".join((["failed"] if is_full else ["completed"]) + (["cancelled"] if is_cancelled else []))
-    return Scenario(name, moves, judged(name, judge, status))
+    return Scenario(name, moves, judged(name, judge, status), resettable=[name])
 
 
 def _parent(random: Random, name: str) -> Scenario:
     children, fails = random.randint(1, 3), random.random() < 0.4
     expected = [number * (number + 1) // 2 for number in range(children)] + ([-1] if fails else [])
-    return Scenario(
-        name, [Move(lambda client: client.start("sim_parent", name, name, children, fails))], completed(name, expected)
-    )
+    start = Move(lambda client: client.start("sim_parent", name, name, children, fails))
+    # Not both: a child of a run that was reset would take the id of the one that another run starts.
+    resettable = [name] if random.random() < 0.6 else [f"{name}.child-{number}" for number in range(children)]
+    return Scenario(name, [start], completed(name, expected), resettable=resettable)
 
 
 def _sleeper(random: Random, name: str) -> Scenario:
@@ -329,7 +336,25 @@ def _awaited(random: Random, name: str) -> Scenario:
         Move(lambda client: client.start("sim_chain", name, steps)),
         Move(lambda client: client.ask(AwaitResult(workflow_id=name)), started(name)),
     ]
-    return Scenario(name, moves, completed(name, steps * (steps - 1) // 2))
+    return Scenario(name, moves, completed(name, steps * (steps - 1) // 2), resettable=[name])
+
+
+def _mended(random: Random, name: str) -> Scenario:
+    """A run that fails at an activity, and completes when it is retried."""
+    value = random.randint(1, 9)
+    moves = [
+        Move(lambda client: client.start("sim_mended", name, value)),
+        Move(
+            lambda client: client.ask(RetryWorkflow(workflow_id=name, by="operator", reason="mended"), hopeless=True),
+            closed(name),
+        ),
+    ]
+
+    def judge(run: Run) -> str:
+        # The operator who skips activities may have spared it the failure.
+        return "" if result(run) == value * 2 + 1 else f"gave {result(run)}"
+
+    return Scenario(name, moves, judged(name, judge))
 
 
 def _litter(random: Random, name: str) -> Scenario:
@@ -364,5 +389,6 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "headed": _headed,
     "replaced": _replaced,
     "awaited": _awaited,
+    "mended": _mended,
     "litter": _litter,
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records import schedule
 from penstock.schemas.records.activity import (
+    ActivityAdopted,
     ActivityAttemptFailed,
     ActivityCancelled,
     ActivityCompleted,
@@ -18,12 +20,19 @@ from penstock.schemas.records.activity import (
     ActivityStopRequested,
 )
 from penstock.schemas.records.chain import WorkflowContinued
-from penstock.schemas.records.child import ChildScheduled, ChildStarted, ChildStopRequested
+from penstock.schemas.records.child import (
+    ChildAdopted,
+    ChildScheduled,
+    ChildStarted,
+    ChildStopRequested,
+    ParentChanged,
+)
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.external import ExternalSignalSent
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
+from penstock.schemas.records.reset import WorkflowForked, WorkflowReset
 from penstock.schemas.records.run import (
     HistoryExceeded,
     InputIgnored,
@@ -51,6 +60,7 @@ CLOSING = {
     WorkflowTimedOut: "failed",
     HistoryExceeded: "failed",
     WorkflowContinued: "continued",
+    WorkflowReset: "reset",
 }
 REPORTS = (ActivityStarted, ActivityHeartbeat)
 OF_SCHEDULES = frozenset(
@@ -58,7 +68,7 @@ OF_SCHEDULES = frozenset(
 )
 BEGINNINGS = (ActivityScheduled, ActivityRetried, ChildScheduled, TimerStarted, ExternalSignalSent)
 UNNUMBERED = (
-    *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp),
+    *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp, ParentChanged),
     *REPORTS,
     *OF_SCHEDULES,
 )
@@ -96,6 +106,17 @@ class Run:
         self.timers: dict[int, int] = {}  # due times of pending ones
         self.children: dict[int, str] = {}  # workflow ids of pending ones
         self.requests = 0
+        self.fork: Fork | None = None
+
+    @classmethod
+    def forked(cls, base: Run, record: DecisionRecorded, forked: WorkflowForked) -> Run:
+        """The run that begins with the history of another one, up to the cut that its WorkflowForked names."""
+        run = cls(base.workflow_id, record.run_id, base.started)
+        for kept in base.records:
+            if kept.first_sequence + len(kept.events) - 1 <= forked.to_event:
+                run.take(kept, [decode(data) for data in kept.events])
+        run.fork = Fork(base, forked, record, run)
+        return run
 
     def __str__(self) -> str:
         return f"{self.workflow_id} (run {self.run_id}, {self.workflow_type})"
@@ -107,7 +128,22 @@ class Run:
     @property
     def chain_id(self) -> str:
         """Run id of the first run of its chain."""
-        return self.started.first_run_id or self.run_id
+        return self.fork.event.first_run_id if self.fork else self.started.first_run_id or self.run_id
+
+    @property
+    def own(self) -> list[Any]:
+        """Its events without those that it shares with the run from which it goes on."""
+        return self.events[self.fork.kept :] if self.fork else self.events
+
+    def is_received_again(self, index: int) -> bool:
+        """Whether the event of that index is of the decision in which the run went on from another one."""
+        return self.fork is not None and self.fork.kept <= index < self.fork.until
+
+    def is_followed_by(self, other: Run) -> bool:
+        """Whether it has ended and the other one goes on in its place."""
+        if other.fork is not None:
+            return isinstance(self.events[-1], WorkflowReset) and other.fork.base is self
+        return other.started.previous_run_id == self.run_id
 
     @property
     def is_followed(self) -> bool:
@@ -123,6 +159,8 @@ class Run:
             again = next((event.reason for event in events if isinstance(event, WorkflowBlocked)), "")
             if again and again != "refused_record":  # only the log can say whether it refuses a record
                 raise Violation("B (blocked)", f"{self} was tried again although it stays BLOCKED: {again}")
+        if self.fork is not None and self.fork.record.decision == record.decision:
+            self.fork.until = len(self.events) + len(events)
         for event in events:
             if self.is_closed:
                 raise Violation("H (history)", f"{self} continues after its end with {event}")
@@ -142,7 +180,8 @@ class Run:
 
     def _check_silence(self, event: Any, found: Activity, now_ms: int) -> None:
         """Check that an attempt that the shard timed out was silent for its heartbeat's time."""
-        if event.failure.kind == "timeout" and (not found.sign_ms or now_ms - found.sign_ms < found.heartbeat_ms):
+        was_timed_out = event.failure.kind == "timeout" and not self.is_received_again(len(self.events) - 1)
+        if was_timed_out and (not found.sign_ms or now_ms - found.sign_ms < found.heartbeat_ms):
             raise Violation(
                 "C (timers)", f"{self}: {event} at {now_ms}, and the last heartbeat came at {found.sign_ms}"
             )
@@ -161,7 +200,7 @@ class Run:
             self.status, self.blocked_reason = "blocked", event.reason
         elif kind is WorkflowPaused:
             self.status, self.blocked_reason = "paused", ""
-        elif kind in (WorkflowUnblocked, WorkflowResumed):
+        elif kind in (WorkflowUnblocked, WorkflowResumed, WorkflowForked):
             self.status, self.blocked_reason = "running", ""
         elif kind.__name__.startswith("Activity"):
             self._apply_activity(event, now_ms)
@@ -188,7 +227,15 @@ class Run:
         if found is None:
             raise Violation("R (results)", f"{self}: {event} is about an unknown activity")
         attempt = getattr(event, "attempt", found.attempt)
+        if self.is_received_again(len(self.events) - 1) and found.state == "waiting" and attempt > found.attempt:
+            found.state = "open"  # its later attempts came after the cut
+        if self.is_received_again(len(self.events) - 1) and not isinstance(event, ActivityAdopted):
+            found.attempt = attempt
         match event:
+            case ActivityAdopted() if found.state in ("open", "waiting"):
+                found.state, found.retry_ms = "waiting" if event.retry_ms else "open", event.retry_ms
+                found.attempt, found.details = event.attempt, event.details or found.details
+                found.sign_ms = now_ms if event.started_ms else 0
             case ActivityCompleted() if found.state == "open" and attempt == found.attempt:
                 found.state, found.result = "completed", event.result
             case ActivitySkipped() if found.state in ("open", "waiting"):
@@ -228,5 +275,19 @@ class Run:
             self.children[event.sequence] = event.workflow_id
         elif event.sequence not in self.children:
             raise Violation("R (results)", f"{self}: {event}, but no such child is pending")
-        elif not isinstance(event, ChildStopRequested | ChildStarted):
+        elif not isinstance(event, ChildStopRequested | ChildStarted | ChildAdopted):
             del self.children[event.sequence]
+
+
+class Fork:
+    """How a run came to go on from another one: `base`, its WorkflowForked, and the decision's record.
+
+    `kept`: number of events that it shares with the base; `until`: those and the ones of that decision; `activities`,
+    `children`: those that are open at the cut; `was_open`: whether the base was open until then."""
+
+    def __init__(self, base: Run, event: WorkflowForked, record: DecisionRecorded, run: Run) -> None:
+        self.base, self.event, self.record = base, event, record
+        self.kept = self.until = len(run.events)
+        self.activities = {number for number, found in run.activities.items() if found.state in ("open", "waiting")}
+        self.children = set(run.children)
+        self.was_open = base.status == "reset" and base.records[-1].decision == record.decision

@@ -86,7 +86,8 @@ def _answers_problem(
         if problem:
             return problem
     was_taken = run is not None and not any(taken.problem for taken in _of(run, (UpdateTaken,), command.message_id))
-    if was_taken and any(_waits_for_end(found) for found in asking) and not closed:
+    was_rejected = any(isinstance(answer, Rejected) for answer in answers)  # before the run that held it was paused
+    if was_taken and any(_waits_for_end(found) for found in asking) and not (closed or was_rejected):
         return f"its caller waits for its end and was answered {answers}"
     return ""
 

@@ -62,6 +62,7 @@ def check(world: World) -> None:
 def _interventions_are_those_of_operators(world: World) -> None:
     runs = [run for runs in world.auditor.runs.values() for run in runs]
     problem = interventions.judge_skips(runs, world.client.asked, world.auditor.replies)
+    problem = problem or interventions.judge_forks(runs, world.client.asked, world.auditor.replies)
     if problem:
         raise Violation("M (by hand)", problem)
 
@@ -73,7 +74,7 @@ def _model_agrees(world: World) -> None:
         problem = model.judge(run)
         if problem:
             raise Violation("W (workflows)", f"{run} {problem}")
-    problem = model.judge_all(runs)
+    problem = model.judge_all(runs, world.auditor.origins)
     if problem:
         raise Violation("W (workflows)", problem)
     for chain in world.auditor.runs.values():
@@ -250,13 +251,16 @@ def _children_were_stopped(world: World) -> None:
     child, or terminated it if it was terminated itself."""
     for runs in world.auditor.runs.values():
         for run in filter(lambda run: run.is_closed, runs):
-            by_default = "terminate" if run.status == "terminated" else "cancel"
+            by_default = "terminate" if run.status in ("terminated", "reset") else "cancel"
+            adopted = run.events[-1].last_sequence if run.status == "reset" else 0
             asked = {event.sequence: event.parent_close or by_default for event in run.of(ChildScheduled)}
             for sequence in run.children:
                 expected = _STOPS.get(asked[sequence])
-                if expected is None:
+                if expected is None or sequence <= adopted:
                     continue
-                child = world.auditor.children[run.workflow_id, run.run_id, sequence]
+                request = (run.workflow_id, run.run_id, sequence)
+                children = world.auditor.children
+                child = children.get(request) or children[world.auditor.origins.of(request)]
                 if (expected, child.workflow_id, child.message_id) not in world.auditor.stops:
                     raise Violation("T (transaction)", f"{run} closed without a {expected.__name__} to its {child}")
 
@@ -314,7 +318,7 @@ def _signal_came_once(world: World, message_id: str, answers: list[Any]) -> None
         getattr(event, "message_id", "") == message_id and type(event).__name__ == "SignalReceived"
         for runs in world.auditor.runs.values()
         for run in runs
-        for event in run.events
+        for event in run.own
     )
     accepted = any(type(answer).__name__ == "Accepted" for answer in answers)
     if times > 1 or (accepted and times != 1):

@@ -46,6 +46,7 @@ class Weather:
         self.cloned_disk = random.choice((0.0, 0.0, 0.0, 0.2))
         self.halts: float | None = None  # None: as the operator chooses
         self.skips: float | None = None
+        self.resets: float | None = None
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:

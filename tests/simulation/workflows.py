@@ -81,6 +81,10 @@ def book(place: str) -> str: ...
 def unbook(place: str) -> None: ...
 
 
+@activity(name="sim_once")
+def once(value: int) -> int: ...
+
+
 def perform(task: ActivityTask, execution: int) -> bytes | Failure:
     """Outcome of an execution of this attempt: the result as JSON, or its failure."""
     values = msgspec.json.decode(task.input)
@@ -99,6 +103,10 @@ def perform(task: ActivityTask, execution: int) -> bytes | Failure:
             return Failure(type="builtins.OSError", message="still not")
         case "sim_stamp":
             return msgspec.json.encode(f"{values}:{execution}")
+        case "sim_once":
+            if task.attempt == 1:
+                return Failure(type="builtins.ValueError", message="not before it is mended", non_retryable=True)
+            return msgspec.json.encode(values)
         case "sim_book":
             if values.startswith("full"):
                 return Failure(type="builtins.LookupError", message="full", non_retryable=True)
@@ -452,13 +460,20 @@ async def stubborn(failures: int) -> int:
     return before
 
 
+@workflow(name="sim_mended")
+async def mended(value: int) -> int:
+    """Activities of which one fails until its run is retried."""
+    total = await add(value, 1)
+    return total + await once(value)
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, heavy, named,
         headers, headed, busy, relay, steps, patron, registered_workflows()["sim_account"], ledger,
-        stubborn,
+        stubborn, mended,
     )
 }  # fmt: skip
 

@@ -79,7 +79,6 @@ class World:
         self.story = Story(lambda: self.now_ms - START_MS)
         self.weather = Weather(chance)
         change(self.weather)
-        self.operator = Operator(seed, self.weather.halts, self.weather.skips)
         self.topics = Topics()
         self.shards = chance.choice((1, 2, 2, 3))
         self.broker = b.Broker(lambda: self.now_ms)
@@ -94,6 +93,8 @@ class World:
         self.client = Client(self.broker, self.topics, self.shards, REPLIES, chance, self.story)
         self.workers = Workers(self.broker, self.topics, chance, self.story)
         self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(6, 24))]
+        resettable = [name for scenario in self.scenarios for name in scenario.resettable]
+        self.operator = Operator(seed, self.weather, resettable)
         self.pending = [list(scenario.moves) for scenario in self.scenarios]
         self.processes = [Process(self, f"p{number}") for number in range(self.weather.processes)]
         self.broken = chance.choice(BROKEN)
