@@ -12,6 +12,7 @@ from typing import Any
 
 from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHARD_KEY, UPDATE
 from penstock.engine.core.rows import ShardRow, unpack_shard
+from penstock.engine.core.versions import versions_of
 from penstock.schemas.encoding.codec import decode, decode_command
 from penstock.schemas.errors import Undecodable
 from penstock.schemas.ids import SCHEDULE_PREFIX
@@ -36,7 +37,7 @@ from penstock.topics.catalogue import Topics
 from penstock.topics.log import TopicPartition
 from penstock.topics.partitioner import partition_of
 from tests.simulation.broker import Broker, Entry, Transaction
-from tests.simulation.builds import USUAL
+from tests.simulation.builds import BUILDS, USUAL
 from tests.simulation.fold import Fold
 from tests.simulation.origins import Origins
 from tests.simulation.punctuality import Punctuality
@@ -45,6 +46,7 @@ from tests.simulation.redecide import Batch, place_of
 from tests.simulation.retention import Retention
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, OF_SCHEDULES, REPORTS, UNNUMBERED, Run, is_followed
+from tests.simulation.versions import NAME, Versions
 
 Place = tuple[str, int, int]
 Decisions = Sequence[tuple[DecisionRecorded, list[Any]]]
@@ -81,6 +83,7 @@ class Auditor:
         self.retention = {shard: Retention() for shard in range(shards)}
         self.punctuality = {shard: Punctuality() for shard in range(shards)}
         self.reads = {shard: Reads() for shard in range(shards)}
+        self._versions = {shard: Versions() for shard in range(shards)}
         self._queries: dict[Place, Entry] = {}
         self.require_open: Callable[[set[int]], None] = lambda shards: None
         self.owner_of: Callable[[Transaction], tuple[str, str]] = lambda transaction: (USUAL.name, "")
@@ -115,13 +118,21 @@ class Auditor:
         changelog = by_topic.get(self._topics.state_changelog, [])
         rows = self._check_offsets(transaction, changelog)
         self.require_open(set(rows))
+        hosted = versions_of(BUILDS[self.owner_of(transaction)[0]].hosted.workflows, NAME)
         for number, row in rows.items():
             ours = [found for found in decisions if found[0].shard == number]
+            self._versions[number].follow(ours, hosted, self._version_asked)
             self._check_rows(number, row, ours, by_topic.get(self._topics.events, []), changelog)
             self.punctuality[number].follow(ours, row.now_ms, isolates=inputs == 1)
             written_ms = max(entry.at_ms for entry in changelog)
             self._follow_queries(number, written_ms, ours, by_topic.get(self._topics.replies, ()))
         self._keep(transaction, before, by_topic, letters, rows)
+
+    def _version_asked(self, decision: DecisionRecorded) -> int:
+        """The version that the start behind a decision names, 0 for none."""
+        topic, partition, offset = place_of(decision.trigger, self._topics)
+        command = decode_command(self._broker.partition((topic, partition)).entries[offset].value or b"")
+        return command.version if isinstance(command, StartWorkflow) else 0
 
     def _tasks_in(self, by_topic: Mapping[str, list[Entry]]) -> list[ActivityTask]:
         found = []

@@ -19,7 +19,7 @@ from penstock.engine.authoring.signal import declared_signals
 from penstock.engine.authoring.versions import patched
 from penstock.engine.core.execution import ActivationOverran
 from penstock.engine.core.hosted import Hosted
-from tests.simulation.workflows import DEFINITIONS, HOSTED, square, stamp, unbook
+from tests.simulation.workflows import DEFINITIONS, HOSTED, hosting, square, stamp, unbook
 
 Definition = WorkflowDefinition[..., Any]
 
@@ -127,4 +127,10 @@ BROKEN = (
     _build("broken: has a bug", _meets_a_bug),
     _build("broken: runs on", _runs_on),
 )
-BUILDS = {build.name: build for build in (USUAL, NEXT, *BROKEN)}
+HOSTING = (
+    USUAL,
+    *(Build(f"usual with versions {found}", hosting(*found)) for found in ((1,), (2,), (1, 2), (2, 3))),
+)
+"""The usual code, with some versions of a type that has several."""
+
+BUILDS = {build.name: build for build in (*HOSTING, NEXT, *BROKEN)}

@@ -22,6 +22,7 @@ from penstock.schemas.records.schedule import (
     TriggerSchedule,
     UpdateSchedule,
 )
+from penstock.schemas.records.share import SetVersionShare
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.tasks import TaskCompleted
 from penstock.schemas.records.update import UpdateWorkflow
@@ -55,6 +56,7 @@ _JSON_FIELDS = {
     ResumeSchedule: ("workflow_id", "message_id", "reply_to"),
     TriggerSchedule: ("workflow_id", "overlap", "message_id", "reply_to"),
     DeleteSchedule: ("workflow_id", "message_id", "reply_to"),
+    SetVersionShare: ("workflow_type", "version", "share", "message_id", "reply_to"),
     UpdateWorkflow: ("workflow_id", "update", "input", "message_id", "reply_to", "wait_for", "timeout_ms"),
 }
 
@@ -64,7 +66,7 @@ class Client:
 
     def __init__(self, broker: Broker, topics: Topics, shards: int, replies: int, random: Random, story: Story) -> None:
         self._broker, self._topics, self._shards, self._replies = broker, topics, shards, replies
-        self._random, self._story = random, story
+        self._random, self._story, self.shards = random, story, shards
         self._messages = 0
         self._again: list[tuple[Record, Any]] = []
         self.asked: dict[str, list[Any]] = {}  # message id -> the commands published under it, each time
@@ -118,8 +120,9 @@ class Client:
         command = msgspec.structs.replace(self.asked[message_id][0], **changes)
         self._publish(self._record(command), command, " again, changed")
 
-    def ask(self, command: Any, *, hopeless: bool = False) -> str:
-        """Publish a command under a new message id, in one of the ways that clients have."""
+    def ask(self, command: Any, *, hopeless: bool = False, partition: int | None = None) -> str:
+        """Publish a command under a new message id, in one of the ways that clients have. `partition`: of a command to
+        a shard."""
         chance = self._random
         message_id = self.message_id()
         asks = chance.random() < 0.6 or type(command) in (AwaitResult, QueryWorkflow)
@@ -128,13 +131,13 @@ class Client:
         if hopeless:
             self.hopeless.add(message_id)
         self.asked[message_id] = []
-        record = self._record(command)
+        record = self._record(command, partition)
         self._publish(record, command, "")
         while chance.random() < 0.2:
             if chance.random() < 0.5:
-                self._publish(self._record(command), command, " again")
+                self._publish(self._record(command, partition), command, " again")
             else:
-                self._again.append((self._record(command), command))
+                self._again.append((self._record(command, partition), command))
                 self.asked[message_id].append(command)
         return message_id
 
@@ -194,11 +197,12 @@ class Client:
     def _id_on(self, partition: int) -> str:
         return next(name for n in range(1000) if partition_of(name := f"litter-{n}", self._shards) == partition)
 
-    def _record(self, command: Any) -> Record:
+    def _record(self, command: Any, partition: int | None = None) -> Record:
         chance = self._random
-        partition = partition_of(command.workflow_id, self._shards)
-        if chance.random() < 0.1:
-            partition = chance.randrange(self._shards)
+        if partition is None:
+            partition = partition_of(command.workflow_id, self._shards)
+            if chance.random() < 0.1:
+                partition = chance.randrange(self._shards)
         value = _as_json(command) if chance.random() < 0.3 and _has_json(command) else encode(command)
         return Record(self._topics.commands, partition, command.workflow_id.encode(), value)
 

@@ -324,12 +324,20 @@ def mended(facts: Facts, value: int) -> Want:
     return Want([_add(value, 1), ("sim_once", value)], results=[value * 2 + 1])
 
 
+def versioned(facts: Facts, left: int, to: int) -> Want:
+    version = facts.run.started.version
+    activities = [_add(version, left), _add(version, 100 + left)]
+    if left:
+        return Want(activities, [700], next_run=("sim_versioned", {"left": left - 1, "to": 0}))
+    return Want(activities, [700], results=[2 * version + 100])
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, named, headers, headed, busy, relay,
-        steps, patron, account, ledger, stubborn, mended,
+        steps, patron, account, ledger, stubborn, mended, versioned,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 

@@ -41,7 +41,7 @@ from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.child import ChildScheduled
 from penstock.schemas.records.timer import TimerCancelled, TimerFired
 from penstock.topics.log import StoredRecord
-from tests.simulation import dialogue_mutations, operator_mutations, schedule_mutations
+from tests.simulation import dialogue_mutations, operator_mutations, schedule_mutations, version_mutations
 from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
 from tests.simulation.mutation import Mutation
@@ -405,4 +405,5 @@ MUTATIONS: Mapping[str, Mutation] = {
     **dialogue_mutations.MUTATIONS,
     **schedule_mutations.MUTATIONS,
     **operator_mutations.MUTATIONS,
+    **version_mutations.MUTATIONS,
 }

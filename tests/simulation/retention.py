@@ -10,7 +10,7 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import WorkflowStarted
 from tests.simulation.story import Violation
-from tests.simulation.truth import CLOSING, OF_SCHEDULES
+from tests.simulation.truth import CLOSING, OF_SCHEDULES, OF_SHARES
 
 DAY_MS = 86_400_000
 KEPT_MS = DAY_MS
@@ -28,7 +28,7 @@ class Retention:
 
     def follow(self, decision: DecisionRecorded, events: Sequence[Any]) -> None:
         """Note which runs a decision starts and closes."""
-        if any(type(event) in OF_SCHEDULES for event in events) and decision.trigger.message_id:
+        if any(type(event) in (*OF_SCHEDULES, *OF_SHARES) for event in events) and decision.trigger.message_id:
             day = max(decision.now_ms, decision.appended_ms) // DAY_MS  # commands to it are remembered by their day
             self._closed[decision.workflow_id, f"day-{day}"] = day
         for event in events:

@@ -48,6 +48,7 @@ from penstock.schemas.records.run import (
     WorkflowTimedOut,
     WorkflowUnblocked,
 )
+from penstock.schemas.records.share import VersionShareSet, VersionShareUnset
 from penstock.schemas.records.timer import TimerFired, TimerStarted
 from penstock.schemas.records.update import UpdateAwaited
 from tests.simulation.story import Violation
@@ -67,10 +68,12 @@ OF_SCHEDULES = frozenset(
     kind for kind in vars(schedule).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 )
 BEGINNINGS = (ActivityScheduled, ActivityRetried, ChildScheduled, TimerStarted, ExternalSignalSent)
+OF_SHARES = (VersionShareSet, VersionShareUnset)
 UNNUMBERED = (
     *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp, ParentChanged),
     *REPORTS,
     *OF_SCHEDULES,
+    *OF_SHARES,
 )
 
 

@@ -178,7 +178,8 @@ def _histories_replay(world: World) -> None:
     for runs in world.auditor.runs.values():
         for run in runs:
             try:
-                code = world.build.hosted.workflows[run.workflow_type]
+                code = world.build.hosted.workflow(run.workflow_type, run.started.version)
+                assert code is not None, f"the last build hosts {run}"
                 rebuilt = code.rebuild(run.workflow_id, run.run_id, run.records, strict_inputs=False)
             except NonDeterminism as error:
                 raise Violation("D (replay)", f"{run}: {error}") from error

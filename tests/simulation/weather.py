@@ -47,6 +47,7 @@ class Weather:
         self.halts: float | None = None  # None: as the operator chooses
         self.skips: float | None = None
         self.resets: float | None = None
+        self.versions: bool | None = None  # None: as the seed chooses
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:

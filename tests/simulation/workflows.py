@@ -22,6 +22,7 @@ from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.hosted import Hosted
+from penstock.engine.core.versions import WorkflowTypes
 from penstock.patterns.saga import Saga
 from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, WorkflowFailedError
 from penstock.schemas.failure import Failure
@@ -477,4 +478,30 @@ DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     )
 }  # fmt: skip
 
-HOSTED = Hosted(DEFINITIONS, declared_signals())
+
+def _versioned(number: int) -> WorkflowDefinition[..., object]:
+    """A version of the type `sim_versioned`, which says in its requests which one it is."""
+
+    @workflow(name="sim_versioned", version=number)
+    async def versioned(left: int, to: int) -> int:
+        first = await add(number, left)
+        await sleep(0.7)
+        second = await add(number, 100 + left)
+        if left:
+            call = VERSIONED[number - 1](left=left - 1, to=0)
+            continue_as_new(call.options(version=to) if to else call)
+        return first + second
+
+    return versioned
+
+
+VERSIONED = tuple(_versioned(number) for number in (1, 2, 3))
+
+
+def hosting(*versions: int) -> Hosted:
+    """All workflows, with these versions of `sim_versioned`."""
+    several = [VERSIONED[number - 1] for number in versions]
+    return Hosted(WorkflowTypes([*DEFINITIONS.values(), *several]), declared_signals())
+
+
+HOSTED = hosting(1, 2, 3)

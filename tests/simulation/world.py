@@ -32,6 +32,7 @@ from tests.simulation.operators import Operator
 from tests.simulation.process import DOWN, FROZEN, UP, Process
 from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario
 from tests.simulation.story import Story, Violation
+from tests.simulation.versioned import Versioned
 from tests.simulation.weather import CHAOS_WEIGHTS, Weather
 from tests.simulation.workers import Workers
 from tests.simulation.workflows import LATE_QUEUE, QUEUES
@@ -95,6 +96,8 @@ class World:
         self.scenarios: list[Scenario] = [make(chance, number) for number in range(chance.randint(6, 24))]
         resettable = [name for scenario in self.scenarios for name in scenario.resettable]
         self.operator = Operator(seed, self.weather, resettable)
+        self.versioned = Versioned(seed, self.weather)
+        self.scenarios += self.versioned.scenarios()
         self.pending = [list(scenario.moves) for scenario in self.scenarios]
         self.processes = [Process(self, f"p{number}") for number in range(self.weather.processes)]
         self.broken = chance.choice(BROKEN)
@@ -538,6 +541,8 @@ class World:
         """The build with which a process starts now: a successor is rolled out halfway, a broken one comes and goes."""
         if self.is_healing:
             return self.build
+        if self.versioned.is_on:
+            return self.versioned.build()
         if self.weather.builds == "broken" and self.random.random() < 0.4:
             # Another order is noticed within one activation; these here may hold a single request.
             return self.broken if self.weather.requests_max > FAN_MAX else BROKEN[0]
@@ -547,7 +552,7 @@ class World:
 
     def _owner_of(self, transaction: b.Transaction) -> tuple[str, str]:
         """Build and name of the process that commits a transaction; no name if all builds are the same."""
-        if self.weather.builds == "usual":
+        if self.weather.builds == "usual" and not self.versioned.is_on:
             return USUAL.name, ""
         epoch = (transaction.id, transaction.epoch)
         return next(found.owners[epoch] for found in self.processes if epoch in found.owners)
