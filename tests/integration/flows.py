@@ -57,6 +57,18 @@ async def five(n: int) -> int:
     return n
 
 
+@workflow(name="integration.shared", version=1)
+async def shared_before(n: int) -> list[int]:
+    """The version that the run took, and a sum."""
+    return [1, await plus(n, 1)]
+
+
+@workflow(name="integration.shared", version=2)
+async def shared(n: int) -> list[int]:
+    """As version 1, with one more step."""
+    return [2, await plus(await plus(n, 0), 1)]
+
+
 @workflow(name="integration.mixed")
 async def mixed(n: int) -> int:
     """Parallel additions, a short sleep, a child on another shard."""
