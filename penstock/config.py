@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from penstock.schemas.errors import BadDuration, SettingsError
-from penstock.schemas.values.durations import duration_ms
+from penstock.schemas.errors import BadDuration, BadInput, SettingsError
+from penstock.schemas.values.kept import parse_kept
 from penstock.topics.connect import FILE_NAME, check_url, embedded_path, kafka_address
 
 MEMORY = ":memory:"
+CLOSED_KEPT_MS = 7 * 86_400_000
 NAME = r"^[A-Za-z0-9_-]+$"
 DOTTED = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 LogUrl = Annotated[str, msgspec.Meta(min_length=1, description="URL of the log: embedded:PATH or kafka://host:port,…")]
@@ -30,7 +31,10 @@ Deadline = Annotated[
     ),
 ]
 ClosedKept = Annotated[
-    str, msgspec.Meta(description='how long closed runs, their ids and messages are kept, such as "7d" or "36h"')
+    str,
+    msgspec.Meta(
+        description="how long closed runs, their ids and messages are kept: 36h, or by status, such as 7d, failed=30d"
+    ),
 ]
 RunCacheMb = Annotated[
     int, msgspec.Meta(ge=1, le=1_000_000, description="memory for the runs that a processor keeps at hand, in MB")
@@ -98,8 +102,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def closed_kept_ms(self) -> int:
-        """`closed_kept` in milliseconds."""
-        return duration_ms(self.closed_kept)
+        """`closed_kept` in milliseconds, of statuses that it does not name."""
+        return parse_kept(self.closed_kept).others or CLOSED_KEPT_MS
+
+    @property
+    def closed_kept_by_status(self) -> Mapping[str, int]:
+        """`closed_kept` in milliseconds, by the statuses that it names."""
+        return parse_kept(self.closed_kept).by_status
 
     @property
     def state_path(self) -> Path | None:
@@ -210,7 +219,7 @@ def _converted(values: Mapping[str, Any], where: str) -> Settings:
     except SettingsError as error:
         raise SettingsError(f"the setting log in {where} is invalid: {error}") from error
     try:
-        duration_ms(settings.closed_kept)
-    except BadDuration as error:
+        parse_kept(settings.closed_kept)
+    except (BadDuration, BadInput) as error:
         raise SettingsError(f"the setting closed_kept in {where} is invalid: {error}") from error
     return settings

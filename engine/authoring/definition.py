@@ -48,6 +48,7 @@ class TypeOptions(NamedTuple):
     blocks_on: Kinds = CODE_ERRORS
     waits_for_handlers: bool = True
     schedule: Schedule | None = None
+    closed_kept_by_status: Mapping[str, int] = {}
 
 
 class WorkflowCall(Call[R]):
@@ -118,6 +119,7 @@ class WorkflowDefinition(Generic[P, R]):
     def __init__(self, fn: Callable[P, Coroutine[Any, Any, R]], options: TypeOptions) -> None:
         self.fn, self.name, self.version = fn, options.name or fn.__name__, options.version
         self.closed_kept_ms, self.blocks_on = options.closed_kept_ms, options.blocks_on
+        self.closed_kept_by_status = options.closed_kept_by_status
         self.waits_for_handlers, self.schedule = options.waits_for_handlers, options.schedule
         self.module = fn.__module__
         self.signature = Signature.of(fn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from penstock.engine.authoring.class_form import define_class, mark_run
@@ -12,8 +12,9 @@ from penstock.engine.authoring.handlers import AsyncUpdateMethod, QueryMethod, S
 from penstock.engine.execution.bugs import CODE_ERRORS, Kinds
 from penstock.schemas.errors import BadInput, BadName, WorkflowError
 from penstock.schemas.ids import check_version
-from penstock.schemas.values.durations import Duration, duration_ms
+from penstock.schemas.values.durations import Duration
 from penstock.schemas.values.functions import check_function
+from penstock.schemas.values.kept import Kept, kept_of
 from penstock.schemas.values.schedule import Schedule
 
 P = ParamSpec("P")
@@ -61,7 +62,7 @@ class _Workflow:
         *,
         name: str | None = None,
         version: int = 1,
-        closed_kept: Duration | None = None,
+        closed_kept: Duration | Mapping[str, Duration] | None = None,
         blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
         unfinished_handlers: Unfinished = "wait",
         schedule: Schedule | None = None,
@@ -73,7 +74,7 @@ class _Workflow:
         *,
         name: str | None = None,
         version: int = 1,
-        closed_kept: Duration | None = None,
+        closed_kept: Duration | Mapping[str, Duration] | None = None,
         blocks_on: Iterable[type[Exception]] = CODE_ERRORS,
         unfinished_handlers: Unfinished = "wait",
         schedule: Schedule | None = None,
@@ -86,7 +87,9 @@ class _Workflow:
         updates that began are awaited before the run closes (`wait`), or dropped (`abandon`).
 
         `closed_kept`: how long runs that start from now on are kept after they have closed: until then they can be
-        read, and their ids, starts and messages are recognised. By default as long as the processors' setting
+        read, and their ids, starts and messages are recognised. A duration, or one by status, such as `{"completed":
+        "1d", "failed": "30d"}`; statuses are `completed`, `failed` (also over its time, or with a history that was too
+        long), `cancelled`, `terminated`, `continued` and `reset`. Otherwise as long as the processors' setting
         `closed_kept` says.
 
         `blocks_on`: exceptions that stand for a bug. One that leaves the function in the activation that raised it does
@@ -98,17 +101,19 @@ class _Workflow:
         that is there, which starts it without arguments.
 
         Raises BadName for a function that is not async, a class without `run`, and for a name that other code has;
-        BadDuration; BadInput for `blocks_on`, `unfinished_handlers` and `schedule`.
+        BadDuration; BadInput for `closed_kept`, `blocks_on`, `unfinished_handlers` and `schedule`.
         """
         if unfinished_handlers not in {"wait", "abandon"}:
             raise BadInput(f"@workflow(unfinished_handlers=…) is `wait` or `abandon`, not {unfinished_handlers!r}.")
+        kept = _kept(closed_kept)
         options = TypeOptions(
             name or "",
             check_version(version),
-            0 if closed_kept is None else max(1, duration_ms(closed_kept)),
+            kept.others,
             _kinds(blocks_on),
             unfinished_handlers == "wait",
             _schedule(schedule),
+            kept.by_status,
         )
         return _decorator(options) if code is None else _define(code, options)
 
@@ -145,6 +150,13 @@ class _Workflow:
 
 
 workflow = _Workflow()
+
+
+def _kept(closed_kept: Duration | Mapping[str, Duration] | None) -> Kept:
+    try:
+        return kept_of(closed_kept)
+    except BadInput as error:
+        raise BadInput(f"@workflow(closed_kept=…): {error}") from error
 
 
 def _schedule(schedule: Any) -> Schedule | None:

@@ -174,6 +174,11 @@ class Definition(Protocol):
         ...
 
     @property
+    def closed_kept_by_status(self) -> Mapping[str, int]:
+        """As `closed_kept_ms`, of those that close with that status."""
+        ...
+
+    @property
     def handlers(self) -> Mapping[str, Sequence[str]]:
         """Names of the `signals`, `queries` and `updates` that every run of it answers."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from penstock.engine.core.keys import (
     CLOSED,
@@ -25,16 +25,37 @@ from penstock.engine.core.keys import (
 from penstock.engine.core.log_clock import LEAP_MS
 from penstock.engine.core.machine import Cause
 from penstock.engine.core.rows import RunRow, unpack_message, unpack_run
+from penstock.engine.core.statuses import CANCELLED, COMPLETED, FAILED, RESET, SETTING_OF, TERMINATED
 from penstock.engine.core.statuses import CLOSED as CLOSED_STATUSES
 from penstock.engine.core.view import RowScanner
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.reset import WorkflowReset
+from penstock.schemas.records.run import (
+    HistoryExceeded,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
 
 ROWS_MAX = 500
 """Rows that one layer deletes, and one more for each row that it writes: deleting keeps up with any rate of closing."""
 
 HOUR_MS = 3_600_000
 """Interval of sweeps."""
+
+_STATUS_AFTER: Mapping[type, str] = {
+    WorkflowCompleted: COMPLETED,
+    WorkflowFailed: FAILED,
+    WorkflowTimedOut: FAILED,
+    HistoryExceeded: FAILED,
+    WorkflowCancelled: CANCELLED,
+    WorkflowTerminated: TERMINATED,
+    WorkflowReset: RESET,
+}
+"""Status of a run by the last event of its history; one that continued as new has none."""
 
 Writes = dict[bytes, bytes | None]
 
@@ -43,7 +64,14 @@ def note_closed(run: WorkingRun, cause: Cause) -> None:
     """Enter the run, which closes now, into the index of closed runs. For evolve functions."""
     # The later of both clocks: one that is behind must not shorten the time for which the run is kept.
     kept_from_ms = max(cause.now_ms, cause.appended_ms)
-    run.writes[closed_key(run.header.closed_kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+    row = run.header
+    kept_ms = _kept_ms(row.closed_kept_ms, row.closed_kept_by_status, row.status)
+    run.writes[closed_key(kept_ms, kept_from_ms, run.workflow_id, run.run_id)] = b""
+
+
+def _kept_ms(others_ms: int, by_status: Mapping[str, int], status: str) -> int:
+    """How long a run that closed with a status is kept, as the index of closed runs says it."""
+    return by_status.get(status) or others_ms or SETTING_OF[status]
 
 
 def index_key(run: WorkingRun, run_id: str, first: bytes, last: bytes) -> bytes | None:
@@ -54,17 +82,27 @@ def index_key(run: WorkingRun, run_id: str, first: bytes, last: bytes) -> bytes 
     if not isinstance(started, WorkflowStarted):
         return None
     kept_from_ms = max(closing.now_ms, closing.appended_ms)
-    return closed_key(started.closed_kept_ms, kept_from_ms, run.workflow_id, run_id)
+    status = _STATUS_AFTER[type(run.decode(closing.events[-1]))]
+    kept_ms = _kept_ms(started.closed_kept_ms, started.closed_kept_by_status, status)
+    return closed_key(kept_ms, kept_from_ms, run.workflow_id, run_id)
 
 
 class Expiry:
     """Deletion of the closed runs of one shard.
 
-    `kept_ms`: how long a closed run is kept unless its type says otherwise; `message_of`: id of the message that caused
-    an encoded decision. `swept_hour`: hour of the log's time (since the epoch) for which everything is deleted."""
+    `kept_ms`: how long a closed run is kept unless its type says otherwise, `by_status`: one with that status;
+    `message_of`: id of the message that caused an encoded decision. `swept_hour`: hour of the log's time (since the
+    epoch) for which everything is deleted."""
 
-    def __init__(self, rows: RowScanner, kept_ms: int, message_of: Callable[[bytes], str]) -> None:
-        self._rows, self._kept_ms, self._message_of = rows, kept_ms, message_of
+    def __init__(
+        self,
+        rows: RowScanner,
+        kept_ms: int,
+        message_of: Callable[[bytes], str],
+        by_status: Mapping[str, int] = {},
+    ) -> None:
+        self._rows, self._message_of = rows, message_of
+        self._settings = {number: by_status.get(status, kept_ms) for status, number in SETTING_OF.items()}
         self._left = 0
         self.reset(0)
 
@@ -86,7 +124,7 @@ class Expiry:
         while (key := self._first(place, after(CLOSED))) is not None:
             declared_ms = parse_closed_key(key).kept_ms
             # Half a day more, as the log's time may be ahead by so much.
-            day = (log_ms - LEAP_MS - (declared_ms or self._kept_ms)) // DAY_MS
+            day = (log_ms - LEAP_MS - self._settings.get(declared_ms, declared_ms)) // DAY_MS
             if not self._sweep_days(found, declared_ms, day):
                 return found
             place = closed_prefix(declared_ms + 1)

@@ -177,7 +177,8 @@ def parse_message_of(key: bytes) -> str:
 
 
 class ClosedKey(msgspec.Struct, frozen=True, gc=False):
-    """Entry of the index of closed runs. `kept_ms`: how long its type is kept, 0 for the setting."""
+    """Entry of the index of closed runs. `kept_ms`: how long the run is kept; a number of SETTING_OF if the processors'
+    setting says so."""
 
     kept_ms: int
     day: int

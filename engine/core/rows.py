@@ -138,8 +138,9 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     `run_timeout_ms`, `execution_until_ms`, `retry`, `retries`: as in WorkflowStarted. `deadline_ms`: when it is over
     its time (epoch), 0 for never.
     `details`, `search`: what its code says of it, and its search attributes (JSON). `has_memo`: its memo has a row.
-    `pause`: of a paused run. `reset_from`, `reset_to`: the run whose history it goes on with, and from which event.
-    `near`: pending activities that are stored in the header, by sequence (working.py says which)."""
+    `closed_kept_ms`, `closed_kept_by_status`: as in WorkflowStarted. `pause`: of a paused run. `reset_from`,
+    `reset_to`: the run whose history it goes on with, and from which event. `near`: pending activities that are stored
+    in the header, by sequence (working.py says which)."""
 
     run_id: str
     seed: str
@@ -183,6 +184,7 @@ class RunRow(msgspec.Struct, gc=False, array_like=True, kw_only=True):
     pause: PauseRow | None = None
     reset_from: str = ""
     reset_to: int = 0
+    closed_kept_by_status: dict[str, int] = {}
 
 
 class ScheduleAction(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

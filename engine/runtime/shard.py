@@ -65,13 +65,14 @@ CLOSED_KEPT_MS = 7 * DAY_MS
 class ShardLimits(msgspec.Struct, frozen=True):
     """Bounds of one shard.
 
-    `closed_kept_ms`: how long closed runs can be read and are recognised, unless their type says otherwise.
-    `run_cache_bytes`: memory for runs, of all shards of the process together. `token_keys`: by which tokens of
-    attempts are signed; by default the namespace's."""
+    `closed_kept_ms`: how long closed runs can be read and are recognised, unless their type says otherwise,
+    `closed_kept_by_status`: those with that status. `run_cache_bytes`: memory for runs, of all shards of the process
+    together. `token_keys`: by which tokens of attempts are signed; by default the namespace's."""
 
     closed_kept_ms: int = CLOSED_KEPT_MS
     run_cache_bytes: int = RUN_CACHE_BYTES
     token_keys: tuple[bytes, ...] = ()
+    closed_kept_by_status: Mapping[str, int] = {}
 
 
 class Refusal(NamedTuple):
@@ -113,7 +114,7 @@ class Shard:
         self._row_reads = RowReads(self._overlay, hosted)
         self._due = DueTimers(self._overlay)
         self.blocked = BlockedRuns(self._overlay, self.runs, encoder)
-        self._expiry = Expiry(self._overlay, limits.closed_kept_ms, message_of)
+        self._expiry = Expiry(self._overlay, limits.closed_kept_ms, message_of, limits.closed_kept_by_status)
         self._log_clock = LogClock()
         self._now_ms = self._transaction = self._read_to_ms = 0
         self._offsets: dict[str, int] = {}

@@ -111,6 +111,7 @@ def processor_part(
     _make_directory(settings.state_path)
     limits = ShardLimits(
         closed_kept_ms=settings.closed_kept_ms,
+        closed_kept_by_status=settings.closed_kept_by_status,
         run_cache_bytes=settings.run_cache_mb * 1_000_000,
         token_keys=token_keys(settings.token_key, settings.prefix, settings.namespace),
     )

@@ -36,7 +36,13 @@ def stand_in(target: Mocked, by: object) -> Mocked:
         found = copy.copy(target)
         found.fn, found.is_async = answer, inspect.iscoroutinefunction(answer)
         return found
-    options = TypeOptions(target.name, target.version, target.closed_kept_ms, blocks_on=())
+    options = TypeOptions(
+        target.name,
+        target.version,
+        target.closed_kept_ms,
+        blocks_on=(),
+        closed_kept_by_status=target.closed_kept_by_status,
+    )
     replacement: WorkflowDefinition[..., Any] = WorkflowDefinition(_nothing, options)
     replacement.fn, replacement.signature = _as_coroutine(answer), target.signature
     return replacement

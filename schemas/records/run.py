@@ -95,12 +95,13 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
 
     `seed`: source of the run's randomness, default child ids and idempotency keys; a forked run keeps it. `flags`
     (engine logic), `python` (minor version) and `build` (of the processor's application) describe what replay must
-    repeat. `closed_kept_ms`: how long the run is kept after it has closed, 0 for as long as the processors' setting
-    says. `begins_ms`: when its code begins (epoch), 0 for at once. `reply_to`: who awaits its result since its start,
-    until `awaited_until_ms` (epoch). `first_run_id` and `previous_run_id` name the chain of runs that this one
-    continues, empty if it begins one; `chain_length`: number of runs before it. `execution_until_ms`: when the chain is
-    over its time (epoch), 0 for never; `retries`: number of runs with the same input that failed before it. `memo`,
-    `search`: as in StartWorkflow; of a run that follows another, as that one left them.
+    repeat. `closed_kept_by_status`: how long the run is kept after it has closed with that status (milliseconds);
+    `closed_kept_ms`: with another one, 0 for as long as the processors' setting says. `begins_ms`: when its code begins
+    (epoch), 0 for at once. `reply_to`: who awaits its result since its start, until `awaited_until_ms` (epoch).
+    `first_run_id` and `previous_run_id` name the chain of runs that this one continues, empty if it begins one;
+    `chain_length`: number of runs before it. `execution_until_ms`: when the chain is over its time (epoch), 0 for
+    never; `retries`: number of runs with the same input that failed before it. `memo`, `search`: as in StartWorkflow;
+    of a run that follows another, as that one left them.
     `parent_awaits_start`: as in StartWorkflow."""
 
     workflow_type: str
@@ -130,6 +131,7 @@ class WorkflowStarted(Event, frozen=True, gc=False, kw_only=True):
     memo: bytes = b""
     search: bytes = b""
     parent_awaits_start: bool = False
+    closed_kept_by_status: dict[str, int] = {}
 
 
 class StartDelayEnded(Event, frozen=True, gc=False, kw_only=True):

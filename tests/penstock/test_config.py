@@ -119,3 +119,18 @@ def test_closed_kept_is_a_duration():
     assert load({}, {"PENSTOCK_CLOSED_KEPT": "36h"}).closed_kept_ms == 36 * 3_600_000
     with pytest.raises(SettingsError, match=r"closed_kept in the environment variable PENSTOCK_CLOSED_KEPT is invalid"):
         load({}, {"PENSTOCK_CLOSED_KEPT": "a week"})
+
+
+def test_closed_kept_by_status():
+    """`closed_kept` has a time for all statuses, for some, or both; a text that is neither is one sentence."""
+    settings = load({}, {"PENSTOCK_CLOSED_KEPT": "failed=30d, 36h,cancelled = 1d"})
+    assert settings.closed_kept_ms == 36 * 3_600_000
+    assert settings.closed_kept_by_status == {"failed": 30 * 86_400_000, "cancelled": 86_400_000}
+    assert load({"closed_kept": "failed=30d"}, {}).closed_kept_ms == 7 * 86_400_000
+    for text, sentence in (
+        ("faild=1d", "'faild' is no status of a closed run; write one of completed, failed"),
+        ("1d, 2d", "several times for all statuses"),
+        ("failed=soon", "soon"),
+    ):
+        with pytest.raises(SettingsError, match=sentence):
+            load({"closed_kept": text}, {})

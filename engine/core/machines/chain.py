@@ -53,7 +53,11 @@ def _continued(run: RunView, decision: Decision, now_ms: int) -> Decision:
         version = version_for(run, request.workflow_type) or version
     definition = run.hosted.workflow(request.workflow_type, version)
     if definition is not None and (begun.workflow_type, begun.version) != (request.workflow_type, version):
-        begun = msgspec.structs.replace(begun, closed_kept_ms=definition.closed_kept_ms)
+        begun = msgspec.structs.replace(
+            begun,
+            closed_kept_ms=definition.closed_kept_ms,
+            closed_kept_by_status=dict(definition.closed_kept_by_status),
+        )
     started = msgspec.structs.replace(
         _next(run, decision.run_id, begun),
         workflow_type=request.workflow_type,
@@ -226,6 +230,7 @@ def _started_by_row(run: RunView) -> WorkflowStarted:
         retries=row.retries,
         headers=row.headers,
         closed_kept_ms=row.closed_kept_ms,
+        closed_kept_by_status=row.closed_kept_by_status,
         memo=run.memo(),
         search=row.search,
     )

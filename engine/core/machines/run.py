@@ -20,6 +20,7 @@ from penstock.engine.core.answers import (
     shown_status,
 )
 from penstock.engine.core.decision import Decision, Rejection, RunEvents, TimeOutRun
+from penstock.engine.core.execution import Definition
 from penstock.engine.core.expiry import note_closed
 from penstock.engine.core.hosted import UNKNOWN_TYPE
 from penstock.engine.core.keys import AWAITER, TIMER, TIMER_DUE, awaiter_key, blocked_key, joined_key
@@ -121,7 +122,7 @@ def _start(run: RunView, command: StartWorkflow, now_ms: int) -> Decision:
         problem = f"{command.workflow_type} cannot take this input: {error}"
     if problem:
         return rejected(Rejection("bad_input", problem))
-    started = _started(run, command, definition.version, now_ms, definition.closed_kept_ms)
+    started = _started(run, command, definition.version, now_ms, definition)
     inputs = [started, *kept.taken(run), *_received(command)]
     try:
         requests = run.new_execution(definition, command.message_id, started.seed).activate(inputs, now_ms)
@@ -199,7 +200,7 @@ def _replaces(command: StartWorkflow, row: RunRow) -> bool:
 
 
 def _started(
-    run: RunView, command: StartWorkflow, version: int, now_ms: int, closed_kept_ms: int = 0
+    run: RunView, command: StartWorkflow, version: int, now_ms: int, definition: Definition | None = None
 ) -> WorkflowStarted:
     awaits = _awaits(command)
     begins_ms = now_ms + min(command.start_delay_ms, DELAY_MS_MAX) if command.start_delay_ms > 0 else 0
@@ -221,7 +222,8 @@ def _started(
         retry=command.retry,
         headers=command.headers,
         parent_awaits_start=command.parent_awaits_start,
-        closed_kept_ms=closed_kept_ms,
+        closed_kept_ms=definition.closed_kept_ms if definition is not None else 0,
+        closed_kept_by_status=dict(definition.closed_kept_by_status) if definition is not None else {},
         begins_ms=begins_ms,
         reply_to=command.reply_to if awaits else NO_REPLY,
         awaited_until_ms=_until_ms(run, command.await_ms, now_ms) if awaits else 0,
@@ -389,6 +391,7 @@ def _on_started(run: WorkingRun, event: WorkflowStarted, cause: Cause) -> None:
         parent_sequence=event.parent_sequence,
         headers=event.headers,
         closed_kept_ms=event.closed_kept_ms,
+        closed_kept_by_status=event.closed_kept_by_status,
         search=event.search,
     )
     note.put_memo(run, event.memo)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from penstock.engine.authoring.chain import continue_as_new
+from penstock.engine.authoring.context import info
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.expiry import ROWS_MAX
 from penstock.engine.core.keys import CLOSED, DAY_MS
+from penstock.engine.core.statuses import CLOSED as CLOSED_STATUSES
+from penstock.engine.core.statuses import SETTING_OF
+from penstock.engine.runtime.shard import ShardLimits
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.records.run import OnExisting, StartWorkflow, TerminateWorkflow
+from penstock.schemas.errors import BadDuration, BadInput
+from penstock.schemas.records.reset import ResetWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow
+from penstock.schemas.records.run import CancelWorkflow, OnExisting, StartWorkflow, TerminateWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.attributes import encode_memo
+from penstock.schemas.values.kept import KEPT_MS_MIN, STATUSES, kept_of
 from tests.engine.core import flows
 from tests.engine.stage import Stage
 
@@ -245,3 +255,110 @@ def test_a_shortened_time_concerns_later_runs(monkeypatch: pytest.MonkeyPatch) -
     close(stage, "after", long_kept)
     pass_time(stage, 4)
     assert (bool(rows(stage, b"before")), rows(stage, b"after")) == (True, [])
+
+
+async def _ends(how: str) -> None:
+    if how == "continued" and not info().run_id.startswith("message"):
+        how = "completed"
+    await flows.go.wait()
+    if how == "failed":
+        raise ValueError(how)
+    if how == "continued":
+        continue_as_new(ends_by_setting(how))
+
+
+@workflow
+async def ends_by_setting(how: str) -> None:
+    await _ends(how)
+
+
+@workflow(closed_kept={"failed": "3d", "cancelled": timedelta(days=3), "terminated": "3d", "reset": "3d"})
+async def ends_by_type(how: str) -> None:
+    await _ends(how)
+
+
+ENDINGS = ("completed", "failed", "timed out", "too long", "cancelled", "terminated", "continued", "reset")
+
+
+def _end(stage: Stage, flow: Any, how: str) -> str:
+    """Let a run close in a way; returns its id."""
+    stage.nodes[0].runs.hosted.history_max = 12
+    run_id = stage.start(flow, how, run_timeout_ms=60_000 if how == "timed out" else 0)
+    match how:
+        case "timed out":
+            stage.advance(61)
+        case "too long":
+            for _ in range(12):
+                stage.signal("other")
+        case "cancelled":
+            stage.tell(CancelWorkflow(workflow_id="run-1", message_id="c"))
+        case "terminated":
+            stage.terminate()
+        case "reset":
+            stage.tell(ResetWorkflow(workflow_id="run-1", to_event=0, message_id="r"))
+        case _:
+            stage.signal("go")
+    stage.nodes[0].runs.hosted.history_max = 50_000
+    return run_id
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+@pytest.mark.parametrize("flow", [ends_by_setting, ends_by_type], ids=["setting", "type"])
+def test_each_way_to_close_has_its_time(flow: Any, how: str) -> None:
+    """A status has the time of the type, else that of the processors' setting, else the setting's for all others; each
+    way in which a run closes goes by its status, and a deletion finds it."""
+    status = {"timed out": "failed", "too long": "failed"}.get(how, how)
+    days = 3 if flow is ends_by_type and status not in {"completed", "continued"} else 5 if status != "completed" else 1
+    stage = Stage(ends_by_setting, ends_by_type)
+    stage.limits = ShardLimits(DAY_MS, closed_kept_by_status=dict.fromkeys(set(STATUSES) - {"completed"}, 5 * DAY_MS))
+    stage.restart()
+    pass_time(stage, 1)
+    run_id = _end(stage, flow, how)
+    if how in {"continued", "reset"}:
+        assert stage.described()["run_id"] != run_id
+    else:
+        assert stage.described()["status"] == status
+    pass_time(stage, days)
+    assert rows(stage, run_id.encode())
+    pass_time(stage, 2.4)
+    assert rows(stage, b"Z") == [] if status not in {"continued", "reset"} else not _entries(stage, run_id)
+    if how not in {"continued", "reset"}:
+        run_id = _end(stage, flow, how)
+        assert _entries(stage, run_id)
+        stage.tell(DeleteWorkflow(workflow_id="run-1", message_id="d"))
+        assert not _entries(stage, run_id)
+
+
+def _entries(stage: Stage, run_id: str) -> list[bytes]:
+    """The run's entries in the index of closed runs."""
+    return [key for key, _ in stage.stores[0].scan(CLOSED, CLOSED + b"\xff") if key.endswith(run_id.encode())]
+
+
+def test_an_earlier_run_may_be_kept_for_longer() -> None:
+    """The failed run of an id stays when the completed one after it has gone, and a deletion removes it."""
+    stage = Stage(kept_if_failed)
+    pass_time(stage, 1)
+    first = stage.start(kept_if_failed, "failed")
+    stage.signal("go")
+    stage.start(kept_if_failed, "completed", on_existing="restart_closed")
+    stage.signal("go")
+    pass_time(stage, 4)
+    assert (stage.history(run_id=first)[-1]["event"], rows(stage, b"Rrun-1")) == ("WorkflowFailed", [])
+    stage.tell(DeleteWorkflow(workflow_id="run-1", message_id="d"))
+    assert (stage.history(run_id=first), rows(stage, first.encode())) == ([], [])
+
+
+@workflow(closed_kept={"completed": "1d", "failed": "30d"})
+async def kept_if_failed(how: str) -> None:
+    await _ends(how)
+
+
+def test_times_by_status_are_checked() -> None:
+    """Each status of a closed run may have a time; an unknown one, and a wrong duration, are named."""
+    assert set(STATUSES) == CLOSED_STATUSES == set(SETTING_OF)
+    assert max(SETTING_OF.values()) < KEPT_MS_MIN
+    assert kept_of(dict.fromkeys(STATUSES, "2d")).by_status == dict.fromkeys(STATUSES, 2 * DAY_MS)
+    with pytest.raises(BadInput, match=r"@workflow\(closed_kept=…\): 'timed_out' is no status of a closed run"):
+        workflow(closed_kept={"timed_out": "1d"})
+    with pytest.raises(BadDuration, match="soon"):
+        workflow(closed_kept={"failed": "soon"})
