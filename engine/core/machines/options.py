@@ -78,7 +78,7 @@ def _problems(run: RunView, pending: ActivityRow | None, command: ChangeActivity
     if not (command.queue or command.now) and all(given is None for given in (*times, *retries)):
         yield "The command changes no option; give at least one."
     if command.queue and not QUEUE.fullmatch(command.queue):
-        yield f"{command.queue[:60]!r} cannot name a task queue: up to 100 letters, digits, hyphens and underscores can."
+        yield f"{command.queue[:60]!r} cannot name a task queue: give up to 100 letters, digits, - and _."
     if any(given is not None and not 0 <= given <= DELAY_MS_MAX for given in times):
         yield f"Times are milliseconds from 0 (none) to {DELAY_MS_MAX:,}."
     if command.retries_max is not None and command.retries_max < -1:
