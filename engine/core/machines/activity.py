@@ -67,6 +67,8 @@ TRANSITIONS: Table = {
     (WITH_WORKERS, ActivityHeartbeat): WITH_WORKERS,
     (WAITING, ActivityRetried): WITH_WORKERS,
     (WAITING, ActivityCancelled): CANCELLED,
+    (WAITING, ActivityCompleted): COMPLETED,
+    (WAITING, ActivityFailed): FAILED,
     (WITH_WORKERS, ActivityStopRequested): STOPPING,
     (WAITING, ActivityStopRequested): STOPPING,
     (STOPPING, ActivityCompleted): COMPLETED,
@@ -80,7 +82,8 @@ TRANSITIONS: Table = {
     (WAITING, ActivityAdopted): WITH_WORKERS,
     (STOPPING, ActivityAdopted): STOPPING,
 }
-"""ActivityAdopted with a `retry_ms` leads to `waiting` instead of `with_workers`."""
+"""ActivityAdopted with a `retry_ms` leads to `waiting` instead of `with_workers`. What a later attempt came to ends an
+activity that waits in a run that was reset to before it."""
 
 
 def state_of(pending: ActivityRow | None) -> str:

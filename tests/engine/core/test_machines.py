@@ -303,6 +303,17 @@ def _reset() -> None:
             for number in range(3):
                 end = stage.described()["events"]
                 stage.tell(ResetWorkflow(workflow_id="run-1", to_event=end, message_id=f"r{number}"))
+    for ends in ("completes", "fails"):  # by an attempt after the cut
+        stage = Stage(flows.retried)
+        stage.start(flows.retried, 1)
+        for number in range(3):
+            (task,) = stage.take("tasks")
+            if number == 2 and ends == "completes":
+                stage.complete(task, 1)
+            else:
+                stage.fail(task, SOFT)
+            stage.advance(600)
+        stage.tell(ResetWorkflow(workflow_id="run-1", to_event=3, message_id="r"))
     stage = Stage(begins_children, stays_on)
     stage.start(begins_children, "completes")
     stage.tell(ResetWorkflow(workflow_id="run-1", to_event=stage.described()["events"], message_id="r"))

@@ -276,6 +276,29 @@ def test_an_attempt_that_runs_goes_on_and_its_next_keeps_the_key() -> None:
     assert stage.described()["result"] == "8"
 
 
+@pytest.mark.parametrize("ends", ["completed", "failed"])
+def test_a_cut_before_the_last_attempt(ends: str) -> None:
+    """A cut at which an activity waits for its next attempt keeps the outcome that a later attempt had."""
+    stage = Stage(flows.retried)
+    stage.start(flows.retried, 1)
+    tasks = stage.take("tasks")
+    stage.fail(tasks[0], SOFT)
+    cut = stage.described()["events"]
+    for last in (False, True):
+        stage.advance(600)
+        (task,) = stage.take("tasks")
+        if last and ends == "completed":
+            stage.complete(task, 5)
+        else:
+            stage.fail(task, SOFT)
+    expected = stage.described()["result"]
+    reset(stage, cut)
+    assert "WorkflowForked" in stage.events()
+    assert stage.described()["result"] == expected
+    assert stage.take("tasks") == []
+    assert [key for store in stage.stores for key, _ in store.scan(b"T", b"U")] == []
+
+
 def test_an_attempt_that_waits_keeps_its_time() -> None:
     """An activity that waits for its next attempt gets it at the old time, with the old key, in the new run."""
     stage = Stage(flows.retried)
