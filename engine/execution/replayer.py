@@ -16,13 +16,14 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.reset import WorkflowForked
-from penstock.schemas.records.run import WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
+from penstock.schemas.records.run import HistoryExceeded, WorkflowBlocked, WorkflowStarted, WorkflowUnblocked
 
 DIFFERENCES_MAX = 20
 
-HALTING: tuple[type, ...] = (WorkflowBlocked, WorkflowPaused)
+HALTING: tuple[type, ...] = (WorkflowBlocked, WorkflowPaused, HistoryExceeded)
 RELEASING: tuple[type, ...] = (WorkflowUnblocked, WorkflowResumed, WorkflowForked)
-"""Events after which inputs stay unread, or reach the code. A run that goes on may be BLOCKED by the same decision."""
+"""Events after which inputs stay unread, or reach the code. A run that goes on may be BLOCKED by the same decision, and
+one whose history is full fails by one that leaves out what the code requested."""
 
 
 def is_blocked(events: Iterable[Event]) -> bool:

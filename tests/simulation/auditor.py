@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.engine.core.keys import CLOSED, HISTORY, JOINED, MESSAGE, RUN, SHARD_KEY, UPDATE
+from penstock.engine.core.limits import HISTORY_MAX
 from penstock.engine.core.rows import ShardRow, unpack_shard
 from penstock.engine.core.versions import versions_of
 from penstock.schemas.encoding.codec import decode, decode_command
@@ -68,6 +69,7 @@ class Auditor:
         self.origins = Origins()
         self._keys: dict[str, tuple[str, str, int]] = {}
         self._attempts: set[tuple[str, int]] = set()
+        self.history_max = HISTORY_MAX
         self.children: dict[tuple[str, str, int], StartWorkflow] = {}
         self.stops: set[tuple[type, str, str]] = set()
         self.runs: dict[str, list[Run]] = {}

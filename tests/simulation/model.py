@@ -332,12 +332,16 @@ def versioned(facts: Facts, left: int, to: int) -> Want:
     return Want(activities, [700], results=[2 * version + 100])
 
 
+def verbose(facts: Facts, bursts: int, size: int) -> Want:
+    return chain(facts, bursts)
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, named, headers, headed, busy, relay,
-        steps, patron, account, ledger, stubborn, mended, versioned,
+        steps, patron, account, ledger, stubborn, mended, versioned, verbose,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 

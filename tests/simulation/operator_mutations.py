@@ -15,6 +15,7 @@ from penstock.engine.core.machines import activity as activity_module
 from penstock.engine.core.machines import child as child_module
 from penstock.engine.core.machines import reset as reset_module
 from penstock.engine.core.machines import update as update_module
+from penstock.engine.runtime import step as step_module
 from penstock.schemas.records.activity import ActivitySkipped
 from penstock.schemas.records.reset import ResetWorkflow, WorkflowReset
 from penstock.schemas.records.signal import SignalReceived
@@ -25,6 +26,10 @@ from tests.simulation.weather import Weather
 
 def _resets(weather: Weather) -> None:
     weather.resets, weather.days = 0.3, 0.0
+
+
+def _short_histories(weather: Weather) -> None:
+    weather.history_max = 60
 
 
 def _skips(weather: Weather) -> None:
@@ -66,6 +71,10 @@ def _from_the_start(*arguments: Any, **options: Any) -> Step:
     return Step(0)
 
 
+def _unbounded(run: Any, row: Any, input: Any, decision: Any) -> Any:
+    return decision
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "a skipped activity is still tried again": Mutation(
         activity_module, "_on_skipped", _still_due, _skips, table=(evolve_module.EVOLVERS, (ActivitySkipped,))
@@ -83,6 +92,10 @@ MUTATIONS: Mapping[str, Mutation] = {
         reset_module, "_reset", _one_event_less, _resets, table=(decide_module.DECIDERS, (ResetWorkflow,))
     ),
     "a failed run is retried from its start": Mutation(reset_module, "failed_step", _from_the_start),
+    "a history grows beyond its bound": Mutation(decide_module, "bounded_history", _unbounded, _short_histories),
+    "no warning tells of a long history": Mutation(
+        step_module, "_log_length", lambda workflow_id, length, limit: None, _short_histories
+    ),
     "the last caller of an update takes the place of the others": Mutation(
         update_module, "_on_awaited", _last_caller_alone, table=(evolve_module.EVOLVERS, (UpdateAwaited,))
     ),

@@ -18,6 +18,7 @@ from penstock.schemas.records.reset import RetryWorkflow
 from penstock.schemas.records.run import (
     AwaitResult,
     CancelWorkflow,
+    HistoryExceeded,
     TerminateWorkflow,
     UnblockWorkflow,
     WorkflowBlocked,
@@ -357,6 +358,21 @@ def _mended(random: Random, name: str) -> Scenario:
     return Scenario(name, moves, judged(name, judge))
 
 
+def _verbose(random: Random, name: str) -> Scenario:
+    """A run with a long history, which fails if it has no more room."""
+    bursts, size = random.choice((1, 2, 6)), 12
+    before_end = 1 + bursts * (size + 1) + bursts - 1
+
+    def verdict(auditor: Auditor) -> str:
+        status = "failed" if before_end > auditor.history_max else "completed|failed"
+        found = judged(name, lambda run: "", status)(auditor)
+        run = auditor.present(name)
+        is_full = run is None or run.status != "failed" or isinstance(run.events[-1], HistoryExceeded)
+        return found or ("" if is_full else f"{run} ended with {run.events[-1]}")
+
+    return Scenario(name, [Move(lambda client: client.start("sim_verbose", name, bursts, size))], verdict)
+
+
 def _litter(random: Random, name: str) -> Scenario:
     return Scenario(
         name, [Move(lambda client: client.litter()) for _ in range(random.randint(1, 3))], lambda auditor: ""
@@ -390,5 +406,6 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "replaced": _replaced,
     "awaited": _awaited,
     "mended": _mended,
+    "verbose": _verbose,
     "litter": _litter,
 }

@@ -29,7 +29,7 @@ from penstock.schemas.records.run import (
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, interventions, model, reads, updates
+from tests.simulation import chains, histories, interventions, model, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -57,6 +57,15 @@ def check(world: World) -> None:
     _all_were_answered(world)
     _dead_letters_are_garbage(world)
     _interventions_are_those_of_operators(world)
+    _histories_are_bounded(world)
+
+
+def _histories_are_bounded(world: World) -> None:
+    runs = [run for runs in world.auditor.runs.values() for run in runs]
+    for run in runs:
+        problem = histories.judge(run, world.auditor.history_max, world.warned)
+        if problem:
+            raise Violation("N (histories)", f"{run} {problem}")
 
 
 def _interventions_are_those_of_operators(world: World) -> None:

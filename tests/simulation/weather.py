@@ -48,6 +48,7 @@ class Weather:
         self.skips: float | None = None
         self.resets: float | None = None
         self.versions: bool | None = None  # None: as the seed chooses
+        self.history_max: int | None = None  # None: as the seed chooses
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:

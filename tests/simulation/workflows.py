@@ -468,13 +468,24 @@ async def mended(value: int) -> int:
     return total + await once(value)
 
 
+@workflow(name="sim_verbose")
+async def verbose(bursts: int, size: int) -> int:
+    """So many events before each activity; perhaps more than a history may have."""
+    total = 0
+    for burst in range(bursts):
+        for number in range(size):
+            side_effect(lambda number=number: number)
+        total = await add(total, burst)
+    return total
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, heavy, named,
         headers, headed, busy, relay, steps, patron, registered_workflows()["sim_account"], ledger,
-        stubborn, mended,
+        stubborn, mended, verbose,
     )
 }  # fmt: skip
 

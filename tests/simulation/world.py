@@ -22,7 +22,7 @@ from penstock.engine.runtime.takeover import Ownership
 from penstock.schemas.errors import Fenced
 from penstock.topics.catalogue import Topics, specs
 from tests.simulation import broker as b
-from tests.simulation import verdict
+from tests.simulation import histories, verdict
 from tests.simulation.auditor import Auditor
 from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
 from tests.simulation.clients import REPLIES, Client
@@ -88,6 +88,7 @@ class World:
         self.broker.record_bytes_max[self.topics.completions] = COMPLETION_BYTES_MAX
         self.broker.transaction_records_max = self.weather.transaction_records_max
         self.auditor = Auditor(self.broker, self.topics, self.shards)
+        self.auditor.history_max = self.weather.history_max or histories.chosen(seed)
         self.auditor.owner_of = self._owner_of
         self.auditor.require_open = lambda shards: require_closed(self.loss, shards, "a transaction changes")
         self.broker.on_commit = self.auditor.committed
@@ -107,6 +108,7 @@ class World:
         self._refusals: list[tuple[int, tuple[str, int]]] = []
         self._actor: list[str] = []
         self.loss: Loss | None = None
+        self.warned: set[str] = set()  # ids of runs of which the log says that their history is long
         self.story.tell("", f"seed {seed}: {self.shards} shards, {len(self.processes)} processes; {self.weather}")
 
     # Faults.
@@ -557,15 +559,16 @@ class World:
         epoch = (transaction.id, transaction.epoch)
         return next(found.owners[epoch] for found in self.processes if epoch in found.owners)
 
-    # Bounds of the engine that are constants.
+    # Bounds of the engine that are constants or settings.
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        """Set the bounds of activations and of due timers in this block."""
+        """Set the bounds of activations, of due timers and of histories in this block."""
         weather = self.weather
         with (
             patch.object(program, "REQUESTS_MAX", weather.requests_max),
             patch.object(pace, "DUE_MAX", weather.timers_max),
+            histories.bounded(self.auditor.history_max),
         ):
             yield
 
@@ -586,6 +589,7 @@ class World:
     def _note(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         words = event.pop("event")
         details = ", ".join(f"{key} {value}" for key, value in event.items() if key != "exc_info")
+        histories.note_warning(self.warned, words, event)
         self.story.tell(self._actor[-1] if self._actor else "", f"“{words}” {details}")
         is_expected = self.loss is not None or "it begins anew" in details
         is_stopped = is_expected and words.startswith("a shard is stopped")

@@ -37,6 +37,17 @@ def test_a_history_that_has_no_more_room_fails_its_run() -> None:
     assert refused.reason == "history_too_long"
 
 
+def test_a_run_that_failed_for_its_history_replays() -> None:
+    """What the code requested at last is not in the history, and a replay does not expect it there."""
+    stage = limited(6)
+    stage.start(flows.five, 1)
+    stage.run(add=lambda a, b: a + b)
+    run = stage.nodes[0].runs.get("run-1")
+    rebuilt = flows.five.rebuild("run-1", run.run_id, run.history(), strict_inputs=True)
+    assert [type(event).__name__ for event in rebuilt.unread] == ["ActivityCompleted"]
+    rebuilt.execution.close()
+
+
 def test_a_run_that_ends_in_time_is_not_failed() -> None:
     """The decision that ends a run counts for nothing: its history may exceed the limit by it."""
     stage = limited(11)
