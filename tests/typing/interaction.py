@@ -125,6 +125,9 @@ async def use(client: Client) -> None:
     assert_type(await client.signal_with_start(Claim.add, "x", Claim("a")), Run[int])
     assert_type(await client.update_with_start(Claim.amend, Decimal(1), Claim("a")), Decimal)
     assert_type(await client.update_with_start(rename, "x", Claim("a")), int)
+    assert_type(await client.versions.set(Claim, 2, "10%", reason="canary"), str)
+    await client.versions.set("Claim", 2, None)
+    await client.versions.set(Claim, 2, [10])  # type: ignore[arg-type]
     await run.update(Claim.amend, "1")  # type: ignore[arg-type]
     await run.query(Claim.over)  # type: ignore[arg-type]
     await run.signal(Claim.add, 7)  # type: ignore[arg-type]
@@ -136,6 +139,7 @@ def use_without_asyncio(client: SyncClient) -> None:
     assert_type(run.query(Claim.status), str)
     assert_type(run.update(Claim.amend, Decimal(1), id="a"), Decimal)
     assert_type(client.execute(Frozen("ann")), bytes)
+    assert_type(client.versions.set(Claim, 2, 0.1), str)
 
 
 async def inside(claim: Claim) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from penstock.engine.authoring.handlers import Query
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.hosted import Hosted
-from penstock.engine.core.versions import WorkflowTypes, chosen
+from penstock.engine.core.versions import WorkflowTypes, chosen, takeable
 from penstock.schemas.errors import BadInput, BadName
 from penstock.schemas.records.run import StartWorkflow
 from penstock.schemas.values.levels import LEVEL
@@ -247,3 +248,41 @@ def test_no_share_and_a_whole_one() -> None:
     ids = [f"order-{n}" for n in range(1_000)]
     assert {chosen("t", [1, 2, 3], id, {3: 0, 2: 10_000}) for id in ids} == {2}
     assert {chosen("t", [1, 2, 3], id, {3: 0, 2: 0, 1: 0}) for id in ids} == {1}
+
+
+@pytest.mark.parametrize("versions", [(1, 2), (1, 2, 3), (2, 7)])
+def test_a_growing_share_moves_ids_up_alone(versions: tuple[int, ...]) -> None:
+    """As the share of the highest version grows, ids only move to it, and each at one share; it takes its part of them
+    within four standard deviations, and what it leaves does not depend on it."""
+    ids = [f"order-{n}" for n in range(4_000)]
+    highest, *lower = sorted(versions, reverse=True)
+    below = {id: chosen("t", lower, id, {lower[0]: 4_000}) for id in ids}
+    before: set[str] = set()
+    for share in (0, 1, 100, 1_000, 2_500, 5_000, 9_000, 9_999, 10_000):
+        found = {id: chosen("t", versions, id, {highest: share, lower[0]: 4_000}) for id in ids}
+        taken = {id for id in ids if found[id] == highest}
+        part = share / 10_000
+        assert abs(len(taken) - 4_000 * part) <= 4 * math.sqrt(4_000 * part * (1 - part))
+        assert before <= taken
+        assert all(found[id] == below[id] for id in ids if id not in taken)
+        before = taken
+
+
+def test_types_and_versions_take_their_parts_independently() -> None:
+    """Of the ids that one version takes, another, and the same of another type, takes its share as of any ids."""
+    ids = [f"order-{n}" for n in range(10_000)]
+    halves = [
+        {id for id in ids if chosen(name, [1, version], id, {version: 5_000}) == version}
+        for name, version in (("t", 2), ("t", 3), ("u", 2))
+    ]
+    for other in halves[1:]:
+        assert 2_300 < len(halves[0] & other) < 2_700
+
+
+def test_the_versions_that_new_runs_may_take() -> None:
+    """They are those that some id takes: from the highest down to one without a share, but for those with 0."""
+    cases = [({}, [3]), ({3: 0}, [2]), ({3: 5_000}, [3, 2]), ({3: 1, 2: 0}, [3, 1]), ({3: 0, 2: 0}, [1])]
+    for shares, expected in cases:
+        assert takeable((1, 2, 3), shares) == expected
+        found = {chosen("t", (1, 2, 3), f"order-{n}", shares) for n in range(40_000 if 1 in shares.values() else 200)}
+        assert found == set(expected)

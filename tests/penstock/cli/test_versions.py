@@ -133,3 +133,17 @@ def test_a_type_that_is_not_hosted_has_no_share(tmp_path):
         1,
         True,
     )
+
+
+def test_unknown_is_not_drained(tmp_path):
+    """While a shard has no processor, list says so and shows no numbers: runs that it cannot count may be open."""
+    url = f"embedded:{tmp_path}/log"
+
+    async def use():
+        async with Engine([first], url) as engine:
+            await engine.client.start(first(), id="uncounted")
+
+    asyncio.run(use())
+    found = spoken(url, "list")
+    assert (found.returncode, found.stdout) == (3, "")
+    assert "no processor answered within" in found.stderr

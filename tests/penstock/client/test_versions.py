@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from penstock.client.log_reads import LogReads
+from penstock.client.sync import SyncClient
 from penstock.client.versions import Versions
 from penstock.engine.authoring.workflow import workflow
+from penstock.hosting.engine import Engine
 from penstock.schemas.errors import BadInput, BadName, LogUnavailable, NotAnswered, UnknownWorkflowType
 from penstock.schemas.records.kinds import Command
 from penstock.schemas.records.replies import Accepted, ReadAnswered, Rejected
@@ -111,6 +114,24 @@ def test_a_workflow_class_names_its_type() -> None:
     asyncio.run(versions_of(exchange).set(ClientVersions, 1, 1.0))
     command: Any = exchange.asked[0]
     assert command.workflow_type == "ClientVersions"
+
+
+def test_the_sync_client_sets_and_shows_shares(tmp_path: Path) -> None:
+    """SyncClient sets and returns shares as Client does."""
+    url = f"embedded:{tmp_path}/log"
+
+    def use() -> tuple[str, list[dict[str, Any]]]:
+        with SyncClient(url) as client:
+            note = client.versions.set(second, 3, "12.5%", by="ann", reason="canary")
+            return note, client.versions.shares(second)
+
+    async def run() -> tuple[str, list[dict[str, Any]]]:
+        async with Engine([second], url):
+            return await asyncio.to_thread(use)
+
+    note, shares = asyncio.run(asyncio.wait_for(run(), 60))
+    assert "hosts version 3 of client-versions (hosted: 2)" in note
+    assert shares == [{"type": "client-versions", "version": 3, "share": "12.5%", "shards": [0]}]
 
 
 def test_shares_are_shown_with_their_shards() -> None:

@@ -12,12 +12,15 @@ from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.versions import chosen
 from penstock.engine.runtime.share_reads import version_shares
 from penstock.schemas.encoding.codec import decode, encode
+from penstock.schemas.errors import WorkflowFailedError
 from penstock.schemas.records.replies import Accepted
+from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.run import StartWorkflow
 from penstock.schemas.records.schedule import CreateSchedule
 from penstock.schemas.records.share import UNSET, ListVersionShares, SetVersionShare
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.values.levels import LEVEL
+from penstock.schemas.values.retry import RetryPolicy
 from penstock.schemas.values.schedule_spec import ScheduleSpec
 from tests.engine.stage import Stage
 
@@ -274,3 +277,45 @@ def test_a_schedule_fits_each_version_that_its_runs_may_have() -> None:
     assert "version 3 of shares, which its runs may have, cannot take this input" in answer(stage, create).message
     stage.tell_all(share(3, 0))
     assert isinstance(answer(stage, create), Accepted)
+
+
+@workflow(name="shares-tried", version=1)
+async def tried() -> int:
+    raise WorkflowFailedError("no")
+
+
+@workflow(name="shares-tried", version=2)
+async def tried_anew() -> int:
+    return 2
+
+
+def test_a_run_that_is_tried_again_or_reset_keeps_its_version() -> None:
+    """Retries, and resets of open and of closed runs, stay on the version of the run, whatever the shares are then."""
+    stage = Stage(first, second, tried, tried_anew)
+    start_all(stage, ["run-1"], version=1)
+    stage.tell_all(share(2, 10_000))
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="open"))
+    assert (stage.described()["version"], stage.described()["reset_to"]) == (1, 1)
+    stage.tell(SignalWorkflow(workflow_id="run-1", signal="shares-go", input=b"7", message_id="s"))
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="closed"))
+    assert (stage.described()["version"], stage.described()["status"]) == (1, "completed")
+    retry = RetryPolicy(retries_max=1, delays_ms=(1_000,), factor=1.0)
+    stage.tell(
+        StartWorkflow(
+            workflow_id="run-2", workflow_type="shares-tried", input=b"null", message_id="r", version=1, retry=retry
+        )
+    )
+    stage.advance(2)
+    described = stage.described("run-2")
+    assert (described["version"], described["retries"], described["status"]) == (1, 1, "failed")
+
+
+def test_a_version_whose_runs_have_closed_can_be_removed() -> None:
+    """Without the code of a version that has no open run, new runs start, and its closed runs are still described."""
+    stage = Stage(first, second)
+    stage.tell_all(share(2, 0))
+    start_all(stage, ["run-1"])
+    stage.tell(SignalWorkflow(workflow_id="run-1", signal="shares-go", input=b"7", message_id="s"))
+    stage.restart(second)
+    assert start_all(stage, ["run-2"]) == {"run-2": 2}
+    assert (stage.described("run-1")["version"], stage.described("run-1")["result"]) == (1, 7)
