@@ -12,6 +12,7 @@ from penstock.engine.core.machines import (
     delay,
     deletion,
     external,
+    importing,
     kept,
     marker,
     note,
@@ -53,6 +54,7 @@ MACHINES: tuple[Machine, ...] = (
     options.MACHINE,
     reset.MACHINE,
     deletion.MACHINE,
+    importing.MACHINE,
 )
 
 INPUTS: Mapping[type, InputRule] = {kind: rule for machine in MACHINES for kind, rule in machine.inputs.items()}

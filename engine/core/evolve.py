@@ -11,17 +11,32 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock.engine.core.catalogue import EVENTS
-from penstock.engine.core.keys import HISTORY, SHARD_KEY
+from penstock.engine.core.keys import (
+    CLOSED,
+    HISTORY,
+    JOINED,
+    MEMO,
+    MESSAGE,
+    NEVER_MS,
+    RUN,
+    SHARD_KEY,
+    UPDATE,
+)
 from penstock.engine.core.machine import Cause
 from penstock.engine.core.machines import kept
 from penstock.engine.core.rows import ShardRow, pack
-from penstock.engine.core.statuses import CONTINUED
+from penstock.engine.core.statuses import CANCELLED, COMPLETED, CONTINUED, FAILED, OPEN, TERMINATED
 from penstock.engine.core.working import WorkingRun
-from penstock.schemas.records.decisions import Listening
+from penstock.schemas.records.decisions import DecisionRecorded, Listening
 from penstock.schemas.records.kept import CommandTaken
 from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.reset import WorkflowForked
+from penstock.schemas.records.retention import WorkflowImported
 from penstock.schemas.records.run import WorkflowStarted
+
+ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED})
+OF_CLOSED = frozenset({RUN, HISTORY, UPDATE, MEMO, MESSAGE, JOINED, CLOSED})
+"""Statuses, and kinds of rows, of a run that may be imported."""
 
 EVOLVERS = {kind: rule.evolve for kind, rule in EVENTS.items()}
 
@@ -36,6 +51,9 @@ def begin(run: WorkingRun, run_id: str, events: Sequence[Event]) -> int:
         return 1
     if type(first) is WorkflowForked:
         return _copy(run, first)
+    if type(first) is WorkflowImported:
+        _take_in(run, first)
+        return 0
     row = run.row
     if row is None and not run_id:
         return 0
@@ -61,6 +79,42 @@ def _copy(run: WorkingRun, forked: WorkflowForked) -> int:
         run.writes[run.key(HISTORY, record.first_sequence)] = value
     run.dropped_children = run.dropped_awaiters = run.dropped_updates = run.cancelled = ()
     return forked.to_event + 1
+
+
+def _take_in(run: WorkingRun, imported: WorkflowImported) -> None:
+    """Let the working copy be a closed run with this history: with its records, and the rows that its events leave.
+
+    AssertionError for a history that no closed run has."""
+    run.run_id = imported.run_id
+    for value in imported.records:
+        record = run.decode(value)
+        assert isinstance(record, DecisionRecorded), "a record is no decision"
+        _take_in_decision(run, record)
+        run.writes[run.key(HISTORY, record.first_sequence)] = value
+    assert imported.records, "there is no event"
+    assert run.header.status in ENDED, f"the run is {run.header.status}"
+    # What was pending on the way is gone: nothing of it was ever stored here.
+    run.writes = {key: value for key, value in run.writes.items() if value is not None}
+    strange = {key[:1] for key in run.writes} - OF_CLOSED
+    assert not strange, f"it leaves rows of the kinds {sorted(strange)}"
+    run.dropped_children = run.dropped_awaiters = run.dropped_updates = run.cancelled = ()
+    run.due_ms = NEVER_MS
+
+
+def _take_in_decision(run: WorkingRun, record: DecisionRecorded) -> None:
+    """Apply one decision of a history that is imported. AssertionError if it does not follow."""
+    events = [run.decode(event) for event in record.events]
+    assert record.workflow_id == run.workflow_id, f"it is that of {record.workflow_id}"
+    assert events, f"decision {record.decision} has no event"
+    number = run.row.next_number if run.row is not None else 1
+    assert record.first_sequence == number, f"event {number} is missing"
+    assert (run.row is None) == (type(events[0]) is WorkflowStarted), "it has another beginning than WorkflowStarted"
+    cause = Cause(record.now_ms, record.trigger.message_id, record.appended_ms)
+    for event in events:
+        assert run.row is None or run.row.status in OPEN, f"it goes on with {type(event).__name__} after its end"
+        if type(event) is not CommandTaken:  # the command was kept elsewhere; the event after it says what it was
+            EVOLVERS[type(event)](run, event, cause)
+    run.header.next_number += len(events)
 
 
 def _copied(event: Event, forked: WorkflowForked) -> Event:

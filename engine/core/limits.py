@@ -84,6 +84,9 @@ SCHEDULE_MISSED_MAX = 1_000
 SCHEDULE_RECENT_MAX, SCHEDULE_UPCOMING = 10, 5
 """Runs of a schedule that it remembers, and ticks ahead that its description names."""
 
+IMPORT_BYTES_MAX = 960_000
+"""History of a run that is imported: it is one record, as command and as event."""
+
 REQUESTS_MAX = 5_000
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Requests, and bytes of their inputs, after which an activation is suspended: each becomes three records."""

@@ -19,7 +19,7 @@ from penstock.engine.core.working import WorkingRun
 START, SIGNAL, UPDATE = "start", "signal", "update"
 CANCEL, TERMINATE = "cancellation", "termination"
 UNBLOCK, PAUSE, RESUME, SKIP, RESET = "unblocking", "pause", "resuming", "skip", "reset"
-DELETE = "deletion"
+DELETE, IMPORT = "deletion", "import"
 OPTIONS = "change of an activity"
 """What a message was."""
 
@@ -41,6 +41,10 @@ def remember_cause(run: WorkingRun, cause: Cause, what: str) -> None:
 def remember_as(run: WorkingRun, message_id: str, row: MessageRow) -> None:
     """Record a message as processed by any run of the workflow id. For evolve functions."""
     run.writes[message_key(run.workflow_id, message_id)] = pack(row)
+
+
+BESIDE_RUNS = frozenset({DELETE, IMPORT})
+"""Messages that are remembered beside the runs of their id, and stay when those are deleted."""
 
 
 def remember_change(run: WorkingRun, cause: Cause, what: str) -> None:

@@ -20,6 +20,7 @@ from penstock.engine.core.rows import (
     UpdateRow,
 )
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.retention import WorkflowImported
 
 
 class RowReader(Protocol):
@@ -105,6 +106,10 @@ class RunView(Protocol):
 
     def has_past(self) -> bool:
         """Whether the history of any run of this id is kept."""
+        ...
+
+    def import_problem(self, imported: WorkflowImported) -> str:
+        """Why an imported history is none that a closed run of this id has; empty if it is one."""
         ...
 
     def past(self, run_id: str) -> list[PastDecision]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from penstock.engine.core.evolve import begin
 from penstock.engine.core.execution import CodeWithheld, Definition, Execution, InputDifference
 from penstock.engine.core.hosted import Hosted
 from penstock.engine.core.keys import HISTORY, kept_prefix, run_key, run_prefix
@@ -20,6 +21,7 @@ from penstock.schemas.encoding.codec import decode
 from penstock.schemas.errors import UnknownWorkflowType
 from penstock.schemas.records.decisions import DecisionRecorded, Listening
 from penstock.schemas.records.kinds import Event
+from penstock.schemas.records.retention import WorkflowImported
 from penstock.schemas.records.run import WorkflowStarted
 
 logger = structlog.get_logger(__name__)
@@ -32,6 +34,21 @@ decision."""
 
 ROWS_BYTES = 2_000
 """A run in memory without its execution."""
+
+
+class _NoRows:
+    """Rows of an id of which nothing is kept."""
+
+    def get(self, key: bytes) -> bytes | None:  # noqa: ARG002 - RowReader
+        """None."""
+        return None
+
+    def of_run(self, workflow_id: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002 - RowReader
+        """None."""
+        return iter(())
+
+
+_NO_ROWS = _NoRows()
 
 
 class CachedRun(WorkingRun):
@@ -90,6 +107,15 @@ class CachedRun(WorkingRun):
         record = next(self.history(), None)
         started = decode(record.events[0]) if record is not None else None
         return started.input if isinstance(started, WorkflowStarted) else None
+
+    def import_problem(self, imported: WorkflowImported) -> str:
+        """Why an imported history is none that a closed run of this id has; empty if it is one."""
+        trial = WorkingRun(self.workflow_id, None, _NO_ROWS, decode)
+        try:
+            begin(trial, imported.run_id, [imported])
+        except Exception as error:  # noqa: BLE001 - bytes of any origin may break any rule
+            return str(error).rstrip(".") or type(error).__name__
+        return ""
 
     def unread_inputs(self) -> list[Event]:
         """Inputs recorded while the run was BLOCKED; known after `execution`."""

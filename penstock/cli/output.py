@@ -87,6 +87,7 @@ SHOWN_FIELDS: Mapping[str, Sequence[str]] = {
     "ScheduleCreated": ("workflow_type", "input"),
     "ScheduleUpdated": ("workflow_type", "input"),
     "WorkflowDeleted": ("by", "reason"),
+    "WorkflowImported": ("run_id", "by", "reason"),
     "SchedulePaused": ("note",),
     "ScheduleResumed": ("note",),
     "ScheduleTriggered": ("overlap",),

@@ -28,6 +28,7 @@ from penstock.cli.demo import demo
 from penstock.cli.exit_codes import EPILOG
 from penstock.cli.host_verbs import dev, processor, worker
 from penstock.cli.inside_verbs import debug, stack
+from penstock.cli.moving_verbs import export_run, import_run
 from penstock.cli.namespace import namespace
 from penstock.cli.outside_verbs import complete, fail
 from penstock.cli.read_verbs import history, list_runs, show
@@ -83,6 +84,8 @@ for command in (
     reset,
     retry,
     delete,
+    export_run,
+    import_run,
     topics,
     namespace,
     versions,

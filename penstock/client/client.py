@@ -19,6 +19,7 @@ from penstock.client.connection import Connection
 from penstock.client.deadline import deadline_after
 from penstock.client.exchange import Exchange
 from penstock.client.lifecycle import AsyncLifecycle
+from penstock.client.moving import exported, import_command
 from penstock.client.pending import encoded_json
 from penstock.client.reads import Json, JsonList, Reads
 from penstock.client.run import Run
@@ -38,7 +39,7 @@ from penstock.schemas.records.run import OnExisting, StartWorkflow
 from penstock.schemas.values.attributes import SearchValue
 from penstock.schemas.values.call import Call
 from penstock.schemas.values.durations import Duration, Moment
-from penstock.schemas.values.payload import Adapter, adapter_for
+from penstock.schemas.values.payload import Adapter, adapter_for, check_reason
 from penstock.schemas.values.requests import ChildRequest
 from penstock.schemas.values.retry_options import UNSET, Unset
 from penstock.topics.log import Log
@@ -406,6 +407,33 @@ class Client(AsyncLifecycle):
     async def history(self, id: str) -> JsonList:
         """As `Run.history`, of the id's current run."""
         return await self.get(id).history()
+
+    async def export_run(self, id: str, *, run_id: str = "") -> Json:
+        """Return a run as one JSON document: its history, what `describe` says of it, and a digest of both.
+
+        `run_id`: an earlier run of the id, while its history is kept. Raises WorkflowNotFound, NotAnswered, LogError.
+        """
+        run = self.get(id, run_id=run_id)
+        described = await run.describe()
+        if run_id not in {"", described["run_id"], described["first_run_id"]}:  # of that run, the history says it all
+            described = {"workflow_id": id, "run_id": run_id}
+        return exported(described, await self.reads.history(id, described["run_id"]))
+
+    async def import_run(self, exported: Mapping[str, Any], *, reason: str = "", by: str = "") -> Run[Any]:
+        """Take in a closed run that `export_run` returned, here or from another namespace, under its id.
+
+        It can be read and replayed as any other and is kept from now on; nothing of it happens again, and no end is
+        reported. `by`: who asks for it; the topic `events` keeps both.
+
+        Raises BadInput (it is no such document, was changed, or the run is open), PayloadTooLarge (its history does not
+        fit one record), WorkflowAlreadyExists (the id has a run), CommandRejected (no closed run has such a history),
+        NotAnswered.
+        """
+        check_reason(reason)
+        command = import_command(exported, by, reason)
+        address = self._connection.reply_address()
+        accepted = await self._connection.send(msgspec.structs.replace(command, **address))
+        return Run(self._connection, command.workflow_id, accepted.run_id, adapter_for(Any))
 
     async def list(
         self, *, status: str | None = None, type: str | None = None, limit: int = 100, after: str = ""

@@ -16,6 +16,7 @@ from penstock.schemas.errors import BadInput, Undecodable, UnknownTopic
 from penstock.schemas.records.decisions import DecisionRecorded, Trigger
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.reset import WorkflowForked
+from penstock.schemas.records.retention import WorkflowImported
 from penstock.schemas.records.run import WorkflowStarted
 from penstock.topics.catalogue import Topics, creation_advice
 from penstock.topics.log import Log
@@ -175,7 +176,16 @@ def _numbered(log: Log, topic: str, partition: int, workflow_id: str) -> Iterato
     for batch in log.read_to_end(topic, partition, first, READ_TIMEOUT_S):
         for stored in batch:
             record = decode(stored.value or b"")
-            if not isinstance(record, DecisionRecorded) or not record.first_sequence:
+            if not isinstance(record, DecisionRecorded) or workflow_id not in {"", record.workflow_id}:
                 continue
-            if workflow_id in {"", record.workflow_id}:
+            if record.first_sequence:
                 yield record
+            else:
+                yield from _imported(record)
+
+
+def _imported(record: DecisionRecorded) -> Iterator[DecisionRecorded]:
+    """The history of a run that was imported; nothing of another decision."""
+    event = decode(record.events[0])
+    if isinstance(event, WorkflowImported):
+        yield from map(decode, event.records)

@@ -365,6 +365,14 @@ class SyncClient:
         """As `Client.delete`."""
         self.wait(self._client.delete(id, reason, force=force, by=by))
 
+    def export_run(self, id: str, *, run_id: str = "") -> Json:
+        """As `Client.export_run`."""
+        return self.wait(self._client.export_run(id, run_id=run_id))
+
+    def import_run(self, exported: Mapping[str, Any], *, reason: str = "", by: str = "") -> SyncRun[Any]:
+        """As `Client.import_run`."""
+        return SyncRun(self, self.wait(self._client.import_run(exported, reason=reason, by=by)))
+
     def describe(self, id: str) -> Json:
         """As `Client.describe`."""
         return self.wait(self._client.describe(id))

@@ -38,6 +38,7 @@ _COMMAND_WORDS = {
     "ReadHistory": "the history of",
     "ListWorkflows": "the list of runs",
     "DeleteWorkflow": "the deletion of",
+    "ImportWorkflow": "the import of",
     "CreateSchedule": "the creation of",
     "UpdateSchedule": "the change of",
     "PauseSchedule": "the pause of",

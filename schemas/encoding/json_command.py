@@ -73,6 +73,7 @@ _ALLOWED = {
     "from_ms": "milliseconds since 1970",
     "until_ms": "milliseconds since 1970",
     "search": "a JSON object",
+    "records": "an array of texts, each a DecisionRecorded in base64",
 }
 _ALLOWED_OF_TYPE = {str: "a text", int: "a whole number", bool: "true or false", int | None: "a whole number or null"}
 

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from penstock.client.client import Client
 from penstock.client.run import Run
+from penstock.schemas.errors import WorkflowNotFound
 from tests.integration import checks, flows
 from tests.integration.system import System
 
@@ -50,3 +53,42 @@ def test_operators_commands_hold_across_processors(system: System) -> None:
 async def _with_run(system: System, do: Callable[[Run[Any]], Awaitable[Any]]) -> Any:
     async with Client(system.url, namespace=system.namespace) as client:
         return await do(client.get("operated"))
+
+
+def test_a_run_is_deleted_and_comes_back(system: System) -> None:
+    """A run that is exported, deleted and imported is gone in between, and the same afterwards, whichever process
+    reads its rows."""
+    system.start_worker()
+    processor = system.start_processor()
+
+    def replace() -> None:
+        nonlocal processor
+        assert system.end(processor) == 0, system.child_log(processor)
+        processor = system.start_processor()
+
+    async def close() -> Any:
+        async with Client(system.url, namespace=system.namespace) as client:
+            run = await client.start(flows.summed(1), id="operated")
+            await run.signal(flows.more, 10)
+            await run.signal(flows.more, 100)
+            assert await run.result("30s") == [1, 11, 111]
+            document = await client.export_run("operated")
+            await client.delete("operated", "moved", by="ann")
+            return document
+
+    async def bring_back(document: Any) -> Any:
+        async with Client(system.url, namespace=system.namespace) as client:
+            with pytest.raises(WorkflowNotFound):
+                await client.describe("operated")
+            await client.import_run(document)
+            return await client.result("operated", timeout="30s")
+
+    async def look() -> Any:
+        async with Client(system.url, namespace=system.namespace) as client:
+            return await client.export_run("operated")
+
+    document = asyncio.run(close())
+    replace()
+    assert asyncio.run(bring_back(document)) == [1, 11, 111]
+    replace()
+    assert asyncio.run(look()) == document

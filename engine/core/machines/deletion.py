@@ -13,7 +13,7 @@ from penstock.engine.core.decision import Decision, Rejection, RunEvents
 from penstock.engine.core.expiry import index_key
 from penstock.engine.core.keys import HISTORY, JOINED, MEMO, MESSAGE, UPDATE, message_key, parse_message_of, run_of_row
 from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
-from penstock.engine.core.messages import DELETE, id_taken, remember_change
+from penstock.engine.core.messages import BESIDE_RUNS, DELETE, id_taken, remember_change
 from penstock.engine.core.rows import unpack_message
 from penstock.engine.core.statuses import ABSENT, CLOSED, OPEN
 from penstock.engine.core.view import RunView
@@ -83,10 +83,10 @@ def _on_deleted(run: WorkingRun, event: WorkflowDeleted, cause: Cause) -> None:
             run.writes[key] = None
     for key, _ in run.rows_of_id(JOINED):
         found = run.get(message_key(run.workflow_id, parse_message_of(key)))
-        if found is None or unpack_message(found).what != DELETE:
+        if found is None or unpack_message(found).what not in BESIDE_RUNS:
             run.writes[key] = None
     for key, value in run.rows_of_id(MESSAGE):
-        if unpack_message(value).what != DELETE:
+        if unpack_message(value).what not in BESIDE_RUNS:
             run.writes[key] = None
     if row is not None:
         run.writes[run.header_key] = None

@@ -15,6 +15,7 @@ from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.publishing import publish
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.core.keys import HISTORY, after
 from penstock.engine.core.machine import advance
 from penstock.engine.core.machines import (
     activity,
@@ -23,6 +24,7 @@ from penstock.engine.core.machines import (
     delay,
     deletion,
     external,
+    importing,
     marker,
     note,
     options,
@@ -39,7 +41,7 @@ from penstock.schemas.failure import Failure
 from penstock.schemas.records.activity import ChangeActivity, SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow
-from penstock.schemas.records.retention import DeleteWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow, ImportWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.signal import SignalWorkflow
 from tests.engine.core import counters, flows
@@ -48,7 +50,7 @@ from tests.schemas.samples import sample_of
 
 MODULES = (
     *(run, activity, timer, child, signal, marker, note, external, query, update, delay, chain, pause, reset),
-    *(deletion, options),
+    *(deletion, importing, options),
 )
 HARD = Failure(type="app.Refused", message="no", non_retryable=True)
 SOFT = Failure(type="app.Refused", message="no")
@@ -342,7 +344,9 @@ def _deleted() -> None:
     stage = Stage(flows.approved)
     stage.start(flows.approved)
     stage.terminate()
+    records = tuple(value for _, value in stage.stores[0].scan(HISTORY, after(HISTORY)))
     stage.tell(DeleteWorkflow(workflow_id="run-1", message_id="d"))
+    stage.tell(ImportWorkflow(workflow_id="run-1", run_id="r", records=records, message_id="i"))
 
 
 SCENARIOS: list[Callable[[], None]] = [
