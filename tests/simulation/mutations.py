@@ -39,6 +39,7 @@ from penstock.engine.store.store import Store
 from penstock.schemas.errors import StoreAheadOfLog
 from penstock.schemas.records.activity import ActivityRetried
 from penstock.schemas.records.child import ChildScheduled
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.timer import TimerCancelled, TimerFired
 from penstock.topics.log import StoredRecord
 from tests.simulation import dialogue_mutations, operator_mutations, schedule_mutations, version_mutations
@@ -46,6 +47,7 @@ from tests.simulation.broker import Broker, Group
 from tests.simulation.client import SimLog
 from tests.simulation.mutation import Mutation
 from tests.simulation.process import Process
+from tests.simulation.publications import AUDIT
 from tests.simulation.weather import Weather
 
 
@@ -338,6 +340,11 @@ WEATHERS = (_zombies, _late_zombies, _doubts, _handovers, _clocks, _days, _aged,
 """Weather for mutations of which it is not known what they need."""
 
 
+def _published_again(found: Any, run: Any, event: Any, shard: int, again: Any = activity_module._send_again) -> None:
+    again(found, run, event, shard)
+    found.published.append(RecordPublished(sequence=event.sequence, topic=AUDIT, value=b"again", key=run.workflow_id))
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "the store is written before the commit": Mutation(Driver, "_submit", _store_first),
     "the next layer survives an abort": Mutation(Driver, "settle", _keep_next_layer),
@@ -380,6 +387,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "messages are not remembered": Mutation(deduplicate_module, "run_of_message", lambda *arguments: None),
     "attempts of a paused run begin": Mutation(activity_module, "hold_attempts", lambda run: None, _halts),
     "results of any attempt count": Mutation(activity_module, "_lateness", _any_attempt),
+    "a record is published a second time, after a retry": Mutation(
+        activity_module, "_send_again", _published_again, table=(effects_module.EFFECTS, (ActivityRetried,))
+    ),
     "a task is sent twice": Mutation(Encoder, "effects", _first_attempt_again),
     "fired timers stay in the index": Mutation(
         timer_module, "_on_ended", _timer_left, table=(evolve_module.EVOLVERS, (TimerFired, TimerCancelled))

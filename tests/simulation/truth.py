@@ -28,7 +28,7 @@ from penstock.schemas.records.child import (
     ParentChanged,
 )
 from penstock.schemas.records.decisions import DecisionRecorded
-from penstock.schemas.records.external import ExternalSignalSent
+from penstock.schemas.records.external import ExternalSignalSent, RecordPublished
 from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
@@ -67,7 +67,7 @@ REPORTS = (ActivityStarted, ActivityHeartbeat)
 OF_SCHEDULES = frozenset(
     kind for kind in vars(schedule).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 )
-BEGINNINGS = (ActivityScheduled, ActivityRetried, ChildScheduled, TimerStarted, ExternalSignalSent)
+BEGINNINGS = (ActivityScheduled, ActivityRetried, ChildScheduled, TimerStarted, ExternalSignalSent, RecordPublished)
 OF_SHARES = (VersionShareSet, VersionShareUnset)
 UNNUMBERED = (
     *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp, ParentChanged),
@@ -213,7 +213,7 @@ class Run:
             self._apply_child(event)
         elif kind is StartDelayEnded and now_ms < self.started.begins_ms:
             raise Violation("C (timers)", f"{self} began {self.started.begins_ms - now_ms} ms early")
-        is_request = kind.__name__.endswith(("Scheduled", "Started", "Recorded", "Marked", "Sent"))
+        is_request = kind.__name__.endswith(("Scheduled", "Started", "Recorded", "Marked", "Sent", "Published"))
         if is_request and hasattr(event, "sequence") and kind is not ChildStarted:
             self._request(event.sequence)
 

@@ -29,7 +29,7 @@ from penstock.schemas.records.run import (
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, histories, interventions, model, reads, updates
+from tests.simulation import chains, histories, interventions, model, publications, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -58,6 +58,13 @@ def check(world: World) -> None:
     _dead_letters_are_garbage(world)
     _interventions_are_those_of_operators(world)
     _histories_are_bounded(world)
+    _published_is_what_was_decided(world)
+
+
+def _published_is_what_was_decided(world: World) -> None:
+    problem = publications.judge(world.broker, world.topics, world.shards)
+    if problem:
+        raise Violation("T (transaction)", problem)
 
 
 def _histories_are_bounded(world: World) -> None:

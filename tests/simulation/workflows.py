@@ -17,6 +17,7 @@ from penstock.engine.authoring.context import info, now, random, side_effect, uu
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.handlers import Query, Update
+from penstock.engine.authoring.publishing import publish
 from penstock.engine.authoring.signal import Signal, declared_signals
 from penstock.engine.authoring.versions import patched
 from penstock.engine.authoring.waiting import sleep, wait_condition
@@ -28,6 +29,7 @@ from penstock.schemas.errors import ActivityFailedError, ChildWorkflowFailed, Wo
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.tasks import ActivityTask
 from penstock.workers.activity.decorator import activity
+from tests.simulation.publications import AUDIT
 
 LATE_QUEUE = "sim-late"
 QUEUES = ("default", "sim-other")
@@ -124,10 +126,12 @@ def perform(task: ActivityTask, execution: int) -> bytes | Failure:
 
 @workflow(name="sim_chain")
 async def chain(steps: int) -> int:
-    """One activity after the other."""
+    """One activity after the other, each told to a topic before and after it."""
     total = 0
     for step in range(steps):
+        publish(AUDIT, key=info().workflow_id, value=total)
         total = await add(total, step)
+    publish(AUDIT, key=info().workflow_id, deletes=True)
     return total
 
 

@@ -30,6 +30,7 @@ from tests.simulation.dialogues import make
 from tests.simulation.losses import KINDS, OF_INPUTS, Loss, require_closed
 from tests.simulation.operators import Operator
 from tests.simulation.process import DOWN, FROZEN, UP, Process
+from tests.simulation.publications import AUDIT, PARTITIONS
 from tests.simulation.scenarios import COMPLETION_BYTES_MAX, Scenario
 from tests.simulation.story import Story, Violation
 from tests.simulation.versioned import Versioned
@@ -85,6 +86,7 @@ class World:
         self.broker = b.Broker(lambda: self.now_ms)
         for spec in specs(self.topics, self.shards, QUEUES):
             self.broker.create(spec.name, REPLIES if spec.name == self.topics.replies else spec.partitions)
+        self.broker.create(AUDIT, PARTITIONS)
         self.broker.record_bytes_max[self.topics.completions] = COMPLETION_BYTES_MAX
         self.broker.transaction_records_max = self.weather.transaction_records_max
         self.auditor = Auditor(self.broker, self.topics, self.shards)
