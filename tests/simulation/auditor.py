@@ -74,6 +74,7 @@ class Auditor:
         self.stops: set[tuple[type, str, str]] = set()
         self.runs: dict[str, list[Run]] = {}
         self.completions: Counter[str] = Counter()
+        self.ends: dict[str, WorkflowClosed] = {}  # by run id
         self.replies: dict[str, list[Reply]] = {}
         self.replied: dict[str, list[tuple[int, Reply]]] = {}  # the same, with the partitions
         self.awaited: dict[str, tuple[str, ResultAwaited]] = {}  # run id and event, by message id
@@ -207,6 +208,7 @@ class Auditor:
             end = decode(entry.value or b"")
             assert isinstance(end, WorkflowClosed)
             ends[end.run_id] += 1
+            self.ends[end.run_id] = end
         if ends != expected_ends:
             raise Violation("T (transaction)", f"completions {dict(ends)} beside decisions for {dict(expected_ends)}")
         self.completions.update(ends)

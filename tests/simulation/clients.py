@@ -38,7 +38,17 @@ REPLIES = 2
 
 _JSON_KEYS = {"workflow_id": "id", "workflow_type": "type"}
 _JSON_FIELDS = {
-    StartWorkflow: ("workflow_id", "workflow_type", "input", "message_id", "reply_to", "on_existing", "headers"),
+    StartWorkflow: (
+        "workflow_id",
+        "workflow_type",
+        "input",
+        "message_id",
+        "reply_to",
+        "on_existing",
+        "headers",
+        "memo",
+        "search",
+    ),
     SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
@@ -83,6 +93,7 @@ class Client:
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
         fields.setdefault("headers", self._headers())
+        fields = _notes(self._messages) | fields
         return self.ask(
             StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
             hopeless=hopeless,
@@ -214,6 +225,13 @@ class Client:
         self._story.tell("client", f"{words} → {_place(stored)}{', the wrong shard' if strayed else ''}")
 
 
+def _notes(number: int) -> dict[str, bytes]:
+    """Memo and search attributes of the start that follows so many messages; none for most."""
+    memo = {"by": f"client-{number}"} if number % 3 == 0 else {}
+    search = {"customer": f"c{number}", "visits": number} if number % 4 == 0 else {}
+    return {name: msgspec.json.encode(value) for name, value in (("memo", memo), ("search", search)) if value}
+
+
 def _has_json(command: Any) -> bool:
     """Whether a command has only fields that people write as JSON here."""
     fields = _JSON_FIELDS[type(command)]
@@ -230,6 +248,8 @@ def _as_json(command: Any) -> bytes:
     found: dict[str, Any] = {"command": type(command).__name__}
     for field in fields:
         value = getattr(command, field)
+        if field in ("memo", "search") and not value:
+            continue
         found[_JSON_KEYS.get(field, field)] = json.loads(value or b"null") if isinstance(value, bytes) else value
     return msgspec.json.encode(found)
 

@@ -16,6 +16,7 @@ from penstock.engine.core.decision import TimeOutRun
 from penstock.engine.core.machines import chain as chain_module
 from penstock.engine.core.machines import deadline as deadline_module
 from penstock.engine.core.machines import delay as delay_module
+from penstock.engine.core.machines import note as note_module
 from penstock.engine.core.machines import query as query_module
 from penstock.engine.core.machines import run as run_module
 from penstock.engine.core.machines import update as update_module
@@ -25,6 +26,7 @@ from penstock.engine.runtime import shard as shard_module
 from penstock.engine.runtime import step as step_module
 from penstock.engine.runtime.deduplicate import repetition
 from penstock.engine.runtime.run_cache import CachedRun
+from penstock.schemas.records.note import DetailsSet
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.run import StartWorkflow, WorkflowStarted
 from penstock.schemas.records.signal import SignalReceived
@@ -53,6 +55,10 @@ def _an_orphan(*arguments: Any, next_run: Any = chain_module._next) -> Any:
 
 def _headless(*arguments: Any, next_run: Any = chain_module._next) -> Any:
     return msgspec.structs.replace(next_run(*arguments), headers={})
+
+
+def _without_memo(*arguments: Any, next_run: Any = chain_module._next) -> Any:
+    return msgspec.structs.replace(next_run(*arguments), memo=b"")
 
 
 def _awaiters_left(run: Any, event: Any, cause: Any, started: Any = run_module._on_started) -> None:
@@ -182,6 +188,13 @@ MUTATIONS: Mapping[str, Mutation] = {
     "signals go along in another order": Mutation(Program, "unread", _last_first),
     "the parent of a run that continues is lost": Mutation(chain_module, "_next", _an_orphan),
     "headers do not go along when a run continues": Mutation(chain_module, "_next", _headless),
+    "the memo does not go along when a run continues": Mutation(chain_module, "_next", _without_memo),
+    "search attributes that code sets at last are lost when a run continues": Mutation(
+        note_module, "search_of", lambda search, events: search
+    ),
+    "details are recorded and not stored": Mutation(
+        note_module, "_on_details", lambda run, event, cause: None, table=(evolve_module.EVOLVERS, (DetailsSet,))
+    ),
     "callers do not go along when a run continues": Mutation(
         run_module, "_on_started", _awaiters_left, table=(evolve_module.EVOLVERS, (WorkflowStarted,))
     ),

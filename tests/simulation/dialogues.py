@@ -273,6 +273,17 @@ def _restarted(random: Random, name: str) -> Scenario:
     return Scenario(name, [Move(lambda client: client.start(code, name, given)), *[again] * times], verdict)
 
 
+def _described(random: Random, name: str) -> Scenario:
+    """Runs of a chain that set details and search attributes."""
+    left = random.randint(0, 2)
+
+    def verdict(auditor: Auditor) -> str:
+        runs = auditor.runs.get(name, [])
+        return _chain_problem(auditor, name, left + 1, result(runs[-1]) if runs else None)
+
+    return Scenario(name, [Move(lambda client: client.start("sim_described", name, left))], verdict)
+
+
 KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "relay": _relay,
     "steps": _steps,
@@ -285,4 +296,5 @@ KINDS: dict[str, Callable[[Random, str], Scenario]] = {
     "limited": _limited,
     "stubborn": _stubborn,
     "restarted": _restarted,
+    "described": _described,
 }

@@ -336,12 +336,20 @@ def verbose(facts: Facts, bursts: int, size: int) -> Want:
     return chain(facts, bursts)
 
 
+def described(facts: Facts, left: int) -> Want:
+    started = facts.run.started
+    search = {**(_value(started.search) or {}), "left": left, "stage": "done"}
+    search.pop("customer", None)
+    next_run = ("sim_described", left - 1) if left else None
+    return Want([_add(left, 1)], results=[[_value(started.memo) or {}, search]], next_run=next_run)
+
+
 PROGRAMS: Mapping[str, Callable[..., Want]] = {
     f"sim_{program.__name__}": program
     for program in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, named, headers, headed, busy, relay,
-        steps, patron, account, ledger, stubborn, mended, versioned, verbose,
+        steps, patron, account, ledger, stubborn, mended, described, versioned, verbose,
     )
 } | {"sim_heavy": bulky}  # fmt: skip
 

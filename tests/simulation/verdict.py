@@ -29,7 +29,7 @@ from penstock.schemas.records.run import (
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, histories, interventions, model, publications, reads, updates
+from tests.simulation import chains, histories, interventions, model, notes, publications, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -59,12 +59,24 @@ def check(world: World) -> None:
     _interventions_are_those_of_operators(world)
     _histories_are_bounded(world)
     _published_is_what_was_decided(world)
+    _notes_go_along(world)
 
 
 def _published_is_what_was_decided(world: World) -> None:
     problem = publications.judge(world.broker, world.topics, world.shards)
     if problem:
         raise Violation("T (transaction)", problem)
+
+
+def _notes_go_along(world: World) -> None:
+    """Memo, search attributes and details of each run are those of its start, and those that its code has set."""
+    for runs in world.auditor.runs.values():
+        for run in runs:
+            command = next(iter(world.client.asked.get(run.run_id, ())), None)
+            previous = next((other for other in runs if other is not run and other.is_followed_by(run)), None)
+            problem = notes.judge(run, previous, command, world.auditor.ends.get(run.run_id))
+            if problem:
+                raise Violation("P (propagation)", f"{run} {problem}")
 
 
 def _histories_are_bounded(world: World) -> None:
@@ -102,7 +114,9 @@ def _model_agrees(world: World) -> None:
         entries = world.broker.partition((world.topics.state_changelog, number)).entries
         rows = model.rows_of((entry.key, entry.value) for entry in entries if entry.was_committed)
         ours = [run for run in runs if partition_of(run.workflow_id, world.shards) == number]
-        problem = model.judge_rows(rows, ours, world.auditor.punctuality[number].due)
+        present = [chain[-1] for chain in world.auditor.runs.values()]
+        problem = notes.judge_rows(rows, [run for run in present if run in ours])
+        problem = problem or model.judge_rows(rows, ours, world.auditor.punctuality[number].due)
         for process in world.processes:
             held = process.driver._held.get(number) if process.driver is not None else None
             if held is not None and dict(held.store.scan(b"\x01", BEHIND_ALL_KEYS)) != rows:

@@ -15,6 +15,7 @@ from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.children import start_child
 from penstock.engine.authoring.context import info, now, random, side_effect, uuid4
 from penstock.engine.authoring.definition import WorkflowDefinition, registered_workflows
+from penstock.engine.authoring.describing import details, set_search
 from penstock.engine.authoring.external import get_run
 from penstock.engine.authoring.handlers import Query, Update
 from penstock.engine.authoring.publishing import publish
@@ -483,13 +484,26 @@ async def verbose(bursts: int, size: int) -> int:
     return total
 
 
+@workflow(name="sim_described")
+async def described(left: int) -> list[object]:
+    """Says how far it is, in each run of its chain; returns its memo and its search attributes."""
+    details({"left": left})
+    set_search(left=left, stage="begun")
+    await add(left, 1)
+    set_search(stage="done", customer=None)
+    details({"left": left, "done": True})
+    if left > 0:
+        continue_as_new(described(left - 1))
+    return [info().memo, info().search]
+
+
 DEFINITIONS: dict[str, WorkflowDefinition[..., object]] = {
     definition.name: definition
     for definition in (
         chain, fan, retrying, hopeless, stamped, napping, racing, approval, collector, telling, trip, parallel_trip,
         parent, failing, sleeper, guardian, shepherd, homeless, oracle, bulky, heavy, named,
         headers, headed, busy, relay, steps, patron, registered_workflows()["sim_account"], ledger,
-        stubborn, mended, verbose,
+        stubborn, mended, described, verbose,
     )
 }  # fmt: skip
 
