@@ -82,7 +82,7 @@ def history(store: StoreReader, workflow_id: str, run_id: str = "") -> list[dict
     elif run_id in {"", row.first_run_id}:  # a chain is addressed by its first run
         run_id = row.run_id
     prefix = run_prefix(HISTORY, workflow_id, run_id)
-    return [event for _, value in store.scan(prefix, after(prefix)) for event in _events(value)]
+    return [event for _, value in store.scan(prefix, after(prefix)) for event in events_of(value)]
 
 
 def history_page(store: StoreReader, workflow_id: str, run_id: str, after_number: int) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ def history_page(store: StoreReader, workflow_id: str, run_id: str, after_number
         if events and size > PAGE_BYTES_MAX:
             more = True
             break
-        events += _events(value)
+        events += events_of(value)
     known = events or (run_id and store.get(prefix + (1).to_bytes(8, "big")) is not None)
     return {"run_id": run_id, "events": events, "more": more} if known else None
 
@@ -278,7 +278,8 @@ def _activity(row: ActivityRow) -> dict[str, Any]:
     }
 
 
-def _events(decision: bytes) -> list[dict[str, Any]]:
+def events_of(decision: bytes) -> list[dict[str, Any]]:
+    """The events of an encoded DecisionRecorded, as `history` returns them."""
     record = decode(decision)
     return [_event(number, record, decode(event)) for number, event in enumerate(record.events, record.first_sequence)]
 

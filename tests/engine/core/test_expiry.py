@@ -236,6 +236,35 @@ def test_an_id_is_reused_while_its_old_run_is_being_deleted() -> None:
     assert "SignalReceived" in [event["event"] for event in stage.history()]
 
 
+def test_a_late_result_finds_a_run_that_is_being_deleted() -> None:
+    """A result that comes while its closed run is half deleted, and again after that, changes nothing: all of the run
+    goes, and nothing more is due."""
+    stage = Stage(flows.travel, flows.retried)
+    pass_time(stage, 1)
+    run_id = stage.start(flows.retried, 1)
+    (task,) = stage.take("tasks")
+    for _ in range(1_500):
+        stage.put("commands", 0, encode(_signal("run-1", stage.message_id(), "other")))
+    stage.settle()
+    stage.terminate()
+    all_rows = len(rows(stage, run_id.encode()))
+    stage.advance(7 * DAY_MS / 1000)
+    layers = 0
+    while len(rows(stage, run_id.encode())) == all_rows:
+        stage.advance(HOURS_8_MS / 1000)
+        stage.signal("knock", id="elsewhere")
+        layers += 1
+        assert layers < 30, "waited 30 layers for the deletion to begin"
+    left = rows(stage, run_id.encode())
+    assert left, "one layer deletes a part alone"
+    stage.complete(task, 1)
+    pass_time(stage, 3)
+    assert rows(stage, run_id.encode()) == []
+    stage.complete(task, 1)
+    assert rows(stage, run_id.encode()) == []
+    assert stage.nodes[0].next_due_ms > stage.now_ms
+
+
 def test_an_open_run_is_never_deleted() -> None:
     """A run that is open for longer than closed runs are kept has all of its history."""
     stage = Stage(shortly_kept)
