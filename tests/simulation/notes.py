@@ -1,4 +1,4 @@
-"""Judgement of what describes runs: memo, search attributes and details go along, and end up where readers find them."""
+"""Judgement of what describes runs: memo, search attributes and details go along, and end up where they are read."""
 
 from __future__ import annotations
 

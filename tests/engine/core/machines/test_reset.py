@@ -21,10 +21,8 @@ from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow
 from penstock.schemas.records.tasks import TaskHeartbeat, TaskStarted
-from penstock.schemas.records.update import UpdateWorkflow
 from penstock.workers.activity.decorator import activity
 from tests.engine.core import counters, flows
-from tests.engine.core.talking import definition
 from tests.engine.stage import Stage
 
 SOFT = Failure(type="app.Refused", message="no")
@@ -368,34 +366,6 @@ def test_an_update_after_the_cut_is_applied_again() -> None:
     repeated = stage.update("pay", 2, message_id="u", wait_for="accepted")
     assert type(repeated).__name__ == "Accepted"
     assert stage.events().count("UpdateHeld") == 1
-
-
-def test_every_caller_of_an_update_is_answered_after_a_reset() -> None:
-    """Callers that await the end of an update stay known, those that awaited its acceptance are not answered again."""
-    stage = Stage(definition("talk_account"), shards=1)
-    stage.start(definition("talk_account"), 5)
-    update = UpdateWorkflow(workflow_id="run-1", update="doubled", input=b"3", message_id="u", reply_to=0)
-    stage.tell(msgspec.structs.replace(update, wait_for="accepted"))
-    stage.tell(update)
-    stage.tell(msgspec.structs.replace(update, reply_to=1))
-    assert [type(reply).__name__ for reply in stage.take("replies")] == ["Accepted"]
-    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="back"))
-    assert stage.take("replies") == []
-    stage.run(talk_double=lambda n: 2 * n)
-    assert [reply.result for reply in stage.take("replies")] == [b"11", b"11"]
-
-
-def test_callers_of_an_update_of_a_closed_run_are_not_answered_again() -> None:
-    """Callers that were told that the run had closed get no second answer when it is reset."""
-    stage = Stage(definition("talk_account"), shards=1)
-    stage.start(definition("talk_account"), 5)
-    for reply_to in (0, 1):
-        stage.tell(UpdateWorkflow(workflow_id="run-1", update="doubled", input=b"3", message_id="u", reply_to=reply_to))
-    stage.terminate()
-    assert [reply.failure.kind for reply in stage.take("replies")] == ["terminated"] * 2
-    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="back"))
-    stage.run(talk_double=lambda n: 2 * n)
-    assert [reply for reply in stage.take("replies") if reply.message_id == "u"] == []
 
 
 def test_a_paused_run_stays_paused() -> None:

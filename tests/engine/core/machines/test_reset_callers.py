@@ -1,0 +1,38 @@
+"""Tests of callers that wait for an update while its run is reset."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.schemas.records.reset import ResetWorkflow
+from penstock.schemas.records.update import UpdateWorkflow
+from tests.engine.core.talking import definition
+from tests.engine.stage import Stage
+
+
+def test_every_caller_of_an_update_is_answered_after_a_reset() -> None:
+    """Callers that await the end of an update stay known, those that awaited its acceptance are not answered again."""
+    stage = Stage(definition("talk_account"), shards=1)
+    stage.start(definition("talk_account"), 5)
+    update = UpdateWorkflow(workflow_id="run-1", update="doubled", input=b"3", message_id="u", reply_to=0)
+    stage.tell(msgspec.structs.replace(update, wait_for="accepted"))
+    stage.tell(update)
+    stage.tell(msgspec.structs.replace(update, reply_to=1))
+    assert [type(reply).__name__ for reply in stage.take("replies")] == ["Accepted"]
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="back"))
+    assert stage.take("replies") == []
+    stage.run(talk_double=lambda n: 2 * n)
+    assert [reply.result for reply in stage.take("replies")] == [b"11", b"11"]
+
+
+def test_callers_of_an_update_of_a_closed_run_are_not_answered_again() -> None:
+    """Callers that were told that the run had closed get no second answer when it is reset."""
+    stage = Stage(definition("talk_account"), shards=1)
+    stage.start(definition("talk_account"), 5)
+    for reply_to in (0, 1):
+        stage.tell(UpdateWorkflow(workflow_id="run-1", update="doubled", input=b"3", message_id="u", reply_to=reply_to))
+    stage.terminate()
+    assert [reply.failure.kind for reply in stage.take("replies")] == ["terminated"] * 2
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="back"))
+    stage.run(talk_double=lambda n: 2 * n)
+    assert [reply for reply in stage.take("replies") if reply.message_id == "u"] == []
