@@ -27,7 +27,7 @@ from penstock.cli.reload_check import Checked, CheckedRun
 from penstock.cli.source_files import Watch
 from penstock.hosting.parts import STOP_TIMEOUT_S
 from penstock.hosting.stop_signals import StopSignals
-from penstock.schemas.errors import ModuleNotLoaded
+from penstock.schemas.errors import ModuleNotLoaded, SettingsError
 
 CHECK_WAIT_S = 120.0
 DRAIN_WAIT_S = 2 * STOP_TIMEOUT_S
@@ -44,9 +44,11 @@ SAVE_AGAIN = "The code before goes on: save again after a fix."
 
 
 class Reloader:
-    """The parent of `penstock dev --reload`."""
+    """The parent of `penstock dev --reload`. Raises SettingsError for a log in memory."""
 
     def __init__(self, invocation: Invocation, modules: Sequence[str], concurrency: int) -> None:
+        if invocation.settings.in_memory:
+            raise SettingsError("--reload needs a log that outlives a process, such as --log embedded:.penstock.")
         self._command = [*own_command("dev", invocation), "--supervised", "--concurrency", str(concurrency)]
         self._modules = ["--", *modules]
         self._children: list[subprocess.Popen[bytes]] = []

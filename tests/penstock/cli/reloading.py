@@ -33,6 +33,8 @@ async def order(number: int) -> int:
 HARMLESS = CODE.replace("10 * number", "20 * number")
 BREAKING = CODE.replace("    first =", "    await check(number)\n    first =")
 SYNTAX_ERROR = CODE.replace("return first +", "return first + +(")
+LONG = CODE.replace("    return 10 *", "    pathlib.Path('begun').touch()\n    time.sleep(600)\n    return 10 *")
+LONG = f"import pathlib\nimport time\n{LONG}"
 RENAMED = CODE.replace('"reload-order"', '"reload-sale"')
 
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.penstock.cli.reloading import BREAKING, CODE, HARMLESS, RENAMED, SYNTAX_ERROR, WAIT_S, Dev, alive, wait_for
+from tests.penstock.cli.reloading import (
+    BREAKING,
+    CODE,
+    HARMLESS,
+    LONG,
+    RENAMED,
+    SYNTAX_ERROR,
+    WAIT_S,
+    Dev,
+    alive,
+    wait_for,
+)
 
 
 @pytest.fixture
@@ -125,11 +137,39 @@ def test_a_signal_ends_all_processes(dev: Dev, number: int) -> None:
     assert not any(map(alive, children))
 
 
+def test_a_second_signal_ends_all_processes_at_once(dev: Dev) -> None:
+    """While an activity runs, the first signal waits for it, and the second one ends the hosting process too."""
+    dev.edit(LONG)
+    dev.says("Reloaded")
+    dev.client.start_by_name("reload-order", b"1", "open")
+    wait_for("the activity", lambda: (dev.folder / "begun").exists())
+    (child,) = dev.children()
+    dev.process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert dev.process.poll() is None, "it must wait for the activity"
+    dev.process.send_signal(signal.SIGTERM)
+    assert dev.process.wait(WAIT_S) == 128 + signal.SIGTERM
+    wait_for("the end of the hosting process", lambda: not alive(child))
+
+
 def test_a_kill_leaves_no_orphan(dev: Dev) -> None:
     """When the command is killed, the hosting process ends too."""
     (child,) = dev.children()
     dev.process.kill()
     wait_for("the end of the hosting process", lambda: not alive(child))
+
+
+def test_a_log_in_memory_is_refused(tmp_path: Path) -> None:
+    """A log in memory would lose its runs with the first edit: --reload refuses it in one sentence."""
+    (tmp_path / "flow.py").write_text(CODE)
+    ended = subprocess.run(
+        [sys.executable, "-m", "penstock", "dev", "--reload", "--log", "embedded::memory:", "flow.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "penstock: --reload needs a log that outlives a process, such as --log embedded:.penstock.\n"
+    )
 
 
 def test_code_that_cannot_be_loaded_at_the_start(tmp_path: Path) -> None:
