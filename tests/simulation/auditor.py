@@ -25,6 +25,7 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.replies import Reply
 from penstock.schemas.records.reset import WorkflowForked, WorkflowReset
+from penstock.schemas.records.retention import WorkflowDeleted
 from penstock.schemas.records.run import (
     CancelWorkflow,
     ResultAwaited,
@@ -79,6 +80,7 @@ class Auditor:
         self.replied: dict[str, list[tuple[int, Reply]]] = {}  # the same, with the partitions
         self.awaited: dict[str, tuple[str, ResultAwaited]] = {}  # run id and event, by message id
         self.schedules: dict[str, list[tuple[int, list[Any]]]] = {}  # time and events of each decision, by id
+        self.deletions: dict[str, list[str]] = {}  # messages that deleted the runs of an id
         self.dead_letters: list[DeadLetter] = []
         self.batches: dict[int, list[Batch]] = {}
         self.transactions = 0
@@ -88,6 +90,7 @@ class Auditor:
         self.reads = {shard: Reads() for shard in range(shards)}
         self._versions = {shard: Versions() for shard in range(shards)}
         self._queries: dict[Place, Entry] = {}
+        self.judge_deletion: Callable[..., str] = lambda *arguments: ""
         self.require_open: Callable[[set[int]], None] = lambda shards: None
         self.owner_of: Callable[[Transaction], tuple[str, str]] = lambda transaction: (USUAL.name, "")
 
@@ -333,11 +336,15 @@ class Auditor:
         """Check that the rows written are those that `evolve` makes of the decisions; expiry may delete more."""
         fold, retention = self._folds[number], self.retention[number]
         expected: dict[bytes, bytes | None] = {}
-        for entry in events:
-            if entry.where[1] == number:
-                expected.update(fold.apply(entry.value or b""))
-        for decision, found in decisions:
+        own = [entry for entry in events if entry.where[1] == number]
+        for entry, (decision, found) in zip(own, decisions, strict=True):
+            writes = fold.apply(entry.value or b"")
+            expected.update(writes)
             retention.follow(decision, found)
+            if any(isinstance(event, WorkflowDeleted) for event in found):
+                problem = self.judge_deletion(decision, writes, fold.rows, self.deletions.get(decision.workflow_id, ()))
+                if problem:
+                    raise Violation("X (deletion)", problem)
         written = {
             entry.key or b"": entry.value for entry in changelog if entry.where[1] == number and entry.key != SHARD_KEY
         }
@@ -402,9 +409,19 @@ class Auditor:
             for event in events:
                 if isinstance(event, REPORTS):
                     self._run_of(decision).report(event, decision.now_ms)
+                if isinstance(event, WorkflowDeleted):
+                    self._delete(decision)
             return
         self._extend(decision, events)
         self._check_details(decision, events)
+
+    def _delete(self, decision: DecisionRecorded) -> None:
+        """Note that the runs of an id are deleted, of which none may be open."""
+        for run in self.runs[decision.workflow_id]:
+            if not run.is_closed:
+                raise Violation("X (deletion)", f"{run} was deleted while it was {run.status}")
+            run.is_deleted = True
+        self.deletions.setdefault(decision.workflow_id, []).append(decision.trigger.message_id)
 
     def _run_of(self, decision: DecisionRecorded) -> Run:
         """The run of a decision that begins none."""

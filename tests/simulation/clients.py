@@ -13,6 +13,7 @@ from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.schedule import (
     CreateSchedule,
@@ -52,6 +53,7 @@ _JSON_FIELDS = {
     SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    DeleteWorkflow: ("workflow_id", "force", "message_id", "reply_to", "by", "reason"),
     UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
     PauseWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
     ResumeWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
@@ -88,8 +90,16 @@ class Client:
         self._messages += 1
         return f"m{self._messages}"
 
-    def start(self, workflow_type: str, workflow_id: str, *args: Any, hopeless: bool = False, **fields: Any) -> str:
-        """Start a run; returns the message id, which is the run's id."""
+    def start(
+        self,
+        workflow_type: str,
+        workflow_id: str,
+        *args: Any,
+        hopeless: bool = False,
+        once: bool = False,
+        **fields: Any,
+    ) -> str:
+        """Start a run; returns the message id, which is the run's id. `once`: the command is not repeated."""
         call = DEFINITIONS[workflow_type](*args)
         call.claim()
         fields.setdefault("headers", self._headers())
@@ -97,6 +107,7 @@ class Client:
         return self.ask(
             StartWorkflow(workflow_id=workflow_id, workflow_type=workflow_type, input=call.input, **fields),
             hopeless=hopeless,
+            once=once,
         )
 
     def _headers(self) -> dict[str, str]:
@@ -131,9 +142,9 @@ class Client:
         command = msgspec.structs.replace(self.asked[message_id][0], **changes)
         self._publish(self._record(command), command, " again, changed")
 
-    def ask(self, command: Any, *, hopeless: bool = False, partition: int | None = None) -> str:
+    def ask(self, command: Any, *, hopeless: bool = False, partition: int | None = None, once: bool = False) -> str:
         """Publish a command under a new message id, in one of the ways that clients have. `partition`: of a command to
-        a shard."""
+        a shard; `once`: it is not repeated."""
         chance = self._random
         message_id = self.message_id()
         asks = chance.random() < 0.6 or type(command) in (AwaitResult, QueryWorkflow)
@@ -144,7 +155,7 @@ class Client:
         self.asked[message_id] = []
         record = self._record(command, partition)
         self._publish(record, command, "")
-        while chance.random() < 0.2:
+        while not once and chance.random() < 0.2:
             if chance.random() < 0.5:
                 self._publish(self._record(command, partition), command, " again")
             else:

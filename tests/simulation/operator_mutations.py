@@ -13,6 +13,7 @@ from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.failed_step import Step
 from penstock.engine.core.machines import activity as activity_module
 from penstock.engine.core.machines import child as child_module
+from penstock.engine.core.machines import deletion as deletion_module
 from penstock.engine.core.machines import reset as reset_module
 from penstock.engine.core.machines import update as update_module
 from penstock.engine.runtime import step as step_module
@@ -75,6 +76,14 @@ def _unbounded(run: Any, row: Any, input: Any, decision: Any) -> Any:
     return decision
 
 
+def _deletes(weather: Weather) -> None:
+    weather.deletes = True
+
+
+def _not_remembered(run: Any, cause: Any, what: str) -> None:
+    """Remember nothing."""
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "a skipped activity is still tried again": Mutation(
         activity_module, "_on_skipped", _still_due, _skips, table=(evolve_module.EVOLVERS, (ActivitySkipped,))
@@ -91,6 +100,10 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a reset keeps one event less": Mutation(
         reset_module, "_reset", _one_event_less, _resets, table=(decide_module.DECIDERS, (ResetWorkflow,))
     ),
+    "a deletion that is repeated deletes what began since": Mutation(
+        deletion_module, "remember_change", _not_remembered, _deletes
+    ),
+    "a deletion leaves the ids of messages": Mutation(deletion_module, "MESSAGE", b"~", _deletes),
     "a failed run is retried from its start": Mutation(reset_module, "failed_step", _from_the_start),
     "a history grows beyond its bound": Mutation(decide_module, "bounded_history", _unbounded, _short_histories),
     "no warning tells of a long history": Mutation(

@@ -8,6 +8,7 @@ from typing import Any
 from penstock.engine.core.rows import unpack_message
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.reset import WorkflowForked
+from penstock.schemas.records.retention import WorkflowDeleted
 from penstock.schemas.records.run import WorkflowStarted
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, OF_SCHEDULES, OF_SHARES
@@ -15,6 +16,7 @@ from tests.simulation.truth import CLOSING, OF_SCHEDULES, OF_SHARES
 DAY_MS = 86_400_000
 KEPT_MS = DAY_MS
 SPARE_MS = DAY_MS // 2  # everything is kept for longer, as the log's time may be ahead by so much
+REMEMBERED = {*OF_SCHEDULES, *OF_SHARES, WorkflowDeleted}  # commands that are kept by their day, beside runs
 TRANSACTIONS_MAX = 5  # so many of a shard may pass until all of a day has been deleted
 
 
@@ -28,7 +30,7 @@ class Retention:
 
     def follow(self, decision: DecisionRecorded, events: Sequence[Any]) -> None:
         """Note which runs a decision starts and closes."""
-        if any(type(event) in (*OF_SCHEDULES, *OF_SHARES) for event in events) and decision.trigger.message_id:
+        if any(type(event) in REMEMBERED for event in events) and decision.trigger.message_id:
             day = max(decision.now_ms, decision.appended_ms) // DAY_MS  # commands to it are remembered by their day
             self._closed[decision.workflow_id, f"day-{day}"] = day
         for event in events:

@@ -33,6 +33,7 @@ from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.reset import WorkflowForked, WorkflowReset
+from penstock.schemas.records.retention import WorkflowDeleted
 from penstock.schemas.records.run import (
     HistoryExceeded,
     InputIgnored,
@@ -70,7 +71,16 @@ OF_SCHEDULES = frozenset(
 BEGINNINGS = (ActivityScheduled, ActivityRetried, ChildScheduled, TimerStarted, ExternalSignalSent, RecordPublished)
 OF_SHARES = (VersionShareSet, VersionShareUnset)
 UNNUMBERED = (
-    *(InputIgnored, ResultAwaited, StartJoined, UpdateAwaited, CommandKept, CommandGivenUp, ParentChanged),
+    *(
+        InputIgnored,
+        ResultAwaited,
+        StartJoined,
+        UpdateAwaited,
+        CommandKept,
+        CommandGivenUp,
+        WorkflowDeleted,
+        ParentChanged,
+    ),
     *REPORTS,
     *OF_SCHEDULES,
     *OF_SHARES,
@@ -102,6 +112,7 @@ class Run:
         self.workflow_id, self.run_id, self.workflow_type = workflow_id, run_id, started.workflow_type
         self.started = started
         self.status, self.blocked_reason, self.next_number = "running", "", 1
+        self.is_deleted = False
         self.records: list[DecisionRecorded] = []
         self.events: list[Any] = []
         self.timed: list[tuple[int, Any]] = []  # events with the times of their decisions

@@ -29,7 +29,7 @@ from penstock.schemas.records.run import (
 from penstock.schemas.records.signal import SignalWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
 from penstock.topics.partitioner import partition_of
-from tests.simulation import chains, histories, interventions, model, notes, publications, reads, updates
+from tests.simulation import chains, deleted, histories, interventions, model, notes, publications, reads, updates
 from tests.simulation.client import SimLog
 from tests.simulation.redecide import redecide
 from tests.simulation.story import Violation
@@ -117,6 +117,8 @@ def _model_agrees(world: World) -> None:
         present = [chain[-1] for chain in world.auditor.runs.values()]
         problem = notes.judge_rows(rows, [run for run in present if run in ours])
         problem = problem or model.judge_rows(rows, ours, world.auditor.punctuality[number].due)
+        for chain in world.auditor.runs.values():
+            problem = problem or deleted.judge_end(chain, rows)
         for process in world.processes:
             held = process.driver._held.get(number) if process.driver is not None else None
             if held is not None and dict(held.store.scan(b"\x01", BEHIND_ALL_KEYS)) != rows:

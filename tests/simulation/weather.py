@@ -49,6 +49,7 @@ class Weather:
         self.resets: float | None = None
         self.versions: bool | None = None  # None: as the seed chooses
         self.history_max: int | None = None  # None: as the seed chooses
+        self.deletes: bool | None = None
         self.builds = random.choice(("usual",) * 6 + ("next", "broken"))
 
     def __str__(self) -> str:

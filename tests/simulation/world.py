@@ -26,6 +26,7 @@ from tests.simulation import histories, verdict
 from tests.simulation.auditor import Auditor
 from tests.simulation.builds import BROKEN, NEXT, USUAL, Build
 from tests.simulation.clients import REPLIES, Client
+from tests.simulation.deleted import Deleted
 from tests.simulation.dialogues import make
 from tests.simulation.losses import KINDS, OF_INPUTS, Loss, require_closed
 from tests.simulation.operators import Operator
@@ -41,8 +42,7 @@ from tests.simulation.workflows import LATE_QUEUE, QUEUES
 START_MS = 1_700_006_370_000  # half a minute before midnight UTC
 DAYS_MS = 30 * 3_600_000  # longer than messages and closed runs are remembered
 PAUSES_NESTED_MAX = 2
-HEAL_ROUNDS_MAX = 600
-PAUSE_MS_MAX = 60_000
+HEAL_ROUNDS_MAX, PAUSE_MS_MAX = 600, 60_000
 FAN_MAX = 6
 TOPIC_REASONS = ("missing_topic", "refused_topic")
 LOOKED_UP_MS_MAX = 5_000  # a missing topic is looked up again within a second
@@ -100,7 +100,7 @@ class World:
         resettable = [name for scenario in self.scenarios for name in scenario.resettable]
         self.operator = Operator(seed, self.weather, resettable)
         self.versioned = Versioned(seed, self.weather)
-        self.scenarios += self.versioned.scenarios()
+        self.scenarios += self.versioned.scenarios() + Deleted(seed, self.weather, self.auditor).scenarios()
         self.pending = [list(scenario.moves) for scenario in self.scenarios]
         self.processes = [Process(self, f"p{number}") for number in range(self.weather.processes)]
         self.broken = chance.choice(BROKEN)
