@@ -319,3 +319,15 @@ def test_a_version_whose_runs_have_closed_can_be_removed() -> None:
     stage.restart(second)
     assert start_all(stage, ["run-2"]) == {"run-2": 2}
     assert (stage.described("run-1")["version"], stage.described("run-1")["result"]) == (1, 7)
+
+
+def test_a_share_counts_once_all_processors_have_the_version() -> None:
+    """While another live processor of the type lacks the version, no new run takes it, whatever its share is."""
+    stage = Stage(first, second)
+    hosted = stage.nodes[0].runs.hosted
+    both, old = {NAME: frozenset({1, 2})}, {NAME: frozenset({1})}
+    stage.tell_all(share(2, 5_000))
+    hosted.note_others({NAME: 1}, LEVEL, old, old)
+    assert set(start_all(stage, IDS[:20]).values()) == {1}
+    hosted.note_others({NAME: 2}, LEVEL, both, both)
+    assert start_all(stage, IDS[20:]) == decided(IDS[20:], (1, 2), {2: 5_000})
