@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from penstock.cli.versions import _by_version
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
 from penstock.hosting.engine import Engine
@@ -133,6 +134,15 @@ def test_a_type_that_is_not_hosted_has_no_share(tmp_path):
         1,
         True,
     )
+
+
+def test_shards_that_differ_are_shown():
+    """A share that not all shards have is shown with those that have it."""
+    one = {"type": "t", "version": 2, "share": "10%", "shards": [0, 2]}
+    other = {"type": "t", "version": 2, "share": "0%", "shards": [1]}
+    assert _by_version([one, other], {0, 1, 2}) == {("t", 2): "10% (shard 0, 2); 0% (shard 1)"}
+    assert _by_version([one], {0, 1, 2}) == {("t", 2): "10% (shard 0, 2)"}
+    assert _by_version([one], {0, 2}) == {("t", 2): "10%"}
 
 
 def test_unknown_is_not_drained(tmp_path):
