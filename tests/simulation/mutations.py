@@ -370,7 +370,13 @@ MUTATIONS: Mapping[str, Mutation] = {
     "executions stay in memory when their rows are restored": Mutation(
         driver_module, "bring_up", _executions_stay, _late_zombies
     ),
-    "a store that is ahead of the log is used": Mutation(takeover_module, "restoring", _ahead_is_trusted, _moved_disks),
+    "a store that is ahead of the log is used": Mutation(
+        takeover_module,
+        "restoring",
+        _ahead_is_trusted,
+        _moved_disks,
+        also=((openings_module, "require_state", lambda *arguments: None),),  # it notices most of them as well
+    ),
     "a store is used after the log has dropped deletions": Mutation(
         takeover_module, "_is_stale", lambda *arguments: False, _aged
     ),

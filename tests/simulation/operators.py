@@ -23,7 +23,8 @@ RESETS_MAX = 3
 """Of one workflow id."""
 
 NOT_SKIPPED = frozenset(
-    f"sim_{kind}" for kind in ("trip", "parallel_trip", "oracle", "ledger", "relay", "steps", "stubborn")
+    f"sim_{kind}"
+    for kind in ("trip", "parallel_trip", "oracle", "ledger", "relay", "steps", "stubborn", "described", "versioned")
 )
 """Types of which another run of the chain may have another activity under the number, whose result would be wrong."""
 
