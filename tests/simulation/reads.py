@@ -18,6 +18,7 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.replies import QueryAnswered, Rejected
+from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.run import StartDelayEnded, WorkflowBlocked, WorkflowUnblocked
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.suspension import ActivationSuspended
@@ -112,16 +113,17 @@ def judge(read: Read, runs: Sequence[Run], *, may_differ: bool) -> str:
 
 def _answering(read: Read, runs: Sequence[Run], chain_id: str) -> list[Run]:
     """The runs of a chain that were the id's current one in the decisions that the query may have seen."""
-    found = [run for run in runs if run.chain_id == chain_id and run.records[0].decision <= read.high]
-    followed = {run.started.previous_run_id for run in runs if run.records[0].decision <= read.low}
+    found = [run for run in runs if run.chain_id == chain_id and run.first_decision <= read.high]
+    begun = [run for run in runs if run.first_decision <= read.low]
+    followed = {run.fork.base.run_id if run.fork else run.started.previous_run_id for run in begun}
     return [run for run in found if run.run_id not in followed]
 
 
 def _is_refusal(read: Read, answer: Rejected, runs: Sequence[Run]) -> bool:
-    seen = [run for run in runs if run.records[0].decision <= read.high]
+    seen = [run for run in runs if run.first_decision <= read.high]
     match answer.reason:
         case "not_found":
-            return not any(run.records[0].decision <= read.low for run in runs)
+            return not any(run.first_decision <= read.low for run in runs)
         case "unknown_query":  # the code has not begun
             return bool(seen) and not _has_begun(seen[-1], read.low)
         case "blocked":
@@ -159,7 +161,7 @@ def _signals(run: Run, last: int) -> list[Any]:
     for events in _events(run, last):
         kinds = {type(event) for event in events}
         waiting += [msgspec.json.decode(event.input) for event in events if isinstance(event, SignalReceived)]
-        goes_on = not kinds.isdisjoint({WorkflowUnblocked, WorkflowResumed})
+        goes_on = not kinds.isdisjoint({WorkflowUnblocked, WorkflowResumed, WorkflowForked})
         is_blocked = (is_blocked and not goes_on) or not kinds.isdisjoint({WorkflowBlocked, WorkflowPaused})
         if not is_blocked and ActivationSuspended not in kinds and _has_begun(run, last):
             reached, waiting = reached + waiting, []

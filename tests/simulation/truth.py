@@ -149,6 +149,11 @@ class Run:
         """Its events without those that it shares with the run from which it goes on."""
         return self.events[self.fork.kept :] if self.fork else self.events
 
+    @property
+    def first_decision(self) -> int:
+        """Number of the decision in which it began, or went on from another one."""
+        return self.fork.record.decision if self.fork else self.records[0].decision
+
     def is_received_again(self, index: int) -> bool:
         """Whether the event of that index is of the decision in which the run went on from another one."""
         return self.fork is not None and self.fork.kept <= index < self.fork.until

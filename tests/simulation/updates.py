@@ -24,9 +24,9 @@ def judge(command: Any, published: Sequence[Any], answers: Sequence[Any], runs: 
     `published`: the commands under its message id; `runs`: of its workflow id."""
     expected = update_outcome(*_given(command))
     runs_of = [run for run in runs if any(_is_about(event, command.message_id) for event in run.events)]
-    return _history_problem(command, expected, runs_of) or _answers_problem(
-        command, expected, published, answers, runs_of[-1] if runs_of else None
-    )
+    bases = {run.fork.base.run_id for run in runs if run.fork}
+    line = [run for run in runs_of if run.run_id not in bases]
+    return _history_problem(command, expected, line) or _answers_problem(command, expected, published, answers, runs_of)
 
 
 def _given(command: Any) -> tuple[str, Any]:
@@ -71,9 +71,10 @@ def _of(run: Run, kinds: tuple[type, ...], message_id: str) -> list[Any]:
 
 
 def _answers_problem(
-    command: Any, expected: Any, published: Sequence[Any], answers: Sequence[Any], run: Run | None
+    command: Any, expected: Any, published: Sequence[Any], answers: Sequence[Any], runs: Sequence[Run]
 ) -> str:
-    """What is wrong with its answers. `run`: the last one that took or held it."""
+    """What is wrong with its answers: the last run that took or held it gave them, or one from which that went on."""
+    run = runs[-1] if runs else None
     asking = [found for found in published if found.reply_to >= 0]
     if not bool(asking) <= len(answers) <= len(asking):
         return f"it was asked {len(asking)} times and answered {len(answers)} times"
@@ -82,9 +83,9 @@ def _answers_problem(
     if len(closed) > 1:
         return f"it was answered otherwise each time: {answers}"
     for answer in answers:
-        problem = _answer_problem(command, expected, answer, run)
-        if problem:
-            return problem
+        problems = [_answer_problem(command, expected, answer, one) for one in (runs if run and run.fork else [run])]
+        if all(problems):
+            return problems[-1]
     was_taken = run is not None and not any(taken.problem for taken in _of(run, (UpdateTaken,), command.message_id))
     was_rejected = any(isinstance(answer, Rejected) for answer in answers)  # before the run that held it was paused
     if was_taken and any(_waits_for_end(found) for found in asking) and not (closed or was_rejected):
