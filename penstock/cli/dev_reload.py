@@ -92,6 +92,7 @@ class Reloader:
         code = self._stop_host()
         if code != USAGE or not self._watch.files:
             return code
+        self._watch.watch(self._watch.files, beside=True)
         _say("The new code does not start: save again after a fix.")
         return None
 
@@ -104,7 +105,7 @@ class Reloader:
             found = self._check()
             if found is None:
                 return
-            self._watch.watch(self._watch.files.union(found.sources))
+            self._watch.watch(self._watch.files.union(found.sources), beside=bool(found.problem))
             changed = self._watch.look()  # saved again meanwhile: another code would be loaded than was checked
         if found is not None and self._is_accepted(found):
             self._stop_host()

@@ -30,15 +30,18 @@ def loaded_source_files() -> list[str]:
 
 
 class Watch:
-    """Files, and the Python files beside them, which an import may reach next. `look` compares times and sizes."""
+    """Files whose times and sizes are compared by `look`."""
 
     def __init__(self) -> None:
         self.files: set[str] = set()
+        self._beside = False
         self._stamps: _Stamps = {}
 
-    def watch(self, files: Iterable[str]) -> None:
-        """Watch these files instead of those before. A change since the last look is still seen in files that stay."""
-        self.files = set(files)
+    def watch(self, files: Iterable[str], *, beside: bool = False) -> None:
+        """Watch these files instead of those before. A change since the last look is still seen in files that stay.
+
+        `beside`: also all Python files in their folders, such as one that an import lacks."""
+        self.files, self._beside = set(files), beside
         now = self._read()
         self._stamps = {path: self._stamps.get(path, stamp) for path, stamp in now.items()}
 
@@ -65,7 +68,7 @@ class Watch:
         return found
 
     def _reached(self) -> set[str]:
-        folders = {file.rpartition(os.sep)[0] for file in self.files}
+        folders = {file.rpartition(os.sep)[0] for file in self.files} if self._beside else ()
         return self.files.union(*map(_python_files, folders))
 
 
