@@ -25,7 +25,7 @@ from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.kept import CommandGivenUp
 from penstock.schemas.records.replies import Reply
 from penstock.schemas.records.reset import WorkflowForked, WorkflowReset
-from penstock.schemas.records.retention import WorkflowDeleted
+from penstock.schemas.records.retention import WorkflowDeleted, WorkflowImported
 from penstock.schemas.records.run import (
     CancelWorkflow,
     ResultAwaited,
@@ -411,6 +411,8 @@ class Auditor:
                     self._run_of(decision).report(event, decision.now_ms)
                 if isinstance(event, WorkflowDeleted):
                     self._delete(decision)
+                if isinstance(event, WorkflowImported):
+                    self._import(decision, event)
             return
         self._extend(decision, events)
         self._check_details(decision, events)
@@ -422,6 +424,13 @@ class Auditor:
                 raise Violation("X (deletion)", f"{run} was deleted while it was {run.status}")
             run.is_deleted = True
         self.deletions.setdefault(decision.workflow_id, []).append(decision.trigger.message_id)
+
+    def _import(self, decision: DecisionRecorded, event: WorkflowImported) -> None:
+        """Note that the last run of an id is back, which was deleted before."""
+        run = self.runs[decision.workflow_id][-1]
+        if not run.is_deleted or run.run_id != event.run_id:
+            raise Violation("X (deletion)", f"{event.run_id} of {decision.workflow_id} was imported over {run}")
+        run.is_deleted, run.is_imported = False, True
 
     def _run_of(self, decision: DecisionRecorded) -> Run:
         """The run of a decision that begins none."""

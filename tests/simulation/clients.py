@@ -13,7 +13,7 @@ from penstock.schemas.records.activity import SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
-from penstock.schemas.records.retention import DeleteWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow, ImportWorkflow
 from penstock.schemas.records.run import AwaitResult, CancelWorkflow, StartWorkflow, TerminateWorkflow, UnblockWorkflow
 from penstock.schemas.records.schedule import (
     CreateSchedule,
@@ -53,6 +53,7 @@ _JSON_FIELDS = {
     SignalWorkflow: ("workflow_id", "signal", "input", "message_id", "reply_to"),
     CancelWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
     TerminateWorkflow: ("workflow_id", "reason", "message_id", "reply_to"),
+    ImportWorkflow: (),
     DeleteWorkflow: ("workflow_id", "force", "message_id", "reply_to", "by", "reason"),
     UnblockWorkflow: ("workflow_id", "message_id", "reply_to"),
     PauseWorkflow: ("workflow_id", "message_id", "reply_to", "by"),

@@ -1,4 +1,4 @@
-"""Deletions in a simulation: scenarios of closed and open runs that operators delete, and what is judged of them.
+"""Deletions in a simulation: scenarios of runs that operators delete, and perhaps import again, and their judgement.
 
 Some seeds have them, by a chance of their own: the others go on as before. Starts are sent once, since a start that
 arrives again after a deletion begins a run; deletions are repeated as all commands are."""
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from random import Random
 
-from penstock.engine.core.rows import unpack_message
+from penstock.engine.core.rows import unpack_message, unpack_run
+from penstock.schemas.encoding.codec import encode
 from penstock.schemas.records.decisions import DecisionRecorded
-from penstock.schemas.records.retention import DeleteWorkflow
+from penstock.schemas.records.retention import DeleteWorkflow, ImportWorkflow
 from tests.simulation.auditor import Auditor
+from tests.simulation.clients import Client
 from tests.simulation.scenarios import Move, Ready, Scenario, closed, started
 from tests.simulation.truth import Run
 from tests.simulation.weather import Weather
@@ -40,14 +42,20 @@ def _deleted(random: Random, name: str) -> Scenario:
         force = random.random() < 0.3
         moves.append(_start(name, "sim_sleeper" if force else "sim_chain", 300_000 if force else 2, number))
         moves.append(_delete(name, force=force, ready=started(name) if force else closed(name)))
-    if random.random() < 0.5:
-        moves.append(_start(name, "sim_chain", 2, len(moves) // 2))
+    deletions = len(moves) // 2
+    last = random.choice(("nothing", "starts", "comes back", "comes back"))
+    if last == "starts":
+        moves.append(_start(name, "sim_chain", 2, deletions))
+    if last == "comes back":
+        moves.append(_import(name, deletions))
 
     def verdict(auditor: Auditor) -> str:
         runs = auditor.runs.get(name, [])
         wrong = [f"{run} is {run.status}" for run in runs if not run.is_closed]
-        if len(runs) != (len(moves) + 1) // 2:
-            wrong.append(f"{name} had {len(runs)} runs, not {(len(moves) + 1) // 2}")
+        if len(runs) != deletions + (last == "starts"):
+            wrong.append(f"{name} had {len(runs)} runs, not {deletions + (last == 'starts')}")
+        if runs and runs[-1].is_deleted != (last == "nothing"):
+            wrong.append(f"{runs[-1]} {'is not there' if runs[-1].is_deleted else 'is there'} at the end")
         return " and ".join(wrong)
 
     return Scenario(name, moves, verdict)
@@ -71,6 +79,22 @@ def _delete(name: str, *, force: bool, ready: Ready) -> Move:
     return Move(lambda client: client.ask(command), is_there)
 
 
+def _import(name: str, deletions: int) -> Move:
+    """The import of the last run that was deleted, as it was exported before."""
+    last: list[Run] = []
+
+    def ready(auditor: Auditor) -> bool:
+        last[:] = auditor.runs.get(name, [])[-1:]
+        return len(auditor.deletions.get(name, ())) == deletions
+
+    def act(client: Client) -> None:
+        (run,) = last
+        records = tuple(map(encode, run.records))
+        client.ask(ImportWorkflow(workflow_id=name, run_id=run.run_id, records=records, by="operator"))
+
+    return Move(act, ready)
+
+
 def judge(
     decision: DecisionRecorded, writes: Iterable[bytes], rows: Mapping[bytes, bytes], deletions: Iterable[str]
 ) -> str:
@@ -91,8 +115,18 @@ def left_of(id: str, rows: Mapping[bytes, bytes]) -> str:
 
 
 def judge_end(runs: list[Run], rows: Mapping[bytes, bytes]) -> str:
-    """What is wrong with the rows of an id at the end, if its last run was deleted; empty for nothing."""
-    return left_of(runs[-1].workflow_id, rows) if runs[-1].is_deleted else ""
+    """What is wrong with the rows of an id at the end, if its last run was deleted, or imported; empty for nothing."""
+    run = runs[-1]
+    if run.is_deleted:
+        return left_of(run.workflow_id, rows)
+    header = rows.get(b"R" + run.workflow_id.encode())
+    if not run.is_imported or header is None:  # it has expired
+        return ""
+    row, prefix = unpack_run(header), b"H%b\x00%b\x00" % (run.workflow_id.encode(), run.run_id.encode())
+    kept = [value for key, value in sorted(rows.items()) if key.startswith(prefix)]
+    if kept != list(map(encode, run.records)) or (row.run_id, row.status) != (run.run_id, run.status):
+        return f"{run} was imported, and is {row.status} with {len(kept)} of {len(run.records)} decisions"
+    return ""
 
 
 def _names(key: bytes, id: bytes) -> bool:

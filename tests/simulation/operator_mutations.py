@@ -11,6 +11,7 @@ from penstock.engine.core import decide as decide_module
 from penstock.engine.core import effects as effects_module
 from penstock.engine.core import evolve as evolve_module
 from penstock.engine.core.failed_step import Step
+from penstock.engine.core.keys import HISTORY
 from penstock.engine.core.machines import activity as activity_module
 from penstock.engine.core.machines import child as child_module
 from penstock.engine.core.machines import deletion as deletion_module
@@ -84,6 +85,11 @@ def _not_remembered(run: Any, cause: Any, what: str) -> None:
     """Remember nothing."""
 
 
+def _without_its_end(run: Any, imported: Any, take_in: Any = evolve_module._take_in) -> None:
+    take_in(run, imported)
+    del run.writes[max(key for key in run.writes if key.startswith(HISTORY))]
+
+
 MUTATIONS: Mapping[str, Mutation] = {
     "a skipped activity is still tried again": Mutation(
         activity_module, "_on_skipped", _still_due, _skips, table=(evolve_module.EVOLVERS, (ActivitySkipped,))
@@ -103,6 +109,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a deletion that is repeated deletes what began since": Mutation(
         deletion_module, "remember_change", _not_remembered, _deletes
     ),
+    "an imported history lacks its last decision": Mutation(evolve_module, "_take_in", _without_its_end, _deletes),
     "a deletion leaves the ids of messages": Mutation(deletion_module, "MESSAGE", b"~", _deletes),
     "a failed run is retried from its start": Mutation(reset_module, "failed_step", _from_the_start),
     "a history grows beyond its bound": Mutation(decide_module, "bounded_history", _unbounded, _short_histories),

@@ -8,7 +8,7 @@ from typing import Any
 from penstock.engine.core.rows import unpack_message
 from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.reset import WorkflowForked
-from penstock.schemas.records.retention import WorkflowDeleted
+from penstock.schemas.records.retention import WorkflowDeleted, WorkflowImported
 from penstock.schemas.records.run import WorkflowStarted
 from tests.simulation.story import Violation
 from tests.simulation.truth import CLOSING, OF_SCHEDULES, OF_SHARES
@@ -16,7 +16,12 @@ from tests.simulation.truth import CLOSING, OF_SCHEDULES, OF_SHARES
 DAY_MS = 86_400_000
 KEPT_MS = DAY_MS
 SPARE_MS = DAY_MS // 2  # everything is kept for longer, as the log's time may be ahead by so much
-REMEMBERED = {*OF_SCHEDULES, *OF_SHARES, WorkflowDeleted}  # commands that are kept by their day, beside runs
+REMEMBERED = {
+    *OF_SCHEDULES,
+    *OF_SHARES,
+    WorkflowDeleted,
+    WorkflowImported,
+}  # commands that are kept by their day, beside runs
 TRANSACTIONS_MAX = 5  # so many of a shard may pass until all of a day has been deleted
 
 
@@ -37,6 +42,10 @@ class Retention:
             if isinstance(event, WorkflowStarted | WorkflowForked):
                 self._current[decision.workflow_id] = decision.run_id
                 self._closed.pop((decision.workflow_id, decision.run_id), None)
+            elif isinstance(event, WorkflowImported):
+                self._current[decision.workflow_id] = event.run_id
+                closed_ms = max(decision.now_ms, decision.appended_ms)
+                self._closed[decision.workflow_id, event.run_id] = closed_ms // DAY_MS
             elif type(event) in CLOSING:
                 closed_ms = max(decision.now_ms, decision.appended_ms)
                 self._closed[decision.workflow_id, decision.run_id] = closed_ms // DAY_MS

@@ -33,7 +33,7 @@ from penstock.schemas.records.kept import CommandGivenUp, CommandKept
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.pause import WorkflowPaused, WorkflowResumed
 from penstock.schemas.records.reset import WorkflowForked, WorkflowReset
-from penstock.schemas.records.retention import WorkflowDeleted
+from penstock.schemas.records.retention import WorkflowDeleted, WorkflowImported
 from penstock.schemas.records.run import (
     HistoryExceeded,
     InputIgnored,
@@ -79,6 +79,7 @@ UNNUMBERED = (
         CommandKept,
         CommandGivenUp,
         WorkflowDeleted,
+        WorkflowImported,
         ParentChanged,
     ),
     *REPORTS,
@@ -112,7 +113,7 @@ class Run:
         self.workflow_id, self.run_id, self.workflow_type = workflow_id, run_id, started.workflow_type
         self.started = started
         self.status, self.blocked_reason, self.next_number = "running", "", 1
-        self.is_deleted = False
+        self.is_deleted = self.is_imported = False
         self.records: list[DecisionRecorded] = []
         self.events: list[Any] = []
         self.timed: list[tuple[int, Any]] = []  # events with the times of their decisions
