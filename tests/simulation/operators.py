@@ -46,7 +46,7 @@ class Operator:
         self._skips = chosen if skips is None else skips
         chosen = self._chance.choice((0.0, 0.02, 0.1)) if not weather.days else 0.0
         self._resets = chosen if resets is None else resets
-        self._resettable, self._times = resettable, Counter[str]()
+        self._resettable, self._times, self._skipped = resettable, Counter[str](), set[str]()
         self._asked: dict[str, int] = {}
 
     def act(self, client: Client, runs: Runs) -> None:
@@ -64,8 +64,9 @@ class Operator:
     def _skip(self, client: Client, run: Run) -> None:
         """Give an activity that is open the result that its last attempt would return; one that would fail is left."""
         pending = [(number, found) for number, found in run.activities.items() if found.state in ("open", "waiting")]
-        if not pending or run.workflow_type in NOT_SKIPPED:
+        if not pending or run.workflow_type in NOT_SKIPPED or self._times[run.workflow_id]:
             return
+        self._skipped.add(run.workflow_id)  # not reset either: another run of its id may number its requests otherwise
         sequence, activity = self._chance.choice(pending)
         result = outcome_by_hand(activity.name, activity.input)
         if result == FAILED:
@@ -83,6 +84,7 @@ class Operator:
     def _reset(self, client: Client, latest: Sequence[Run]) -> None:
         """Reset a run, open or closed, to some event of its history, perhaps one that it does not have any more."""
         found = [run for run in latest if self._times[run.workflow_id] < RESETS_MAX]
+        found = [run for run in found if run.workflow_id not in self._skipped]
         if not found:
             return
         waiting = [run for run in found if run.children]  # there are few of them
