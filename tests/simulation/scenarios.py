@@ -26,6 +26,7 @@ from penstock.schemas.records.run import (
 from penstock.schemas.records.signal import SignalReceived
 from penstock.schemas.records.timer import TimerFired
 from tests.simulation.auditor import Auditor
+from tests.simulation.builds import USUAL
 from tests.simulation.clients import Client
 from tests.simulation.truth import Run
 
@@ -355,7 +356,14 @@ def _mended(random: Random, name: str) -> Scenario:
         # The operator who skips activities may have spared it the failure.
         return "" if result(run) == value * 2 + 1 else f"gave {result(run)}"
 
-    return Scenario(name, moves, judged(name, judge))
+    def verdict(auditor: Auditor) -> str:
+        run = auditor.present(name)
+        builds = {batch.build for batches in auditor.batches.values() for batch in batches}
+        if run is not None and run.status == "failed" and run.fork is None and builds != {USUAL.name}:
+            return ""  # the code of another build could not repeat its history, so that the retry was refused
+        return judged(name, judge)(auditor)
+
+    return Scenario(name, moves, verdict)
 
 
 def _verbose(random: Random, name: str) -> Scenario:
