@@ -33,6 +33,7 @@ from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.reset import WorkflowForked
 from penstock.schemas.records.retention import WorkflowImported
 from penstock.schemas.records.run import WorkflowStarted
+from penstock.schemas.records.update import UpdateAccepted, UpdateAwaited, UpdateHeld
 
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED, TERMINATED})
 OF_CLOSED = frozenset({RUN, HISTORY, UPDATE, MEMO, MESSAGE, JOINED, CLOSED})
@@ -73,7 +74,7 @@ def _copy(run: WorkingRun, forked: WorkflowForked) -> int:
         for event in map(run.decode, record.events):
             if type(event) is CommandTaken:
                 kept.take_again(run, event)
-            else:
+            elif type(event) is not UpdateAwaited:
                 EVOLVERS[type(event)](run, _copied(event, forked), cause)
         run.header.next_number += len(record.events)
         run.writes[run.key(HISTORY, record.first_sequence)] = value
@@ -118,10 +119,16 @@ def _take_in_decision(run: WorkingRun, record: DecisionRecorded) -> None:
 
 
 def _copied(event: Event, forked: WorkflowForked) -> Event:
-    """An event of the base as that of the run that goes on with its history: those who awaited the base are known."""
-    if not isinstance(event, WorkflowStarted):
-        return event
-    return msgspec.structs.replace(event, first_run_id=forked.first_run_id, reply_to=NO_REPLY)
+    """An event of the base as that of the run that goes on with its history: those who awaited the base are known, and
+    the decision that follows says who awaits an update."""
+    match event:
+        case WorkflowStarted():
+            return msgspec.structs.replace(event, first_run_id=forked.first_run_id, reply_to=NO_REPLY)
+        case UpdateAccepted():
+            return msgspec.structs.replace(event, reply_to=NO_REPLY)
+        case UpdateHeld():
+            return msgspec.structs.replace(event, reply_to=NO_REPLY, also_accepted=(), also_ended=())
+    return event
 
 
 def evolve(run: WorkingRun, event: Event, cause: Cause) -> None:

@@ -124,7 +124,7 @@ def _account(random: Random, name: str) -> Scenario:
     talk += [[_asked(random, name, random.choice(names))] for _ in range(random.randint(0, 4))]
     random.shuffle(talk)
     moves = [Move(lambda client: client.start("sim_account", name, len(notes))), *chain.from_iterable(talk)]
-    return Scenario(name, moves, judged(name, lambda run: "", status))
+    return Scenario(name, moves, judged(name, lambda run: "", status), resettable=[] if is_stopped else [name])
 
 
 def _ledger(random: Random, name: str) -> Scenario:

@@ -138,6 +138,11 @@ def _events(run: Run, last: int) -> list[list[Any]]:
 
 
 def _has_begun(run: Run, last: int) -> bool:
+    decisions = [{type(event) for event in events} for events in _events(run, last)]
+    if decisions and WorkflowPaused in decisions[0]:  # it was reset to its start while it was paused
+        releasing = [WorkflowResumed in kinds or WorkflowForked in kinds for kinds in decisions[1:]]
+        paused = [WorkflowPaused in kinds for kinds in decisions[1:]]
+        return any(goes_on and not stays for goes_on, stays in zip(releasing, paused, strict=True))
     begins = any(isinstance(event, StartDelayEnded) for events in _events(run, last) for event in events)
     return begins or not run.started.begins_ms
 

@@ -43,7 +43,7 @@ from penstock.schemas.records.pause import WorkflowPaused
 from penstock.schemas.records.replies import Accepted
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow, WorkflowForked, WorkflowReset
 from penstock.schemas.records.run import WorkflowStarted
-from penstock.schemas.records.update import UpdateHeld
+from penstock.schemas.records.update import UpdateAccepted, UpdateCompleted, UpdateFailed, UpdateHeld, UpdateTaken
 
 TRANSITIONS: Table = {
     (RUNNING, WorkflowReset): RESET_STATUS,
@@ -140,7 +140,7 @@ def _forked(
     last_sequence, row = open.last, run.row
     inputs = [_as_awaited(run, base, event) for event in received_again(open, base.past[len(kept) :], again)]
     forked = _event(run, base, command, cut, now_ms)
-    adopted = [*_activities(run, base, open, again, now_ms), *_children(open, again)]
+    adopted = [*_activities(run, base, open, again, now_ms), *_children(open, again), *_callers(run, base, kept)]
     first: list[Event] = [forked] if cut else [_started_anew(run, base, forked, now_ms), forked]
     ended: tuple[RunEvents, ...] = ()
     if base.is_open:
@@ -257,6 +257,18 @@ def _as_awaited(run: RunView, base: _Base, event: Event) -> Event:
         also_accepted=() if was_accepted else row.also_accepted,
         also_ended=row.also_ended,
     )
+
+
+def _callers(run: RunView, base: _Base, kept: list[PastDecision]) -> list[Event]:
+    """Those who wait for the updates that are open at the cut: all of a closed run's were answered."""
+    open_ids: list[str] = []
+    for event in (event for decision in kept for event in decision.events) if base.is_open else ():
+        if isinstance(event, UpdateAccepted | UpdateHeld):
+            open_ids.append(event.message_id)
+        elif isinstance(event, UpdateCompleted | UpdateFailed) or (isinstance(event, UpdateTaken) and event.problem):
+            open_ids.remove(event.message_id)
+    rows = [row for message_id in open_ids if (row := run.update(message_id)) is not None]
+    return [event for row in rows for event in update.awaited_again(row)]
 
 
 def _activities(run: RunView, base: _Base, open: Open, again: int, now_ms: int) -> list[Event]:

@@ -26,7 +26,7 @@ from penstock.engine.core.view import RunView
 from penstock.engine.core.working import WorkingRun
 from penstock.schemas.errors import BadInput, UnknownWorkflowType
 from penstock.schemas.failure import Failure
-from penstock.schemas.records.kinds import NO_REPLY
+from penstock.schemas.records.kinds import NO_REPLY, Event
 from penstock.schemas.records.replies import Accepted, Rejected, UpdateClosed
 from penstock.schemas.records.update import (
     UpdateAccepted,
@@ -147,6 +147,16 @@ def _callers(row: UpdateRow, *, accepted: bool) -> list[int]:
     """Where the callers wait that await its acceptance alone, or its end."""
     first = [row.reply_to] if row.reply_to != NO_REPLY and row.waits_accepted == accepted else []
     return [*first, *(row.also_accepted if accepted else row.also_ended)]
+
+
+def awaited_again(row: UpdateRow) -> list[Event]:
+    """Its callers, for a run that goes on in place of the one that has the update; none if it has ended."""
+    waits = {HELD: (True, False), ACCEPTED: (False,)}.get(row.state, ())
+    return [
+        UpdateAwaited(message_id=row.message_id, reply_to=reply_to, waits_accepted=accepted)
+        for accepted in waits
+        for reply_to in _callers(row, accepted=accepted)
+    ]
 
 
 def _is_dropped(row: UpdateRow) -> bool:

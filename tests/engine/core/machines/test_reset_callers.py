@@ -36,3 +36,30 @@ def test_callers_of_an_update_of_a_closed_run_are_not_answered_again() -> None:
     stage.tell(ResetWorkflow(workflow_id="run-1", to_event=1, message_id="back"))
     stage.run(talk_double=lambda n: 2 * n)
     assert [reply for reply in stage.take("replies") if reply.message_id == "u"] == []
+
+
+def test_callers_of_an_update_before_the_cut_are_answered_once() -> None:
+    """All callers of an update that is open at the cut await its end, also through two resets."""
+    stage = Stage(definition("talk_account"), shards=1)
+    stage.start(definition("talk_account"), 5)
+    update = UpdateWorkflow(workflow_id="run-1", update="doubled", input=b"3", message_id="u", reply_to=0)
+    stage.tell(update)
+    stage.tell(msgspec.structs.replace(update, reply_to=1))
+    for number in range(2):
+        cut = stage.described()["events"]
+        stage.tell(ResetWorkflow(workflow_id="run-1", to_event=cut, message_id=f"back-{number}"))
+    stage.run(talk_double=lambda n: 2 * n)
+    assert [reply.result for reply in stage.take("replies")] == [b"11", b"11"]
+
+
+def test_callers_that_were_answered_after_the_cut_are_not_answered_again() -> None:
+    """An update that was open at the cut and ended after it ends again without an answer."""
+    stage = Stage(definition("talk_account"), shards=1)
+    stage.start(definition("talk_account"), 5)
+    stage.tell(UpdateWorkflow(workflow_id="run-1", update="doubled", input=b"3", message_id="u", reply_to=0))
+    cut = stage.described()["events"]
+    stage.run(talk_double=lambda n: 2 * n)
+    assert [reply.result for reply in stage.take("replies")] == [b"11"]
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=cut, message_id="back"))
+    assert stage.events().count("UpdateCompleted") == 1
+    assert stage.take("replies") == []
