@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.schemas.encoding.codec import encode
-from penstock.schemas.records.activity import SkipActivity
+from penstock.schemas.records.activity import ChangeActivity, SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.query import QueryWorkflow
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow
@@ -60,6 +60,7 @@ _JSON_FIELDS = {
     ResumeWorkflow: ("workflow_id", "message_id", "reply_to", "by"),
     ResetWorkflow: ("workflow_id", "to_event", "message_id", "reply_to", "by", "reason"),
     RetryWorkflow: ("workflow_id", "force", "message_id", "reply_to", "by", "reason"),
+    ChangeActivity: ("workflow_id", "run_id", "sequence", "now", "message_id", "reply_to", "by", "reason"),
     SkipActivity: ("workflow_id", "run_id", "sequence", "result", "message_id", "reply_to", "by", "reason"),
     AwaitResult: ("workflow_id", "message_id", "reply_to"),
     QueryWorkflow: ("workflow_id", "query", "message_id", "reply_to", "timeout_ms"),

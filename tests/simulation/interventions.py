@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from penstock.schemas.encoding.codec import decode
-from penstock.schemas.records.activity import ActivityAdopted, ActivityCompleted, ActivitySkipped, SkipActivity
+from penstock.schemas.records.activity import (
+    ActivityAdopted,
+    ActivityChanged,
+    ActivityCompleted,
+    ActivitySkipped,
+    ChangeActivity,
+    SkipActivity,
+)
 from penstock.schemas.records.child import ChildAdopted
 from penstock.schemas.records.replies import Accepted
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow, WorkflowReset
@@ -37,6 +44,30 @@ def judge_skips(runs: Iterable[Run], asked: Asked, answers: Answers) -> str:
                         return f"{run}: {problem}"
     for message_id, published in asked.items():
         if published and isinstance(published[0], SkipActivity):
+            accepted = any(isinstance(answer, Accepted) for answer in answers.get(message_id, ()))
+            if seen[message_id] > 1 or (accepted and not seen[message_id]):
+                return f"{published[0]} took effect {seen[message_id]} times, and was accepted: {accepted}"
+    return ""
+
+
+def judge_changes(runs: Iterable[Run], asked: Asked, answers: Answers) -> str:
+    """What is wrong with activities whose options were changed; empty for nothing.
+
+    Each change says who asked for it and why; one that was accepted took effect once."""
+    seen: Counter[str] = Counter()
+    for run in runs:
+        forked = run.fork.record.decision if run.fork else 0
+        for record in run.records:
+            for event in map(decode, record.events):
+                if isinstance(event, ActivityChanged) and record.decision > forked:
+                    message_id = record.trigger.message_id
+                    seen[message_id] += 1
+                    command = next(iter(asked.get(message_id, ())), None)
+                    given = command and (command.sequence, command.by, command.reason, command.now)
+                    if given != (event.sequence, event.by, event.reason, event.retry_ms > record.now_ms):
+                        return f"{run}: {event} does not say what was asked for: {command}"
+    for message_id, published in asked.items():
+        if published and isinstance(published[0], ChangeActivity):
             accepted = any(isinstance(answer, Accepted) for answer in answers.get(message_id, ()))
             if seen[message_id] > 1 or (accepted and not seen[message_id]):
                 return f"{published[0]} took effect {seen[message_id]} times, and was accepted: {accepted}"

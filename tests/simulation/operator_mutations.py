@@ -15,6 +15,7 @@ from penstock.engine.core.keys import HISTORY
 from penstock.engine.core.machines import activity as activity_module
 from penstock.engine.core.machines import child as child_module
 from penstock.engine.core.machines import deletion as deletion_module
+from penstock.engine.core.machines import options as options_module
 from penstock.engine.core.machines import reset as reset_module
 from penstock.engine.core.machines import update as update_module
 from penstock.engine.runtime import step as step_module
@@ -32,6 +33,10 @@ def _resets(weather: Weather) -> None:
 
 def _short_histories(weather: Weather) -> None:
     weather.history_max = 60
+
+
+def _changes(weather: Weather) -> None:
+    weather.changes = 0.5
 
 
 def _skips(weather: Weather) -> None:
@@ -91,6 +96,9 @@ def _without_its_end(run: Any, imported: Any, take_in: Any = evolve_module._take
 
 
 MUTATIONS: Mapping[str, Mutation] = {
+    "an attempt that is to begin at once waits for its time": Mutation(
+        options_module, "_waiting_anew", lambda run, pending, retry_ms: pending, _changes
+    ),
     "a skipped activity is still tried again": Mutation(
         activity_module, "_on_skipped", _still_due, _skips, table=(evolve_module.EVOLVERS, (ActivitySkipped,))
     ),

@@ -1,5 +1,5 @@
-"""Simulated operators: at any moment they pause and resume runs, give activities their results, and reset runs; and
-they unblock runs that need one."""
+"""Simulated operators: at any moment they pause and resume runs, give activities their results or let them begin at
+once, and reset runs; and they unblock runs that need one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from random import Random
 import msgspec
 
 from penstock.engine.core.activation import KILLS_PROCESSOR, RUNS_ON
-from penstock.schemas.records.activity import SkipActivity
+from penstock.schemas.records.activity import ChangeActivity, SkipActivity
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.run import UnblockWorkflow
@@ -27,6 +27,9 @@ NOT_SKIPPED = frozenset(
     for kind in ("trip", "parallel_trip", "oracle", "ledger", "relay", "steps", "stubborn", "described", "versioned")
 )
 """Types of which another run of the chain may have another activity under the number, whose result would be wrong."""
+
+HURRIED = frozenset({"sim_retrying"})
+"""Types whose result is the same if an attempt more or less was made."""
 
 Runs = Mapping[str, Sequence[Run]]
 
@@ -48,6 +51,8 @@ class Operator:
         self._resets = chosen if resets is None else resets
         self._resettable, self._times, self._skipped = resettable, Counter[str](), set[str]()
         self._asked: dict[str, int] = {}
+        self._hurry = Random(f"hurry {seed}")  # of its own, so that the others' choices are what they were
+        self._changes = self._hurry.choice((0.0, 0.05, 0.2)) if weather.changes is None else weather.changes
 
     def act(self, client: Client, runs: Runs) -> None:
         """Perhaps pause a run that is open, or resume one that is paused; perhaps skip an activity, or reset a run."""
@@ -58,8 +63,23 @@ class Operator:
             client.ask(kind(workflow_id=run.workflow_id, by="operator"), hopeless=True)
         if latest and self._chance.random() < self._skips:
             self._skip(client, self._chance.choice(latest))
+        if latest and self._hurry.random() < self._changes:
+            self._begin_at_once(client, latest)
         if self._chance.random() < self._resets:
             self._reset(client, [runs[name][-1] for name in self._resettable if name in runs])
+
+    def _begin_at_once(self, client: Client, latest: Sequence[Run]) -> None:
+        """Let the next attempt of an activity begin that waits for its time."""
+        waiting = [
+            (run, sequence)
+            for run in latest
+            for sequence, found in run.activities.items()
+            if found.state == "waiting" and run.workflow_type in HURRIED
+        ]
+        if waiting:
+            run, sequence = self._hurry.choice(waiting)
+            fields = {"workflow_id": run.workflow_id, "run_id": run.run_id, "sequence": sequence}
+            client.ask(ChangeActivity(**fields, now=True, by=f"operator-{sequence}", reason="now"), hopeless=True)
 
     def _skip(self, client: Client, run: Run) -> None:
         """Give an activity that is open the result that its last attempt would return; one that would fail is left."""

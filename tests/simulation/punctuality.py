@@ -12,6 +12,7 @@ from penstock.schemas.records.activity import (
     ActivityAdopted,
     ActivityAttemptFailed,
     ActivityCancelled,
+    ActivityChanged,
     ActivityCompleted,
     ActivityFailed,
     ActivityHeartbeat,
@@ -104,10 +105,12 @@ class Punctuality:
             case ActivityStarted() | ActivityHeartbeat():
                 silence_ms = self._silence_ms[workflow_id, run_id, event.sequence]
                 self.due["w", workflow_id, run_id, event.sequence] = decision.now_ms + silence_ms
-            case ActivityAttemptFailed() if (workflow_id, run_id) in self._held:
+            case ActivityChanged() if not event.retry_ms:
+                pass
+            case ActivityAttemptFailed() | ActivityChanged() if (workflow_id, run_id) in self._held:
                 self.due.pop(("w", workflow_id, run_id, event.sequence), None)
                 self._held[workflow_id, run_id]["r", workflow_id, run_id, event.sequence] = event.retry_ms
-            case ActivityAttemptFailed():
+            case ActivityAttemptFailed() | ActivityChanged():
                 self.due.pop(("w", workflow_id, run_id, event.sequence), None)
                 self.due["r", workflow_id, run_id, event.sequence] = event.retry_ms
             case WorkflowPaused():

@@ -10,6 +10,7 @@ from penstock.schemas.records.activity import (
     ActivityAdopted,
     ActivityAttemptFailed,
     ActivityCancelled,
+    ActivityChanged,
     ActivityCompleted,
     ActivityFailed,
     ActivityHeartbeat,
@@ -260,6 +261,9 @@ class Run:
                 found.state, found.result = "completed", event.result
             case ActivitySkipped() if found.state in ("open", "waiting"):
                 found.state, found.result = "completed", event.result
+            case ActivityChanged() if found.state in ("open", "waiting") and not found.stopping:
+                if event.retry_ms:
+                    found.state, found.retry_ms = "waiting", event.retry_ms
             case ActivityFailed() if attempt == found.attempt and (found.state == "open" or found.stopping):
                 self._check_silence(event, found, now_ms)
                 found.state = "failed"

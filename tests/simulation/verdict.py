@@ -90,6 +90,7 @@ def _histories_are_bounded(world: World) -> None:
 def _interventions_are_those_of_operators(world: World) -> None:
     runs = [run for runs in world.auditor.runs.values() for run in runs]
     problem = interventions.judge_skips(runs, world.client.asked, world.auditor.replies)
+    problem = problem or interventions.judge_changes(runs, world.client.asked, world.auditor.replies)
     problem = problem or interventions.judge_forks(runs, world.client.asked, world.auditor.replies)
     if problem:
         raise Violation("M (by hand)", problem)

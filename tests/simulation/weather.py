@@ -46,6 +46,7 @@ class Weather:
         self.cloned_disk = random.choice((0.0, 0.0, 0.0, 0.2))
         self.halts: float | None = None  # None: as the operator chooses
         self.skips: float | None = None
+        self.changes: float | None = None
         self.resets: float | None = None
         self.versions: bool | None = None  # None: as the seed chooses
         self.history_max: int | None = None  # None: as the seed chooses
