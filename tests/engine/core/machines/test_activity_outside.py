@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.engine.authoring.workflow import workflow
 from penstock.schemas.errors import ActivityFailedError
-from penstock.schemas.records.activity import CompleteActivity, FailActivity, HeartbeatActivity
+from penstock.schemas.records.activity import ChangeActivity, CompleteActivity, FailActivity, HeartbeatActivity
 from penstock.schemas.records.replies import Accepted, Rejected
 from penstock.schemas.records.run import CancelWorkflow
 from penstock.schemas.records.tasks import ActivityTask
@@ -104,6 +105,20 @@ def test_a_stale_attempt_is_refused(kind: Any) -> None:
     assert stage.described()["result"] == "got 2"
     reply = stage.replied(kind(message_id=stage.message_id(), **place))
     assert reply.reason == "already_closed"
+
+
+def test_a_changed_option_keeps_the_token() -> None:
+    """The token of the present attempt counts after its activity's options have changed; with `now`, it is over."""
+    stage, _, place = handed_over()
+    change = ChangeActivity(workflow_id="run-1", sequence=1, timeout_ms=90_000, heartbeat_ms=20_000, retries_max=5)
+    assert isinstance(stage.replied(msgspec.structs.replace(change, message_id="c")), Accepted)
+    assert isinstance(stage.replied(HeartbeatActivity(details=b"1", message_id="h", **place)), Accepted)
+    assert isinstance(stage.replied(CompleteActivity(result=b"7", message_id="m", **place)), Accepted)
+    assert stage.described()["result"] == "got 7"
+    stage, _, place = handed_over()
+    stage.replied(msgspec.structs.replace(change, now=True, message_id="c"))
+    stage.advance(1)
+    assert stage.replied(CompleteActivity(result=b"7", message_id="m", **place)).reason == "not_pending"
 
 
 def test_an_attempt_by_its_activity_alone() -> None:

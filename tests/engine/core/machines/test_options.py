@@ -71,6 +71,20 @@ def test_another_attempt_takes_the_place_of_one_that_runs() -> None:
     assert stage.described()["result"] == 2
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_attempt_that_begins_by_hand_has_the_details(fails: bool) -> None:
+    """The attempt that `now` begins goes on where the heartbeats had come to, of one that ran or had failed."""
+    stage = begun()
+    (task,) = stage.take("tasks")
+    stage.report(task, task.heartbeat(b"41"))
+    if fails:
+        stage.fail(task, SOFT)
+    change(stage, now=True)
+    stage.advance(1)
+    (task,) = stage.take("tasks")
+    assert (task.attempt, task.details) == (2, b"41")
+
+
 def test_other_retries_count_from_the_next_failure() -> None:
     """The number of retries and the delays are those of the next failure; what is not given stays."""
     stage = begun()

@@ -6,15 +6,27 @@ from typing import Any
 
 import pytest
 
+from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.machines import pause
 from penstock.schemas.encoding.codec import encode
 from penstock.schemas.failure import Failure
 from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import CancelWorkflow, TerminateWorkflow, UnblockWorkflow
+from penstock.workers.activity.decorator import activity
 from tests.engine.core import counters, flows
 from tests.engine.stage import Stage
 
 SOFT = Failure(type="app.Refused", message="no")
+
+
+@activity(name="pause-beat", heartbeat="5s", retries=3, backoff=["1s"])
+def pause_beat() -> int:
+    return 1
+
+
+@workflow(name="pause-beats")
+async def pause_beats() -> int:
+    return await pause_beat()
 
 
 def paused(*codes: Any, start: tuple[Any, ...] = (), **fields: Any) -> Stage:
@@ -76,6 +88,27 @@ def test_no_attempt_begins_while_the_run_is_paused() -> None:
         stage.tick()
         (task,) = stage.take("tasks")
         assert task.attempt == 2
+
+
+def test_an_attempt_that_reports_is_timed_in_a_pause() -> None:
+    """A pause ends no attempt: its heartbeats count; one that is silent has failed, and the next waits for resume."""
+    stage = Stage(pause_beats)
+    stage.start(pause_beats)
+    (task,) = stage.take("tasks")
+    stage.report(task, task.started("w"))
+    hold(stage)
+    for _ in range(3):
+        stage.advance(4)
+        stage.report(task, task.heartbeat(b"7"))
+    assert stage.take("cancellations") == []
+    assert stage.described()["pending_activities"][0]["heartbeat"] == 7
+    stage.advance(60)
+    assert stage.events()[-1] == "ActivityAttemptFailed"
+    assert stage.take("tasks") == []
+    resume(stage)
+    stage.advance(1)
+    (task,) = stage.take("tasks")
+    assert (task.attempt, task.details) == (2, b"7")
 
 
 def test_an_attempt_keeps_its_time_across_a_pause() -> None:

@@ -1,4 +1,4 @@
-"""Tests of callers that wait for an update while its run is reset."""
+"""Tests of updates of a run that is reset, and of callers that wait for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import msgspec
 
 from penstock.schemas.records.reset import ResetWorkflow
 from penstock.schemas.records.update import UpdateWorkflow
+from tests.engine.core import counters
 from tests.engine.core.talking import definition
 from tests.engine.stage import Stage
 
@@ -63,3 +64,21 @@ def test_callers_that_were_answered_after_the_cut_are_not_answered_again() -> No
     stage.tell(ResetWorkflow(workflow_id="run-1", to_event=cut, message_id="back"))
     assert stage.events().count("UpdateCompleted") == 1
     assert stage.take("replies") == []
+
+
+def test_what_a_later_run_of_the_id_took_is_not_applied() -> None:
+    """A run that is reset receives the updates and signals of its own history, not those of a run that came later."""
+    stage = Stage(counters.Counter)
+    base = stage.start(counters.Counter, 1)
+    cut = stage.described()["events"]
+    stage.update("pay", 2, message_id="of-the-base")
+    stage.signal("increase", 10)
+    stage.terminate()
+    stage.start(counters.Counter, 100, on_existing="restart_closed")
+    stage.update("pay", 3, message_id="of-the-later-run")
+    stage.signal("increase", 1_000)
+    stage.terminate()
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=cut, base_run_id=base, message_id="back"))
+    received = [event.get("message_id") for event in stage.history() if event["event"] == "UpdateHeld"]
+    assert received == ["of-the-base"]
+    assert stage.query("get").result == b"11"
