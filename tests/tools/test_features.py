@@ -28,7 +28,6 @@ TALKING = (
 )
 # What else the machines' tests are about.
 OF_ITS_OWN = {
-    "tests/engine/core/machines/test_suspension.py": "activations of many requests",
     "tests/engine/core/machines/test_timer.py": "timers, which every row uses",
     "tests/engine/core/machines/test_update_account.py": "updates of another class",
 }

@@ -11,7 +11,7 @@ from penstock.engine.authoring.chain import continue_as_new
 from penstock.engine.authoring.context import info
 from penstock.engine.authoring.workflow import workflow
 from penstock.engine.core.expiry import ROWS_MAX
-from penstock.engine.core.keys import CLOSED, DAY_MS
+from penstock.engine.core.keys import CLOSED, DAY_MS, HISTORY
 from penstock.engine.core.statuses import CLOSED as CLOSED_STATUSES
 from penstock.engine.core.statuses import SETTING_OF
 from penstock.engine.runtime.shard import ShardLimits
@@ -284,6 +284,35 @@ def test_a_shortened_time_concerns_later_runs(monkeypatch: pytest.MonkeyPatch) -
     close(stage, "after", long_kept)
     pass_time(stage, 4)
     assert (bool(rows(stage, b"before")), rows(stage, b"after")) == (True, [])
+
+
+@pytest.mark.parametrize(("days", "is_kept"), [(2, False), (20, True)])
+def test_a_changed_setting_concerns_closed_runs(days: int, is_kept: bool) -> None:
+    """Runs that have closed go by the setting of the processor that has their shard, be it shorter or longer."""
+    stage = Stage(flows.travel)
+    pass_time(stage, 1)
+    close(stage)
+    pass_time(stage, 1)
+    stage.limits = ShardLimits(closed_kept_ms=days * DAY_MS)
+    stage.restart()
+    pass_time(stage, 3 if days == 2 else 12)
+    assert bool(rows(stage, b"run-1")) == is_kept
+
+
+def test_a_run_that_was_reset_outlives_its_base() -> None:
+    """When the time of the base is over, the open run that goes on from it has the whole history, and replays."""
+    stage = Stage(flows.travel)
+    pass_time(stage, 1)
+    base = stage.start(flows.travel, [])
+    stage.signal("other")
+    stage.tell(ResetWorkflow(workflow_id="run-1", to_event=stage.described()["events"], message_id="r"))
+    before = stage.history()
+    pass_time(stage, 12)
+    assert not [key for key in rows(stage, base.encode()) if key.startswith((CLOSED, HISTORY))]
+    assert stage.history() == before
+    stage.restart()
+    stage.signal("go")
+    assert stage.described()["status"] == "completed"
 
 
 async def _ends(how: str) -> None:

@@ -272,6 +272,12 @@ def test_jitter_is_a_function_within_its_bound(tick_ms: int, jitter_ms: int, nam
     assert found == jitter_of(name, tick_ms, jitter_ms)
 
 
+def test_jitter_is_the_same_for_every_build() -> None:
+    """Processes of different builds start the run of a tick at one moment, so the jitter never changes."""
+    found = [jitter_of("schedule:nightly", 1_700_000_000_000 + hour * HOUR_MS, HOUR_MS) for hour in range(2)]
+    assert found == [3_307_547, 1_512_230]
+
+
 def test_jitter_spreads_schedules() -> None:
     """Schedules of the same tick start at different moments."""
     assert len({jitter_of(f"s-{number}", 0, 300_000) for number in range(100)}) > 90

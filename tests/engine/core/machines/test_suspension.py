@@ -14,6 +14,7 @@ from penstock import activity, sleep, workflow
 from penstock.engine.core.keys import DUE, after
 from penstock.engine.execution import program
 from penstock.schemas.encoding.codec import decode
+from penstock.schemas.records.pause import PauseWorkflow, ResumeWorkflow
 from penstock.schemas.records.run import CancelWorkflow
 from penstock.schemas.records.suspension import ActivationResumed, ActivationSuspended
 from tests.engine.stage import Stage
@@ -118,6 +119,26 @@ def test_a_suspended_run_can_be_cancelled(few: None) -> None:
     for _ in range(8):
         stage.advance(0.01)
     assert [closed.status for closed in stage.take("completions")] == ["cancelled"]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_a_suspended_run_can_be_paused(few: None, turns: int) -> None:
+    """A pause amid an activation lets it make no more requests, through a restart; the rest follows when it is over."""
+    stage = Stage(fan, strict_inputs=True)
+    stage.start(fan, 8)
+    stage.advance(0.001 * turns)
+    stage.tell(PauseWorkflow(workflow_id="run-1", message_id="p"))
+    tasks = stage.take("tasks")
+    stage.restart()
+    stage.advance(60)
+    for task in tasks:
+        stage.complete(task, 1)
+    assert (stage.take("tasks"), stage.described()["status"]) == ([], "paused")
+    stage.tell(ResumeWorkflow(workflow_id="run-1", message_id="r"))
+    for _ in range(8):
+        stage.advance(0.01)
+        stage.run(spread_part=lambda number: 1)
+    assert _result(stage) == 8
 
 
 def test_a_terminated_run_leaves_no_suspension(few: None) -> None:
