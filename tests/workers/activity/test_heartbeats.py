@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -55,6 +56,34 @@ def test_the_last_details_go_with_the_failure() -> None:
     result = one(work)
     assert isinstance(result, TaskFailed)
     assert result.details == b"2"
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_the_last_details_go_with_a_timeout(sync: bool) -> None:
+    """An attempt that is over its time hands over the details that were not sent."""
+    release = threading.Event()
+
+    def work() -> None:
+        heartbeat(1)
+        heartbeat(2)
+        release.wait(20)
+
+    async def work_async() -> None:
+        heartbeat(1)
+        heartbeat(2)
+        await asyncio.Event().wait()
+
+    definition = activity(name="work", heartbeat="10s")(work if sync else work_async)
+    bench = Bench(definition)
+
+    async def meanwhile() -> None:
+        while not bench.results:
+            await asyncio.sleep(0.005)
+        release.set()
+
+    (result,) = bench.run(task_of(definition, timeout_ms=50), meanwhile=meanwhile)
+    assert isinstance(result, TaskFailed)
+    assert (result.failure.kind, result.details) == ("timeout", b"2")
 
 
 def test_details_of_earlier_attempts_are_typed() -> None:

@@ -106,6 +106,35 @@ def test_code_that_waits_for_the_end_of_an_attempt() -> None:
     assert stage.take("cancellations") == []
 
 
+@workflow(name="cancelled-both")
+async def cancels_itself_too() -> int:
+    """Number of cancellations that the code receives."""
+    received = 0
+    task = asyncio.create_task(flows.scanned.fn())
+    await flows.go.wait()
+    task.cancel()
+    for wait in (task, sleep(60)):
+        try:
+            await wait
+        except asyncio.CancelledError:
+            received += 1
+    return received
+
+
+def test_an_attempt_that_code_gave_up_in_a_run_that_is_cancelled() -> None:
+    """Cancelling an activity and then its run asks the worker once, and the code receives one cancellation."""
+    stage = Stage(cancels_itself_too)
+    stage.start(cancels_itself_too)
+    (task,) = stage.take("tasks")
+    stage.signal("go")
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="m"))
+    stage.tell(CancelWorkflow(workflow_id="run-1", message_id="n"))
+    assert stage.take("cancellations") == [of(stage, 1, 1, awaited=True)]
+    stage.fail(task, Failure(type="x", message="cancelled", kind="cancelled"))
+    stage.advance(60)
+    assert (stage.described()["result"], stage.take("cancellations")) == (1, [])
+
+
 def test_an_attempt_that_the_shard_times_out() -> None:
     """The worker of an attempt whose heartbeats stopped is told that it counts no more; a worker that reports a timeout
     itself is not."""

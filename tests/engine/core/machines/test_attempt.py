@@ -113,6 +113,22 @@ def test_details_reach_the_next_attempt() -> None:
     assert task.details == b"2"
 
 
+def test_details_are_kept_over_attempts_that_report_none() -> None:
+    """Attempts that fail, or are silent, before their first heartbeat leave the details of an earlier one."""
+    stage, task = staged(retries=4)
+    stage.report(task, task.heartbeat(b"41"))
+    for _ in range(2):
+        stage.fail(task, SOFT)
+        stage.advance(2)
+        (task,) = stage.take("tasks")
+        assert task.details == b"41"
+    stage.restart()
+    stage.report(task, task.started("w"))
+    stage.advance(20)
+    (task,) = stage.take("tasks")
+    assert (task.attempt, task.details) == (4, b"41")
+
+
 def test_details_of_an_activity_without_bounds() -> None:
     """An activity without a heartbeat's time may report details as well."""
     stage, task = staged(plain=True)
