@@ -66,6 +66,17 @@ def test_lists_of_all_shards(log, topics, stores, serve):
     assert set(failed) == set(ODD_IDS[1::2])
 
 
+def test_a_list_without_one_shard(log, topics, stores, serve, monkeypatch):
+    """A list to which one shard does not answer is an error, and not a shorter list."""
+    monkeypatch.setattr(client_side, "ATTEMPT_DELAY_S", 0.01)
+    monkeypatch.setattr(client_side, "ATTEMPTS_MAX", 2)
+    silent = SHARDS - 1
+    for shard, store in stores.items():
+        declare(log, topics, shard, "http://127.0.0.1:9" if shard == silent else serve({shard: store}))
+    with pytest.raises(NotAnswered, match="some shards of namespace trial"):
+        run_reads(log, topics, lambda reads: reads.runs({}))
+
+
 def test_an_unknown_id(log, topics, stores, serve):
     """An unknown id raises WorkflowNotFound."""
     address = serve(stores)

@@ -30,6 +30,7 @@ from penstock.topics.log import Log, Record
 from penstock.topics.publishing import publish
 from penstock.topics.registry import shard_key
 from tests.penstock.client.helpers import SETTINGS, with_client
+from tests.penstock.conftest import SHARDS
 
 T = TypeVar("T")
 
@@ -319,3 +320,24 @@ def test_an_error_of_the_log_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
             await client.describe("x")
 
     _read("log", use)
+
+
+def test_a_list_without_one_shard(log: Log, processor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the log too, a list to which one shard does not answer is an error, and not a shorter list."""
+    monkeypatch.setattr(log_reads, "READ_TIMEOUT_S", 0.3)
+    answered: list[Any] = []
+
+    def answer(command: Any) -> list[object]:
+        if answered:
+            return []
+        answered.append(command)
+        page = msgspec.json.encode({"runs": [], "next": ""})
+        return [ReadAnswered(message_id=command.message_id, workflow_id="", shard=0, data=page)]
+
+    async def use(client: Client) -> None:
+        with pytest.raises(NotAnswered, match="no processor answered within"):
+            await client.list()
+
+    with processor(answer) as fake:
+        with_client(log, use, msgspec.structs.replace(SETTINGS, reads="log"))
+    assert (len(answered), len(fake.commands)) == (1, SHARDS)

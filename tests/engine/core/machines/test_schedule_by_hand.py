@@ -32,6 +32,18 @@ def test_a_run_that_is_handled_by_hand_wedges_nothing(how: str, status: str) -> 
     assert [run["workflow_id"] for run in stage.schedule()["running_runs"]] == [run_id_of(1)]
 
 
+@pytest.mark.parametrize(("overlap", "status"), [("cancel_other", "cancelled"), ("terminate_other", "terminated")])
+def test_a_run_that_was_reset_makes_room_for_the_next_tick(overlap: str, status: str) -> None:
+    """A run that goes on after resets is still the schedule's, which ends it when its next tick comes."""
+    stage = Clockwork(ScheduleSpec(every_ms=HOUR_MS, overlap=overlap), "sched_open")
+    stage.to(FIRST_MS)
+    for to_event in (0, 1):
+        stage.ask(ResetWorkflow(workflow_id=run_id_of(0), to_event=to_event))
+    stage.to(FIRST_MS + HOUR_MS)
+    assert [run["status"] for run in stage.schedule()["recent_runs"]] == [status, "running"]
+    assert stage.described(run_id_of(0))["status"] == status
+
+
 def test_a_closed_run_that_goes_on_by_hand_holds_no_tick_up() -> None:
     """A run of a schedule that is reset after its end is none of the open ones, and its second end changes nothing."""
     stage = Clockwork(HOURLY, "sched_open")
