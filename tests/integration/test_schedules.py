@@ -1,8 +1,9 @@
-"""Tests of schedules on both logs: over processors that are killed in turn, and over an outage."""
+"""Tests of schedules on both logs: over processors that are killed in turn or frozen, and over an outage."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -89,6 +90,28 @@ def test_each_tick_once_while_processors_are_killed_in_turn(system: System) -> N
     assert system.results(expected) == dict.fromkeys(expected, 11)
     assert (found["started"], found["skipped"], found["missed"]) == (TICKS, 0, 0)
     for processor in processors[2:]:
+        assert system.end(processor) == 0, system.child_log(processor)
+    worker.stop()
+    system.check(TICKS)
+
+
+def test_a_frozen_owner_starts_no_tick_again(system: System) -> None:
+    """A processor that is frozen amid a commit, replaced, and wakes later repeats no tick: each has its run, once."""
+    worker = system.start_worker()
+    frozen = system.start_processor(sleeps_at=("after offsets", 9))
+    system.wait_for_owners("the first processor to have every shard", 1)
+    created(system, {"woken": Schedule(every="1s", remaining=TICKS, overlap="allow_all")})
+    system.wait_for_sleep(frozen)
+    started = system.read(system.topics.events)
+    second = system.start_processor()
+    wait_until("the second processor to decide ticks", lambda: len(system.read(system.topics.events)) > len(started))
+    frozen.send_signal(signal.SIGCONT)
+    (found,) = wait_for_rest(system, ["woken"]).values()
+    expected = [run_workflow_id("schedule:woken", found["last_ms"] - 1_000 * number) for number in range(TICKS)]
+    assert sorted(runs_of(system, "woken")) == sorted(expected)
+    assert (found["started"], found["skipped"], found["missed"]) == (TICKS, 0, 0)
+    assert system.results(expected) == dict.fromkeys(expected, 11)
+    for processor in (second, frozen):
         assert system.end(processor) == 0, system.child_log(processor)
     worker.stop()
     system.check(TICKS)
