@@ -62,11 +62,11 @@ def test_a_closed_run_that_goes_on_by_hand_holds_no_tick_up() -> None:
 def test_a_backfill_has_the_ticks_that_came() -> None:
     """Around a change of the clock by half an hour, a backfill has the ticks that came by themselves."""
     change_ms = 1_712_415_600_000  # 7 April 2024 at 02:00 becomes 01:30
-    span = {"from_ms": change_ms - 3 * HOUR_MS, "until_ms": change_ms + 3 * HOUR_MS}
-    spec = ScheduleSpec(cron=("*/20 1,2 * * *",), timezone="Australia/Lord_Howe", start_ms=span["from_ms"])
+    from_ms, until_ms = change_ms - 3 * HOUR_MS, change_ms + 3 * HOUR_MS
+    spec = ScheduleSpec(cron=("*/20 1,2 * * *",), timezone="Australia/Lord_Howe", start_ms=from_ms)
     stage = Clockwork(spec)
-    stage.to(span["until_ms"])
+    stage.to(until_ms)
     came = [start.workflow_id for start in stage.starts()]
-    stage.ask(BackfillSchedule(workflow_id=ID, **span))
+    stage.ask(BackfillSchedule(workflow_id=ID, from_ms=from_ms, until_ms=until_ms))
     assert [start.workflow_id for start in stage.starts()] == came
     assert len(came) == 7  # 01:40 comes twice
