@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from penstock.schemas.encoding.codec import decode, decode_command
+from penstock.schemas.encoding.codec import check_range, decode, decode_command
 from penstock.schemas.encoding.json_report import parse_report
 from penstock.schemas.errors import Undecodable
 from penstock.topics.log import StoredRecord
@@ -30,9 +30,11 @@ def decoded_command(record: StoredRecord) -> Any:
 def decoded_report(record: StoredRecord, keys: Sequence[bytes]) -> Any:
     """What a record of `results` in JSON says of an attempt, as a command. Raises Undecodable."""
     try:
-        return parse_report(record.value or b"", keys)
+        command = parse_report(record.value or b"", keys)
+        check_range(command)
     except Undecodable as error:
         raise placed(error, record) from error
+    return command
 
 
 def placed(error: Undecodable, record: StoredRecord) -> Undecodable:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from penstock.engine.audit import message_of
 from penstock.engine.core.catalogue import READS, ROW_READS
@@ -47,7 +48,9 @@ from penstock.schemas.records.kinds import NO_REPLY
 from penstock.schemas.records.run import StartWorkflow, WorkflowBlocked
 from penstock.schemas.values.tokens import token_keys
 from penstock.topics.decoding import placed
-from penstock.topics.log import StoredRecord
+from penstock.topics.log import Record, StoredRecord
+
+logger = structlog.get_logger(__name__)
 
 COMMANDS, RESULTS = "commands", "results"
 """Topics of inputs, as `Trigger.topic` names them."""
@@ -293,13 +296,12 @@ class Shard:
         return self._open
 
     def _take(self, layer: Layer, record: StoredRecord) -> None:
-        outgrown = self.runs.hosted.is_outgrown
-        input = read(record, self.topics, self.number, self.shards, outgrown=outgrown, token_keys=self._token_keys)
+        input = self._read(record)
         kind = type(input)
         if kind is Rejection:
             self._answers.dead_letter(layer, record, input)
-        elif kind is Forward:
-            layer.add(self._encoder.command(input.command))
+        elif kind is Record:
+            layer.add(input)
         else:
             self._step.appended_ms = record.timestamp_ms
             if record.topic == self.topics.results:
@@ -310,6 +312,20 @@ class Shard:
                 self._take_read(layer, record, input)
             if self._step.due_ms != NEVER_MS:
                 self._note_due()
+
+    def _read(self, record: StoredRecord) -> Any:
+        """The input in a record, the record that forwards it to its shard, or the Rejection that says what is wrong.
+
+        Whatever a foreign record holds, the shard goes on: one that cannot be read or forwarded is a dead letter."""
+        outgrown = self.runs.hosted.is_outgrown
+        try:
+            input = read(record, self.topics, self.number, self.shards, outgrown=outgrown, token_keys=self._token_keys)
+            return self._encoder.command(input.command) if type(input) is Forward else input
+        except UnknownSchema:
+            raise
+        except Exception:
+            logger.exception("reading a record failed", topic=record.topic, offset=record.offset)
+            return ENGINE_ERROR
 
     def _take_result(self, layer: Layer, record: StoredRecord, input: Any) -> None:
         trigger = Trigger(topic=RESULTS, partition=record.partition, offset=record.offset)

@@ -69,12 +69,14 @@ def decode_command(data: bytes) -> Command:
         raise Undecodable(f"{type(command).__name__} is not a command and does not belong on this topic.")
     json_command.check(command)
     if data[:1] == b"{":
-        _check_range(command)
+        check_range(command)
     return command
 
 
-def _check_range(command: Command) -> None:
-    """Check that Avro can express a command written in JSON: it may be forwarded to another shard."""
+def check_range(command: Command) -> None:
+    """Check that Avro can express a command written in JSON, which may be forwarded to another shard.
+
+    Raises Undecodable."""
     try:
         encode(command)
     except (OverflowError, UnicodeEncodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from penstock.schemas.encoding.codec import encode
@@ -36,6 +37,35 @@ def test_number_beyond_64_bits_on_the_wrong_shard(value: bytes) -> None:
     stage.put("commands", 1 - partition_of("a", 2), b'{"type":"five","id":"a","input":1,%s}' % value)
     stage.settle()
     assert [letter.reason for letter in stage.take("dead-letters")] == ["undecodable"]
+
+
+@pytest.mark.parametrize("field", ["sequence", "attempt"])
+@pytest.mark.parametrize("goes_astray", [False, True])
+def test_number_beyond_64_bits_in_a_report(field: str, goes_astray: bool) -> None:
+    """Such a number in a JSON line on `results` is a dead letter, on each shard; the run and its shard go on."""
+    stage = Stage(flows.five, shards=2)
+    run_id = stage.start(flows.five, 1, id="a")
+    said = {"id": "a", "run_id": run_id, "sequence": 1, "attempt": 1, "result": 7} | {field: 2**63}
+    own = partition_of("a", 2)
+    stage.put("results", 1 - own if goes_astray else own, msgspec.json.encode(said))
+    stage.settle()
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["undecodable"]
+    stage.run(add=lambda a, b: a + b)
+    assert stage.described("a")["result"] == 11
+
+
+def test_a_record_that_cannot_be_forwarded_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails before a record reaches a run, its shard goes on with the next one."""
+    stage = Stage(flows.five, shards=2)
+    own = partition_of("a", 2)
+
+    def broken(command: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(stage.nodes[1 - own]._encoder, "command", broken)
+    stage.put("commands", 1 - own, b'{"type":"five","id":"a","input":1}')
+    stage.settle()
+    assert [letter.reason for letter in stage.take("dead-letters")] == ["engine_error"]
 
 
 def test_a_result_on_the_wrong_shard_is_reported() -> None:
