@@ -53,7 +53,8 @@ def token_keys(setting: str, prefix: str, namespace: str) -> tuple[bytes, ...]:
 def write_token(attempt: AttemptToken, key: bytes) -> str:
     """The token of an attempt, signed with `key`."""
     body = msgspec.json.encode(attempt)
-    return base64.urlsafe_b64encode(_mac(body, key) + body).rstrip(b"=").decode()
+    # The body comes first: it begins like JSON, so that no token begins with a hyphen, as options of commands do.
+    return base64.urlsafe_b64encode(body + _mac(body, key)).rstrip(b"=").decode()
 
 
 def read_token(token: str, keys: Sequence[bytes]) -> AttemptToken:
@@ -63,10 +64,10 @@ def read_token(token: str, keys: Sequence[bytes]) -> AttemptToken:
         raise BadToken(_MALFORMED)
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        attempt = _decoder.decode(data[MAC_BYTES:])
+        attempt = _decoder.decode(data[:-MAC_BYTES])
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise BadToken(_MALFORMED) from error
-    if not any(hmac.compare_digest(_mac(data[MAC_BYTES:], key), data[:MAC_BYTES]) for key in keys):
+    if not any(hmac.compare_digest(_mac(data[:-MAC_BYTES], key), data[-MAC_BYTES:]) for key in keys):
         raise BadToken(_FORGED)
     return attempt
 

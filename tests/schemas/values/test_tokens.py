@@ -50,3 +50,9 @@ def test_without_a_setting_the_key_follows_from_the_namespace() -> None:
     assert read_token(token, token_keys("", "penstock", "default")) == ATTEMPT
     with pytest.raises(BadToken):
         read_token(token, token_keys("", "penstock", "other"))
+
+
+def test_no_token_begins_like_an_option() -> None:
+    """A token is an argument of commands, whatever its signature is."""
+    tokens = [write_token(AttemptToken("order-1", "run-1", number, 1, 0), b"key") for number in range(300)]
+    assert {token[0] for token in tokens} == {"W"}
