@@ -40,6 +40,7 @@ from penstock.engine.core.statuses import CLOSED
 from penstock.engine.store.store import StoreReader
 from penstock.schemas.encoding.codec import decode
 from penstock.schemas.records.decisions import DecisionRecorded, Listening
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.values.attributes import shown_search
 
 LIMIT_MAX = 10_000
@@ -214,7 +215,9 @@ def summary(workflow_id: str, row: RunRow) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Records as dictionaries; bytes, which are JSON payloads, as the values they hold."""
+    """Records as dictionaries; bytes, which are JSON payloads, as the values they hold, raw ones as base64."""
+    if isinstance(value, RecordPublished) and value.raw:
+        value = msgspec.structs.replace(value, value=msgspec.json.encode(value.value))  # base64
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, bytes):

@@ -46,7 +46,7 @@ class SignalSent(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """A record that a run published. `value`: the JSON value; None for a deletion, text for bytes that are no JSON."""
+    """A record that a run published. `value`: the JSON value, the bytes that were given, or None for a deletion."""
 
     topic: str
     workflow_id: str
@@ -72,7 +72,7 @@ def signals(found: Iterable[History]) -> list[SignalSent]:
 def published(found: Iterable[History]) -> list[Published]:
     """The records that were published, run by run, in their order."""
     return [
-        Published(event.topic, history.workflow_id, event.key, None if event.deletes else json_value(event.value))
+        Published(event.topic, history.workflow_id, event.key, _published_value(event))
         for history in found
         for _, _, event in history.events()
         if isinstance(event, RecordPublished)
@@ -118,3 +118,9 @@ def _after(called: ActivityCalled, event: Any) -> ActivityCalled:
 
 def _decoded(signature: Signature | None, data: bytes) -> tuple[Any, ...]:
     return signature.decode(data) if signature is not None else (json_value(data),)
+
+
+def _published_value(event: RecordPublished) -> Any:
+    if event.deletes:
+        return None
+    return event.value if event.raw else json_value(event.value)

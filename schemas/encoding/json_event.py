@@ -16,6 +16,7 @@ import msgspec
 from penstock.schemas.encoding.record_types import EVENTS
 from penstock.schemas.errors import Undecodable
 from penstock.schemas.failure import Failure
+from penstock.schemas.records.external import RecordPublished
 from penstock.schemas.records.kinds import Event
 from penstock.schemas.records.marker import SideEffectRecorded
 
@@ -29,6 +30,8 @@ def event_of(fields: Mapping[str, Any]) -> Event:
     if kind is None:
         raise Undecodable(f"{name!r} is no event of this version: the history was written by a newer one, or edited.")
     try:
+        if kind is RecordPublished and fields.get("raw"):
+            return msgspec.convert({**fields, "event": None}, RecordPublished)  # its value is base64
         return kind(**{field: _value(kind, field, fields[field]) for field in _fields(kind) if field in fields})
     except (msgspec.ValidationError, TypeError) as error:
         raise Undecodable(f"The event {name} of the history is not complete: {error}.") from error

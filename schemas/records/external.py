@@ -28,10 +28,11 @@ class RecordPublished(Event, frozen=True, gc=False, kw_only=True):
     """Workflow code wrote a record to a topic of its users. A request.
 
     No `key`: the record has none, and the workflow id chooses its partition. `deletes`: the record has no value, which
-    deletes its key in a compacted topic."""
+    deletes its key in a compacted topic. `raw`: the value was given as bytes; else it is JSON."""
 
     sequence: int
     topic: str
     value: bytes
     key: str | None = None
     deletes: bool = False
+    raw: bool = False

@@ -19,6 +19,8 @@ from penstock.schemas.values.ticks import zone_of
 Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
 
 EVERY_MS_MIN = 1_000
+EVERY_MS_MAX = 100 * 365 * 86_400_000
+MOMENT_MS_MAX = 7_258_118_399_999  # the end of 2199, the last year of cron expressions (cron.py)
 JITTER_MS_MAX = DAY_MS
 CATCH_UP_MS_MIN = 10_000
 """A shard may take some seconds to change hands."""
@@ -126,6 +128,8 @@ def check_spec(spec: ScheduleSpec) -> None:
     check_overlap(spec.overlap)
     if spec.every_ms and spec.every_ms < EVERY_MS_MIN:
         raise BadInput(f"every is {spec.every_ms} ms; a schedule ticks once a second at most.")
+    if spec.every_ms > EVERY_MS_MAX or max(spec.start_ms, spec.end_ms) > MOMENT_MS_MAX:
+        raise BadInput("every is 100 years at most, and start and end are before the year 2200.")
     if not 0 <= spec.jitter_ms <= JITTER_MS_MAX:
         raise BadInput("jitter must be from 0 to one day.")
     if spec.catch_up_ms < CATCH_UP_MS_MIN:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from penstock.engine.authoring.publishing import publish
 from penstock.engine.authoring.signal import Signal
 from penstock.engine.authoring.workflow import workflow
+from penstock.engine.runtime.reads import plain
+from penstock.schemas.encoding.json_event import event_of
 from penstock.schemas.errors import BadInput, BadName, PayloadTooLarge
+from penstock.schemas.records.external import RecordPublished
 from penstock.topics.partitioner import partition_of
 from tests.engine.stage import Stage
 
@@ -30,6 +34,12 @@ async def publishes_badly(what: str) -> str:
         match what:
             case "topic":
                 publish("no topic", value=1)
+            case "key":
+                publish(TOPIC, key=3, value=1)  # type: ignore[arg-type]
+            case "surrogate":
+                publish(TOPIC, key="\ud800", value=1)
+            case "both":
+                publish(TOPIC, "k", 1, deletes=True)
             case "value":
                 publish(TOPIC, value=object())
             case _:
@@ -77,10 +87,26 @@ def test_topics_of_the_namespace_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "says"), [("topic", "BadName: 'no topic' is no name"), ("value", "BadInput"), ("size", "PayloadTooLarge")]
+    ("what", "says"),
+    [
+        ("topic", "BadName: 'no topic' is no name"),
+        ("value", "BadInput"),
+        ("key", "must be text"),
+        ("surrogate", "must be text"),
+        ("both", "not both"),
+        ("size", "PayloadTooLarge"),
+    ],
 )
 def test_a_wrong_publication_raises_in_the_code(what: str, says: str) -> None:
     """A topic's name that Kafka does not allow, a value without a JSON form and one too large raise at the call."""
     stage = Stage(publishes_badly)
     stage.start(publishes_badly, what)
     assert says in stage.described()["result"]
+
+
+@pytest.mark.parametrize("value", [b"\xff\x00 raw", b"not json", b"", b"1E2", b'{"a":  1}', b'"text"'])
+def test_bytes_are_exported_as_they_are(value: bytes) -> None:
+    """The history that is printed and read back holds the bytes that were published."""
+    event = RecordPublished(sequence=1, topic=TOPIC, value=value, raw=True)
+    printed = msgspec.json.decode(msgspec.json.encode({"event": "RecordPublished", **plain(event)}))
+    assert event_of(printed) == event
