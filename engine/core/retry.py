@@ -23,5 +23,5 @@ def delay_ms(policy: RetryPolicy, retry: int) -> int:
     most = max(policy.delay_ms_max, delays[-1])
     try:
         return int(min(delays[-1] * policy.factor ** min(retry - len(delays), 64), most))
-    except OverflowError:
+    except (OverflowError, ValueError):  # ValueError: no delay times an endless factor
         return most

@@ -14,13 +14,25 @@ import msgspec
 from penstock.cli.command import Invocation, id_argument, opened_client, run_id_option, verb
 from penstock.cli.escape import escaped
 from penstock.cli.inputs import read_input
+from penstock.schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from penstock.client.run import Run
 
 NOTICE_AFTER_S = 30.0
+NUMBER_MAX = 10**9
+"""Number of an event or an activity: no history is as long."""
 
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Reason, recorded in the history.")
+
+
+def number_or_name(activity: str) -> int | str:
+    """What ACTIVITY names: the number of an activity, or all that have the name. Raises BadInput."""
+    if not activity.isdecimal():
+        return activity
+    if len(activity) > len(str(NUMBER_MAX)):
+        raise BadInput(f"{activity[:40]} is no number of an activity; `penstock show` lists those that are pending.")
+    return int(activity)
 
 
 def login_name() -> str:
@@ -180,14 +192,20 @@ def skip(
     invocation: Invocation, id_: str, activity: str, result_: str | None, reason: str, by: str, run_id: str
 ) -> None:
     """Give an activity that the run of ID waits for a result by hand. ACTIVITY: its name, or its number."""
-    value, which = read_input(result_), int(activity) if activity.isdecimal() else activity
+    value, which = read_input(result_), number_or_name(activity)
     with_run(invocation, id_, run_id, lambda run: run.skip_json(which, value, reason=reason, by=by))
     click.echo(f"{escaped(activity)} of {escaped(id_)} has the result that you gave", err=True)
 
 
 @verb("reset")
 @id_argument
-@click.option("--to-event", required=True, type=int, metavar="N", help="Number of the last event to keep; 0: none.")
+@click.option(
+    "--to-event",
+    required=True,
+    type=click.IntRange(0, NUMBER_MAX),
+    metavar="N",
+    help="Number of the last event to keep; 0: none.",
+)
 @click.option("--of-run", default="", metavar="RUN_ID", help="An earlier run of ID whose history is taken.")
 @reason_option
 @by_option

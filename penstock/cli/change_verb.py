@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.act_verbs import by_option, reason_option, with_run
+from penstock.cli.act_verbs import by_option, number_or_name, reason_option, with_run
 from penstock.cli.command import Invocation, id_argument, run_id_option, verb
 from penstock.cli.escape import escaped
 from penstock.cli.start_options import backoff_of, retries_of
@@ -39,6 +39,6 @@ def change_activity(
         changes["retries"] = retries_of(given["retries"])
     if given["backoff"] is not None:
         changes["backoff"] = backoff_of(given["backoff"])
-    which = int(activity) if activity.isdecimal() else activity
+    which = number_or_name(activity)
     with_run(invocation, id_, run_id, lambda run: run.change_activity(which, reason=reason, by=by, **changes))
     click.echo(f"{escaped(activity)} of {escaped(id_)} has other options", err=True)

@@ -15,6 +15,7 @@ from penstock.schemas.errors import BadInput
 F = TypeVar("F", bound=Callable[..., Any])
 
 UNLIMITED = "unlimited"
+RETRIES_DIGITS_MAX = 9
 
 _OPTIONS = (
     click.option(
@@ -76,7 +77,7 @@ def retries_of(text: str) -> int | None:
     """The number of `--retries`, None for any number. Raises BadInput."""
     if text == UNLIMITED:
         return None
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > RETRIES_DIGITS_MAX:
         raise BadInput(f"--retries {text!r} is invalid: give 0 or more, or `{UNLIMITED}`.")
     return int(text)
 

@@ -6,6 +6,7 @@ queue) changes from the next attempt on, which may begin at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -95,7 +96,7 @@ def _problems(run: RunView, pending: ActivityRow | None, command: ChangeActivity
 
 def _are_delays(policy: RetryPolicy) -> bool:
     delays = (*policy.delays_ms, policy.delay_ms_max)
-    return policy.factor >= 1 and all(0 <= delay <= DELAY_MS_MAX for delay in delays)
+    return 1 <= policy.factor < math.inf and all(0 <= delay <= DELAY_MS_MAX for delay in delays)
 
 
 def _given(value: int | None, before: int) -> int:

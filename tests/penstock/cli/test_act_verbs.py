@@ -87,6 +87,8 @@ def test_change_activity(run):
     run("start", "cli-waits", "--id", "changed")
     one_message(run("change-activity", "changed", "3", "--now", code=1), "waits for no activity with the number 3")
     one_message(run("change-activity", "changed", "3", "--timeout", "soon", code=2), "soon")
+    one_message(run("change-activity", "changed", "9" * 20, "--now", code=2), "is no number of an activity")
+    one_message(run("change-activity", "changed", "3", "--retries", "9" * 20, code=2), "is invalid")
     one_message(run("change-activity", "changed", "3", "--retries", "-1", code=2), "--retries '-1' is invalid")
 
 

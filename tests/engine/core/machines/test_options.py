@@ -141,6 +141,7 @@ def test_a_repeated_change_takes_effect_once() -> None:
         ({"timeout_ms": -1}, "milliseconds from 0"),
         ({"retries_max": -2}, "0 or more, or -1"),
         ({"delays": RetryPolicy(delays_ms=(-1,))}, "0 or more"),
+        ({"delays": RetryPolicy(factor=float("inf"))}, "0 or more"),
         ({"heartbeat_ms": 1_000}, "reports neither its start nor heartbeats"),
     ],
 )
