@@ -25,7 +25,7 @@ from penstock.engine.runtime.blocked import TRIED_MAX
 from penstock.engine.runtime.commit import Commits
 from penstock.engine.runtime.contact import Contact
 from penstock.engine.runtime.encode import REFUSED_TOPIC, Encoder
-from penstock.engine.runtime.flight import Gathered, InFlight
+from penstock.engine.runtime.flight import SUBMITTING, Gathered, InFlight
 from penstock.engine.runtime.held import Held
 from penstock.engine.runtime.openings import Opening, Openings
 from penstock.engine.runtime.overlay import Layer
@@ -223,7 +223,7 @@ class Driver:
         A caller that received a reply has seen the commit; what it reads next must not be older."""
         flight = self._in_flight
         deadline_s = time.monotonic() + timeout_s
-        while flight is not None and self._in_flight is flight and time.monotonic() < deadline_s:
+        while flight is not None and flight.is_the_turn_of(self._in_flight) and time.monotonic() < deadline_s:
             time.sleep(0.001)
 
     def stores(self) -> dict[int, StoreReader]:
@@ -348,8 +348,9 @@ class Driver:
         return gathered.suspect or next(iter(without_record), None)
 
     def _submit(self, layers: list[Layer], suspect: StoredRecord | bytes | str | None = None) -> None:
-        future = self._commits.submit(self._turn(layers), self._member)
         deadline_s = time.monotonic() + self._settings.commit_watchdog_s
+        self._in_flight = InFlight(layers, SUBMITTING, deadline_s, suspect)  # before a reply can arrive: wait_settled
+        future = self._commits.submit(self._turn(layers), self._member)
         self._in_flight = InFlight(layers, future, deadline_s, suspect)
 
     def _commit(self, layer: Layer, suspect: StoredRecord | bytes | None = None) -> bool:

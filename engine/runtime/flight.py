@@ -21,6 +21,10 @@ class Gathered(msgspec.Struct):
     suspect: StoredRecord | None = None
 
 
+SUBMITTING: Future[Outcome] = Future()
+"""In place of the future of a turn that is being submitted."""
+
+
 class InFlight(msgspec.Struct, frozen=True):
     """A turn that is being committed.
 
@@ -30,3 +34,7 @@ class InFlight(msgspec.Struct, frozen=True):
     future: Future[Outcome]
     deadline_s: float
     suspect: StoredRecord | bytes | str | None
+
+    def is_the_turn_of(self, other: InFlight | None) -> bool:
+        """Whether that is the same turn, submitted by now or not."""
+        return other is not None and other.layers is self.layers

@@ -425,3 +425,18 @@ def test_a_shard_that_a_wrong_clock_put_ahead_can_be_reset(rig: Callable[..., Ri
     it.now_ms += 1_000
     it.turns(4)
     assert it.completed() == ["napper"]
+
+
+def test_a_turn_is_in_flight_before_it_can_commit(rig: Callable[..., Rig]) -> None:
+    """A reader that has a reply waits for the turn that sent it, however early the reply came."""
+    it = rig()
+    seen: list[bool] = []
+
+    def submitted(turn: Turn) -> None:
+        seen.append(it.driver._in_flight is not None)
+
+    it.commits.refusal = submitted
+    it.start(one, "x", id="r-1")
+    it.turns(4)
+    assert seen
+    assert all(seen)
