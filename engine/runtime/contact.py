@@ -18,6 +18,10 @@ from penstock.topics.log import Log, Member
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a machine is suspended
 
 
+TRUSTED = 0.5
+"""Part of a session for which a poll vouches: the group counts from the last heartbeat, which may be older."""
+
+
 class Contact:
     """Contact of one member. `clock_s`: seconds on a clock that never stops and is never set."""
 
@@ -31,14 +35,14 @@ class Contact:
     def polled(self) -> None:
         """The member polls now. For the driver's thread."""
         now_s = self._clock_s()
-        if now_s - self._polled_s >= self._member.session_timeout_s:
+        if now_s - self._polled_s >= self._member.session_timeout_s * TRUSTED:
             self._is_doubtful = True
         self._polled_s = now_s
 
     def holds(self) -> bool:
         """Whether the group still has this member, as far as its session says, else by asking the log. For any
         thread."""
-        if not self._is_doubtful and self._clock_s() - self._polled_s < self._member.session_timeout_s:
+        if not self._is_doubtful and self._clock_s() - self._polled_s < self._member.session_timeout_s * TRUSTED:
             return True
         name = self._member.name
         try:

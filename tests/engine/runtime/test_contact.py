@@ -36,10 +36,10 @@ def _contact() -> tuple[_Group, Contact]:
 
 
 def test_a_member_that_polls_is_not_doubted() -> None:
-    """While polls follow each other within the session, the log is not asked."""
+    """While polls follow each other within half a session, the log is not asked."""
     group, contact = _contact()
     for _ in range(10):
-        group.now_s += SESSION_S - 0.1
+        group.now_s += SESSION_S / 2 - 0.1
         contact.polled()
         assert contact.holds()
     assert group.looks == 0
@@ -47,9 +47,9 @@ def test_a_member_that_polls_is_not_doubted() -> None:
 
 @pytest.mark.parametrize("polls_first", [False, True])
 def test_a_member_that_was_frozen_is_doubted(polls_first: bool) -> None:
-    """After a pause of a session the group decides, also if a poll came first: it may have brought no news yet."""
+    """After a pause of half a session the group decides, also if a poll came first: it may have brought no news yet."""
     group, contact = _contact()
-    group.now_s += SESSION_S
+    group.now_s += SESSION_S / 2
     group.present = frozenset({"two"})
     if polls_first:
         contact.polled()

@@ -29,7 +29,7 @@ def test_an_activity_goes_on_in_another_queue() -> None:
     """An activity that would wait an hour begins at once, by name, from an async client; wrong options are refused."""
 
     async def use() -> str:
-        async with Engine([changed_run, picks]) as engine:
+        async with Engine([changed_run, picks], "embedded::memory:") as engine:
             run = await engine.client.start(changed_run("a"), id="changed-1")
             while not (await run.describe())["pending_activities"][0]["retry_ms"]:
                 await asyncio.sleep(0.01)
