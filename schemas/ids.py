@@ -21,7 +21,7 @@ VERSION_MAX = 1_000_000_000
 SCHEDULE_PREFIX = "schedule:"
 """Beginning of the ids of schedules, which no run can have."""
 
-QUEUE = re.compile(r"(?=.{1,100}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+QUEUE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 """Name of a task queue, which is part of a topic's name."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")

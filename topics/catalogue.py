@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.schemas.encoding import record_types
 from penstock.schemas.errors import BadName
+from penstock.schemas.ids import QUEUE
 from penstock.topics.log import TopicSpec
 
 SHARDS_KAFKA = 4
@@ -42,7 +43,6 @@ AT_LEAST = frozenset({IN_SYNC, "delete.retention.ms"})
 """Settings whose required value is a minimum."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_QUEUE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _TOPIC_BYTES_MAX = 249
 
 
@@ -209,7 +209,7 @@ class Topics:
 
     def tasks(self, queue: str) -> str:
         """The name of a task queue's topic. Raises BadName."""
-        return self.name(f"{TASKS_PREFIX}{_checked('task queue', queue, _QUEUE)}")
+        return self.name(f"{TASKS_PREFIX}{_checked('task queue', queue, QUEUE)}")
 
     def has(self, topic: str) -> bool:
         """Whether the topic's name is one of this namespace."""

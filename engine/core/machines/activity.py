@@ -299,12 +299,17 @@ def _skip(run: RunView, command: SkipActivity, now_ms: int) -> Decision:
 
 def _problem_of_skip(run: RunView, command: SkipActivity) -> str:
     """Why an activity cannot be given this result; empty if it can."""
-    if run.activity(command.sequence) is None:
-        return (
-            f"{run.workflow_id} waits for no activity with the number {command.sequence}; its description lists those "
-            "that it waits for."
-        )
-    return _problem_of_result(command.result)
+    return (
+        unknown(run, command.sequence) if run.activity(command.sequence) is None else _problem_of_result(command.result)
+    )
+
+
+def unknown(run: RunView, sequence: int) -> str:
+    """The refusal of a command about an activity that the run does not wait for."""
+    return (
+        f"{run.workflow_id} waits for no activity with the number {sequence}; its description lists those that it "
+        "waits for."
+    )
 
 
 def _problem_of_result(result: bytes) -> str:

@@ -315,26 +315,21 @@ def rejected_start(command: StartWorkflow, rejection: Rejection) -> ResolveChild
     """Report to the parent that its child did not start."""
     if schedule.is_scheduled(command.parent_workflow_id):
         return schedule.rejected_run(command, rejection)
-    return ResolveChild(
-        workflow_id=command.parent_workflow_id,
-        run_id=command.parent_run_id,
-        sequence=command.parent_sequence,
-        child_workflow_id=command.workflow_id,
-        child_run_id=command.message_id,
-        status="rejected",
-        failure=Failure(type=rejection.reason, message=rejection.message),
-        message_id=f"{command.message_id}-rejected",
-    )
+    return _rejected(command, command.message_id, rejection)
 
 
 def rejected_adoption(command: AdoptChild, rejection: Rejection) -> ResolveChild:
     """Report to the parent that nothing is known of its child any more."""
+    return _rejected(command, command.run_id, rejection)
+
+
+def _rejected(command: StartWorkflow | AdoptChild, child_run_id: str, rejection: Rejection) -> ResolveChild:
     return ResolveChild(
         workflow_id=command.parent_workflow_id,
         run_id=command.parent_run_id,
         sequence=command.parent_sequence,
         child_workflow_id=command.workflow_id,
-        child_run_id=command.run_id,
+        child_run_id=child_run_id,
         status="rejected",
         failure=Failure(type=rejection.reason, message=rejection.message),
         message_id=f"{command.message_id}-rejected",

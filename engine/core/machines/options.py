@@ -17,7 +17,7 @@ from penstock.engine.core.keys import RETRY_DUE
 from penstock.engine.core.limits import DELAY_MS_MAX
 from penstock.engine.core.machine import Cause, EventRule, InputRule, Machine, Table, advance
 from penstock.engine.core.machines import attempt
-from penstock.engine.core.machines.activity import STOPPING, WAITING, WITH_WORKERS, state_of, tell_workers
+from penstock.engine.core.machines.activity import STOPPING, WAITING, WITH_WORKERS, state_of, tell_workers, unknown
 from penstock.engine.core.messages import OPTIONS, remember_cause
 from penstock.engine.core.rows import ActivityRow, Watch
 from penstock.engine.core.statuses import PAUSED
@@ -36,6 +36,8 @@ TRANSITIONS: Table = {
     (WAITING, ActivityChanged): WAITING,
 }
 """One with a `retry_ms` leads to `waiting`."""
+
+QUEUE_CHARS_MAX = 100
 
 _OVER = Failure(type=class_name(ActivityError), message="an operator began the next attempt", kind="cancelled")
 
@@ -67,10 +69,7 @@ def _change(run: RunView, command: ChangeActivity, now_ms: int) -> Decision:
 def _problems(run: RunView, pending: ActivityRow | None, command: ChangeActivity) -> Iterator[str]:
     """Why options cannot be changed like this, the most telling reason first; none if they can."""
     if pending is None:
-        yield (
-            f"{run.workflow_id} waits for no activity with the number {command.sequence}; its description lists those "
-            "that it waits for."
-        )
+        yield unknown(run, command.sequence)
         return
     if state_of(pending) == STOPPING:
         yield f"{run.workflow_id} gave up activity {pending.activity}, and waits until it has ended."
@@ -78,8 +77,8 @@ def _problems(run: RunView, pending: ActivityRow | None, command: ChangeActivity
     retries = (command.retries_max, command.delays)
     if not (command.queue or command.now) and all(given is None for given in (*times, *retries)):
         yield "The command changes no option; give at least one."
-    if command.queue and not QUEUE.fullmatch(command.queue):
-        yield f"{command.queue[:60]!r} cannot name a task queue: give up to 100 letters, digits, - and _."
+    if command.queue and not (len(command.queue) <= QUEUE_CHARS_MAX and QUEUE.fullmatch(command.queue)):
+        yield f"{command.queue[:60]!r} cannot name a task queue: give up to {QUEUE_CHARS_MAX} letters, digits, - and _."
     if any(given is not None and not 0 <= given <= DELAY_MS_MAX for given in times):
         yield f"Times are milliseconds from 0 (none) to {DELAY_MS_MAX:,}."
     if command.retries_max is not None and command.retries_max < -1:
