@@ -78,7 +78,7 @@ def _copy(run: WorkingRun, forked: WorkflowForked) -> int:
                 EVOLVERS[type(event)](run, _copied(event, forked), cause)
         run.header.next_number += len(record.events)
         run.writes[run.key(HISTORY, record.first_sequence)] = value
-    run.dropped_children = run.dropped_awaiters = run.dropped_updates = run.cancelled = ()
+    run.forget_dropped()
     return forked.to_event + 1
 
 
@@ -98,7 +98,7 @@ def _take_in(run: WorkingRun, imported: WorkflowImported) -> None:
     run.writes = {key: value for key, value in run.writes.items() if value is not None}
     strange = {key[:1] for key in run.writes} - OF_CLOSED
     assert not strange, f"it leaves rows of the kinds {sorted(strange)}"
-    run.dropped_children = run.dropped_awaiters = run.dropped_updates = run.cancelled = ()
+    run.forget_dropped()
     run.due_ms = NEVER_MS
 
 

@@ -146,6 +146,10 @@ class WorkingRun:
         data = self.get(self.key(CHILD, sequence))
         return unpack_child(data) if data is not None else None
 
+    def forget_dropped(self) -> None:
+        """Let what was removed so far have no effects: those of a history that is taken over happened before."""
+        self.dropped_children = self.dropped_awaiters = self.dropped_updates = self.cancelled = ()
+
     def update(self, message_id: str) -> UpdateRow | None:
         """The update of that id, of whichever run of the workflow id took it."""
         message = self.message(message_id)
