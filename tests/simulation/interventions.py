@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.schemas.encoding.codec import decode
@@ -16,6 +16,7 @@ from penstock.schemas.records.activity import (
     SkipActivity,
 )
 from penstock.schemas.records.child import ChildAdopted
+from penstock.schemas.records.decisions import DecisionRecorded
 from penstock.schemas.records.replies import Accepted
 from penstock.schemas.records.reset import ResetWorkflow, RetryWorkflow, WorkflowReset
 from penstock.schemas.records.signal import SignalReceived
@@ -30,24 +31,13 @@ def judge_skips(runs: Iterable[Run], asked: Asked, answers: Answers) -> str:
 
     Each skip has the result of its command and says who asked for it and why; an accepted one took effect once."""
     seen: Counter[str] = Counter()
-    for run in runs:
-        forked = run.fork.record.decision if run.fork else 0
-        for record in run.records:
-            if record.decision <= forked:
-                continue  # it was received by the base first
-            for event in map(decode, record.events):
-                if isinstance(event, ActivitySkipped):
-                    message_id = record.trigger.message_id
-                    seen[message_id] += 1
-                    problem = _skip_problem(event, asked.get(message_id, ()))
-                    if problem:
-                        return f"{run}: {problem}"
-    for message_id, published in asked.items():
-        if published and isinstance(published[0], SkipActivity):
-            accepted = any(isinstance(answer, Accepted) for answer in answers.get(message_id, ()))
-            if seen[message_id] > 1 or (accepted and not seen[message_id]):
-                return f"{published[0]} took effect {seen[message_id]} times, and was accepted: {accepted}"
-    return ""
+    for run, record, event in _decided(runs, ActivitySkipped):
+        message_id = record.trigger.message_id
+        seen[message_id] += 1
+        problem = _skip_problem(event, asked.get(message_id, ()))
+        if problem:
+            return f"{run}: {problem}"
+    return _count_problem(SkipActivity, seen, asked, answers)
 
 
 def judge_changes(runs: Iterable[Run], asked: Asked, answers: Answers) -> str:
@@ -55,22 +45,33 @@ def judge_changes(runs: Iterable[Run], asked: Asked, answers: Answers) -> str:
 
     Each change says who asked for it and why; one that was accepted took effect once."""
     seen: Counter[str] = Counter()
+    for run, record, event in _decided(runs, ActivityChanged):
+        message_id = record.trigger.message_id
+        seen[message_id] += 1
+        command = next(iter(asked.get(message_id, ())), None)
+        given = command and (command.sequence, command.by, command.reason, command.now)
+        if given != (event.sequence, event.by, event.reason, event.retry_ms > record.now_ms):
+            return f"{run}: {event} does not say what was asked for: {command}"
+    return _count_problem(ChangeActivity, seen, asked, answers)
+
+
+def _decided(runs: Iterable[Run], kind: type) -> Iterator[tuple[Run, DecisionRecorded, Any]]:
+    """The events of a kind with their decisions; a run that was reset received those up to the cut by its base."""
     for run in runs:
         forked = run.fork.record.decision if run.fork else 0
         for record in run.records:
-            for event in map(decode, record.events):
-                if isinstance(event, ActivityChanged) and record.decision > forked:
-                    message_id = record.trigger.message_id
-                    seen[message_id] += 1
-                    command = next(iter(asked.get(message_id, ())), None)
-                    given = command and (command.sequence, command.by, command.reason, command.now)
-                    if given != (event.sequence, event.by, event.reason, event.retry_ms > record.now_ms):
-                        return f"{run}: {event} does not say what was asked for: {command}"
+            if record.decision > forked:
+                yield from ((run, record, event) for event in map(decode, record.events) if isinstance(event, kind))
+
+
+def _count_problem(kinds: Any, seen: Mapping[str, int], asked: Asked, answers: Answers) -> str:
+    """A command of these types that took effect twice, or was accepted and did not; empty for none."""
     for message_id, published in asked.items():
-        if published and isinstance(published[0], ChangeActivity):
+        if published and isinstance(published[0], kinds):
+            times = seen.get(message_id, 0)
             accepted = any(isinstance(answer, Accepted) for answer in answers.get(message_id, ()))
-            if seen[message_id] > 1 or (accepted and not seen[message_id]):
-                return f"{published[0]} took effect {seen[message_id]} times, and was accepted: {accepted}"
+            if times > 1 or (accepted and not times):
+                return f"{published[0]} took effect {times} times, and was accepted: {accepted}"
     return ""
 
 
@@ -96,12 +97,7 @@ def judge_forks(runs: Iterable[Run], asked: Asked, answers: Answers) -> str:
             problem = _fork_problem(run, asked.get(message_id, ()))
             if problem:
                 return f"{run}: {problem}"
-    for message_id, published in asked.items():
-        if published and isinstance(published[0], ResetWorkflow | RetryWorkflow):
-            accepted = any(isinstance(answer, Accepted) for answer in answers.get(message_id, ()))
-            if seen[message_id] > 1 or (accepted and not seen[message_id]):
-                return f"{published[0]} took effect {seen[message_id]} times, and was accepted: {accepted}"
-    return ""
+    return _count_problem(ResetWorkflow | RetryWorkflow, seen, asked, answers)
 
 
 def _fork_problem(run: Run, asked: Sequence[Any]) -> str:
